@@ -1,0 +1,60 @@
+"""Every setting of a transfer run, with what it means; the other configs change what they need."""
+
+import ml_collections
+
+
+def _phase(**changes) -> ml_collections.ConfigDict:
+    phase = ml_collections.ConfigDict()
+    phase.epochs = 10
+    phase.learning_rate = 1e-3
+    phase.optimizer = "adamw"  # adamw or sgd (Nesterov momentum 0.9)
+    phase.schedule = "cosine"  # constant, cosine or one_cycle
+    phase.weight_decay = 1e-4
+    phase.clip = 1.0  # largest gradient norm; 0: no clipping
+    phase.batch_norm = "frozen"  # of trained layers: frozen, batch or recalibrate
+    phase.views = "none"  # augmentation: none, flip (2 views) or dihedral (8)
+    phase.patience = 0  # epochs that validation loss may fail to fall before stopping; 0: any
+    phase.update(changes)
+    return phase
+
+
+def get_config() -> ml_collections.ConfigDict:
+    config = ml_collections.ConfigDict()
+    config.seed = 0  # of splits, fresh weights, order, views and dropout
+
+    config.base = ml_collections.ConfigDict()
+    config.base.name = "efficientnet_lite0"
+    config.base.weights = "pip:efficientnet-lite0"  # or a .pth file, or random:<seed>
+    config.base.size = 0  # input in pixels; 0: the weights' own
+    config.base.crop = 0.0  # central part of the image that is used; 0: the weights' own
+    config.base.cut = ""  # the last layer kept; empty: the bottleneck, below the classifier
+
+    config.head = ml_collections.ConfigDict()
+    config.head.dropout = 0.2
+
+    config.task = ml_collections.ConfigDict()
+    config.task.name = "folder"  # elpv, folder, digits or tfds:<name>
+    config.task.path = ""  # folder: one sub-folder a class
+    config.task.data_dir = ""  # tfds: where it was prepared
+    config.task.targets = ""  # elpv: graded, soft or plain
+    config.task.on_unreadable = ""  # folder: stop (default) or skip
+    config.task.val = 0.15  # share of the examples, where the data have no such split themselves
+    config.task.test = 0.15
+    config.task.per_class = 0  # label budget: training examples of each class; 0: all
+
+    config.plan = ml_collections.ConfigDict()
+    # head_only, head_then_fine_tune, fine_tune_top, discriminative, full or from_scratch
+    config.plan.name = "head_then_fine_tune"
+    config.plan.from_layer = ""  # the lowest layer that is unfrozen
+    config.plan.factor = 3.0  # discriminative: how much smaller each earlier stage's rate is
+    config.plan.head = _phase()
+    config.plan.tune = _phase(learning_rate=1e-4)
+
+    config.batch_size = 32
+    config.test_views = "none"  # views over which the final probabilities are averaged
+    config.precision = "float32"  # of activations: float32 or bfloat16
+    config.parallel = "jit"  # over several devices: jit or pmap
+    config.cache = ".cache"  # folder of decoded images and frozen layers' output; empty: none
+    config.cache_dtype = "float32"  # float16 and bfloat16 take half the disk
+    config.checkpoint_seconds = 30.0  # work that a kill may cost
+    return config.lock()

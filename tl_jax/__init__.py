@@ -1,0 +1,10 @@
+"""Representation transfer in JAX: reuse a pretrained network's layers and measure what it gives."""
+
+import os
+
+# XLA's CPU backend has two convolutions, and the default one is slower by a factor of 1.5 to 2.5
+# on the nets of this zoo. Flags are read when JAX starts its first backend; what a user has set
+# stays.
+_CPU_FLAG = "--xla_cpu_experimental_ynn_fusion_type"
+if _CPU_FLAG not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_CPU_FLAG}=".strip()

@@ -1,0 +1,96 @@
+"""Tasks from arrays in memory, and what a task without raters' doubt has for labels."""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import PIL.Image
+
+from tl_jax.data.images import fingerprint
+from tl_jax.data.splits import divide
+from tl_jax.data.task import Task
+from tl_jax.errors import UserError
+
+
+def unweighted(labels: np.ndarray, num_classes: int) -> dict[str, np.ndarray]:
+    """The fields of a Task whose N labels are certain: one-hot targets, every weight 1."""
+    labels, ones = np.asarray(labels, np.int32), np.ones(len(labels), np.float32)
+    return {
+        "labels": labels,
+        "targets": np.eye(num_classes, dtype=np.float32)[labels],
+        "weights": ones,
+        "graded_labels": labels,
+        "graded_weights": ones,
+    }
+
+
+def from_arrays(
+    name: str,
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    classes: Sequence[str] | None = None,
+    seed: int,
+    val: float = 0.1,
+    test: float = 0.25,
+    per_class: int = 0,
+) -> Task:
+    """A task of images (N, H, W) or (N, H, W, 1 or 3), uint8, and labels (N,), 0 to C-1.
+
+    `classes` are the C names, the labels' own digits if not given; every class needs examples.
+    UserError for any other type or shape.
+    """
+    images, labels = np.asarray(images), np.asarray(labels)
+    _check(images, labels)
+    if classes is None:
+        classes = [str(label) for label in range(labels.max() + 1)]
+    counts = np.bincount(labels, minlength=len(classes))
+    if len(counts) != len(classes) or len(classes) < 2 or not counts.all():
+        raise UserError(
+            f"labels must be 0 to C-1 with at least 2 classes, all with examples; got "
+            f"{np.count_nonzero(counts)} different labels up to {labels.max()} for the "
+            f"{len(classes)} classes {', '.join(classes)}"
+        )
+    if images.shape[-1] == 1 and images.ndim == 4:
+        images = images[..., 0]
+    ids = tuple(str(row) for row in range(len(images)))
+    shape = repr(images.shape[1:]).encode()
+    given = {"train": np.arange(len(labels))}
+    names = np.asarray(classes)[labels]
+    return Task(
+        name=name,
+        classes=tuple(classes),
+        ids=ids,
+        open=lambda index: PIL.Image.fromarray(images[index]),
+        **unweighted(labels, len(classes)),
+        splits=divide(given, names, seed=seed, val=val, test=test, per_class=per_class),
+        fingerprint=fingerprint(
+            ids, (hashlib.sha256(shape + image.tobytes()).digest() for image in images)
+        ),
+    )
+
+
+def _check(images: np.ndarray, labels: np.ndarray) -> None:
+    shape = images.shape
+    if images.dtype != np.uint8:
+        raise UserError(f"images must be uint8, 0 to 255; got {images.dtype}: scale and convert")
+    if not (len(shape) == 3 or len(shape) == 4 and shape[3] in (1, 3)) or 0 in shape:
+        raise UserError(
+            f"images must be (N, H, W) or (N, H, W, 1 or 3), none of them 0; got {shape}"
+        )
+    if labels.shape != shape[:1]:
+        raise UserError(f"labels must be one for each of {shape[0]} images; got {labels.shape}")
+    if labels.dtype.kind not in "iu" or labels.min() < 0:
+        raise UserError(
+            f"labels must be whole numbers from 0 on; got {labels.dtype}, {labels[:3]}.."
+        )
+
+
+def digits(*, seed: int, val: float = 0.1, test: float = 0.25, per_class: int = 0) -> Task:
+    """scikit-learn's handwritten digits: 1797 grey images of 8 x 8, 0..16 scaled to 0..255."""
+    from sklearn.datasets import load_digits  # seconds to import
+
+    pixels, labels = load_digits(return_X_y=True)
+    images = np.rint(pixels * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8)
+    options = {"seed": seed, "val": val, "test": test, "per_class": per_class}
+    return from_arrays("digits", images, labels, **options)

@@ -1,0 +1,109 @@
+"""Image files as plain pixels, whatever wrote them."""
+
+import contextlib
+import hashlib
+import os
+import re
+import warnings
+from collections.abc import Iterable
+from typing import BinaryIO
+
+import numpy as np
+import PIL.Image
+import PIL.ImageOps
+
+from tl_jax.errors import UserError
+
+# Raster formats with a signature. Named, because Pillow would also open formats that start another
+# program (EPS starts Ghostscript) or that match nearly any file.
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+GREY = ("1", "L", "LA")
+_QUIET = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
+
+
+def open_image(source: str | os.PathLike | BinaryIO) -> PIL.Image.Image:
+    """The image in a file as a person sees it, of mode 'L' (any grey, any bit depth) or 'RGB'.
+
+    The orientation in EXIF is applied, transparency is laid on white, 16-bit grey is scaled to 8
+    bits, of an animation the first frame is taken; colour profiles are not. UserError names a file
+    that cannot be read, and one with more than `PIL.Image.MAX_IMAGE_PIXELS` pixels, of which none
+    is decoded. Thread-safe.
+    """
+    _quieten_pillow()
+    name = source if isinstance(source, str | os.PathLike) else getattr(source, "name", "image")
+    is_file = hasattr(source, "read")
+    try:
+        with contextlib.nullcontext(source) if is_file else open(source, "rb") as file:
+            if not file.read(1):
+                raise ValueError("the file is empty")
+            file.seek(0)
+            with PIL.Image.open(file, formats=FORMATS) as image:
+                _refuse_bomb(image)
+                image.load()
+                return _plain(image)
+    except Exception as error:  # decoders raise nearly anything at damaged files
+        raise UserError(f"cannot read {os.fspath(name)!r}: {_reason(error)}") from error
+
+
+def _quieten_pillow() -> None:
+    """Pillow's warnings are of metadata, which is no matter here, and of sizes, checked below.
+
+    `warnings.catch_warnings` swaps the filters of all threads at once, so a loader's threads cannot
+    use it. This filter stays instead, in front, and touches no other package's warnings.
+    """
+    if warnings.filters[:1] != [_QUIET]:
+        warnings.filterwarnings("ignore", module=_QUIET[3].pattern)
+
+
+def _refuse_bomb(image: PIL.Image.Image) -> None:
+    limit = PIL.Image.MAX_IMAGE_PIXELS  # Pillow itself raises only from twice as many on
+    if limit is not None and image.width * image.height > limit:
+        raise ValueError(f"{image.width} x {image.height} pixels are more than {limit}")
+
+
+def _plain(image: PIL.Image.Image) -> PIL.Image.Image:
+    # In place, so that what fails afterwards, as Pillow writes damaged EXIF back, costs no pixels.
+    with contextlib.suppress(Exception):
+        PIL.ImageOps.exif_transpose(image, in_place=True)
+    if image.mode == "F":
+        raise ValueError("float pixels have no fixed range; save it with 8 or 16 bits a channel")
+    if image.mode.startswith("I"):
+        return _to_8_bits(image)
+    mode = "L" if image.mode in GREY else "RGB"
+    if image.has_transparency_data:
+        white = PIL.Image.new("RGBA", image.size, "white")
+        image = PIL.Image.alpha_composite(white, image.convert("RGBA"))
+    return image.convert(mode)
+
+
+def _to_8_bits(image: PIL.Image.Image) -> PIL.Image.Image:
+    """16-bit grey to 8 bits; Pillow's own `convert` clips at 255 instead of scaling."""
+    pixels = np.asarray(image).astype(np.int64)
+    if pixels.min() < 0 or pixels.max() > 65535:
+        raise ValueError("32-bit pixels have no fixed range; save it with 8 or 16 bits a channel")
+    pixels[pixels == image.info.get("transparency")] = 65535
+    return PIL.Image.fromarray(((pixels + 128) // 257).astype(np.uint8))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, PIL.UnidentifiedImageError):
+        return f"not an image of a known format ({', '.join(FORMATS)})"
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return text.splitlines()[0]
+
+
+def digest(path: str | os.PathLike) -> bytes:
+    """SHA-256 of a file's bytes; UserError if it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError as error:
+        raise UserError(f"cannot read {os.fspath(path)!r}: {_reason(error)}") from error
+
+
+def fingerprint(ids: Iterable[str], digests: Iterable[bytes]) -> str:
+    """A hash of N images, in their order, from the id and the hash of each."""
+    whole = hashlib.sha256()
+    for name, content in zip(ids, digests, strict=True):
+        whole.update(hashlib.sha256(os.fsencode(name)).digest() + content)
+    return whole.hexdigest()

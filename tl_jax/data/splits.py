@@ -1,0 +1,117 @@
+"""Which examples are trained on, chosen by and tested on."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from tl_jax.data.task import SPLITS
+from tl_jax.errors import UserError
+
+
+def stratified(
+    strata: np.ndarray, *, seed: int, val: float = 0.1, test: float = 0.25
+) -> dict[str, np.ndarray]:
+    """Splits of N examples in which every stratum has its share, fixed by `seed`.
+
+    strata: (N,) class names, or whatever else is to be spread evenly. `val` and `test` are
+    fractions of N. Every split has of every stratum the rounded share, but at least one example:
+    UserError names a stratum of fewer than three.
+    """
+    return complete({"train": np.arange(len(strata))}, strata, seed=seed, val=val, test=test)
+
+
+def divide(
+    given: Mapping[str, np.ndarray],
+    names: np.ndarray,
+    *,
+    seed: int,
+    val: float,
+    test: float,
+    per_class: int = 0,
+    strata: np.ndarray | None = None,
+) -> dict[str, np.ndarray]:
+    """The splits of a task: `complete`, then 'train' cut to `per_class` of each class, if not 0.
+
+    names: (N,) class of each example, stratified by unless `strata` are given.
+    """
+    splits = complete(given, names if strata is None else strata, seed=seed, val=val, test=test)
+    if per_class:
+        splits["train"] = budget(splits["train"], names, per_class=per_class, seed=seed)
+    return splits
+
+
+def complete(
+    given: Mapping[str, np.ndarray], strata: np.ndarray, *, seed: int, val: float, test: float
+) -> dict[str, np.ndarray]:
+    """The given splits, and those of 'test' and 'val' that are missing, taken out of 'train'.
+
+    given: indices into `strata` (N,); `val` and `test` are fractions of the given 'train'.
+    """
+    if not (0 < val < 1 and 0 < test < 1 and val + test < 1):
+        raise UserError(
+            f"val and test are fractions above 0 whose sum is below 1; got val={val}, test={test}"
+        )
+    splits = {name: np.sort(np.asarray(index, np.int64)) for name, index in given.items()}
+    missing = [name for name in ("test", "val") if name not in splits]
+    rng, share, whole = _generator(seed), {"test": test, "val": val}, 1.0
+    while missing:
+        name, train = missing.pop(0), splits["train"]
+        fraction, leave = share[name] / whole, 1 + len(missing)
+        held = _hold_out(np.asarray(strata)[train], fraction, leave=leave, rng=rng)
+        splits["train"], splits[name] = train[~held], train[held]
+        whole -= share[name]
+    return {name: splits[name] for name in SPLITS}
+
+
+def _hold_out(strata: np.ndarray, fraction: float, *, leave: int, rng) -> np.ndarray:
+    """(N,) bool: a random `fraction` of every stratum, at least one and leaving at least `leave`.
+
+    Shares are rounded by the largest remainders, so that their sum is `fraction` of N, rounded.
+    """
+    if not len(strata):
+        raise UserError("there are no examples to split")
+    names, member, counts = np.unique(strata, return_inverse=True, return_counts=True)
+    if counts.min() <= leave:
+        raise _too_few(names, counts, leave + 1, "for one in each split")
+    ideal = counts * fraction
+    take = np.clip(np.floor(ideal).astype(int), 1, counts - leave)
+    spare = max(0, round(len(strata) * fraction) - take.sum())
+    order = np.argsort(take - ideal, kind="stable")  # the largest remainder first
+    order = order[take[order] < counts[order] - leave]
+    take[order[:spare]] += 1
+    held = np.zeros(len(strata), bool)
+    for stratum, n in enumerate(take):
+        held[rng.permutation(np.flatnonzero(member == stratum))[:n]] = True
+    return held
+
+
+def budget(indices: np.ndarray, labels: np.ndarray, *, per_class: int, seed: int) -> np.ndarray:
+    """Exactly `per_class` of the `indices` for every class in `labels` (N,), sorted.
+
+    With the same seed a smaller budget is a subset of a larger one. UserError names a class that
+    has fewer.
+    """
+    labels, indices = np.asarray(labels), np.sort(indices)
+    names, mine = np.unique(labels), labels[indices]
+    counts = np.array([np.count_nonzero(mine == name) for name in names])
+    if per_class < 1:
+        raise UserError(f"a budget is at least 1 example a class; got {per_class}")
+    if counts.min() < per_class:
+        raise _too_few(names, counts, per_class, "for the budget")
+    rng = _generator(seed)
+    chosen = [rng.permutation(indices[mine == name])[:per_class] for name in names]
+    return np.sort(np.concatenate(chosen))
+
+
+def _too_few(names: np.ndarray, counts: np.ndarray, needed: int, purpose: str) -> UserError:
+    least = counts.argmin()
+    return UserError(
+        f"class {str(names[least])!r} has {counts[least]} examples, but {needed} are "
+        f"needed {purpose}; add some, leave the class out or ask for less"
+    )
+
+
+def _generator(seed: int) -> np.random.Generator:
+    if seed < 0:
+        raise UserError(f"a seed is a whole number from 0 on; got {seed}")
+    return np.random.default_rng(seed)

@@ -1,0 +1,121 @@
+"""Arrays on disk that are computed once, checked whenever they are opened, and mapped, not read.
+
+A store is a folder: `data` (raw rows), `rows.jsonl` (a checksum for each finished block of rows).
+What was interrupted, altered or lost is found by its checksum and computed again.
+"""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from absl import logging
+
+from tl_jax import interrupt
+from tl_jax.errors import UserError
+
+BLOCK = 64  # rows that are computed, written and checked together
+
+
+def build(
+    folder: pathlib.Path,
+    shape: Sequence[int],
+    dtype: np.dtype,
+    compute: Callable[[int, int], np.ndarray],
+    *,
+    what: str,
+    progress: Callable[[Iterator[int], int], Iterator[int]] = lambda blocks, total: blocks,
+) -> np.ndarray:
+    """A read-only array of `shape` (rows, ...) with rows `compute(first, last)`, mapped from disk.
+
+    Only blocks of rows that are not there or fail their checksum are computed. Says beforehand how
+    much disk it takes; UserError if the disk has less.
+    """
+    rows, dtype = shape[0], np.dtype(dtype)
+    row_bytes = int(np.prod(shape[1:])) * dtype.itemsize
+    blocks = [(first, min(first + BLOCK, rows)) for first in range(0, rows, BLOCK)]
+    with _disk_full_is_said(folder), _locked(folder):
+        done = _verified(folder, blocks, row_bytes)
+        todo = [b for b in blocks if b not in done]
+        if todo:
+            _announce(folder, what, sum(last - first for first, last in todo) * row_bytes)
+            _compute(folder, todo, row_bytes, dtype, compute, progress)
+    return np.memmap(folder / "data", dtype, "r", shape=tuple(shape))
+
+
+def _compute(folder, todo, row_bytes, dtype, compute, progress) -> None:
+    with open(folder / "data", "ab"):
+        pass
+    # Written, not mapped: a full disk is then an OSError and not a bus error.
+    with open(folder / "data", "r+b", buffering=0) as data, open(folder / "rows.jsonl", "a") as log:
+        for first, last in progress(iter(todo), len(todo)):
+            interrupt.check()
+            content = np.ascontiguousarray(compute(first, last), dtype).tobytes()
+            assert len(content) == (last - first) * row_bytes, "compute gave rows of another shape"
+            data.seek(first * row_bytes)
+            view = memoryview(content)
+            while view:  # an unbuffered write may be partial
+                view = view[data.write(view) :]
+            line = {"first": first, "last": last, "sha256": hashlib.sha256(content).hexdigest()}
+            log.write(json.dumps(line) + "\n")
+            log.flush()
+
+
+def _verified(folder, blocks, row_bytes) -> set[tuple[int, int]]:
+    """The blocks whose rows on disk have the checksum noted when they were written."""
+    noted = {}
+    if (folder / "rows.jsonl").exists():
+        for line in (folder / "rows.jsonl").read_text(errors="replace").splitlines():
+            with contextlib.suppress(ValueError, KeyError, TypeError):  # a torn last line
+                entry = json.loads(line)
+                noted[entry["first"], entry["last"]] = entry["sha256"]
+    good = set()
+    if noted and (folder / "data").exists():
+        with open(folder / "data", "rb") as data:
+            for first, last in blocks:
+                data.seek(first * row_bytes)
+                content = data.read((last - first) * row_bytes)
+                if noted.get((first, last)) == hashlib.sha256(content).hexdigest():
+                    good.add((first, last))
+        bad = len([b for b in blocks if b in noted]) - len(good)
+        if bad:
+            logging.warning("%s: %d damaged blocks are computed again", folder, bad)
+    return good
+
+
+def _announce(folder: pathlib.Path, what: str, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    logging.info("%s: %.1f MB on disk in %s (%.0f MB free)", what, needed / 1e6, folder, free / 1e6)
+    if needed > free:
+        raise _no_space(folder, f"{what} needs {needed / 1e6:.0f} MB, {free / 1e6:.0f} MB are free")
+
+
+def _no_space(folder: pathlib.Path, why: str) -> UserError:
+    return UserError(
+        f"no space left in {folder}: {why}; free some or choose another disk with --config.cache"
+    )
+
+
+@contextlib.contextmanager
+def _disk_full_is_said(folder: pathlib.Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise _no_space(folder, os.strerror(error.errno)) from error
+
+
+@contextlib.contextmanager
+def _locked(folder: pathlib.Path) -> Iterator[None]:
+    """One process builds; another that wants the same waits, then finds it there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

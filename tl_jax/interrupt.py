@@ -1,0 +1,45 @@
+"""SIGTERM and Ctrl-C end a run at the next safe place, with everything saved."""
+
+import contextlib
+import signal
+from collections.abc import Iterator
+
+
+class Interrupted(Exception):
+    """Raised at a safe place after a signal asked to stop; `signum` says which."""
+
+    def __init__(self, signum: int):
+        super().__init__(signal.Signals(signum).name)
+        self.signum = signum
+
+
+_received: list[int] = []
+
+
+@contextlib.contextmanager
+def caught() -> Iterator[None]:
+    """Inside, SIGTERM and SIGINT are noted for `check`; a second Ctrl-C acts at once."""
+
+    def note(signum, frame):
+        if _received and signum == signal.SIGINT:
+            raise KeyboardInterrupt
+        _received.append(signum)
+
+    before = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        _received.clear()
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+def requested() -> bool:
+    """Whether a signal asked to stop."""
+    return bool(_received)
+
+
+def check() -> None:
+    """Raise Interrupted if a signal asked to stop; call where leaving loses nothing."""
+    if _received:
+        raise Interrupted(_received[0])

@@ -1,0 +1,68 @@
+"""From a phase to an optax transformation, with state by layer so that phases can hand it on."""
+
+from typing import Any
+
+import jax
+import optax
+
+from tl_jax.plan import Phase, Settings
+
+
+def schedule(settings: Settings, total_steps: int) -> optax.Schedule:
+    """Learning rate by step of the phase."""
+    peak = settings.learning_rate
+    match settings.schedule:
+        case "constant":
+            return optax.constant_schedule(peak)
+        case "cosine":
+            return optax.cosine_decay_schedule(peak, total_steps)
+        case "one_cycle":
+            # optax's cosine_onecycle divides by a warm-up of 0 steps when the phase is this short.
+            return optax.cosine_onecycle_schedule(max(total_steps, 4), peak)
+    raise AssertionError(settings.schedule)
+
+
+def transformation(phase: Phase, total_steps: int) -> optax.GradientTransformation:
+    """Updates for {layer: gradients} of the phase's trained layers only.
+
+    Clipping and decay are inside the trained set: a norm over frozen layers would bring their
+    backward pass back. Every layer has its own optimizer state; the schedule's step is the phase's.
+    """
+    settings = phase.settings
+    by_layer = {
+        name: optax.chain(
+            _direction(settings.optimizer),
+            optax.add_decayed_weights(settings.weight_decay, mask=_kernels),
+            optax.scale(phase.multipliers[name]),
+        )
+        for name in phase.trained
+    }
+    return optax.chain(
+        optax.clip_by_global_norm(settings.clip) if settings.clip else optax.identity(),
+        optax.partition(by_layer, lambda params: {name: name for name in params}),
+        optax.scale_by_learning_rate(schedule(settings, total_steps)),
+    )
+
+
+def carry_over(old: Any, new: Any) -> Any:
+    """`new` optimizer state, but `old` for the layers that were already training."""
+    clip, layers, rate = new
+    kept = {
+        name: old[1].inner_states[name]
+        if name in old[1].inner_states
+        and jax.tree.structure(old[1].inner_states[name]) == jax.tree.structure(fresh)
+        else fresh
+        for name, fresh in layers.inner_states.items()
+    }
+    return clip, layers._replace(inner_states=kept), rate
+
+
+def _direction(optimizer: str) -> optax.GradientTransformation:
+    if optimizer == "adamw":
+        return optax.scale_by_adam()
+    return optax.trace(decay=0.9, nesterov=True)
+
+
+def _kernels(params: Any) -> Any:
+    """True for what is decayed: arrays of two or more dimensions, so no biases and no norms."""
+    return jax.tree.map(lambda p: p.ndim > 1, params)

@@ -1,0 +1,164 @@
+"""The frozen-prefix engine: what does not change is computed once and kept on disk.
+
+The input of a phase is either pixels or the output of the last frozen layer below the lowest
+trained one, for each example in each stored view. All are read in the same way, so a phase does
+not know which it trains on.
+"""
+
+import concurrent.futures
+import functools
+import hashlib
+import json
+import pathlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tqdm
+
+from tl_jax.base import fingerprint
+from tl_jax.chain import COLLECTIONS, Chain
+from tl_jax.data import store, views
+from tl_jax.data.loader import Read
+from tl_jax.data.task import Task
+from tl_jax.errors import UserError
+from tl_jax.parallel import Parallel
+from tl_jax.plan import Phase
+from tl_jax.preprocessing import Preprocessing
+from tl_jax.state import Problem
+
+VERSION = 1  # of what is stored: to be raised when the same key would mean other numbers
+
+
+class Inputs(NamedTuple):
+    """Where a phase's inputs come from: `read(examples (B,), views (B,))` gives them, (B, ...)."""
+
+    read: Read
+    start: str | None  # the layer whose output they are; None: pixels, uint8
+    key: str  # what they are a function of, hashed
+    preprocessing: Preprocessing  # that made the pixels
+    nbytes: int = 0  # on disk
+
+
+def decoded(task: Task, preprocessing: Preprocessing) -> Inputs:
+    """Every image decoded whenever it is asked for: (B, S, S, C) uint8."""
+
+    def read(examples: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+        images = (_fit(task, preprocessing, e) for e in examples)
+        return np.stack([views.view(i, v) for i, v in zip(images, numbers, strict=True)])
+
+    return Inputs(read, None, _key(task.fingerprint, preprocessing.fingerprint()), preprocessing)
+
+
+def pixels(task: Task, preprocessing: Preprocessing, *, cache: pathlib.Path) -> Inputs:
+    """Every image decoded once and kept: (B, S, S, C) uint8; views are made as they are read."""
+    key = _key("pixels", task.fingerprint, preprocessing.fingerprint())
+    shape = (len(task.ids), preprocessing.size, preprocessing.size, task.channels)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+
+        def compute(first: int, last: int) -> np.ndarray:
+            fit = functools.partial(_fit, task, preprocessing)
+            return np.stack(list(pool.map(fit, range(first, last))))
+
+        rows = store.build(
+            cache / key, shape, np.uint8, compute, what="decoded images", progress=_bar("decode")
+        )
+
+    def read(examples: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+        return np.stack([views.view(rows[e], v) for e, v in zip(examples, numbers, strict=True)])
+
+    return Inputs(read, None, key, preprocessing, rows.nbytes)
+
+
+def features(
+    chain: Chain,
+    variables: Any,
+    below: Inputs,
+    stop: str,
+    *,
+    examples: int,
+    stored_views: int,
+    parallel: Parallel,
+    cache: pathlib.Path,
+    dtype: str,
+) -> Inputs:
+    """The output of the layer `stop` for every example in every view, run once, kept on disk.
+
+    `below` is what it is computed from: pixels, or the stored output of a lower layer. Kept as
+    `dtype`; rows are ordered view by view.
+    """
+    layers = chain.between(below.start, stop)
+    used = {c: {n: variables[c][n] for n, _ in layers if n in variables[c]} for c in COLLECTIONS}
+    key = _key("features", below.key, repr(layers), fingerprint(used), str(stored_views), dtype)
+
+    def forward(variables, x):
+        x = below.preprocessing.normalise(x) if below.start is None else x.astype(jnp.float32)
+        return chain.apply(variables, x, start=below.start, stop=stop).output
+
+    run = parallel.map(forward)
+    used = parallel.place(used)
+    batch = -(-store.BLOCK // parallel.count) * parallel.count
+
+    def compute(first: int, last: int) -> np.ndarray:
+        rows = np.arange(first, first + batch) % (examples * stored_views)
+        out = run(used, below.read(rows % examples, rows // examples))[: last - first]
+        kept = out.astype(dtype)
+        if not np.isfinite(kept).all():
+            raise UserError(
+                f"the output of layer {stop!r} does not fit {dtype}: "
+                "take --config.cache_dtype=float32"
+            )
+        return kept
+
+    one = below.read(np.zeros(1, int), np.zeros(1, int))
+    shape = (examples * stored_views, *jax.eval_shape(forward, used, one).shape[1:])
+    what = f"output of {stop}"
+    rows = store.build(cache / key, shape, dtype, compute, what=what, progress=_bar(what))
+    return Inputs(lambda e, v: rows[v * examples + e], stop, key, below.preprocessing, rows.nbytes)
+
+
+def for_plan(
+    problem: Problem, *, test_views: str, cache: pathlib.Path | None, dtype: str
+) -> Callable[[Phase, Any], Inputs]:
+    """The function that gives each phase of the problem's plan its inputs.
+
+    What no phase trains is run once, from pixels; a phase with a longer prefix is run from there.
+    Without a `cache` every phase gets pixels, decoded whenever they are read.
+    """
+    task, phases = problem.task, problem.plan.phases
+    if cache is None:
+        return lambda phase, variables: decoded(task, problem.preprocessing)
+    order = [None, *problem.chain.names]
+    lowest = min((p.prefix for p in phases), key=order.index)
+    most = max(views.count(v) for v in [test_views, *(p.settings.views for p in phases)])
+    stored = functools.partial(
+        features, problem.chain, examples=len(task.ids), parallel=problem.parallel, cache=cache,
+        dtype=dtype,
+    )
+
+    def inputs(phase: Phase, variables: Any) -> Inputs:
+        below = pixels(task, problem.preprocessing, cache=cache)
+        if lowest is not None:
+            below = stored(variables, below, lowest, stored_views=most)
+        if phase.prefix == lowest:
+            return below
+        last = phase is phases[-1]
+        needed = max(views.count(v) for v in [phase.settings.views, test_views if last else "none"])
+        return stored(variables, below, phase.prefix, stored_views=needed)
+
+    return inputs
+
+
+def _fit(task: Task, preprocessing: Preprocessing, example: int) -> np.ndarray:
+    image = preprocessing.fit(task.open(int(example)))
+    return np.broadcast_to(image, (*image.shape[:2], task.channels))
+
+
+def _key(*parts: str) -> str:
+    return hashlib.sha256(json.dumps([VERSION, *parts]).encode()).hexdigest()[:24]
+
+
+def _bar(what: str):
+    return lambda blocks, total: tqdm.tqdm(blocks, what, total, unit="block", leave=False)

@@ -1,0 +1,1 @@
+"""Weight files in: readers that execute nothing, name tables, strict merge."""

@@ -1,0 +1,274 @@
+"""The report of a finished run: one HTML file that needs nothing else, not even a script."""
+
+import base64
+import io
+import json
+import math
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+import PIL.Image
+
+from tl_jax.data.task import Task
+from tl_jax.errors import UserError
+from tl_jax.report import analysis, text
+
+MOST_MISTAKES = 12
+MOST_PAIRS = 10
+LARGE = 12  # classes from which on a confusion matrix is a picture and the class table is folded
+THUMBNAIL = 240  # pixels
+HOW = {
+    "accuracy": "Wilson score",
+    "weighted_accuracy": f"percentile bootstrap, {analysis.RESAMPLES:,} resamples",
+}
+
+
+def write(
+    directory: pathlib.Path,
+    *,
+    result: dict,
+    history: list[dict],
+    probabilities: np.ndarray,
+    task: Task,
+) -> pathlib.Path:
+    """Write `directory`/report.html and return its path; it appears whole or not at all.
+
+    `probabilities` (n, C) are the test split's, in the order of `task.splits["test"]`; a UserError
+    where they cannot be, or where matplotlib and jinja2 are not installed.
+    """
+    try:
+        import jinja2
+
+        from tl_jax.report import plots
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"the report needs {error.name}, which is not installed: pip install tl_jax[report]"
+        ) from None
+    _check(result, probabilities, task)
+    bounds = intervals(probabilities, task)
+    html = _template(jinja2).render(
+        result=result,
+        metrics=text.shown(result["val"] or {}, result["test"] or {}),
+        labels=text.METRICS,
+        headline=headline(result, bounds, n=len(probabilities)),
+        comparison=comparison(result, bounds),
+        strip=strip(result["plan"]["phases"]),
+        curves=_curves(plots, history, result["plan"]["phases"]),
+        confusion=_confusion(plots, (result["test"] or {}).get("confusion"), task.classes),
+        per_class=_per_class(result),
+        large=len(task.classes) > LARGE,
+        calibration=_calibration(plots, probabilities, task),
+        mistakes=mistakes(probabilities, task),
+        shares=time_shares(result),
+        config=json.dumps(result["config"], indent=2, default=str, ensure_ascii=False),
+    )
+    path = pathlib.Path(directory) / "report.html"
+    partial = path.with_name(".report.html.partial")
+    # A file name that is not UTF-8 reaches Python as lone surrogates, which cannot be encoded.
+    partial.write_bytes(html.encode("utf-8", "backslashreplace"))
+    os.replace(partial, path)
+    return path
+
+
+def _template(jinja2):
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for name in ("percent", "number", "metric", "seconds", "size", "visible"):
+        environment.filters[name] = getattr(text, name)
+    return environment.get_template("report.html.j2")
+
+
+def _check(result: dict, probabilities: np.ndarray, task: Task) -> None:
+    expected = (len(task.splits["test"]), len(task.classes))
+    if probabilities.shape != expected:
+        raise UserError(
+            f"probabilities are of shape {probabilities.shape}, but the test split of {task.name!r}"
+            f" has {expected[0]} examples of {expected[1]} classes: pass the test split's"
+        )
+    stated = (result["test"] or {}).get("accuracy")
+    if stated is None or not expected[0]:
+        return
+    found = _correct(probabilities, task.labels[task.splits["test"]]).mean()
+    if abs(found - stated) > 0.005:
+        raise UserError(
+            f"probabilities give {text.percent(found)} test accuracy, the result says "
+            f"{text.percent(stated)}: pass those of this run in the order of the test split"
+        )
+
+
+def _correct(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    return probabilities.argmax(1) == labels
+
+
+def intervals(probabilities: np.ndarray, task: Task) -> dict[str, tuple[float, float] | None]:
+    """The 95 % intervals of the test metrics whose sampling is simple: see `HOW`."""
+    test = task.splits["test"]
+    correct = _correct(probabilities, task.labels[test])
+    graded = _correct(probabilities, task.graded_labels[test])
+    return {
+        "accuracy": analysis.wilson(int(correct.sum()), len(test)),
+        "weighted_accuracy": analysis.bootstrap(graded, task.graded_weights[test]),
+    }
+
+
+def headline(result: dict, bounds: dict, *, n: int) -> dict[str, Any]:
+    """The figure on top, of `n` examples: weighted accuracy where others published it."""
+    others = {text.metric_key(p["metric"]) for p in result["published"] or ()}
+    test = result["test"] or {}
+    weighted = "weighted_accuracy" in others and not text.missing(test.get("weighted_accuracy"))
+    metric = "weighted_accuracy" if weighted else "accuracy"
+    value = test.get(metric)
+    interval = None if text.missing(value) else bounds[metric]
+    return {"metric": metric, "value": value, "interval": interval, "how": HOW[metric], "n": n}
+
+
+def comparison(result: dict, bounds: dict) -> dict[str, Any]:
+    """This run's figures and the published ones by metric, as fractions, with a common scale."""
+    groups: dict[str, list[dict]] = {}
+    for p in result["published"] or ():
+        row = {"what": p["what"], "source": p["source"], "figure": text.fraction(p["figure"])}
+        groups.setdefault(text.metric_key(p["metric"]), []).append(row)
+    table = []
+    for key, rows in groups.items():
+        ours = (result["test"] or {}).get(key)
+        ours = None if text.missing(ours) else ours
+        interval = None if ours is None else bounds.get(key)
+        label = text.METRICS.get(key, key.replace("_", " "))
+        table.append({"metric": label, "ours": ours, "interval": interval, "rows": rows})
+    figures = [
+        x
+        for group in table
+        for x in (group["ours"], *(group["interval"] or ()), *(r["figure"] for r in group["rows"]))
+        if not text.missing(x)
+    ]
+    low = math.floor((min(figures, default=0) - 0.01) * 20) / 20  # whole 5 % below the lowest
+    return {"groups": table, "low": max(low, 0)}
+
+
+def strip(phases: list[dict]) -> dict[str, Any]:
+    """What every layer does in every phase: a row a phase, a column a layer in forward order.
+
+    A cell is `cached` (frozen, and its output read from the cache), `frozen` or `trained`; its
+    strength, of 0 to 1, falls with the logarithm of the multiplier; `same`: as its left neighbour.
+    """
+    layers = list(dict.fromkeys(name for phase in phases for name in phase["multipliers"]))
+    top = max((m for phase in phases for m in phase["multipliers"].values()), default=0)
+    rows = []
+    for phase in phases:
+        cached = layers.index(phase["prefix"]) + 1 if phase["prefix"] in layers else 0
+        cells = []
+        for i, layer in enumerate(layers):
+            multiplier = phase["multipliers"].get(layer, 0)
+            kind = "trained" if multiplier else "cached" if i < cached else "frozen"
+            strength = 1 + math.log10(multiplier / top) / 4 if multiplier > 0 else 0
+            same = bool(cells) and cells[-1]["multiplier"] == multiplier
+            cell = {"kind": kind, "multiplier": multiplier, "same": same}
+            cells.append({**cell, "strength": max(strength, 0.25)})
+        rows.append({"phase": phase, "cells": cells})
+    return {"layers": layers, "rows": rows}
+
+
+def time_shares(result: dict) -> list[dict]:
+    """Each phase's part of the run's time, and what of the total lies outside them."""
+    phases = result["plan"]["phases"]
+    parts = [(f"{i} {p['name']}", p["seconds"] or 0, False) for i, p in enumerate(phases, 1)]
+    inside = sum(seconds for _, seconds, _ in parts)
+    total = max(result["cost"]["total_seconds"] or 0, inside)
+    parts.append(("outside the phases", total - inside, True))
+    return [
+        {"name": name, "seconds": seconds, "share": seconds / total, "rest": rest}
+        for name, seconds, rest in parts
+        if seconds > 0
+    ]
+
+
+def _curves(plots, history: list[dict], phases: list[dict]) -> list[dict]:
+    if not history:
+        return []
+    accuracy = plots.ACCURACY
+    if all(row["val_weighted_accuracy"] in (None, row["val_accuracy"]) for row in history):
+        accuracy = accuracy[:1]
+    found = []
+    for title, series in (("Loss", plots.LOSS), ("Validation accuracy", accuracy)):
+        if any(row[column] is not None for row in history for column, _, _ in series):
+            found.append({"title": title, "image": plots.curves(history, phases, series)})
+    return found
+
+
+def _confusion(plots, counts: list[list[int]] | None, classes: tuple[str, ...]) -> dict | None:
+    if not counts:
+        return None
+    matrix = np.asarray(counts)
+    totals = np.maximum(matrix.sum(1, keepdims=True), 1)
+    shares = matrix / totals
+    pairs = analysis.confusions(matrix, most=MOST_PAIRS)
+    return {
+        "image": plots.confusion(matrix) if len(matrix) > LARGE else None,
+        "rows": [
+            {"name": name, "cells": np.stack((matrix[i], shares[i]), 1).tolist()}
+            for i, name in enumerate(classes)
+        ],
+        "pairs": [(classes[t], classes[p], n, n / int(totals[t, 0])) for t, p, n in pairs],
+    }
+
+
+def _per_class(result: dict) -> list[dict]:
+    counts = result["task"]["class_counts"] or {}
+    rows = (result["test"] or {}).get("per_class") or []
+    if len(rows) > LARGE:
+        rows = sorted(rows, key=lambda row: row["f1"] or 0)
+    return [{**row, "train": (counts.get("train") or {}).get(row["name"])} for row in rows]
+
+
+def _calibration(plots, probabilities: np.ndarray, task: Task) -> dict | None:
+    if not len(probabilities):
+        return None
+    correct = _correct(probabilities, task.labels[task.splits["test"]])
+    bins = analysis.reliability(probabilities.max(1), correct)
+    return {
+        "image": plots.reliability(bins),
+        "error": bins.error,
+        "bins": len(bins.count),
+        "confidence": float(probabilities.max(1).mean()),
+        "accuracy": float(correct.mean()),
+    }
+
+
+def mistakes(probabilities: np.ndarray, task: Task) -> list[dict]:
+    """The most confident wrong predictions on the test split, with a small picture of each."""
+    test = task.splits["test"]
+    labels = task.labels[test]
+    found = []
+    for row in analysis.worst(probabilities, labels, most=MOST_MISTAKES):
+        index, predicted = int(test[row]), int(probabilities[row].argmax())
+        found.append(
+            {
+                "id": task.ids[index],
+                "true": task.classes[labels[row]],
+                "predicted": task.classes[predicted],
+                "probability": float(probabilities[row, predicted]),
+                "of_true": float(probabilities[row, labels[row]]),
+                "image": _thumbnail(task, index),
+            }
+        )
+    return found
+
+
+def _thumbnail(task: Task, index: int) -> str | None:
+    """A small JPEG as a data URI; None where the image is gone since the run read it."""
+    try:
+        image = task.open(index)
+    except (OSError, UserError):
+        return None
+    image = image.convert("L" if image.mode == "L" else "RGB")  # a copy: the task may keep its own
+    image.thumbnail((THUMBNAIL, THUMBNAIL), PIL.Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

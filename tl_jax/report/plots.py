@@ -1,0 +1,161 @@
+"""The page's figures: matplotlib to SVG in a data URI. Needs the `report` extra.
+
+No class or file name enters a figure: the page itself shows those, escaped and in any script.
+"""
+
+import base64
+import io
+import itertools
+import warnings
+from collections.abc import Callable, Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from tl_jax.report.analysis import Bins
+
+INK, FAINT, BLUE, ORANGE = "#33373d", "#8b929c", "#2f6db3", "#d8661f"
+STYLE = {
+    "svg.fonttype": "none",  # text stays text: small, and in the reader's font
+    "svg.hashsalt": "tl_jax",  # the same figure gives the same bytes
+    "font.size": 10,
+    "text.color": INK,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.8,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.grid.axis": "y",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": FAINT,
+    "grid.alpha": 0.25,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+}
+# (column of the history, label, colour)
+LOSS = (("train_loss", "train", FAINT), ("val_loss", "validation", BLUE))
+ACCURACY = (
+    ("val_accuracy", "validation", BLUE),
+    ("val_weighted_accuracy", "validation, weighted", ORANGE),
+)
+
+
+def _percent(x: float, _: int) -> str:
+    return f"{100 * x:.4g} %"
+
+
+def svg(draw: Callable[[Figure], None], *, height: float = 3.2) -> str:
+    """What `draw` draws on a figure of 5.2 x `height` inches, as a data URI."""
+    buffer = io.BytesIO()
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        # The browser finds a font for what matplotlib's own does not hold.
+        warnings.filterwarnings("ignore", r"Glyph .* missing from font")
+        figure = Figure((5.2, height), layout="constrained")
+        draw(figure)
+        figure.savefig(buffer, format="svg", transparent=True, dpi=200, metadata={"Date": None})
+    text = buffer.getvalue().replace(b"'DejaVu Sans'", b"system-ui, 'DejaVu Sans'")
+    return "data:image/svg+xml;base64," + base64.b64encode(text).decode()
+
+
+def segments(history: Sequence[dict]) -> list[range]:
+    """The history's rows by phase: a new one starts where the name changes or epochs restart."""
+    bounds = [
+        i
+        for i, row in enumerate(history)
+        if i == 0
+        or row["phase"] != history[i - 1]["phase"]
+        or row["epoch"] <= history[i - 1]["epoch"]
+    ]
+    return [range(a, b) for a, b in itertools.pairwise([*bounds, len(history)])]
+
+
+def curves(history: Sequence[dict], phases: Sequence[dict], series=LOSS) -> str:
+    """Columns of the history over the epochs of all phases; boundaries and best epochs marked."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        for column, label, color in series:
+            y = _values(history, column)
+            if np.isfinite(y).any():
+                marker = "o" if len(y) <= 30 else ""
+                axes.plot(np.arange(len(y)) + 1, y, color=color, label=label, marker=marker, ms=3)
+        _mark_phases(axes, history, phases, chosen=next(c for c, _, _ in series if "val" in c))
+        axes.set_xlim(0.5, len(history) + 0.5)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.set_xlabel("epoch")
+        if series != LOSS:
+            axes.yaxis.set_major_formatter(FuncFormatter(_percent))
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(loc="best", handlelength=1.4)
+
+    return svg(draw)
+
+
+def reliability(bins: Bins) -> str:
+    """Accuracy over confidence with the gap to the diagonal, above the confidences' histogram."""
+
+    def draw(figure: Figure) -> None:
+        top, bottom = figure.subplots(2, sharex=True, height_ratios=(3, 1))
+        percent = FuncFormatter(_percent)
+        full = bins.count > 0
+        x, y = bins.confidence[full], bins.accuracy[full]
+        top.plot([0, 1], [0, 1], color=FAINT, lw=1, ls=(0, (4, 3)), label="calibrated")
+        top.vlines(x, x, y, color=ORANGE, lw=3, alpha=0.5, label="gap")
+        top.plot(x, y, color=BLUE, marker="o", ms=4, label="measured")
+        top.set(ylabel="accuracy", xlim=(0, 1), ylim=(-0.02, 1.02))
+        top.yaxis.set_major_formatter(percent)
+        top.legend(loc="best", handlelength=1.6)
+        share = bins.count / max(bins.count.sum(), 1)
+        width = np.diff(bins.edges)
+        bottom.bar(bins.edges[:-1], share, width * 0.92, align="edge", color=BLUE, alpha=0.75)
+        bottom.set(xlabel="confidence", ylabel="share")
+        bottom.xaxis.set_major_formatter(percent)
+        bottom.yaxis.set_major_formatter(percent)
+
+    return svg(draw, height=4.4)
+
+
+def confusion(counts: np.ndarray) -> str:
+    """A matrix too large for figures: (C, C), rows true; shade is the share of the row."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+        image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+        axes.grid(False)
+        axes.set(xlabel="predicted class", ylabel="true class")
+        bar = figure.colorbar(image, shrink=0.8, format=FuncFormatter(_percent))
+        bar.outline.set_visible(False)
+
+    return svg(draw, height=4.6)
+
+
+def _values(history: Sequence[dict], column: str) -> np.ndarray:
+    """(E,) with NaN for what is null or, as after a divergence, infinite."""
+    y = np.array([row[column] for row in history], np.float64)
+    return np.where(np.isfinite(y), y, np.nan)
+
+
+def _mark_phases(axes, history: Sequence[dict], phases: Sequence[dict], *, chosen: str) -> None:
+    best = {phase["name"]: phase["best_epoch"] for phase in phases}
+    order = [phase["name"] for phase in phases]
+    rings = []
+    for k, rows in enumerate(segments(history)):
+        name = history[rows[0]]["phase"]
+        number = str(order.index(name) + 1) if name in order else "?"
+        room = 46 * len(rows) / len(history)  # characters over the phase's share of the axis
+        label = f"{number} {name}" if len(f"{number} {name}") <= room else number
+        place = {"ha": "center", "va": "bottom", "transform": axes.get_xaxis_transform()}
+        middle = (rows[0] + rows[-1]) / 2 + 1
+        axes.text(middle, 1.01, label, color=FAINT, size=9, parse_math=False, **place)
+        if k:
+            axes.axvline(rows[0] + 0.5, color=FAINT, lw=1, ls=(0, (2, 3)))
+        rings += [i for i in rows if history[i]["epoch"] == best.get(name)]
+    if rings:
+        ring = {"color": BLUE, "marker": "o", "ms": 9, "mfc": "none", "mew": 1.6, "ls": ""}
+        axes.plot(np.array(rings) + 1, _values(history, chosen)[rings], **ring, label="chosen")

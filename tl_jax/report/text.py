@@ -1,0 +1,119 @@
+"""Figures as people write them, and a run's result as a plain table for the terminal."""
+
+import math
+import textwrap
+from typing import Any
+
+MISSING = "–"
+METRICS = {
+    "accuracy": "accuracy",
+    "weighted_accuracy": "weighted accuracy",
+    "f1": "F1",
+    "auc": "AUC",
+    "ece": "ECE",
+    "loss": "loss",
+}
+
+
+def missing(x: float | None) -> bool:
+    return x is None or not math.isfinite(x)
+
+
+def percent(x: float | None) -> str:
+    """0.853 -> '85.3 %'."""
+    return MISSING if missing(x) else f"{100 * x:.1f} %"
+
+
+def fraction(x: float | None) -> float | None:
+    """Of a figure in percent, as published results are given."""
+    return None if missing(x) else x / 100
+
+
+def number(x: float | None) -> str:
+    """Three significant digits, counts from 1000 on with separators: 0.000313, 24.6, 4,107,522."""
+    if missing(x):
+        return MISSING
+    return f"{x:,.0f}" if abs(x) >= 1000 else f"{x:.3g}"
+
+
+def metric(name: str, x: float | None) -> str:
+    return number(x) if name == "loss" else percent(x)
+
+
+def seconds(x: float | None) -> str:
+    """0.42 s, 12.3 s, 7 min 05 s, 2 h 07 min."""
+    if missing(x):
+        return MISSING
+    if x < 59.95:
+        return f"{x:.2f} s" if x < 1 else f"{x:.1f} s"
+    whole = round(x)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    minutes = round(x / 60)
+    return f"{minutes // 60:,} h {minutes % 60:02d} min"
+
+
+def size(x: float | None) -> str:
+    """Bytes in binary units: 0 B, 331 MiB, 1.5 GiB."""
+    if missing(x):
+        return MISSING
+    power = 0
+    while x >= 1023.5 and power < 4:
+        x, power = x / 1024, power + 1
+    return f"{x:,.{int(power > 0 and x < 9.95)}f} {('B', 'KiB', 'MiB', 'GiB', 'TiB')[power]}"
+
+
+def metric_key(name: str) -> str:
+    """'Weighted accuracy' -> 'weighted_accuracy', the key in a result."""
+    return "_".join(name.lower().replace("-", " ").split())
+
+
+def shown(val: dict, test: dict) -> dict[str, str]:
+    """Metrics (key: label) that say something: measured, and weighted accuracy where it differs."""
+    keys = [k for k in METRICS if val.get(k) is not None or test.get(k) is not None]
+    if all(split.get("weighted_accuracy") == split.get("accuracy") for split in (val, test)):
+        keys = [k for k in keys if k != "weighted_accuracy"]
+    return {k: METRICS[k] for k in keys}
+
+
+def visible(text: str) -> str:
+    """Control, direction-changing and undecodable characters as escapes: file names are hostile."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def printable(text: Any, width: int = 60) -> str:
+    """One short line without control characters, which could steer the terminal."""
+    line = "".join(c if c.isprintable() else " " for c in str(text))
+    return textwrap.shorten(line, width, placeholder="…") if line.strip() else MISSING
+
+
+def terminal_table(result: dict) -> str:
+    """The run's metrics on validation and test, the published figures and the cost, as text."""
+    val, test = result.get("val") or {}, result.get("test") or {}
+    rows = [
+        f"{label:<18} {metric(key, val.get(key)):>9} {metric(key, test.get(key)):>9}"
+        for key, label in shown(val, test).items()
+    ]
+    published = [
+        f"{percent(fraction(p['figure'])):>9}  {printable(p['metric'])}, "
+        f"{printable(p['what'])} ({printable(p['source'])})"
+        for p in result.get("published") or ()
+    ]
+    lines = [
+        f"{printable(result['name'])}: {printable(result['base']['name'])} to "
+        f"{printable(result['task']['name'])} by {printable(result['plan']['name'])}, "
+        f"seed {result['seed']}",
+        f"{'':<18} {'val':>9} {'test':>9}",
+        *rows,
+        *(["published", *published] if published else []),
+        _cost(result["cost"]),
+    ]
+    return "\n".join(lines)
+
+
+def _cost(cost: dict) -> str:
+    return (
+        f"cost: {seconds(cost['total_seconds'])} (compile {seconds(cost['compile_seconds'])}), "
+        f"{number(cost['step_ms'])} ms a step, {number(cost['images_per_second'])} images/s, "
+        f"peak memory {size(cost['peak_memory_bytes'])}, cached {size(cost['cached_bytes'])}"
+    )
