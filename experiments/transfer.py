@@ -90,7 +90,6 @@ def transfer(config, workdir: pathlib.Path, name: str) -> dict:
         variables=variables,
         progress=progress,
         scores=scores,
-        inputs=inputs_for.used,
         total_seconds=time.time() - started,
     )
     report.write(
@@ -104,3 +103,89 @@ def transfer(config, workdir: pathlib.Path, name: str) -> dict:
     print(report.terminal_table(result))
     print(f"report: {workdir / 'report.html'}")
     return result
+
+
+def claimed(workdir: pathlib.Path, config: dict) -> dict | None:
+    """Make the folder this config's own; gives the result if the run is done.
+
+    UserError if the folder belongs to another config.
+    """
+    from tl_jax import results
+    from tl_jax.errors import UserError
+
+    config = json.loads(json.dumps(config))
+    workdir.mkdir(parents=True, exist_ok=True)
+    if (workdir / "config.json").exists():
+        theirs, ours = _flat(json.loads((workdir / "config.json").read_text())), _flat(config)
+        different = [
+            f"{k} {theirs.get(k)!r}, not {ours.get(k)!r}"
+            for k in sorted(theirs.keys() | ours.keys())
+            if theirs.get(k) != ours.get(k)
+        ]
+        if different:
+            raise UserError(
+                f"{workdir} belongs to another config ({'; '.join(different[:3])}): "
+                "take another --workdir, or that config"
+            )
+    else:
+        results.write_json(workdir / "config.json", config)
+    done = workdir / "result.json"
+    return json.loads(done.read_text()) if done.exists() else None
+
+
+def _flat(tree: dict, above: str = "") -> dict:
+    flat = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{above}{key}.") if isinstance(value, dict) else {above + key: value}
+    return flat
+
+
+def _base(config):
+    from tl_jax.base import load_base
+
+    base = load_base(config.name, config.weights or None)
+    return base.resized(config.size or None, config.crop or None)
+
+
+def _given(task) -> dict:
+    """The task's options that are set; those left empty are not every task's."""
+    return {k: v for k, v in task.items() if k != "name" and v != ""}
+
+
+def _problem(config, base, task):
+    """The problem, the variables it starts from, and the layer at which the base was cut."""
+    from tl_jax.export import with_head
+    from tl_jax.parallel import Parallel
+    from tl_jax.plan import Settings, make_plan
+    from tl_jax.state import Problem, merged, select
+
+    cut = config.base.cut or base.bottleneck
+    chain = with_head(base.chain, cut, len(task.classes), config.head.dropout)
+    kept = base.chain.cut(cut).names
+    new = [name for name in chain.names if name not in kept]
+    options = {
+        "from_layer": config.plan.from_layer,
+        "factor": config.plan.factor,
+        "head": Settings(**config.plan.head),
+        "tune": Settings(**config.plan.tune),
+    }
+    plan = make_plan(config.plan.name, chain.names, new=new, options=options)
+    size = base.preprocessing.size
+    variables = chain.init(config.seed, (1, size, size, 3))
+    if plan.pretrained:
+        variables = merged(variables, select(base.variables, kept))
+    problem = Problem(
+        chain,
+        base.preprocessing,
+        task,
+        plan,
+        Parallel(config.parallel),
+        seed=config.seed,
+        batch_size=config.batch_size,
+        precision=config.precision,
+    )
+    return problem, variables, cut
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -60,6 +60,7 @@ def ordered(entries: dict[object, bytes]) -> bytes:
 
 
 WEIGHT = tensor(storage(), (2, 3), (3, 1))
+STATE = ordered({"w": WEIGHT})
 
 
 def legacy(path: Path, body: bytes, arrays: dict[str, np.ndarray] = STORED) -> Path:
@@ -137,12 +138,11 @@ def test_a_file_that_pytorch_wrote():
     # efficientnet_lite0 in keras_hub/src/models/efficientnet/efficientnet_presets.py,
     # https://github.com/keras-team/keras-hub/pull/1968
     assert parameters == 4_652_008
-    assert read["_conv_stem.weight"].shape == (32, 3, 3, 3)
     assert all((a >= 0).all() for name, a in read.items() if name.endswith("running_var"))
 
 
 def test_protocol_4(tmp_path):
-    body = ordered({"w": WEIGHT})
+    body = STATE
     for name in (REBUILD, ORDERED, "torch.FloatStorage"):
         body = body.replace(label(name), stack_label(name) + b"\x94")
     path = archive(tmp_path / "a.pth", b"\x80\x04\x95" + struct.pack("<Q", len(body)) + body)
@@ -159,8 +159,7 @@ def test_as_python_2_and_early_pytorch_wrote_it(tmp_path):
 @both_formats
 def test_attributes_of_the_state_dict_are_ignored(tmp_path, write):
     state = {"_metadata": {"": {"version": 1}}, "items": 1, "__class__": 2, "pairs": []}
-    body = ordered({"w": WEIGHT}) + literal(state) + b"b"
-    assert list(read_state_dict(write(tmp_path / "a.pth", body))) == ["w"]
+    assert list(read_state_dict(write(tmp_path / "a.pth", STATE + literal(state) + b"b"))) == ["w"]
 
 
 @both_formats
@@ -170,7 +169,7 @@ def test_a_wrapped_state_dict(tmp_path, write, key):
     optimizer = ordered({"state": ordered({0: ordered({"exp_avg": momentum})}), "groups": b"]"})
     best = tensor(storage(), (), ())
     beside = {"epoch": literal(3), "optimizer": optimizer, "lr": literal(0.1), "best": best}
-    body = ordered(beside | {key: ordered({"w": WEIGHT})})
+    body = ordered(beside | {key: STATE})
     read = read_state_dict(write(tmp_path / "a.pth", body, {"1": np.ones(3, "<f4")} | STORED))
     assert list(read) == ["w"] and read["w"].tolist() == [[0, 1, 2], [3, 4, 5]]
 
@@ -209,7 +208,7 @@ def test_no_code_of_the_file_runs(tmp_path, monkeypatch, write, opcode):
     pickle.loads(b"\x80\x04" + code + b".")
     assert ran == ["true"]  # the attack works on `pickle`
     attribute = b"}" + literal("_metadata") + code + b"sb"
-    for body in (code, ordered({"w": code}), ordered({"w": WEIGHT}) + attribute):
+    for body in (code, ordered({"w": code}), STATE + attribute):
         assert "'os.system'" in refused(write(tmp_path / "a.pth", body))
     (tmp_path / "b.pth").write_bytes(b"\x80\x02" + code + b".")
     assert "'os.system'" in refused(tmp_path / "b.pth")
@@ -226,24 +225,14 @@ def test_whatever_else_of_pickle_is_named(tmp_path):
 
 BIG = 2**62
 OUTSIDE = [((2**32, 2**32), (1, 1)), ((2**40,), (0,)), ((2, 3), (2**64, 1)), ((), (), BIG)]
-SENSELESS = [
-    ((-2, -3), (3, 1)),
-    ((2,), (-1,), 5),
-    ((1,) * 33, (1,) * 33),
-    ((2, 3), (1,)),
-    ("2", "1"),
-]
+SENSELESS = [((-2, -3), (3, 1)), ((2,), (-1,), 5), ((1,) * 33, (1,) * 33), ("2", "1")]
+VIEWED = storage()[:-2] + literal(("1", 0, 2)) + b"tQ"
 HOSTILE = {
     "claims more bytes": [tensor(storage(numel=n), (0,), (1,)) for n in (-1, BIG)],
     "in two ways": [WEIGHT + storage(numel=5), WEIGHT + storage("Int")],
-    "not to a plain storage": [
-        storage(numel=6.0),
-        storage(key="0" * 65),
-        storage()[:-2] + literal(("1", 0, 2)) + b"tQ",
-    ],
+    "not to a plain storage": [storage(numel=6.0), storage(key="0" * 65), VIEWED],
     "larger than its storage, or partly outside": [tensor(storage(), *view) for view in OUTSIDE],
-    "senseless": [tensor(literal("0"), (2,), (1,))]
-    + [tensor(storage(), *view) for view in SENSELESS],
+    "senseless": [tensor(storage(), *view) for view in SENSELESS],
     "in another way than PyTorch": [
         WEIGHT[:-2] + literal({"conj": True}) + b"tR",  # has the values changed
         call("torch.FloatStorage", literal(BIG)),
@@ -288,30 +277,29 @@ def test_nothing_walks_through_what_a_few_bytes_blow_up(tmp_path, write):
 
 
 def test_a_long_pickle_is_refused(tmp_path):
-    body = ordered({"w": WEIGHT}) + b"N" * 2**22
+    body = STATE + b"N" * 2**22
     assert "pickle" in refused(archive(tmp_path / "a.pth", body))
     assert "pickle" in refused(legacy(tmp_path / "b.pth", body))
 
 
 @both_formats
 def test_not_a_state_dict(tmp_path, write):
-    inner = ordered({"w": WEIGHT})
     cases = {
-        "in 'model', 'ema'": ordered({"model": inner, "ema": inner}),
-        "in 'model'": ordered({"model": inner, "w": WEIGHT}),
-        "in 'net'": ordered({"net": inner}),
+        "in 'model', 'ema'": ordered({"model": STATE, "ema": STATE}),
+        "in 'model'": ordered({"model": STATE, "w": WEIGHT}),
+        "in 'net'": ordered({"net": STATE}),
         "'epoch' is no tensor": ordered({"w": WEIGHT, "epoch": literal(3)}),
         "'extra' is no tensor": ordered({"w": WEIGHT, "extra": b"}"}),
         "no tensors": ordered({}),
         "no dictionary": WEIGHT,
         "no string": ordered({"w": WEIGHT, 1: WEIGHT}),
-        "twice": inner + literal("w") + WEIGHT + b"s",
+        "twice": STATE + literal("w") + WEIGHT + b"s",
     }
     for words, body in cases.items():
         assert words in refused(write(tmp_path / "a.pth", body))
 
 
-def test_not_a_pytorch_file(tmp_path):
+def test_not_a_pytorch_file_of_this_kind(tmp_path, monkeypatch):
     path = tmp_path / "a.pth"
     with zipfile.ZipFile(path, "w") as f:
         f.writestr("a.txt", "a")
@@ -327,19 +315,16 @@ def test_not_a_pytorch_file(tmp_path):
     for words, data in cases.items():
         path.write_bytes(data)
         assert words in refused(path)
+    monkeypatch.setitem(SYSTEM, "little_endian", False)
+    assert "big-endian" in refused(legacy(path, STATE))
+    assert "big-endian" in refused(archive(path, STATE))
     assert "directory" in refused(tmp_path)
     assert "does not exist" in refused(tmp_path / "b.pth")
 
 
 @both_formats
-def test_big_endian_files_are_refused(tmp_path, monkeypatch, write):
-    monkeypatch.setitem(SYSTEM, "little_endian", False)
-    assert "big-endian" in refused(write(tmp_path / "a.pth", ordered({"w": WEIGHT})))
-
-
-@both_formats
 def test_every_truncation_is_refused(tmp_path, write):
-    data = write(tmp_path / "a.pth", ordered({"w": WEIGHT})).read_bytes()
+    data = write(tmp_path / "a.pth", STATE).read_bytes()
     assert list(read_state_dict(tmp_path / "a.pth")) == ["w"]
     for length in range(len(data)):
         (tmp_path / "b.pth").write_bytes(data[:length])
@@ -365,9 +350,8 @@ def test_damaged_bytes_are_refused_or_harmless(write, data):
 
 @both_formats
 def test_a_storage_missing_or_of_another_size(tmp_path, write):
-    body = ordered({"w": WEIGHT})
-    assert "not of the size" in refused(write(tmp_path / "a.pth", body, {"0": STORED["0"][:5]}))
-    refused(write(tmp_path / "a.pth", body, {"1": STORED["0"]}))
+    assert "not of the size" in refused(write(tmp_path / "a.pth", STATE, {"0": STORED["0"][:5]}))
+    refused(write(tmp_path / "a.pth", STATE, {"1": STORED["0"]}))
 
 
 def altered(path: Path, name: str, fields: dict[int, bytes]) -> Path:
@@ -401,13 +385,13 @@ def test_archives_with_a_lying_directory_are_refused(tmp_path):
     }
     for words, lies in cases.items():
         for fields in lies:
-            path = archive(tmp_path / "a.pth", ordered({"w": WEIGHT}))
+            path = archive(tmp_path / "a.pth", STATE)
             assert words in refused(altered(path, "net/data/0", fields))
 
 
 @both_formats
 def test_a_name_with_a_checksum(tmp_path, write):
-    data = write(tmp_path / "a.pth", ordered({"w": WEIGHT})).read_bytes()
+    data = write(tmp_path / "a.pth", STATE).read_bytes()
     digest = hashlib.sha256(data).hexdigest()
     path = tmp_path / f"net-{digest[:8]}.pth"
     path.write_bytes(data)

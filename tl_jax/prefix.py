@@ -41,6 +41,10 @@ class Inputs(NamedTuple):
     preprocessing: Preprocessing  # that made the pixels
     nbytes: int = 0  # on disk
 
+    def described(self) -> dict[str, Any]:
+        """What a report says of them."""
+        return {"prefix": self.start, "cached_bytes": self.nbytes, "cache_key": self.key}
+
 
 def decoded(task: Task, preprocessing: Preprocessing) -> Inputs:
     """Every image decoded whenever it is asked for: (B, S, S, C) uint8."""

@@ -36,14 +36,13 @@ def collect(
     variables: Any,
     progress: Progress,
     scores: dict[str, dict],
-    inputs: list[dict],
     total_seconds: float,
 ) -> dict[str, Any]:
-    """The result as JSON-able data; `scores` by split, `inputs` [{prefix, cached_bytes}] by phase."""
+    """The result as JSON-able data; `scores` are the metrics by split."""
     task = problem.task
     phases = [
         _phase(phase, progress.rows(phase), variables, source)
-        for phase, source in zip(problem.plan.phases, inputs, strict=True)
+        for phase, source in zip(problem.plan.phases, progress.inputs, strict=True)
     ]
     return finite(
         {
@@ -136,7 +135,7 @@ def _cost(progress: Progress, phases: list[dict], total_seconds: float) -> dict[
         "step_ms": 1e3 * statistics.median(r["train_seconds"] / r["steps"] for r in last),
         "images_per_second": sum(r["images"] for r in last) / trained,
         "peak_memory_bytes": stats.get("peak_bytes_in_use", peak),
-        "cached_bytes": sum(p["cached_bytes"] for p in phases),
+        "cached_bytes": sum({p["cache_key"]: p["cached_bytes"] for p in phases}.values()),
     }
 
 

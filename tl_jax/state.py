@@ -69,6 +69,7 @@ class Progress:
     epoch: int = 0  # finished epochs of the phase
     batch: int = 0  # finished batches of the epoch under way
     history: list[dict] = dataclasses.field(default_factory=list)  # a row an epoch
+    inputs: list[dict] = dataclasses.field(default_factory=list)  # what each phase begun reads
 
     def rows(self, phase: Phase) -> list[dict]:
         """The phase's epochs so far."""

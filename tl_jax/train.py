@@ -60,6 +60,7 @@ def run(
         inputs = inputs_for(phase, variables)
         require_same(task=inputs.preprocessing, base=problem.preprocessing)
         work = Work(problem, phase, progress.phase, inputs)
+        progress.inputs[progress.phase :] = [inputs.described()]
         if state is None:
             variables = recalibrated(work, variables)
             state = begin(phase, variables, former)
@@ -169,7 +170,7 @@ def train_epoch(
     parallel: Parallel = work.problem.parallel
     frozen = parallel.place(work.frozen(variables))
     state = parallel.place(state)
-    cost = {"compile_seconds": 0.0, "train_seconds": 0.0, "images": 0}
+    cost = {"compile_seconds": 0.0, "train_seconds": 0.0, "steps": 0, "images": 0}
     with _bar(work, progress) as bar:
         for batch in work.batches(progress.epoch, first=progress.batch):
             batch = parallel.share(batch)
@@ -181,6 +182,7 @@ def train_epoch(
             state = work.compiled(state, frozen, batch)
             jax.block_until_ready(state.loss)
             cost["train_seconds"] += time.perf_counter() - started
+            cost["steps"] += 1
             cost["images"] += work.batch_size
             progress.batch += 1
             bar.update(work.batch_size)

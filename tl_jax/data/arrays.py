@@ -67,6 +67,7 @@ def from_arrays(
         fingerprint=fingerprint(
             ids, (hashlib.sha256(shape + image.tobytes()).digest() for image in images)
         ),
+        channels=1 if images.ndim == 3 else 3,
     )
 
 

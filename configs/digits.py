@@ -1,0 +1,19 @@
+"""Scikit-learn's handwritten digits on EfficientNet-Lite0: a run of half a minute, to try things.
+
+    python -m experiments.transfer --config=configs/digits.py
+"""
+
+from configs import defaults
+
+
+def get_config():
+    config = defaults.get_config()
+    config.base.size = 64
+    config.base.crop = 1.0
+    config.task.name = "digits"
+    config.plan.from_layer = "stage7_block1"
+    config.plan.head.epochs = 3
+    config.plan.head.learning_rate = 1e-2
+    config.plan.tune.epochs = 3
+    config.plan.tune.learning_rate = 1e-3
+    return config
