@@ -12,7 +12,7 @@ def _phase(**changes) -> ml_collections.ConfigDict:
     phase.weight_decay = 1e-4
     phase.clip = 1.0  # largest gradient norm; 0: no clipping
     phase.batch_norm = "frozen"  # of trained layers: frozen, batch or recalibrate
-    phase.views = "none"  # augmentation: none, flip (2 views) or dihedral (8)
+    phase.views = "none"  # augmentation: none, flip (2 views), flips (4), dihedral (8)
     phase.patience = 0  # epochs that validation loss may fail to fall before stopping; 0: any
     phase.update(changes)
     return phase

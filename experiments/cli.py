@@ -1,6 +1,7 @@
 """What every program shares: parsing a config, one clear line for what a user can mend."""
 
 import errno
+import logging
 import os
 import runpy
 import sys
@@ -32,6 +33,7 @@ def run(main: Callable[[list[str]], int | None]) -> None:
                 return _complain(f"{error.filename}: {error.strerror}")
             raise
 
+    logging.getLogger("tl_jax").setLevel(logging.INFO)
     app.run(guarded, flags_parser=_parse)
 
 

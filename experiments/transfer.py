@@ -9,7 +9,7 @@ import json
 import pathlib
 import time
 
-from absl import flags, logging
+from absl import flags
 from ml_collections import config_flags
 
 from experiments import cli
@@ -28,7 +28,6 @@ def main(argv: list[str]) -> None:
     if _CONFIG.value is None:
         raise UserError("which run? --config=configs/elpv.py, for example")
     name = pathlib.Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
-    logging.set_verbosity(logging.INFO)
     with interrupt.caught():
         transfer(_CONFIG.value, pathlib.Path(_WORKDIR.value or f"runs/{name}"), name)
 

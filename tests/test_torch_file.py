@@ -151,8 +151,8 @@ def test_protocol_4(tmp_path):
 
 def test_as_python_2_and_early_pytorch_wrote_it(tmp_path):
     early = call("torch._utils._rebuild_tensor", storage(), *map(literal, (0, (6,), (1,))))
-    pairs = b"](](U\x01w" + early + b"ee"
-    read = read_state_dict(legacy(tmp_path / "a.pth", call(ORDERED, pairs)))
+    body = call(ORDERED, b"](](U\x01w" + early + b"ee")  # [['w', tensor]]
+    read = read_state_dict(legacy(tmp_path / "a.pth", body))
     np.testing.assert_array_equal(read["w"], np.arange(6))
 
 
@@ -167,10 +167,9 @@ def test_attributes_of_the_state_dict_are_ignored(tmp_path, write):
 def test_a_wrapped_state_dict(tmp_path, write, key):
     momentum = tensor(storage(key="1", numel=3), (3,), (1,))
     optimizer = ordered({"state": ordered({0: ordered({"exp_avg": momentum})}), "groups": b"]"})
-    best = tensor(storage(), (), ())
-    beside = {"epoch": literal(3), "optimizer": optimizer, "lr": literal(0.1), "best": best}
-    body = ordered(beside | {key: STATE})
-    read = read_state_dict(write(tmp_path / "a.pth", body, {"1": np.ones(3, "<f4")} | STORED))
+    beside = {"lr": literal(0.1), "optimizer": optimizer, "best": tensor(storage(), (), ())}
+    arrays = {"1": np.ones(3, "<f4")} | STORED
+    read = read_state_dict(write(tmp_path / "a.pth", ordered(beside | {key: STATE}), arrays))
     assert list(read) == ["w"] and read["w"].tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
@@ -234,7 +233,7 @@ HOSTILE = {
     "larger than its storage, or partly outside": [tensor(storage(), *view) for view in OUTSIDE],
     "senseless": [tensor(storage(), *view) for view in SENSELESS],
     "in another way than PyTorch": [
-        WEIGHT[:-2] + literal({"conj": True}) + b"tR",  # has the values changed
+        WEIGHT[:-2] + literal({"conj": True}) + b"tR",  # asks for conjugate values
         call("torch.FloatStorage", literal(BIG)),
         literal(1) + b")R",
     ],
@@ -299,7 +298,7 @@ def test_not_a_state_dict(tmp_path, write):
         assert words in refused(write(tmp_path / "a.pth", body))
 
 
-def test_not_a_pytorch_file_of_this_kind(tmp_path, monkeypatch):
+def test_other_kinds_of_file_are_named(tmp_path, monkeypatch):
     path = tmp_path / "a.pth"
     with zipfile.ZipFile(path, "w") as f:
         f.writestr("a.txt", "a")
@@ -368,7 +367,6 @@ def test_compressed_archives_are_refused(tmp_path):
     zeros = {"0": np.zeros(2**20, "<f4")}
     body = ordered({"w": tensor(storage(numel=2**20), (2**20,), (1,))})
     path = archive(tmp_path / "a.pth", body, zeros, compression=zipfile.ZIP_DEFLATED)
-    assert path.stat().st_size < 2**14
     assert "compressed" in refused(path)
     for name in ("data.pkl", "byteorder", "data/0", "version"):
         altered(path, f"net/{name}", {20: bytes(8)})

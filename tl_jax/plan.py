@@ -9,13 +9,14 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from tl_jax.data import views
 from tl_jax.errors import UserError, unknown
 
 CHOICES = {
     "optimizer": ("adamw", "sgd"),
     "schedule": ("constant", "cosine", "one_cycle"),
     "batch_norm": ("frozen", "batch", "recalibrate"),
-    "views": ("none", "flip", "dihedral"),
+    "views": tuple(views.COUNTS),
 }
 
 
@@ -30,7 +31,7 @@ class Settings:
     weight_decay: float = 1e-4  # decoupled; kernels only
     clip: float = 1.0  # largest norm of the trained layers' gradients; 0: no clipping
     batch_norm: str = "frozen"  # of trained layers: running statistics kept, batch's, re-estimated
-    views: str = "none"  # what is augmented: flip (2 views), dihedral (8: flips and quarter turns)
+    views: str = "none"  # augmentation: flip (2), flips (4: both ways), dihedral (8: turns)
     patience: int = 0  # epochs without a lower validation loss before stopping; 0: never stop early
 
     def __post_init__(self):

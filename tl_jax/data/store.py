@@ -9,16 +9,18 @@ import errno
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import pathlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from absl import logging
 
 from tl_jax import interrupt
 from tl_jax.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 BLOCK = 64  # rows that are computed, written and checked together
 
@@ -85,13 +87,13 @@ def _verified(folder, blocks, row_bytes) -> set[tuple[int, int]]:
                     good.add((first, last))
         bad = len([b for b in blocks if b in noted]) - len(good)
         if bad:
-            logging.warning("%s: %d damaged blocks are computed again", folder, bad)
+            logger.warning("%s: %d damaged blocks are computed again", folder, bad)
     return good
 
 
 def _announce(folder: pathlib.Path, what: str, needed: int) -> None:
     free = shutil.disk_usage(folder).free
-    logging.info("%s: %.1f MB on disk in %s (%.0f MB free)", what, needed / 1e6, folder, free / 1e6)
+    logger.info("%s: %.1f MB on disk in %s (%.0f MB free)", what, needed / 1e6, folder, free / 1e6)
     if needed > free:
         raise _no_space(folder, f"{what} needs {needed / 1e6:.0f} MB, {free / 1e6:.0f} MB are free")
 

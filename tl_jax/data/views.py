@@ -4,7 +4,8 @@ import numpy as np
 
 from tl_jax.errors import unknown
 
-COUNTS = {"none": 1, "flip": 2, "dihedral": 8}
+# Each set begins with the ones before it: what is stored for one serves the smaller ones.
+COUNTS = {"none": 1, "flip": 2, "flips": 4, "dihedral": 8}
 
 
 def count(views: str) -> int:
@@ -15,10 +16,11 @@ def count(views: str) -> int:
 
 
 def view(images: np.ndarray, number: int) -> np.ndarray:
-    """View `number` of square `images` (..., S, S, C).
-
-    Odd numbers are mirrored left to right; number // 2 is how many quarter turns follow.
+    """View `number` of square `images` (..., S, S, C): of its three bits the first mirrors left to
+    right, the second top to bottom, and the third gives a quarter turn.
     """
-    if number % 2:
-        images = images[..., ::-1, :]
-    return np.rot90(images, number // 2, axes=(-3, -2))
+    if number & 1:
+        images = images[..., :, ::-1, :]
+    if number & 2:
+        images = images[..., ::-1, :, :]
+    return np.rot90(images, axes=(-3, -2)) if number & 4 else images

