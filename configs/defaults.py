@@ -13,7 +13,10 @@ def _phase(**changes) -> ml_collections.ConfigDict:
     phase.clip = 1.0  # largest gradient norm; 0: no clipping
     phase.batch_norm = "frozen"  # of trained layers: frozen, batch or recalibrate
     phase.views = "none"  # augmentation: none, flip (2 views), flips (4), dihedral (8)
-    phase.patience = 0  # epochs that validation loss may fail to fall before stopping; 0: any
+    # What the epoch is chosen by whose weights are kept: val_loss, val_accuracy,
+    # val_weighted_accuracy or last
+    phase.best_by = "val_loss"
+    phase.patience = 0  # epochs without a better one before stopping; 0: never stop early
     phase.update(changes)
     return phase
 

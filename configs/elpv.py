@@ -12,7 +12,7 @@ def get_config():
     config.task.test = 0.25
 
     config.plan.name = "head_then_fine_tune"
-    config.plan.from_layer = "stage6_block1"
+    config.plan.from_layer = "stage4_block1"
     config.plan.head.epochs = 8
     config.plan.head.learning_rate = 3e-3
     config.plan.tune.epochs = 12
@@ -20,8 +20,9 @@ def get_config():
     config.plan.tune.schedule = "one_cycle"
     config.plan.tune.weight_decay = 1e-2
     config.plan.tune.batch_norm = "batch"
-    config.plan.tune.views = "flips"
+    config.plan.tune.views = "dihedral"
+    config.plan.tune.best_by = "last"
 
-    config.test_views = "flips"
+    config.test_views = "dihedral"
     config.cache_dtype = "float16"
     return config

@@ -54,7 +54,15 @@ def status(main: Callable[[list[str]], int | None], argv: list[str]) -> int:
         else:
             raise
     # Not before: progress bars that the error went through are closed, and cleared, with it.
-    return _complain(what)
+    return complain(what)
+
+
+def complain(what: str) -> int:
+    """Say in one line on standard error what a user can mend; gives the exit status."""
+    line = " ".join(what.split())
+    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)  # names are hostile
+    print(f"error: {shown}", file=sys.stderr)
+    return BAD_INPUT
 
 
 def no_arguments(argv: list[str]) -> None:
@@ -85,7 +93,7 @@ def _parse(argv: list[str]) -> list[str]:
         _check_settings(argv[1:])
         arguments = flags.FLAGS(argv)
     except (flags.Error, UserError, TypeError, ValueError) as error:
-        sys.exit(_complain(str(error)))
+        sys.exit(complain(str(error)))
     except SystemExit:  # --help, which absl ends with status 1
         sys.exit(0)
     if flags.FLAGS["verbosity"].using_default_value:
@@ -129,10 +137,3 @@ def _said(error: BaseException) -> str:
     # Where a key is unknown, ml_collections prints all the others with their values.
     text = re.sub(r" Other fields present: .*?(?=Did you mean|$)", " ", text, flags=re.DOTALL)
     return f"{type(error).__name__}: {text}"
-
-
-def _complain(what: str) -> int:
-    line = " ".join(what.split())
-    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)  # names are hostile
-    print(f"error: {shown}", file=sys.stderr)
-    return BAD_INPUT

@@ -5,7 +5,6 @@
 
 import json
 import pathlib
-import sys
 from collections.abc import Iterator
 
 from absl import flags
@@ -39,11 +38,11 @@ def _images(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """The file itself, or every file below a folder in sorted order, hidden ones aside."""
     from tl_jax.errors import UserError
 
-    if not path.exists():
-        raise UserError(f"no such image or folder: {path}")
-    if not path.is_dir():
+    if path.is_file():
         yield path
         return
+    if not path.is_dir():  # nothing there, or a pipe, which one would wait on
+        raise UserError(f"no such image or folder: {path}")
     inside = [p for p in sorted(path.rglob("*")) if p.is_file() and not p.name.startswith(".")]
     if not inside:
         raise UserError(f"no images in {path}")
@@ -62,7 +61,7 @@ def _read(files: list[pathlib.Path], preprocessing):
         try:
             image = preprocessing.fit(open_image(file))
         except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
+            cli.complain(str(error))
             continue
         good.append(file)
         pixels.append(np.broadcast_to(image, (*image.shape[:2], 3)))
@@ -87,9 +86,11 @@ def _probabilities(model, pixels):
 
 
 def _line(file: pathlib.Path, row, classes: tuple[str, ...]) -> str:
+    from tl_jax.report.text import visible
+
     best = int(row.argmax())
     if not _JSON.value:
-        return f"{file}\t{classes[best]}\t{row[best]:.4f}"
+        return f"{visible(str(file))}\t{visible(classes[best])}\t{row[best]:.4f}"
     every = {name: round(float(p), 6) for name, p in zip(classes, row, strict=True)}
     answer = {"path": str(file), "class": classes[best], "probability": round(float(row[best]), 6)}
     return json.dumps(answer | {"probabilities": every})

@@ -2,12 +2,16 @@
 
     python -m experiments.transfer --config=configs/elpv.py --workdir=runs/elpv
 
-The same command again goes on with what was interrupted, or shows the result if there is one.
+Every setting is in configs/defaults.py; --config.seed=3 changes one. The same command again goes on
+with what was interrupted, or shows the result if there is one.
 """
 
+import contextlib
+import fcntl
 import json
 import pathlib
 import time
+from collections.abc import Iterator
 
 from absl import flags
 from ml_collections import config_flags
@@ -18,6 +22,8 @@ _CONFIG = config_flags.DEFINE_config_file("config", None, "Settings of the run."
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run's results; default: runs/ and the config's name."
 )
+
+ANY_TIME = ("cache", "checkpoint_seconds")  # settings that do not change what a run finds
 
 
 def main(argv: list[str]) -> None:
@@ -34,16 +40,23 @@ def main(argv: list[str]) -> None:
 
 def transfer(config, workdir: pathlib.Path, name: str) -> dict:
     """Run `config` in `workdir` to its end; gives the result that is also in `result.json`."""
+    from tl_jax import report
+
+    with claimed(workdir, config.to_dict()) as done:
+        result = done or workflow(config, workdir, name)
+    print(report.terminal_table(result))
+    print(f"{'done before' if done else 'report'}: {workdir / 'report.html'}")
+    return result
+
+
+def workflow(config, workdir: pathlib.Path, name: str) -> dict:
+    """The seven steps, and what came of them."""
     import jax
 
     from tl_jax import evaluate, export, log, prefix, report, results, train
     from tl_jax.data import load_task
 
     started = time.time()
-    if done := claimed(workdir, config.to_dict()):
-        print(report.terminal_table(done))
-        print(f"done before: {workdir / 'report.html'}")
-        return done
     if config.cache:
         jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(config.cache) / "compiled"))
 
@@ -99,37 +112,58 @@ def transfer(config, workdir: pathlib.Path, name: str) -> dict:
         task=task,
     )
     results.write_json(workdir / "result.json", result)  # last: it says that all is done
-    print(report.terminal_table(result))
-    print(f"report: {workdir / 'report.html'}")
     return result
 
 
-def claimed(workdir: pathlib.Path, config: dict) -> dict | None:
-    """Make the folder this config's own; gives the result if the run is done.
+@contextlib.contextmanager
+def claimed(workdir: pathlib.Path, config: dict) -> Iterator[dict | None]:
+    """Inside, the folder is this process' and this config's own; gives the result if there is one.
 
-    UserError if the folder belongs to another config.
+    UserError if another process is at work there, or if what is there is of another config.
     """
     from tl_jax import results
     from tl_jax.errors import UserError
 
-    config = json.loads(json.dumps(config))
     workdir.mkdir(parents=True, exist_ok=True)
-    if (workdir / "config.json").exists():
-        theirs, ours = _flat(json.loads((workdir / "config.json").read_text())), _flat(config)
-        different = [
-            f"{k} {theirs.get(k)!r}, not {ours.get(k)!r}"
-            for k in sorted(theirs.keys() | ours.keys())
-            if theirs.get(k) != ours.get(k)
-        ]
-        if different:
+    with open(workdir / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
             raise UserError(
-                f"{workdir} belongs to another config ({'; '.join(different[:3])}): "
-                "take another --workdir, or that config"
-            )
-    else:
-        results.write_json(workdir / "config.json", config)
-    done = workdir / "result.json"
-    return json.loads(done.read_text()) if done.exists() else None
+                f"another process is at work in {workdir}: wait for it, or take another --workdir"
+            ) from None
+        done, kept = workdir / "result.json", workdir / "config.json"
+        # Until there is something to lose, a mistake in the first command can be mended there.
+        if done.exists() or any((workdir / "checkpoints").glob("*_step*")):
+            _require_same(workdir, theirs=_read(kept), ours=json.loads(json.dumps(config)))
+        else:
+            results.write_json(kept, config)
+        yield _read(done) if done.exists() else None
+
+
+def _require_same(workdir: pathlib.Path, *, theirs: dict, ours: dict) -> None:
+    from tl_jax.errors import UserError
+
+    theirs, ours = _flat(theirs), _flat(ours)
+    different = [
+        f"{k} {theirs.get(k)!r}, not {ours.get(k)!r}"
+        for k in sorted(theirs.keys() | ours.keys())
+        if theirs.get(k) != ours.get(k) and k not in ANY_TIME
+    ]
+    if different:
+        raise UserError(
+            f"{workdir} belongs to another config ({'; '.join(different[:3])}): "
+            "take another --workdir, or that config"
+        )
+
+
+def _read(path: pathlib.Path) -> dict:
+    from tl_jax.errors import UserError
+
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is lost or damaged ({error}); take another --workdir") from error
 
 
 def _flat(tree: dict, above: str = "") -> dict:

@@ -100,7 +100,6 @@ def keep_what_is_compiled() -> None:
     atexit.register(shutil.rmtree, folder)
     jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 keep_what_is_compiled()

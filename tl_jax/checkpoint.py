@@ -131,11 +131,7 @@ def _write(folder: Path, record: str, arrays: dict[str, np.ndarray]) -> None:
     unfinished = folder.with_name(folder.name + _UNFINISHED)
     unfinished.mkdir(parents=True)
     try:
-        # Asked first, for when Orbax runs out of space its threads print a hundred lines.
-        # Some file systems, an unlimited tmpfs among them, report 0 of 0 bytes.
-        disk = shutil.disk_usage(unfinished)
-        if disk.total and disk.free < _nbytes(arrays):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        _require_room(unfinished, _nbytes(arrays))
         with ocp.PyTreeCheckpointer() as checkpointer:
             checkpointer.save(unfinished / "state", args=ocp.args.PyTreeSave(arrays))
         (unfinished / "record.json").write_text(record)
@@ -143,6 +139,22 @@ def _write(folder: Path, record: str, arrays: dict[str, np.ndarray]) -> None:
         unfinished.rename(folder)
     finally:  # nothing is there after the rename; after a failure a thread may still be writing
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _require_room(folder: Path, needed: int) -> None:
+    """OSError if there is no room. Asked first: where Orbax finds none, its threads print pages."""
+    # Some file systems, an unlimited tmpfs among them, report 0 of 0 bytes.
+    disk = shutil.disk_usage(folder)
+    if disk.total and disk.free < needed:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if needed and hasattr(os, "posix_fallocate"):  # Linux: this asks quotas and limits, too
+        with (folder / "room").open("wb") as room:
+            try:
+                os.posix_fallocate(room.fileno(), 0, needed)
+            except OSError as error:
+                if _is_no_space(error):
+                    raise
+        (folder / "room").unlink()
 
 
 def _folders(directory: Path) -> list[Path]:

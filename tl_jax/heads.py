@@ -3,6 +3,7 @@
 import flax.linen as nn
 
 from tl_jax.chain import Layer
+from tl_jax.errors import UserError
 
 
 class Classifier(nn.Module):
@@ -24,4 +25,6 @@ class Classifier(nn.Module):
 
 def linear(classes: int, *, dropout: float = 0.0) -> tuple[Layer, ...]:
     """The usual head: one layer, `head`."""
+    if not 0 <= dropout < 1:
+        raise UserError(f"dropout is a share from 0 to below 1; got {dropout}")
     return (Layer("head", Classifier(classes, dropout)),)

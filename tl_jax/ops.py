@@ -1,8 +1,11 @@
 """Convolution, depthwise convolution and batch norm in the form that is fast on the backend.
 
-XLA's CPU backend is slow in the depthwise convolution, so it gets a form of its own there; every
-other platform keeps XLA's own convolution. The choice is made when a program is lowered
-(`jax.lax.platform_dependent`), so that one program text serves all of them.
+XLA's CPU backend is slow in the depthwise convolution and in sums by channel, and it computes a
+fused elementwise expression anew in each of its consumers, of which a backward pass has many (it
+drops optimisation barriers before it fuses). So these get forms of their own there: loops over the
+images, which it cannot fuse, each image in the cache. Every other platform keeps XLA's own forms.
+The choice is made when a program is lowered (`jax.lax.platform_dependent`), so that one program
+text serves all of them.
 """
 
 import contextlib
@@ -14,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 Padding = str | int
+NO_PADDING = ((0, 0), (0, 0))
 
 
 def pads(padding: Padding, size: tuple[int, int], kernel: tuple[int, int], stride: int):
@@ -25,13 +29,67 @@ def pads(padding: Padding, size: tuple[int, int], kernel: tuple[int, int], strid
 
 def conv(x, kernel, *, stride: int = 1, padding: Padding = "SAME"):
     """Convolution of `x` (N, H, W, C) with `kernel` (kh, kw, C, D)."""
+    padding = pads(padding, x.shape[1:3], kernel.shape[:2], stride)
+    if kernel.shape[:2] == (1, 1) and padding == NO_PADDING:
+        return _pointwise(x, kernel, stride)
+    return _conv_stock(x, kernel, stride=stride, padding=padding)
+
+
+def _conv_stock(x, kernel, *, stride, padding=NO_PADDING, groups=1):
     return jax.lax.conv_general_dilated(
         x,
         kernel,
         (stride, stride),
-        pads(padding, x.shape[1:3], kernel.shape[:2], stride),
+        padding,
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
     )
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _pointwise(x, kernel, stride):
+    def product(x, kernel):
+        x = x[:, ::stride, ::stride]
+        return (x.reshape(-1, x.shape[-1]) @ kernel[0, 0]).reshape(*x.shape[:-1], -1)
+
+    stock = functools.partial(_conv_stock, stride=stride)
+    return jax.lax.platform_dependent(x, kernel, cpu=product, default=stock)
+
+
+def _pointwise_fwd(x, kernel, stride):
+    return _pointwise(x, kernel, stride), (x, kernel)
+
+
+def _pointwise_bwd(stride, saved, g):
+    def product(x, kernel, g):
+        seen = x[:, ::stride, ::stride]
+        rows = g.reshape(-1, g.shape[-1])
+        dkernel = seen.reshape(-1, x.shape[-1]).T @ rows
+        dx = (rows @ kernel[0, 0].T).reshape(seen.shape)
+        return _spread(dx, x.shape, (1, 1), stride, NO_PADDING), dkernel[None, None]
+
+    def stock(x, kernel, g):
+        return jax.vjp(functools.partial(_conv_stock, stride=stride), x, kernel)[1](g)
+
+    return jax.lax.platform_dependent(*saved, g, cpu=product, default=stock)
+
+
+_pointwise.defvjp(_pointwise_fwd, _pointwise_bwd)
+
+
+def _spread(g, shape, kernel, stride, padding):
+    """`g` (..., H, W, C), a convolution's output gradient, so padded and with zeros so put between
+    its rows and columns that a VALID convolution with the turned kernel gives the input's.
+
+    The last rows that a strided filter never reached get what is missing.
+    """
+    edges = []
+    for size, out, length, (before, after) in zip(
+        shape[-3:-1], g.shape[-3:-1], kernel, padding, strict=True
+    ):
+        missed = size + before + after - length - (out - 1) * stride
+        edges.append((length - 1 - before, length - 1 - after + missed, stride - 1))
+    return jax.lax.pad(g, jnp.zeros((), g.dtype), ((0, 0, 0),) * (g.ndim - 3) + (*edges, (0, 0, 0)))
 
 
 def depthwise_conv(x, kernel, *, stride: int = 1, padding: Padding = "SAME"):
@@ -41,46 +99,36 @@ def depthwise_conv(x, kernel, *, stride: int = 1, padding: Padding = "SAME"):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _depthwise(x, kernel, stride, padding):
-    return jax.lax.platform_dependent(
-        x,
-        kernel,
-        cpu=functools.partial(_depthwise_shifted, stride=stride, padding=padding),
-        default=functools.partial(_depthwise_stock, stride=stride, padding=padding),
-    )
+    fused = functools.partial(_depthwise_shifted, stride=stride, padding=padding)
+    stock = functools.partial(_depthwise_stock, stride=stride, padding=padding)
+    return jax.lax.platform_dependent(x, kernel, cpu=fused, default=stock)
 
 
 def _depthwise_fwd(x, kernel, stride, padding):
-    return _depthwise(x, kernel, stride, padding), (x, kernel)
+    # Where a backward pass follows, the sum over taps has two consumers: hence a loop.
+    def by_image(x, kernel):
+        f = functools.partial(_depthwise_shifted, stride=stride, padding=padding)
+        return jax.lax.map(lambda image: f(image, kernel), x)
+
+    stock = functools.partial(_depthwise_stock, stride=stride, padding=padding)
+    return jax.lax.platform_dependent(x, kernel, cpu=by_image, default=stock), (x, kernel)
 
 
 def _depthwise_bwd(stride, padding, saved, g):
-    x, kernel = saved
+    by_image = functools.partial(_depthwise_grads, stride=stride, padding=padding)
 
     def stock(x, kernel, g):
         f = functools.partial(_depthwise_stock, stride=stride, padding=padding)
         return jax.vjp(f, x, kernel)[1](g)
 
-    def shifted(x, kernel, g):
-        dx = _depthwise_input_grad(x.shape, kernel, g, stride=stride, padding=padding)
-        # Without a barrier XLA computes these anew inside whatever consumes them.
-        dkernel = _depthwise_kernel_grad(x, kernel, g, stride=stride, padding=padding)
-        return jax.lax.optimization_barrier((dx, dkernel))
-
-    return jax.lax.platform_dependent(x, kernel, g, cpu=shifted, default=stock)
+    return jax.lax.platform_dependent(*saved, g, cpu=by_image, default=stock)
 
 
 _depthwise.defvjp(_depthwise_fwd, _depthwise_bwd)
 
 
 def _depthwise_stock(x, kernel, *, stride, padding):
-    return jax.lax.conv_general_dilated(
-        x,
-        kernel,
-        (stride, stride),
-        padding,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=x.shape[-1],
-    )
+    return _conv_stock(x, kernel, stride=stride, padding=padding, groups=x.shape[-1])
 
 
 def _taps(x, kernel, stride, padding):
@@ -99,45 +147,63 @@ def _depthwise_shifted(x, kernel, *, stride, padding):
     return sum(part * kernel[i, j, 0] for i, j, part in _taps(x, kernel, stride, padding))
 
 
-def _depthwise_input_grad(shape, kernel, g, *, stride, padding):
-    # The transpose is a convolution again: of `g` with zeros put between its rows and columns,
-    # by the turned kernel. The last rows that a strided filter never reached get what is missing.
-    edges = []
-    for size, out, length, (before, after) in zip(
-        shape[1:3], g.shape[1:3], kernel.shape[:2], padding, strict=True
-    ):
-        missed = size + before + after - length - (out - 1) * stride
-        edges.append((length - 1 - before, length - 1 - after + missed, stride - 1))
-    g = jax.lax.pad(g, jnp.zeros((), g.dtype), ((0, 0, 0), *edges, (0, 0, 0)))
-    return _depthwise_shifted(g, kernel[::-1, ::-1], stride=1, padding=((0, 0), (0, 0)))
+def _depthwise_grads(x, kernel, g, *, stride, padding):
+    # Summing rows first keeps the kernel's gradient elementwise along (W, C).
+    wide = jnp.promote_types(g.dtype, jnp.float32)
+    turned = kernel[::-1, ::-1]
 
-
-def _depthwise_kernel_grad(x, kernel, g, *, stride, padding):
-    # A reduction over batch and space into few channels is what XLA's CPU backend does worst.
-    # Image by image, summing rows first, the sum stays elementwise along (W, C) and in the cache.
     def add_image(total, image_and_g):
         image, g = image_and_g
-        taps = [(part * g).sum(0) for _, _, part in _taps(image, kernel, stride, padding)]
-        return total + jnp.stack(taps), None
+        taps = [(part * g).sum(0, wide) for _, _, part in _taps(image, kernel, stride, padding)]
+        spread = _spread(g, image.shape, kernel.shape[:2], stride, padding)
+        dx = _depthwise_shifted(spread, turned, stride=1, padding=NO_PADDING)
+        return total + jnp.stack(taps), dx
 
-    zero = jnp.zeros((kernel.shape[0] * kernel.shape[1], *g.shape[2:]), g.dtype)
-    total, _ = jax.lax.scan(add_image, zero, (x, g))
-    return total.sum(1).reshape(kernel.shape).astype(kernel.dtype)
+    zero = jnp.zeros((kernel.shape[0] * kernel.shape[1], *g.shape[2:]), wide)
+    total, dx = jax.lax.scan(add_image, zero, (x, g))
+    return dx, total.sum(1).reshape(kernel.shape).astype(kernel.dtype)
 
 
-def channel_sum(x):
-    """Sum of `x` (..., C) over all axes but the last."""
+def channel_sums(terms, *arrays):
+    """Sum over all axes but the last of each of the arrays `terms(*arrays)` (..., C).
 
-    def as_product(x):
-        # XLA's CPU backend reduces column by column, and computes what feeds the reduction anew for
-        # each; a product needs its operand once, as it lies in memory.
-        rows = jax.lax.optimization_barrier(x).reshape(-1, x.shape[-1])
-        return (jnp.ones((1, rows.shape[0]), x.dtype) @ rows)[0]
+    `terms` is elementwise; sums are taken in float32 at least.
+    """
 
-    def stock(x):
-        return x.sum(tuple(range(x.ndim - 1)))
+    def total(x, axes):
+        return x.sum(axes, jnp.promote_types(x.dtype, jnp.float32))
 
-    return jax.lax.platform_dependent(x, cpu=as_product, default=stock)
+    def stock(*arrays):
+        return [total(x, tuple(range(x.ndim - 1))) for x in terms(*arrays)]
+
+    def by_image(*arrays):
+        def image(arrays):
+            return [total(x, 0) for x in terms(*arrays)]
+
+        def add_image(totals, arrays):
+            return jax.tree.map(jnp.add, totals, image(arrays)), None
+
+        shapes = jax.eval_shape(image, [x[0] for x in arrays])
+        zeros = [jnp.zeros(s.shape, s.dtype) for s in shapes]
+        totals, _ = jax.lax.scan(add_image, zeros, list(arrays))
+        return [x.sum(tuple(range(x.ndim - 1))) for x in totals]
+
+    by_image = by_image if arrays[0].ndim > 2 else stock
+    return jax.lax.platform_dependent(*arrays, cpu=by_image, default=stock)
+
+
+@jax.custom_vjp
+def add_bias(x, bias):
+    """`x` (..., C) plus `bias` (C,)."""
+    return x + bias
+
+
+def _add_bias_bwd(_, g):
+    (dbias,) = channel_sums(lambda g: (g,), g)
+    return g, dbias.astype(g.dtype)
+
+
+add_bias.defvjp(lambda x, bias: (add_bias(x, bias), None), _add_bias_bwd)
 
 
 @jax.custom_vjp
@@ -148,7 +214,8 @@ def scale_and_shift(x, scale, shift):
 
 def _scale_and_shift_bwd(saved, g):
     x, scale = saved
-    return g * scale, channel_sum(g * x), channel_sum(g)
+    sums = channel_sums(lambda x, g: (g * x, g), x, g)
+    return g * scale, *(s.astype(scale.dtype) for s in sums)
 
 
 scale_and_shift.defvjp(lambda x, a, b: (scale_and_shift(x, a, b), (x, a)), _scale_and_shift_bwd)
@@ -179,13 +246,20 @@ class BatchNorm(nn.Module):
     momentum: float = 0.9
 
     @nn.compact
-    def __call__(self, x):
-        shape = x.shape[-1:]
+    def __call__(self, x, kernel=None, convolve=None):
+        """Norm of `x`, or of `convolve(x, kernel)`, a convolution by `kernel` (kh, kw, C, D).
+
+        By the running statistics the norm is part of that kernel: a pass less over the data.
+        """
+        shape = (x if kernel is None else kernel).shape[-1:]
         scale = self.param("scale", nn.initializers.ones, shape)
         bias = self.param("bias", nn.initializers.zeros, shape)
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         var = self.variable("batch_stats", "var", jnp.ones, shape)
-        if self.is_mutable_collection("batch_stats") and not self.is_initializing():
+        by_batch = self.is_mutable_collection("batch_stats") and not self.is_initializing()
+        if by_batch:
+            if kernel is not None:
+                x = convolve(x, kernel.astype(x.dtype))
             use_mean, use_var = _moments(x)
             keep = self.momentum
             mean.value = keep * mean.value + (1 - keep) * use_mean
@@ -193,15 +267,29 @@ class BatchNorm(nn.Module):
         else:
             use_mean, use_var = mean.value, var.value
         factor = scale * jax.lax.rsqrt(use_var + self.epsilon)
-        shift = bias - use_mean * factor
-        return scale_and_shift(x, factor.astype(x.dtype), shift.astype(x.dtype))
+        shift = (bias - use_mean * factor).astype(x.dtype)
+        if by_batch or kernel is None:
+            return scale_and_shift(x, factor.astype(x.dtype), shift)
+        return add_bias(convolve(x, (kernel * factor).astype(x.dtype)), shift)
 
 
 def _moments(x):
     """Mean and (biased) variance of `x` (..., C) by channel, in float32, over all devices."""
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    rows = x.size // x.shape[-1]
-    mean, square = channel_sum(x) / rows, channel_sum(jnp.square(x)) / rows
+    mean, square = (s / (x.size // x.shape[-1]) for s in _power_sums(x))
     if _sync_axis:
         mean, square = jax.lax.pmean((mean, square), _sync_axis[-1])
     return mean, jnp.maximum(square - jnp.square(mean), 0)
+
+
+@jax.custom_vjp
+def _power_sums(x):
+    """Sums of `x` (..., C) and of its squares by channel."""
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    return tuple(channel_sums(lambda x: (x, jnp.square(x.astype(wide))), x))
+
+
+def _power_sums_bwd(x, g):
+    return ((g[0] + 2 * x * g[1]).astype(x.dtype),)
+
+
+_power_sums.defvjp(lambda x: (_power_sums(x), x), _power_sums_bwd)

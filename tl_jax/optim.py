@@ -47,14 +47,20 @@ def transformation(phase: Phase, total_steps: int) -> optax.GradientTransformati
 def carry_over(old: Any, new: Any) -> Any:
     """`new` optimizer state, but `old` for the layers that were already training."""
     clip, layers, rate = new
-    kept = {
-        name: old[1].inner_states[name]
-        if name in old[1].inner_states
-        and jax.tree.structure(old[1].inner_states[name]) == jax.tree.structure(fresh)
-        else fresh
-        for name, fresh in layers.inner_states.items()
-    }
+    former = old[1].inner_states
+    kept = {name: _filled(own, former.get(name)) for name, own in layers.inner_states.items()}
     return clip, layers._replace(inner_states=kept), rate
+
+
+def _filled(new: Any, old: Any) -> Any:
+    """A layer's state `new` with the arrays of `old`, if the same optimizer made them.
+
+    Their structures differ: each has an empty place for every other layer of its phase.
+    """
+    mine, theirs = (dict(jax.tree_util.tree_leaves_with_path(state)) for state in (new, old))
+    if mine.keys() != theirs.keys():
+        return new
+    return jax.tree.structure(new).unflatten(theirs[path] for path in mine)
 
 
 def _direction(optimizer: str) -> optax.GradientTransformation:

@@ -39,7 +39,7 @@ class Parallel:
     def batch_size(self, wanted: int, examples: int) -> int:
         """The batch for `examples` examples: at most as wanted, and a multiple of the devices."""
         size = min(wanted, examples) // self.count * self.count
-        if wanted % self.count or not size:
+        if wanted % self.count or size < 1:
             raise UserError(
                 f"batch_size {wanted} for {examples} examples cannot be shared by {self.count} "
                 f"devices: take a multiple of {self.count} that is no larger than the examples"

@@ -17,6 +17,7 @@ CHOICES = {
     "schedule": ("constant", "cosine", "one_cycle"),
     "batch_norm": ("frozen", "batch", "recalibrate"),
     "views": tuple(views.COUNTS),
+    "best_by": ("val_loss", "val_accuracy", "val_weighted_accuracy", "last"),
 }
 
 
@@ -32,18 +33,19 @@ class Settings:
     clip: float = 1.0  # largest norm of the trained layers' gradients; 0: no clipping
     batch_norm: str = "frozen"  # of trained layers: running statistics kept, batch's, re-estimated
     views: str = "none"  # augmentation: flip (2), flips (4: both ways), dihedral (8: turns)
-    patience: int = 0  # epochs without a lower validation loss before stopping; 0: never stop early
+    best_by: str = "val_loss"  # what the epoch is chosen by whose weights the phase hands on
+    patience: int = 0  # epochs without a better one before stopping; 0: never stop early
 
     def __post_init__(self):
         for field, known in CHOICES.items():
             if getattr(self, field) not in known:
                 raise unknown(field, getattr(self, field), known)
-        if self.epochs < 1 or self.learning_rate <= 0:
+        if self.epochs < 1 or not self.learning_rate > 0:  # NaN is not larger either
             raise UserError(
                 f"a phase needs epochs >= 1 and learning_rate > 0; "
                 f"got {self.epochs} and {self.learning_rate}"
             )
-        if min(self.weight_decay, self.clip, self.patience) < 0:
+        if not all(value >= 0 for value in (self.weight_decay, self.clip, self.patience)):
             raise UserError("weight_decay, clip and patience must not be negative")
 
 

@@ -23,13 +23,14 @@ from tl_jax.chain import COLLECTIONS, Chain
 from tl_jax.data import store, views
 from tl_jax.data.loader import Read
 from tl_jax.data.task import Task
-from tl_jax.errors import UserError
+from tl_jax.errors import UserError, unknown
 from tl_jax.parallel import Parallel
 from tl_jax.plan import Phase
 from tl_jax.preprocessing import Preprocessing
 from tl_jax.state import Problem
 
 VERSION = 1  # of what is stored: to be raised when the same key would mean other numbers
+DTYPES = ("float32", "float16", "bfloat16")
 
 
 class Inputs(NamedTuple):
@@ -108,7 +109,8 @@ def features(
     def compute(first: int, last: int) -> np.ndarray:
         rows = np.arange(first, first + batch) % (examples * stored_views)
         out = run(used, below.read(rows % examples, rows // examples))[: last - first]
-        kept = out.astype(dtype)
+        with np.errstate(over="ignore"):  # said better below
+            kept = out.astype(dtype)
         if not np.isfinite(kept).all():
             raise UserError(
                 f"the output of layer {stop!r} does not fit {dtype}: "
@@ -132,11 +134,13 @@ def for_plan(
     Without a `cache` every phase gets pixels, decoded whenever they are read.
     """
     task, phases = problem.task, problem.plan.phases
+    most = max(views.count(v) for v in [test_views, *(p.settings.views for p in phases)])
+    if dtype not in DTYPES:
+        raise unknown("cache_dtype", dtype, DTYPES)
     if cache is None:
         return lambda phase, variables: decoded(task, problem.preprocessing)
     order = [None, *problem.chain.names]
     lowest = min((p.prefix for p in phases), key=order.index)
-    most = max(views.count(v) for v in [test_views, *(p.settings.views for p in phases)])
     stored = functools.partial(
         features, problem.chain, examples=len(task.ids), parallel=problem.parallel, cache=cache,
         dtype=dtype,

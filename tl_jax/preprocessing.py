@@ -16,6 +16,7 @@ INTERPOLATIONS = {
     "lanczos": PIL.Image.Resampling.LANCZOS,
     "nearest": PIL.Image.Resampling.NEAREST,
 }
+MAX_SIZE = 4096  # a model file may come from a stranger, and memory grows with its square
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,9 +39,10 @@ class Preprocessing:
             raise unknown("interpolation", self.interpolation, INTERPOLATIONS)
         if self.order not in ("RGB", "BGR"):
             raise unknown("channel order", self.order, ("RGB", "BGR"))
-        if self.size < 1 or not 0 < self.crop <= 1:
+        if not 1 <= self.size <= MAX_SIZE or not 0 < self.crop <= 1:
             raise UserError(
-                f"input size must be at least 1 and crop in (0, 1]; got {self.size}, {self.crop}"
+                f"input size must be at least 1 and at most {MAX_SIZE}, and crop in (0, 1]; "
+                f"got {self.size}, {self.crop}"
             )
 
     def fit(self, image: PIL.Image.Image) -> np.ndarray:

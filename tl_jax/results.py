@@ -21,7 +21,7 @@ from tl_jax.base import Base
 from tl_jax.data import views
 from tl_jax.data.task import Task
 from tl_jax.plan import Phase
-from tl_jax.state import Problem, Progress
+from tl_jax.state import Problem, Progress, best_row
 
 PACKAGES = ("tl_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn")
 
@@ -93,14 +93,13 @@ def write_json(path: pathlib.Path, tree: Any) -> None:
 
 
 def _phase(phase: Phase, rows: list[dict], variables: Any, source: dict) -> dict[str, Any]:
-    best = min(rows, key=lambda r: r["val_loss"], default={"epoch": None})
     settings = dataclasses.asdict(phase.settings)
     return settings | {
         "name": phase.name,
         "multipliers": dict(phase.multipliers),
         "views": views.count(phase.settings.views),
         "epochs_run": len(rows),
-        "best_epoch": best["epoch"],
+        "best_epoch": best_row(phase, rows)["epoch"],
         "stopped_early": len(rows) < phase.settings.epochs,
         "trained_parameters": _count({n: variables["params"].get(n) for n in phase.trained}),
         "seconds": sum(r["train_seconds"] + r["compile_seconds"] for r in rows),

@@ -76,6 +76,14 @@ class Progress:
         return [row for row in self.history if row["phase"] == phase.name]
 
 
+def best_row(phase: Phase, rows: Sequence[dict]) -> dict:
+    """The epoch whose weights the phase hands on; of equally good ones the latest."""
+    by = phase.settings.best_by
+    if by == "last":
+        return rows[-1]
+    return max(rows, key=lambda row: (-row[by] if by == "val_loss" else row[by], row["epoch"]))
+
+
 def begin(phase: Phase, variables: Any, former: State | None = None) -> State:
     """A phase's first state; what `former` knows of layers that were already training is kept."""
     params, stats = select(variables, phase.trained).values()

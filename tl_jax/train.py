@@ -28,6 +28,7 @@ from tl_jax.state import (
     Saver,
     State,
     begin,
+    best_row,
     merged,
     require_finite,
     resume,
@@ -69,9 +70,9 @@ def run(
             save = functools.partial(saver.offer, progress, variables, best=best)
             state, cost = train_epoch(work, variables, state, progress, save)
             row = assess(work, variables, state, progress) | cost
-            if all(row["val_loss"] <= other["val_loss"] for other in progress.rows(phase)):
-                best = snapshot(state)
             progress.history.append(row)
+            if best_row(phase, progress.rows(phase)) is row:
+                best = snapshot(state)
             progress.epoch, progress.batch = progress.epoch + 1, 0
             state = state._replace(loss=jnp.zeros(()), weight=jnp.zeros(()))
             write(row)
@@ -83,9 +84,8 @@ def run(
 
 
 def stops(phase: Phase, rows: list[dict]) -> bool:
-    """Whether validation loss has been no lower for `patience` epochs."""
-    losses = [row["val_loss"] for row in rows]
-    since_best = len(losses) - 1 - int(np.argmin(losses)) if losses else 0
+    """Whether the last `patience` epochs were no better than one before them."""
+    since_best = rows[-1]["epoch"] - best_row(phase, rows)["epoch"] if rows else 0
     return 0 < phase.settings.patience <= since_best
 
 
@@ -196,6 +196,8 @@ def assess(work: Work, variables: Any, state: State, progress: Progress) -> dict
     problem, val = work.problem, work.problem.task.splits["val"]
     now = merged(variables, {"params": state.params, "batch_stats": state.batch_stats})
     probs = evaluate.probabilities(problem, now, work.inputs, val)
+    if not np.isfinite(probs).all():  # after the epoch's last update, so no loss has shown it
+        require_finite(state._replace(bad=state.step))
     scores = evaluate.score(problem.task, val, probs)
     return {
         "phase": work.phase.name,

@@ -56,6 +56,7 @@ def _compute(folder, todo, row_bytes, dtype, compute, progress) -> None:
         pass
     # Written, not mapped: a full disk is then an OSError and not a bus error.
     with open(folder / "data", "r+b", buffering=0) as data, open(folder / "rows.jsonl", "a") as log:
+        log.write("\n")  # ends what a kill left of a line
         for first, last in progress(iter(todo), len(todo)):
             interrupt.check()
             content = np.ascontiguousarray(compute(first, last), dtype).tobytes()

@@ -1,5 +1,6 @@
 """Parts that several families are made of, and their rows of a PyTorch name table."""
 
+import functools
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -23,10 +24,10 @@ class ConvNorm(nn.Module):
     def __call__(self, x):
         inputs = 1 if self.depthwise else x.shape[-1]
         shape = (self.kernel, self.kernel, inputs, self.features)
-        kernel = self.param("kernel", nn.initializers.he_normal(), shape).astype(x.dtype)
+        kernel = self.param("kernel", nn.initializers.he_normal(), shape)
         convolve = ops.depthwise_conv if self.depthwise else ops.conv
-        x = convolve(x, kernel, stride=self.stride, padding=self.padding)
-        x = ops.BatchNorm(self.epsilon, name="norm")(x)
+        convolve = functools.partial(convolve, stride=self.stride, padding=self.padding)
+        x = ops.BatchNorm(self.epsilon, name="norm")(x, kernel, convolve)
         return self.activation(x) if self.activation else x
 
 

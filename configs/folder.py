@@ -1,0 +1,21 @@
+"""Anyone's images, one sub-folder a class, on EfficientNet-Lite0.
+
+    python -m experiments.transfer --config=configs/folder.py --config.task.path=my_photos/
+"""
+
+from configs import defaults
+
+
+def get_config():
+    config = defaults.get_config()
+    config.base.name = "efficientnet_lite0"
+    config.task.name = "folder"
+
+    config.plan.name = "head_then_fine_tune"
+    config.plan.from_layer = "stage7_block1"
+    config.plan.head.epochs = 5
+    config.plan.head.learning_rate = 3e-3
+    config.plan.tune.epochs = 5
+    config.plan.tune.learning_rate = 3e-4
+    config.plan.tune.views = "flip"
+    return config

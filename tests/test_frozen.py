@@ -1,0 +1,213 @@
+"""The four ways in which freezing leaks: weights, statistics, memory, cost."""
+
+import functools
+
+import jax
+import numpy as np
+import optax
+import pytest
+import small
+
+from tl_jax import prefix, state, train
+from tl_jax.chain import forward
+from tl_jax.data import loader
+
+LOW, HIGH = ("stem", "stage1_block1", "stage1_block2"), ("stage2_block1", "pool", "head")
+
+
+def run(workdir, plan, **options):
+    """A problem, its trained variables and what happened, with nothing cached."""
+    mine = small.problem(plan, **options)
+    inputs_for = prefix.for_plan(mine, test_views="none", cache=None, dtype="float32")
+    return mine, *train.run(mine, small.variables(), inputs_for, workdir=workdir)[:2]
+
+
+def differing(variables) -> dict[str, set[str]]:
+    """By collection, the layers of which any array is not bit for bit what it was."""
+    found = {}
+    for collection, layers in small.variables().items():
+        found[collection] = {
+            name
+            for name, tree in layers.items()
+            if any(
+                np.asarray(a).tobytes() != np.asarray(b).tobytes()
+                for a, b in zip(
+                    jax.tree.leaves(tree), jax.tree.leaves(variables[collection][name]), strict=True
+                )
+            )
+        }
+    return found
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_nothing_of_frozen_layers_moves(tmp_path, optimizer):
+    tune = small.settings(optimizer=optimizer, weight_decay=0.1, batch_norm="batch", views="flip")
+    _, variables, progress = run(tmp_path, "fine_tune_top", tune=tune)
+    assert progress.history[-1]["step"] == 8
+    assert differing(variables) == {
+        "params": {"stage2_block1", "head"},
+        "batch_stats": {"stage2_block1"},
+    }
+
+
+def test_a_head_alone_moves_alone(tmp_path):
+    head = small.settings(weight_decay=0.1, batch_norm="batch")
+    assert differing(run(tmp_path, "head_only", head=head)[1]) == {
+        "params": {"head"},
+        "batch_stats": set(),
+    }
+
+
+@functools.cache
+def step(plan: str, *, start: str | None = None, **dropout):
+    """What a plan's last phase does with a batch: the arrays and the compiled program."""
+    mine = small.problem(plan, chain=small.chain(**dropout))
+    inputs = prefix.decoded(mine.task, mine.preprocessing)._replace(start=start)
+    work = train.Work(mine, mine.plan.phases[-1], 0, inputs)
+    batch = next(work.batches(0))
+    if start is not None:
+        pixels = small.PREPROCESSING.normalise(batch["inputs"])
+        batch["inputs"] = forward(mine.chain, small.variables(), pixels, stop=start)
+    arguments = state.begin(work.phase, small.variables()), work.frozen(small.variables()), batch
+    return *arguments, work.step.lower(*arguments).compile()
+
+
+def test_no_memory_is_taken_for_frozen_layers():
+    begun = step("fine_tune_top")[0]
+    paths = [jax.tree_util.keystr(p) for p, _ in jax.tree_util.tree_leaves_with_path(begun)]
+    assert any("head" in path for path in paths)
+    assert not [path for path in paths if any(name in path for name in LOW)]
+    own = state.select(small.variables(), HIGH)
+    params, stats = (sum(leaf.size for leaf in jax.tree.leaves(own[c])) for c in own)
+    counts = len(HIGH) + 1  # Adam's by layer, the schedule's
+    scalars = len(("step", "loss", "weight", "bad"))
+    assert sum(map(np.size, jax.tree.leaves(begun))) == 3 * params + stats + counts + scalars
+    # What comes out of a step is again only this.
+    _, _, _, compiled = step("fine_tune_top")
+    assert jax.tree.structure(compiled.out_info) == jax.tree.structure(begun)
+
+
+def flops(compiled) -> float:
+    return compiled.cost_analysis()["flops"]
+
+
+@functools.cache
+def forward_flops(start: str | None = None) -> float:
+    features = step("head_only", start=start)[2]["inputs"] if start else np.zeros((16, 8, 8, 3))
+    return flops(
+        forward.lower(small.chain(), small.variables(), np.float32(features), start=start).compile()
+    )
+
+
+def test_what_xla_counts_is_what_convolutions_cost():
+    # Multiply and add for 16 images, (rows, columns, 3, 3, inputs, outputs); XLA leaves out the
+    # taps that lie in the padding, which at 8 x 8 are about a sixth.
+    shapes = [(8, 8, 3, 3, 3, 8), (8, 8, 3, 3, 8, 8), (8, 8, 3, 3, 8, 8), (4, 4, 3, 3, 8, 16)]
+    by_hand = 2 * 16 * sum(map(np.prod, shapes))
+    assert 0.8 < forward_flops() / by_hand < 1
+
+
+def test_a_head_costs_a_forward_pass():
+    assert forward_flops() < flops(step("head_only")[-1]) < 1.05 * forward_flops()
+
+
+def test_the_backward_pass_stops_at_the_lowest_trained_layer():
+    # Of the lowest trained layer there is a gradient of the kernel but none of its input.
+    suffix = forward_flops("stage1_block2")
+    assert 0.9 * suffix < flops(step("fine_tune_top")[-1]) - forward_flops() < 1.3 * suffix
+
+
+def test_a_cached_prefix_is_not_run():
+    suffix = forward_flops("stage1_block2")
+    assert suffix < 0.25 * forward_flops()
+    assert flops(step("fine_tune_top", start="stage1_block2")[-1]) < 2.3 * suffix
+
+
+def test_training_all_costs_thrice_a_forward_pass():
+    assert 2.5 < flops(step("full", frozen_dropout=0.0)[-1]) / forward_flops() < 3.5
+
+
+def inference_loss(batch) -> float:
+    pixels = small.PREPROCESSING.normalise(batch["inputs"])
+    logits = forward(small.chain(), small.variables(), pixels)
+    return float(optax.softmax_cross_entropy(logits, batch["targets"]).sum())
+
+
+@pytest.mark.parametrize(("dropout", "same"), [({}, True), ({"dropout": 0.5}, False)])
+def test_dropout_is_off_in_frozen_layers(dropout, same):
+    begun, frozen, batch, compiled = step("head_only", **dropout)
+    after = compiled(jax.tree.map(np.asarray, begun), frozen, batch)
+    assert (float(after.loss) == pytest.approx(inference_loss(batch), rel=1e-5)) == same
+
+
+# What batch norm does in trained layers is a setting of its own.
+
+BLOCKS = {"stage1_block1": 1, "stage1_block2": 1, "stage2_block1": 2}  # name: stride
+
+
+def convolved(x, kernel, stride):
+    """3 x 3 convolution of `x` (N, H, W, C), padded as TensorFlow's SAME does."""
+    edge = (1, 1) if stride == 1 else (0, 1)
+    x = np.pad(x, ((0, 0), edge, edge, (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(x, (3, 3), (1, 2))
+    return np.einsum("nhwcij,ijcd->nhwd", windows[:, ::stride, ::stride], kernel)
+
+
+def batch_statistics(pixels):
+    """{layer: (mean, var)} of the batch by channel, each layer normalised by the batch itself."""
+    variables, found = small.variables(), {}
+    x = forward(small.chain(), variables, small.PREPROCESSING.normalise(pixels), stop="stem")
+    x = np.asarray(x, np.float64)
+    for name, stride in BLOCKS.items():
+        own = variables["params"][name]["conv"]
+        x = convolved(x, own["kernel"], stride)
+        found[name] = x.mean((0, 1, 2)), x.var((0, 1, 2))
+        x = (x - found[name][0]) / np.sqrt(found[name][1] + 1e-5)
+        x = np.maximum(x * own["norm"]["scale"] + own["norm"]["bias"], 0)
+    return found
+
+
+def first_epoch(mine):
+    """The pixels of the batches of a run's first epoch, as they are, not augmented."""
+    read = prefix.decoded(mine.task, mine.preprocessing).read
+    options = {"views": 1, "batch_size": mine.batch_size, "seed": (mine.seed, 0, 0)}
+    return [b.inputs for b in loader.epoch(read, mine.task.splits["train"], **options)]
+
+
+def with_norm(workdir, batch_norm, **options):
+    tune = small.settings(batch_norm=batch_norm, epochs=1)
+    chain = small.chain(frozen_dropout=0.0)
+    return run(
+        workdir, "fine_tune_top", tune=tune, from_layer="stage1_block1", chain=chain, **options
+    )
+
+
+def assert_statistics(variables, name, *, mean, var):
+    found = variables["batch_stats"][name]["conv"]["norm"]
+    np.testing.assert_allclose(found["mean"], mean, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(found["var"], var, rtol=1e-3, atol=1e-4)
+
+
+def test_frozen_statistics_of_trained_layers(tmp_path):
+    moved = differing(with_norm(tmp_path, "frozen")[1])
+    assert moved == {"params": {*BLOCKS, "head"}, "batch_stats": set()}
+
+
+def test_batch_statistics_move_the_running_ones(tmp_path):
+    mine, variables, _ = with_norm(tmp_path, "batch", batch_size=64)  # an epoch is one step
+    (pixels,) = first_epoch(mine)
+    for name, (mean, var) in batch_statistics(pixels).items():
+        old = small.variables()["batch_stats"][name]["conv"]["norm"]
+        wanted = {"mean": 0.9 * old["mean"] + 0.1 * mean, "var": 0.9 * old["var"] + 0.1 * var}
+        assert_statistics(variables, name, **wanted)
+
+
+def test_recalibrated_statistics_are_the_mean_over_the_training_batches(tmp_path):
+    mine, variables, _ = with_norm(tmp_path, "recalibrate")
+    batches = [batch_statistics(pixels) for pixels in first_epoch(mine)]
+    assert len(batches) == 4
+    for name in BLOCKS:
+        mean, var = np.mean([b[name] for b in batches], 0)
+        assert_statistics(variables, name, mean=mean, var=var)
+    assert differing(variables)["params"] == {*BLOCKS, "head"}
+    assert differing(variables)["batch_stats"] == set(BLOCKS)

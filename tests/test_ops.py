@@ -1,0 +1,182 @@
+"""The forms made for the CPU against XLA's own convolutions and Flax's batch norm, in float64."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tl_jax import ops
+from tl_jax.models.layers import ConvNorm
+
+KINDS = ("dense", "depthwise")
+# kernel, stride, padding, (H, W)
+GRID = [
+    (1, 1, "SAME", (7, 6)),
+    (1, 2, "VALID", (7, 6)),
+    (1, 2, "SAME", (5, 8)),
+    (3, 1, 1, (7, 6)),
+    (3, 1, "VALID", (5, 8)),
+    (3, 2, "SAME", (7, 6)),
+    (3, 2, 2, (5, 8)),
+    (3, 3, 0, (7, 6)),
+    (5, 2, "VALID", (5, 8)),
+    (5, 3, 1, (5, 8)),
+]
+
+
+def draw(*shape, seed=0, dtype=np.float64):
+    return np.random.default_rng(seed).normal(size=shape).astype(dtype)
+
+
+def inputs(kind, kernel, size, dtype=np.float64):
+    x = draw(3, *size, 4, dtype=dtype)
+    shape = (kernel, kernel, 1, 4) if kind == "depthwise" else (kernel, kernel, 4, 5)
+    return x, draw(*shape, seed=1, dtype=dtype)
+
+
+def stock(kind, stride, padding):
+    if isinstance(padding, int):
+        padding = ((padding, padding),) * 2
+
+    def convolve(x, kernel):
+        return jax.lax.conv_general_dilated(
+            x,
+            kernel,
+            (stride, stride),
+            padding,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=x.shape[-1] if kind == "depthwise" else 1,
+        )
+
+    return convolve
+
+
+def ours(kind, stride, padding):
+    convolve = ops.depthwise_conv if kind == "depthwise" else ops.conv
+    return functools.partial(convolve, stride=stride, padding=padding)
+
+
+def with_gradients(f, *args):
+    """`f(*args)` and the gradients of its product with a fixed random array."""
+
+    def loss(*args):
+        y = f(*args)
+        return (y * draw(*y.shape, seed=9)).sum(), y
+
+    gradients = jax.value_and_grad(loss, tuple(range(len(args))), has_aux=True)
+    (_, y), grads = jax.jit(gradients)(*args)
+    return y, *grads
+
+
+def assert_same(got, wanted, tolerance=1e-10):
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(
+            np.asarray(a, np.float64), np.asarray(b, np.float64), tolerance, tolerance
+        )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kernel", "stride", "padding", "size"), GRID)
+def test_convolution_equals_the_stock_one(kind, kernel, stride, padding, size):
+    with jax.enable_x64(True):
+        args = inputs(kind, kernel, size)
+        got = with_gradients(ours(kind, stride, padding), *args)
+        assert_same(got, with_gradients(stock(kind, stride, padding), *args))
+        # Not differentiated, the depthwise convolution takes another form.
+        assert_same(jax.jit(ours(kind, stride, padding))(*args), got[0])
+
+
+@pytest.mark.parametrize(("kind", "kernel"), [("dense", 1), ("depthwise", 3)])
+def test_convolution_under_vmap(kind, kernel):
+    with jax.enable_x64(True):
+        x, _ = inputs(kind, kernel, (6, 5))
+        kernels = np.stack([inputs(kind, kernel, (6, 5))[1] * k for k in (1, -2)])
+        got = jax.vmap(lambda k: with_gradients(ours(kind, 2, "SAME"), x, k))(kernels)
+        for n, one in enumerate(kernels):
+            wanted = with_gradients(stock(kind, 2, "SAME"), x, one)
+            assert_same([part[n] for part in got], wanted)
+
+
+@pytest.mark.parametrize(("kind", "kernel"), [("dense", 1), ("depthwise", 3)])
+def test_convolution_in_bfloat16(kind, kernel):
+    args = [jnp.asarray(a, jnp.bfloat16) for a in inputs(kind, kernel, (6, 5))]
+    got = with_gradients(ours(kind, 1, "SAME"), *args)
+    assert {part.dtype for part in got} == {jnp.dtype(jnp.bfloat16)}
+    exact = with_gradients(stock(kind, 1, "SAME"), *(np.asarray(a, np.float32) for a in args))
+    assert_same(got, exact, 0.05)
+
+
+@pytest.mark.parametrize("shape", [(4, 5, 6, 3), (9, 3), (1, 5, 6, 3)])
+@pytest.mark.parametrize("by_batch", [True, False])
+def test_batch_norm_equals_flax(shape, by_batch):
+    with jax.enable_x64(True):
+        x = 2 * draw(*shape) + 1
+        params = {"scale": draw(3, seed=2), "bias": draw(3, seed=3)}
+        stats = {"mean": draw(3, seed=4), "var": draw(3, seed=5) ** 2 + 0.1}
+
+        def apply(module):
+            def f(x, params):
+                variables = {"params": params, "batch_stats": stats}
+                mutable = ["batch_stats"] if by_batch else []
+                return module.apply(variables, x, mutable=mutable)
+
+            y, *grads = with_gradients(lambda *args: f(*args)[0], x, params)
+            return y, grads, jax.jit(f)(x, params)[1]
+
+        flax_norm = nn.BatchNorm(not by_batch, momentum=0.9, epsilon=1e-5, dtype=jnp.float64)
+        assert_same(apply(ops.BatchNorm()), apply(flax_norm))
+
+
+@pytest.mark.parametrize("depthwise", [True, False])
+@pytest.mark.parametrize("by_batch", [True, False])
+def test_norm_folded_into_the_convolution_equals_the_two_apart(depthwise, by_batch):
+    class Apart(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            shape = (3, 3, 1 if depthwise else 4, 4)
+            kernel = self.param("kernel", nn.initializers.normal(), shape)
+            x = stock("depthwise" if depthwise else "dense", 2, "SAME")(x, kernel)
+            norm = nn.BatchNorm(
+                not by_batch, momentum=0.9, epsilon=1e-3, dtype=jnp.float64, name="norm"
+            )
+            return jnp.maximum(norm(x), 0)
+
+    with jax.enable_x64(True):
+        x = draw(3, 7, 6, 4)
+        module = ConvNorm(4, 3, 2, depthwise=depthwise, epsilon=1e-3)
+        variables = module.init(jax.random.key(0), x)
+        variables = jax.tree.map(lambda leaf: np.abs(draw(*leaf.shape)) + 0.1, variables)
+
+        def apply(module):
+            def f(x, params):
+                mutable = ["batch_stats"] if by_batch else []
+                return module.apply({**variables, "params": params}, x, mutable=mutable)
+
+            params = variables["params"]
+            return with_gradients(lambda *args: f(*args)[0], x, params), jax.jit(f)(x, params)[1]
+
+        assert_same(apply(module), apply(Apart()))
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_other_platforms_keep_the_stock_forms(platform):
+    def step(x, wide, deep):
+        y = ops.conv(ops.depthwise_conv(x, deep), wide)
+        y = ops.add_bias(ops.scale_and_shift(y, jnp.ones(5), jnp.ones(5)), jnp.ones(5))
+        return (y**2).sum()
+
+    args = draw(2, 6, 6, 4), draw(1, 1, 4, 5), draw(3, 3, 1, 4)
+    traced = jax.jit(jax.grad(step, (0, 1, 2))).trace(*(a.astype(np.float32) for a in args))
+
+    def convolutions_and_loops(platform):
+        text = traced.lower(lowering_platforms=(platform,)).as_text()
+        grouped = "feature_group_count = 4" in text or "batch_group_count = 4" in text
+        return text.count("stablehlo.convolution"), grouped, text.count("stablehlo.while")
+
+    count, grouped, loops = convolutions_and_loops(platform)
+    assert (count, grouped, loops) == (6, True, 0)
+    count, _, loops = convolutions_and_loops("cpu")
+    assert count == 0 and loops > 0

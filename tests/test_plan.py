@@ -1,0 +1,154 @@
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tl_jax import plan
+from tl_jax.errors import UserError
+from tl_jax.plan import Phase, Settings, make_plan
+
+NAMES = ("stem", "stage1_block1", "stage1_block2", "stage2_block1", "stage3_block1", "pool", "head")
+NEW = ("head",)
+HEAD, TUNE = Settings(epochs=3), Settings(epochs=5, learning_rate=1e-4)
+OPTIONS = {"head": HEAD, "tune": TUNE, "from_layer": "stage1_block2", "factor": 4.0}
+HEAD_PHASE = ("head", (0, 0, 0, 0, 0, 0, 1), HEAD)
+
+# strategy: (name, multiplier of each layer, settings) of its phases
+WANTED = {
+    "head_only": [HEAD_PHASE],
+    "head_then_fine_tune": [HEAD_PHASE, ("fine_tune", (0, 0, 1, 1, 1, 1, 1), TUNE)],
+    "fine_tune_top": [("fine_tune", (0, 0, 1, 1, 1, 1, 1), TUNE)],
+    "discriminative": [HEAD_PHASE, ("fine_tune", (0, 0, 1 / 256, 1 / 64, 1 / 16, 1 / 4, 1), TUNE)],
+    "full": [("full", (1, 1, 1, 1, 1, 1, 1), TUNE)],
+    "from_scratch": [("from_scratch", (1, 1, 1, 1, 1, 1, 1), TUNE)],
+}
+
+
+def made(name, names=NAMES, new=NEW, **changes):
+    return make_plan(name, names, new=new, options=OPTIONS | changes)
+
+
+def multipliers(found: Phase) -> tuple[float, ...]:
+    return tuple(found.multipliers.values())
+
+
+@pytest.mark.parametrize("name", plan.STRATEGIES)
+def test_a_strategy_is_these_phases(name):
+    found = made(name)
+    assert found.name == name
+    assert [(p.name, multipliers(p), p.settings) for p in found.phases] == WANTED[name]
+    assert all(tuple(p.multipliers) == NAMES for p in found.phases)
+    assert found.pretrained == (name != "from_scratch")
+
+
+@pytest.mark.parametrize("name", plan.STRATEGIES)
+def test_a_strategy_is_a_function_of_its_arguments_alone(name):
+    names, new, options = list(NAMES), list(NEW), dict(OPTIONS)
+    first = make_plan(name, names, new=new, options=options)
+    assert first == made(name) == made(name)
+    assert (names, new, options) == (list(NAMES), list(NEW), OPTIONS)
+
+
+def test_phases_know_what_is_trained_and_what_is_below():
+    head, tune = made("head_then_fine_tune").phases
+    assert (head.trained, head.prefix) == (("head",), "pool")
+    assert (tune.trained, tune.prefix) == (NAMES[2:], "stage1_block1")
+    (full,) = made("full").phases
+    assert (full.trained, full.prefix) == (NAMES, None)
+    gap = Phase("gap", dict(zip(NAMES, (0, 0.5, 0, 0, 0, 0, 1), strict=True)), TUNE)
+    assert (gap.trained, gap.prefix) == (("stage1_block1", "head"), "stem")
+
+
+def test_a_head_of_several_layers_learns_whole():
+    names, new = (*NAMES, "head2"), ("head", "head2")
+    rates = {phase.name: multipliers(phase) for phase in made("discriminative", names, new).phases}
+    assert rates["head"] == (0, 0, 0, 0, 0, 0, 1, 1)
+    assert rates["fine_tune"][-3:] == (1 / 4, 1, 1)
+
+
+@given(
+    stages=st.lists(st.integers(1, 4), min_size=1, max_size=6),
+    factor=st.floats(3, 10),
+    data=st.data(),
+)
+def test_discriminative_rates_fall_by_the_factor_from_stage_to_stage(stages, factor, data):
+    base = [f"stage{s}_block{b}" for s, n in enumerate(stages) for b in range(n)]
+    lowest = data.draw(st.integers(0, len(base) - 1))
+    found = made("discriminative", (*base, "head"), factor=factor, from_layer=base[lowest])
+    rates = found.phases[1].multipliers
+    assert rates["head"] == 1
+    assert all(rates[name] == 0 for name in base[:lowest])
+    for below, above in zip(base[lowest:], [*base[lowest + 1 :], "head"], strict=True):
+        same_stage = below.split("_")[0] == above.split("_")[0]
+        assert rates[above] / rates[below] == pytest.approx(1 if same_stage else factor)
+
+
+@given(factor=st.floats().filter(lambda f: f and not 3 <= f <= 10))  # 0 stands for none given
+def test_other_factors_are_refused(factor):
+    with pytest.raises(UserError, match="plan factor must be between 3 and 10; got"):
+        made("discriminative", factor=factor)
+
+
+@pytest.mark.parametrize("factor", [3, 10])
+def test_the_bounds_are_allowed(factor):
+    assert made("discriminative", factor=factor).phases[1].multipliers["pool"] == 1 / factor
+
+
+def test_unknown_plans_and_layers_are_refused_with_the_near_miss():
+    with pytest.raises(UserError, match="unknown plan 'head_onyl'; did you mean 'head_only'"):
+        made("head_onyl")
+    for name in ("head_then_fine_tune", "fine_tune_top", "discriminative"):
+        with pytest.raises(UserError, match="unknown layer 'stage2_blok1'; did you mean 'stage2_"):
+            made(name, from_layer="stage2_blok1")
+
+
+@pytest.mark.parametrize(
+    ("name", "missing", "message"),
+    [
+        ("head_only", ["head"], "plan 'head_only' needs plan.head$"),
+        ("fine_tune_top", ["from_layer"], "plan 'fine_tune_top' needs plan.from_layer$"),
+        ("discriminative", ["factor", "tune"], "'discriminative' needs plan.factor, plan.tune$"),
+    ],
+)
+def test_what_a_plan_asks_for_must_be_there(name, missing, message):
+    there = {k: v for k, v in OPTIONS.items() if k not in missing}
+    for options in (there, there | dict.fromkeys(missing), there | dict.fromkeys(missing, "")):
+        with pytest.raises(UserError, match=message):
+            make_plan(name, NAMES, new=NEW, options=options)
+
+
+def test_what_a_plan_does_not_ask_for_may_be_missing():
+    assert make_plan("full", NAMES, new=NEW, options={"tune": TUNE}) == made("full")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"optimizer": "adam"}, "unknown optimizer 'adam'; did you mean 'adamw'"),
+        ({"schedule": "onecycle"}, "unknown schedule 'onecycle'; did you mean 'one_cycle'"),
+        ({"batch_norm": "freeze"}, "unknown batch_norm 'freeze'; did you mean 'frozen'"),
+        ({"views": "flipped"}, "unknown views 'flipped'; did you mean 'flip' or 'flips'"),
+        ({"epochs": 0}, "epochs >= 1 and learning_rate > 0; got 0 and 0.001"),
+        ({"learning_rate": 0.0}, "epochs >= 1 and learning_rate > 0; got 10 and 0.0"),
+        ({"learning_rate": -1.0}, "learning_rate > 0"),
+        ({"learning_rate": float("nan")}, "learning_rate > 0; got 10 and nan"),
+        ({"weight_decay": -1e-4}, "must not be negative"),
+        ({"weight_decay": float("nan")}, "must not be negative"),
+        ({"clip": -1.0}, "must not be negative"),
+        ({"patience": -1}, "must not be negative"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(changes, message):
+    with pytest.raises(UserError, match=message):
+        Settings(**changes)
+    with pytest.raises(UserError, match=message):
+        dataclasses.replace(HEAD, **({"epochs": 10} | changes))
+
+
+def test_planning_needs_no_arrays_and_no_optimizer():
+    code = "import sys, tl_jax.plan; print({'jax', 'optax', 'flax'} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

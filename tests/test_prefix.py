@@ -1,0 +1,210 @@
+import dataclasses
+import functools
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+import small
+
+from tl_jax import evaluate, prefix, train
+from tl_jax.chain import forward
+from tl_jax.data import store, views
+from tl_jax.data.arrays import from_arrays
+from tl_jax.errors import UserError
+from tl_jax.parallel import Parallel
+from tl_jax.state import merged, select
+
+BOTH_PHASES = "head_then_fine_tune"
+EVERY = np.arange(len(small.task().ids))
+CUT = "stage1_block2"
+
+
+def problem(**changes):
+    tune = small.settings(views="flip", batch_norm="batch", learning_rate=1e-3)
+    return small.problem(**{"plan": BOTH_PHASES, "tune": tune} | changes)
+
+
+def trained(cache: pathlib.Path | None, workdir: pathlib.Path, **changes):
+    """Variables and history of a run, by the inputs that it trained on."""
+    mine = problem(**changes)
+    inputs_for = prefix.for_plan(mine, test_views="flip", cache=cache, dtype="float32")
+    variables, progress, inputs = train.run(mine, small.variables(), inputs_for, workdir=workdir)
+    return mine, variables, progress, inputs
+
+
+@pytest.fixture(scope="module")
+def cached(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("cache"), tmp_path_factory.mktemp("cached"))
+
+
+@pytest.fixture(scope="module")
+def uncached(tmp_path_factory):
+    return trained(None, tmp_path_factory.mktemp("uncached"))
+
+
+def features(cache, *, stop=CUT, variables=None, below=None, dtype="float32", **changes):
+    """The task's features at `stop`, from pixels."""
+    below = below or prefix.pixels(small.task(), small.PREPROCESSING, cache=cache)
+    options = {"examples": len(EVERY), "stored_views": 2, "parallel": Parallel()} | changes
+    variables = variables or small.variables()
+    return prefix.features(
+        small.chain(), variables, below, stop, cache=cache, dtype=dtype, **options
+    )
+
+
+def by_hand(example: int, number: int, *, stop=CUT):
+    """One example in one view, run through the network on its own."""
+    image = views.view(np.asarray(small.task().open(example))[..., None], number)
+    x = (np.repeat(image, 3, -1) - np.float32([120, 110, 100])) / np.float32(60)
+    return forward(small.chain(), small.variables(), x[None], stop=stop)[0]
+
+
+def test_decoded_and_kept_pixels_are_the_same(tmp_path):
+    kept = prefix.pixels(small.task(), small.PREPROCESSING, cache=tmp_path)
+    decoded = prefix.decoded(small.task(), small.PREPROCESSING)
+    numbers = EVERY % 8
+    got = kept.read(EVERY, numbers)
+    np.testing.assert_array_equal(got, decoded.read(EVERY, numbers))
+    assert (got.shape, got.dtype) == ((len(EVERY), small.SIZE, small.SIZE, 1), np.uint8)
+    turned = np.rot90(np.asarray(small.task().open(4)))
+    np.testing.assert_array_equal(got[4, ..., 0], turned)
+    assert kept.start is decoded.start is None
+
+
+def test_features_are_the_layers_output_for_each_example_and_view(tmp_path):
+    found = features(tmp_path)
+    for example, number in ((0, 0), (7, 1), (119, 0), (119, 1)):
+        got = found.read(np.array([example]), np.array([number]))[0]
+        np.testing.assert_allclose(got, by_hand(example, number), rtol=1e-4, atol=1e-5)
+    assert found.start == CUT
+    assert found.nbytes == 2 * len(EVERY) * 8 * 8 * 8 * 4
+
+
+def test_features_of_features_are_those_of_pixels(tmp_path):
+    upper = features(tmp_path, below=features(tmp_path), stop="stage2_block1")
+    for example, number in ((3, 0), (118, 1)):
+        wanted = by_hand(example, number, stop="stage2_block1")
+        got = upper.read(np.array([example]), np.array([number]))[0]
+        np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("dtype", "digits"), [("float16", 11), ("bfloat16", 8)])
+def test_half_the_disk_for_half_the_digits(tmp_path, dtype, digits):
+    found = features(tmp_path, dtype=dtype)
+    assert found.nbytes == len(EVERY) * 2 * 8 * 8 * 8 * 2
+    got = found.read(EVERY, EVERY * 0).astype(np.float32)
+    wanted = features(tmp_path).read(EVERY, EVERY * 0)
+    np.testing.assert_allclose(got, wanted, rtol=2.0**-digits, atol=1e-6)
+
+
+def test_what_does_not_fit_the_type_is_refused(tmp_path):
+    stem = small.variables()["params"]["stem"]
+    large = {**stem, "norm": {k: v * 1e6 for k, v in stem["norm"].items()}}
+    variables = merged(small.variables(), {"params": {"stem": large}, "batch_stats": {}})
+    features(tmp_path, stop="stem", variables=variables)
+    with pytest.raises(UserError, match="'stem' does not fit float16: .*cache_dtype=float32"):
+        features(tmp_path, stop="stem", variables=variables, dtype="float16")
+
+
+def test_a_cached_run_is_the_run(cached, uncached):
+    (_, variables, progress, inputs), (_, plain, wanted, pixels) = cached, uncached
+    assert (inputs.start, pixels.start) == (CUT, None)
+    for row, other in zip(progress.history, wanted.history, strict=True):
+        assert row["phase"] == other["phase"]
+        for loss in ("train_loss", "val_loss"):
+            assert row[loss] == pytest.approx(other[loss], rel=1e-4)
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4)
+    jax.tree.map(close, variables, plain)
+    assert [i["prefix"] for i in progress.inputs] == ["pool", CUT]
+    assert [i["prefix"] for i in wanted.inputs] == [None, None]
+    assert all(i["cached_bytes"] == 0 for i in wanted.inputs)
+
+
+def test_evaluation_averages_the_probabilities_of_the_views(cached, uncached):
+    for mine, variables, _, inputs in (cached, uncached):
+        test = mine.task.splits["test"]
+        got = evaluate.probabilities(mine, variables, inputs, test, "flip")
+        images = np.stack([np.asarray(mine.task.open(e)) for e in test])[..., None]
+        wanted = 0
+        for x in (images, images[:, :, ::-1]):
+            logits = forward(small.chain(), variables, small.PREPROCESSING.normalise(x))
+            wanted = wanted + jax.nn.softmax(logits) / 2
+        np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-5)
+
+
+def test_phases_share_what_none_of_them_trains(tmp_path, caplog):
+    caplog.set_level("INFO")
+    _, _, progress, _ = trained(tmp_path / "cache", tmp_path / "a")
+    computed = [line.split(":")[0] for line in caplog.messages if "on disk" in line]
+    assert computed == ["decoded images", f"output of {CUT}", "output of pool"]
+    caplog.clear()
+    again = trained(tmp_path / "cache", tmp_path / "b")[2]
+    assert not [line for line in caplog.messages if "on disk" in line]
+    assert again.inputs == progress.inputs
+
+
+def test_a_plan_that_trains_all_reads_pixels(tmp_path):
+    mine = small.problem("full")
+    inputs_for = prefix.for_plan(mine, test_views="none", cache=tmp_path, dtype="float32")
+    inputs = inputs_for(mine.plan.phases[0], small.variables())
+    assert inputs.start is None
+    assert inputs.key == prefix.pixels(mine.task, mine.preprocessing, cache=tmp_path).key
+
+
+@pytest.fixture
+def nothing_computed(monkeypatch):
+    """Keys are there before any array is."""
+    monkeypatch.setattr(
+        store, "build", lambda folder, shape, dtype, compute, **_: np.zeros((1, *shape[1:]), dtype)
+    )
+
+
+def changed(variables, collection, layer):
+    """The variables with one number of one layer a little larger."""
+    tree = select(variables, [layer])[collection][layer]
+    leaves, structure = jax.tree.flatten(tree)
+    leaves[0] = np.nextafter(leaves[0], np.float32(np.inf))
+    return {**variables, collection: {**variables[collection], layer: structure.unflatten(leaves)}}
+
+
+def other_task():
+    images = np.stack([np.asarray(small.task().open(e)) for e in EVERY])
+    images[11, 3, 3] ^= 1
+    return from_arrays("stripes", images, small.task().labels, seed=0)
+
+
+def test_the_key_is_of_all_that_the_features_depend_on(tmp_path, nothing_computed):
+    def below(task=None, **preprocessing):
+        mine = dataclasses.replace(small.PREPROCESSING, **preprocessing)
+        return prefix.pixels(task or small.task(), mine, cache=tmp_path)
+
+    own = small.variables()
+    keys = [
+        features(tmp_path).key,
+        features(tmp_path, variables=small.variables(1)).key,
+        features(tmp_path, variables=changed(own, "params", "stem")).key,
+        features(tmp_path, variables=changed(own, "batch_stats", CUT)).key,
+        features(tmp_path, stop="stage1_block1").key,
+        features(tmp_path, stored_views=4).key,
+        features(tmp_path, dtype="float16").key,
+        features(tmp_path, below=below(mean=(120.0, 110.0, 101.0))).key,
+        features(tmp_path, below=below(crop=0.9)).key,
+        features(tmp_path, below=below(interpolation="bicubic")).key,
+        features(tmp_path, below=below(order="BGR")).key,
+        features(tmp_path, below=below(other_task())).key,
+        below().key,
+    ]
+    assert len(set(keys)) == len(keys)
+
+
+def test_the_key_is_of_nothing_else(tmp_path, nothing_computed):
+    own = small.variables()
+    above = changed(own, "params", "stage2_block1")
+    renamed = dataclasses.replace(small.task(), name="other", targets=small.task().targets[::-1])
+    below = prefix.pixels(renamed, small.PREPROCESSING, cache=tmp_path)
+    on_device = jax.tree.map(jax.numpy.asarray, own)
+    first = features(tmp_path).key
+    assert features(tmp_path, variables=above).key == first
+    assert features(tmp_path, variables=on_device).key == first
+    assert features(tmp_path, below=below).key == first
