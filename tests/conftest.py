@@ -1,6 +1,7 @@
 """A folder of images and a finished run on it, made once for all tests of the programs."""
 
 import pathlib
+import signal
 
 import numpy as np
 import PIL.Image
@@ -43,4 +44,13 @@ def done(given, tmp_path_factory) -> pathlib.Path:
     """The folder of a run that nothing interrupted; not to be changed."""
     workdir = tmp_path_factory.mktemp("done")
     assert programs.transferred(given, workdir) == 0
+    return workdir
+
+
+@pytest.fixture(scope="session")
+def stopped(given, tmp_path_factory) -> pathlib.Path:
+    """The folder of such a run that SIGTERM stopped: in its last epoch, after step 16 of 20."""
+    workdir = tmp_path_factory.mktemp("stopped")
+    with programs.signal_after_epoch(signal.SIGTERM, phase="fine_tune", epoch=1):
+        assert programs.transferred(given, workdir) == 128 + signal.SIGTERM
     return workdir

@@ -5,16 +5,18 @@ import hashlib
 import json
 import pathlib
 import resource
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from unittest import mock
 
 import jax
 from jax.experimental.compilation_cache import compilation_cache
 
 from experiments import cli, transfer
-from tl_jax import interrupt
+from tl_jax import interrupt, log
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIG = "configs/folder.py"
@@ -91,6 +93,25 @@ def _compiled_kept() -> Iterator[None]:
         for name, value in before.items():
             jax.config.update(name, value)
         compilation_cache.reset_cache()
+
+
+@contextlib.contextmanager
+def signal_after_epoch(signum: int, *, phase: str, epoch: int) -> Iterator[None]:
+    """Inside, a transfer in this process gets the signal at the end of this epoch."""
+    writer = log.writer
+
+    def stopping(workdir: pathlib.Path) -> Callable[[dict], None]:
+        write = writer(workdir)
+
+        def write_and_raise(row: dict) -> None:
+            write(row)
+            if (row["phase"], row["epoch"]) == (phase, epoch):
+                signal.raise_signal(signum)
+
+        return write_and_raise
+
+    with mock.patch.object(log, "writer", stopping):
+        yield
 
 
 @contextlib.contextmanager

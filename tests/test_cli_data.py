@@ -70,7 +70,7 @@ def test_unreadable_files_are_named_or_left_out(given, mine, tmp_path, capsys):
     (mine / "bar" / "1.png").write_bytes(whole[: len(whole) // 2])
     (mine / "disc" / "2.jpg").write_bytes(b"")
     (mine / "square" / "3.png").write_text("to be taken again\n")
-    settings = given | {"task.path": mine}
+    settings = given | {"task.path": mine, "plan.name": "head_only", "plan.head.epochs": 1}
     assert programs.transferred(settings, tmp_path / "run") == 2
     error = programs.error_line(capsys.readouterr().err)
     assert "3 of 60 files" in error and "on_unreadable" in error

@@ -73,8 +73,10 @@ def load(path: pathlib.Path) -> Model:
             about = json.loads((file.metadata() or {})["tl_jax"])
             flat = {name: file.get_tensor(name) for name in file.keys()}
         return _model(about, flat)
-    except (AttributeError, LookupError, SafetensorError, TypeError, ValueError) as error:
-        raise UserError(f"{path} is damaged or not a model of tl_jax: {error}") from error
+    except (AttributeError, LookupError, RecursionError, SafetensorError, TypeError,
+            ValueError) as error:  # fmt: skip
+        why = next(iter(str(error).splitlines()), "")  # JAX explains itself on several lines
+        raise UserError(f"{path} is damaged or not a model of tl_jax: {why}") from error
 
 
 def _model(about: dict, flat: dict[str, np.ndarray]) -> Model:

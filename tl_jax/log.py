@@ -1,8 +1,11 @@
 """Rows of numbers to `metrics.jsonl` and, where tensorboardX is installed, to TensorBoard."""
 
+import contextlib
 import json
 import pathlib
 import shutil
+import time
+import weakref
 from collections.abc import Callable
 
 
@@ -11,18 +14,44 @@ def writer(workdir: pathlib.Path) -> Callable[[dict], None]:
     folder = workdir / "tensorboard"
     shutil.rmtree(folder, ignore_errors=True)
     (workdir / "metrics.jsonl").write_text("")
-    try:
-        import tensorboardX
-    except ModuleNotFoundError:
-        board = None
-    else:
-        board = tensorboardX.SummaryWriter(str(folder), flush_secs=10)
+    curves = _curves(folder)
 
     def write(row: dict) -> None:
         with open(workdir / "metrics.jsonl", "a") as file:
             file.write(json.dumps(row) + "\n")
-        for name, value in row.items():
-            if board and isinstance(value, int | float):
-                board.add_scalar(f"{row['phase']}/{name}", value, row["step"])
+        curves(row)
 
     return write
+
+
+def _curves(folder: pathlib.Path) -> Callable[[dict], None]:
+    """A function that adds a row's numbers to an event file, at its step.
+
+    Not by tensorboardX's SummaryWriter: that writes in a thread, which dies of a full disk without
+    a word to us, and then its queue blocks for ever.
+    """
+    try:
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.proto.summary_pb2 import Summary
+    except ModuleNotFoundError:
+        return lambda row: None
+    folder.mkdir(parents=True)
+    events = EventsWriter(str(folder / "events"))
+
+    def close() -> None:
+        with contextlib.suppress(OSError):  # of a disk that is full, which was said before
+            events.close()
+
+    def add(row: dict) -> None:
+        values = [
+            Summary.Value(tag=f"{row['phase']}/{name}", simple_value=value)
+            for name, value in row.items()
+            if isinstance(value, int | float)
+        ]
+        summary = Summary(value=values)
+        events.write_event(Event(wall_time=time.time(), step=row["step"], summary=summary))
+        events.flush()
+
+    weakref.finalize(add, close)
+    return add

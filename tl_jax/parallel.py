@@ -1,8 +1,9 @@
 """Devices: the only file that knows how many there are and how a step is spread over them.
 
-Data parallel in two ways that give the same numbers. `jit` (the rule): one program over a mesh,
-the batch sharded, so sums over the batch are global by themselves. `pmap`: one program a device,
-which sees its part of the batch; `sum` and the synchronised batch statistics make it global.
+Data parallel in two ways that give the same numbers, but for random ones. `jit` (the rule): one
+program over a mesh, the batch sharded, so sums over the batch are global by themselves. `pmap`: one
+program a device, which sees its part of the batch; `sum` and the synchronised batch statistics make
+it global, and `key` draws otherwise for each part.
 """
 
 import dataclasses
@@ -49,6 +50,10 @@ class Parallel:
     def sum(self, tree: Any) -> Any:
         """Inside a step: sums over the local batch become sums over the whole batch."""
         return jax.lax.psum(tree, AXIS) if self.way == "pmap" else tree
+
+    def key(self, key: jax.Array) -> jax.Array:
+        """Inside a step: the key to draw for the local batch, so another on each device."""
+        return jax.random.fold_in(key, jax.lax.axis_index(AXIS)) if self.way == "pmap" else key
 
     def place(self, tree: Any) -> Any:
         """Host arrays onto every device, whole."""

@@ -143,7 +143,7 @@ def train_step(work: Work, state: State, frozen: Any, batch: dict) -> State:
             start=start,
             train=trained,
             batch_norm=normed,
-            rng=jax.random.fold_in(jax.random.key(problem.seed), state.step),
+            rng=problem.parallel.key(jax.random.fold_in(jax.random.key(problem.seed), state.step)),
         )
         losses = optax.softmax_cross_entropy(applied.output.astype(jnp.float32), batch["targets"])
         return (losses * batch["weights"]).sum(), applied.batch_stats

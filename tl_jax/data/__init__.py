@@ -37,8 +37,7 @@ def load_task(name: str, *, seed: int, **options) -> Task:
             raise unknown(f"option of task {kind!r}", option, parameters)
     given = {"seed": seed, **options, **named}
     for parameter in parameters.values():
-        if parameter.default is parameter.empty and parameter.name not in given:
-            raise UserError(
-                f"the task {kind!r} needs a {parameter.name}: '{kind}:<{parameter.name}>'"
-            )
+        if parameter.default is parameter.empty and (needed := parameter.name) not in given:
+            or_so = f" or --config.task.{needed}=..." if needed != "name" else ""
+            raise UserError(f"the task {kind!r} needs a {needed}: '{kind}:<{needed}>'{or_so}")
     return load(**given)

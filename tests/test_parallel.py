@@ -1,0 +1,128 @@
+"""Eight devices, which XLA makes of one CPU in another process, against the one in this process."""
+
+import functools
+import os
+import pathlib
+import pickle
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+import small
+
+from tl_jax import prefix, state, train
+from tl_jax.errors import UserError
+from tl_jax.parallel import Parallel
+
+ROOT = pathlib.Path(__file__).parent.parent
+FLAGS = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
+DROPOUT = {"jit": 0.5, "pmap": 0.0}  # jit draws masks for the whole batch, pmap for each part
+
+
+def trained(workdir: pathlib.Path, way: str, *, dropout: float):
+    """Variables and losses of a run that trains by batch statistics, on however many devices."""
+    chain = small.chain(frozen_dropout=0.0, dropout=dropout)
+    tune = small.settings(batch_norm="batch", weight_decay=0.1, best_by="last", optimizer="sgd")
+    mine = small.problem("fine_tune_top", tune=tune, chain=chain, parallel=Parallel(way))
+    inputs_for = prefix.for_plan(mine, test_views="none", cache=workdir, dtype="float32")
+    variables, progress, _ = train.run(mine, small.variables(), inputs_for, workdir=workdir)
+    losses = [(row["train_loss"], row["val_loss"]) for row in progress.history]
+    return jax.device_get(variables), np.array(losses)
+
+
+def drawn(way: str) -> np.ndarray:
+    """What a batch of 16 draws inside a step."""
+    parallel = Parallel(way)
+
+    def draw(key, batch):
+        return jax.random.uniform(parallel.key(jax.random.wrap_key_data(key)), batch.shape)
+
+    return parallel.map(draw)(jax.random.key_data(jax.random.key(0)), np.zeros(16, np.float32))
+
+
+def refused(way: str) -> list[str]:
+    """What is said of batches that eight devices cannot share."""
+    found = []
+    for wanted, examples in ((12, 100), (16, 7), (0, 100)):
+        try:
+            found.append(str(Parallel(way).batch_size(wanted, examples)))
+        except UserError as error:
+            found.append(str(error))
+    return found
+
+
+def cache_key(folder: pathlib.Path) -> str:
+    """Of one layer's features, computed there."""
+    pixels = prefix.decoded(small.task(), small.PREPROCESSING)
+    options = {"examples": 120, "stored_views": 1, "cache": folder, "dtype": "float32"}
+    chain, variables = small.chain(), small.variables()
+    return prefix.features(chain, variables, pixels, "stem", parallel=Parallel(), **options).key
+
+
+def main(folder: pathlib.Path) -> None:
+    """In the other process: everything that is compared, into a file."""
+    found = {way: trained(folder / way, way, dropout=rate) for way, rate in DROPOUT.items()}
+    found["devices"] = jax.device_count()
+    found["drawn"] = {way: drawn(way) for way in ("jit", "pmap")}
+    found["refused"] = refused("jit")
+    found["rounded"] = Parallel().batch_size(32, 30)
+    found["init"] = small.chain().init(0, (1, small.SIZE, small.SIZE, 3))
+    found["key"] = cache_key(folder)
+    (folder / "found.pickle").write_bytes(pickle.dumps(found))
+
+
+@pytest.fixture(scope="module")
+def eight(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("eight")
+    code = "import pathlib, sys, test_parallel; test_parallel.main(pathlib.Path(sys.argv[1]))"
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    quick = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # to compile; the numbers stay the same
+    environment = os.environ | quick | {"XLA_FLAGS": FLAGS, "PYTHONPATH": path}
+    command = [sys.executable, "-W", "error", "-c", code, str(folder)]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return pickle.loads((folder / "found.pickle").read_bytes())
+
+
+@pytest.mark.parametrize("way", DROPOUT)
+def test_eight_devices_give_what_one_gives(eight, tmp_path, way):
+    assert (eight["devices"], jax.device_count()) == (8, 1)
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
+    jax.tree.map(close, eight[way], trained(tmp_path, "jit", dropout=DROPOUT[way]))
+
+
+def test_every_example_draws_its_own(eight):
+    for numbers in eight["drawn"].values():
+        assert len(set(numbers.tolist())) == 16
+    np.testing.assert_array_equal(eight["drawn"]["jit"], drawn("jit"))
+
+
+def test_batches_that_cannot_be_shared_are_refused(eight):
+    for said in eight["refused"]:
+        assert "cannot be shared by 8 devices: take a multiple of 8" in said
+    assert eight["rounded"] == 24
+    assert Parallel().batch_size(12, 7) == 7
+    with pytest.raises(UserError, match="unknown parallel 'pmab'; did you mean 'pmap'"):
+        Parallel("pmab")
+
+
+def test_other_processes_and_devices_find_the_same_start_and_the_same_cache(eight, tmp_path):
+    own = small.chain().init(0, (1, small.SIZE, small.SIZE, 3))
+    jax.tree.map(np.testing.assert_array_equal, eight["init"], own)
+    assert eight["key"] == cache_key(tmp_path)
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_the_step_lowers_for_other_platforms(platform):
+    mine = small.problem("full", tune=small.settings(batch_norm="batch"))
+    phase = mine.plan.phases[0]
+    work = train.Work(mine, phase, 0, prefix.decoded(mine.task, mine.preprocessing))
+    begun = state.begin(phase, small.variables())
+    traced = jax.jit(functools.partial(train.train_step, work)).trace(
+        begun, work.frozen(small.variables()), next(work.batches(0))
+    )
+    text = traced.lower(lowering_platforms=(platform,)).as_text()
+    # Every convolution forwards and, but for the first one's input, twice backwards.
+    assert text.count("stablehlo.convolution") == 3 * 4 - 1

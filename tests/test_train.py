@@ -1,0 +1,329 @@
+import dataclasses
+import itertools
+import signal
+
+import jax
+import numpy as np
+import pytest
+import small
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tl_jax import checkpoint, interrupt, prefix, train
+from tl_jax.chain import forward
+from tl_jax.data import loader
+from tl_jax.errors import UserError
+from tl_jax.plan import Phase
+from tl_jax.state import Saver, best_row
+
+TIMES = ("compile_seconds", "train_seconds", "steps", "images")  # what a process has done of a row
+
+
+def run(mine, workdir, inputs=None, **options):
+    """Variables and history of a run from pixels, or from the inputs given."""
+    inputs = inputs or prefix.decoded(mine.task, mine.preprocessing)
+    options = {"workdir": workdir, "inputs_for": lambda phase, variables: inputs} | options
+    return train.run(mine, small.variables(), **options)[:2]
+
+
+def pooled() -> prefix.Inputs:
+    """Features below the head, kept in memory."""
+    read = prefix.decoded(small.task(), small.PREPROCESSING).read
+    every = np.arange(len(small.task().ids))
+    pixels = small.PREPROCESSING.normalise(read(every, 0 * every))
+    kept = np.asarray(forward(small.chain(), small.variables(), pixels, stop="pool"))
+    return prefix.Inputs(lambda e, v: kept[e], "pool", "key", small.PREPROCESSING)
+
+
+def assert_same(got, wanted):
+    jax.tree.map(np.testing.assert_array_equal, got, wanted)
+
+
+# One layer on fixed features is a softmax regression, which numpy can do.
+
+
+def doubtful():
+    """The task with soft targets and weights that differ."""
+    rng = np.random.default_rng(1)
+    n = len(small.task().ids)
+    targets = rng.dirichlet((1, 1, 1), n).astype(np.float32)
+    weights = rng.uniform(0.1, 3, n).astype(np.float32)
+    return dataclasses.replace(small.task(), targets=targets, weights=weights)
+
+
+def regression(mine, features):
+    """Kernel, bias and (train_loss, val_loss) by epoch, in float64: Nesterov momentum 0.9."""
+    task, settings = mine.task, mine.plan.phases[0].settings
+    head = small.variables()["params"]["head"]["Dense_0"]
+    p = [np.float64(head["kernel"]), np.float64(head["bias"])]
+    m, losses = [0, 0], []
+
+    def loss(x, t):
+        logits = x @ p[0] + p[1]
+        log = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+        return -(t * log).sum(1), np.exp(log) - t
+
+    for epoch in range(settings.epochs):
+        total = weight = 0
+        options = {"views": 1, "batch_size": mine.batch_size, "seed": (mine.seed, 0, epoch)}
+        for batch in loader.epoch(lambda e, v: e, task.splits["train"], **options):
+            e = batch.inputs
+            each, error = loss(features[e], task.targets[e])
+            w = task.weights[e]
+            total, weight = total + (w * each).sum(), weight + w.sum()
+            error = error * w[:, None] / w.sum()
+            g = [features[e].T @ error, error.sum(0)]
+            scale = min(1, settings.clip / np.sqrt((g[0] ** 2).sum() + (g[1] ** 2).sum()))
+            m = [0.9 * a + scale * b for a, b in zip(m, g, strict=True)]
+            d = [scale * b + 0.9 * a for a, b in zip(m, g, strict=True)]
+            d[0] = d[0] + settings.weight_decay * p[0]
+            p = [a - settings.learning_rate * b for a, b in zip(p, d, strict=True)]
+        val = task.splits["val"]
+        val_loss = np.average(loss(features[val], task.targets[val])[0], weights=task.weights[val])
+        losses.append((total / weight, val_loss))
+    return *p, losses
+
+
+def test_training_a_head_is_softmax_regression_with_weights_and_soft_targets(tmp_path):
+    head = small.settings(
+        optimizer="sgd", learning_rate=0.3, clip=0.1, weight_decay=0.1, best_by="last", epochs=4
+    )
+    mine, inputs = small.problem("head_only", head=head, task=doubtful()), pooled()
+    variables, progress = run(mine, tmp_path, inputs)
+    features = np.float64(inputs.read(np.arange(len(mine.task.ids)), None))
+    kernel, bias, losses = regression(mine, features)
+    found = variables["params"]["head"]["Dense_0"]
+    np.testing.assert_allclose(found["kernel"], kernel, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found["bias"], bias, rtol=1e-4, atol=1e-5)
+    got = [(row["train_loss"], row["val_loss"]) for row in progress.history]
+    np.testing.assert_allclose(got, losses, rtol=1e-5)
+    assert losses[-1][0] < losses[0][0]
+
+
+def test_half_the_bits_give_about_the_same_losses(tmp_path):
+    (_, full), (variables, half) = (
+        run(small.problem("head_only", precision=p), tmp_path / p, pooled())
+        for p in ("float32", "bfloat16")
+    )
+    for row, other in zip(full.history, half.history, strict=True):
+        assert row["train_loss"] == pytest.approx(other["train_loss"], rel=0.01)
+        assert row["train_loss"] != other["train_loss"]
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {np.dtype(np.float32)}
+
+
+# Which epoch's weights a phase hands on, and when it stops looking for better ones.
+
+
+def phase_by(best_by: str, patience: int) -> Phase:
+    return Phase("head", {"head": 1.0}, small.settings(best_by=best_by, patience=patience))
+
+
+def rows_of(losses):
+    return [{"epoch": e, "val_loss": v, "val_accuracy": -v} for e, v in enumerate(losses, 1)]
+
+
+@given(
+    losses=st.lists(st.integers(0, 5), min_size=1, max_size=12),
+    patience=st.integers(0, 4),
+    best_by=st.sampled_from(["val_loss", "val_accuracy"]),
+)
+def test_a_phase_stops_after_patience_epochs_that_are_no_better(losses, patience, best_by):
+    phase, rows = phase_by(best_by, patience), rows_of(losses)
+    lowest = [e for e, v in enumerate(losses, 1) if v == min(losses)]
+    assert best_row(phase, rows)["epoch"] == lowest[-1]
+    since = len(losses) - lowest[-1]
+    assert train.stops(phase, rows) == (patience > 0 and since >= patience)
+    assert best_row(phase_by("last", 0), rows) is rows[-1]
+    assert not train.stops(phase_by("last", patience), rows)
+
+
+def test_no_phase_stops_before_it_began():
+    assert not train.stops(phase_by("val_loss", 1), [])
+
+
+@pytest.mark.parametrize(
+    ("settings", "epochs", "best"),
+    [
+        ({}, 6, 6),
+        ({"patience": 2}, 4, 2),
+        ({"patience": 4}, 6, 6),
+        ({"best_by": "last", "patience": 2}, 6, 6),
+        ({"best_by": "val_accuracy"}, 6, 3),
+    ],
+)
+def test_the_best_epochs_weights_are_handed_on(tmp_path, monkeypatch, settings, epochs, best):
+    scores = zip((3, 1, 2, 2, 2, 0.5), (0.1, 0.2, 0.9, 0.3, 0.3, 0.3), strict=True)
+    weights = []
+
+    def assess(work, variables, state, progress):
+        weights.append(jax.tree.map(np.array, state.params))  # a copy
+        loss, accuracy = next(scores)
+        made = {"val_loss": loss, "val_accuracy": accuracy}
+        return original(work, variables, state, progress) | made
+
+    original = train.assess
+    monkeypatch.setattr(train, "assess", assess)
+    mine = small.problem("head_only", head=small.settings(epochs=6, **settings))
+    variables, progress = run(mine, tmp_path, pooled())
+    assert [row["epoch"] for row in progress.history] == list(range(1, epochs + 1))
+    assert_same(variables["params"]["head"], weights[best - 1]["head"])
+    kernels = [w["head"]["Dense_0"]["kernel"] for w in weights]
+    assert all((a != b).any() for a, b in itertools.combinations(kernels, 2))
+
+
+# A run that is interrupted, however often, is the run that is not.
+
+
+def both_phases():
+    tune = small.settings(batch_norm="batch", views="flip", weight_decay=0.1)
+    chain = small.chain(dropout=0.25)
+    head = small.settings(schedule="one_cycle")
+    return small.problem("head_then_fine_tune", head=head, tune=tune, chain=chain)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    return run(both_phases(), tmp_path_factory.mktemp("whole"))
+
+
+class Killed(Exception):
+    """Stands for a kill."""
+
+
+def ended(monkeypatch, offers: int, how: str) -> None:
+    """From now on, the run is ended when it could save for the `offers`-th time."""
+    left = itertools.count(offers - 1, -1)
+    original = Saver.offer
+
+    def offer(self, *args, **options):
+        if last := next(left) == 0:
+            if how == "killed":
+                raise Killed
+            interrupt._received.append(signal.SIGTERM)
+        original(self, *args, **options)
+        assert not last, "a signal that was not heeded"
+
+    monkeypatch.setattr(Saver, "offer", offer)
+
+
+def without_times(progress):
+    """What must not depend on interruptions."""
+    rows = [{k: v for k, v in row.items() if k not in TIMES} for row in progress.history]
+    return dataclasses.replace(progress, history=rows)
+
+
+# Each phase offers to save 4 times an epoch, and at its end: at 9 and 18.
+@pytest.mark.parametrize(
+    ("how", "offers"),
+    [
+        ("interrupted", [2]),
+        ("interrupted", [4]),
+        ("interrupted", [9]),
+        ("interrupted", [18]),
+        ("interrupted", [3, 3, 5, 1, 1, 4]),
+        ("killed", [7, 6]),
+        ("killed", [10]),
+    ],
+)
+def test_a_run_goes_on_where_it_was(uninterrupted, tmp_path, monkeypatch, how, offers):
+    monkeypatch.setattr(interrupt, "_received", [])
+    seconds = 1e6 if how == "interrupted" else 0  # killed: what is saved each time
+    ending = {"interrupted": interrupt.Interrupted, "killed": Killed}[how]
+    for number in offers:
+        with monkeypatch.context() as patch:
+            ended(patch, number, how)
+            with pytest.raises(ending):
+                run(both_phases(), tmp_path, checkpoint_seconds=seconds)
+        interrupt._received.clear()
+    written = []
+    variables, progress = run(both_phases(), tmp_path, write=written.append)
+    wanted, whole = uninterrupted
+    assert_same(variables, wanted)
+    assert without_times(progress) == without_times(whole)
+    assert written == progress.history  # the rows from before too
+
+
+def test_a_run_that_is_over_is_not_run_again(uninterrupted, tmp_path, monkeypatch):
+    first = run(both_phases(), tmp_path)
+    monkeypatch.setattr(train, "train_epoch", lambda *_: pytest.fail("trained again"))
+    variables, progress = run(both_phases(), tmp_path)
+    assert_same(variables, first[0])
+    assert progress == first[1]
+
+
+# A loss that is not finite ends the run, which keeps what was good.
+
+
+def poisoned(inputs, example: int):
+    """The inputs, with NaN for one example."""
+
+    def read(examples, numbers):
+        found = np.array(inputs.read(examples, numbers))
+        found[examples == example] = np.nan
+        return found
+
+    return inputs._replace(read=read)
+
+
+def test_the_first_step_that_is_not_finite_is_named_and_what_was_before_is_kept(tmp_path):
+    mine, inputs = small.problem("head_only"), pooled()
+    options = {"views": 1, "batch_size": 16, "seed": (0, 0, 1)}  # of the second epoch
+    batches = loader.epoch(lambda e, v: e, mine.task.splits["train"], **options)
+    bad = poisoned(inputs, [b.inputs for b in batches][2][5])
+    finished = []
+
+    def read(examples, numbers):
+        return (bad if finished else inputs).read(examples, numbers)
+
+    options = {"checkpoint_seconds": 0, "write": finished.append}
+    with pytest.raises(UserError, match="not finite at step 6: .*learning_rate; the last good"):
+        run(mine, tmp_path, inputs._replace(read=read), **options)
+    kept = checkpoint.latest_meta(tmp_path / "checkpoints")
+    assert (kept["epoch"], kept["batch"]) == (1, 2)  # 4 and 2 steps were good
+    mended, whole = run(mine, tmp_path, inputs), run(mine, tmp_path / "whole", inputs)
+    assert_same(mended[0], whole[0])
+    assert without_times(mended[1]) == without_times(whole[1])
+
+
+def test_a_validation_loss_that_is_not_finite_ends_the_run_too(tmp_path):
+    mine = small.problem("head_only")
+    with pytest.raises(UserError, match="the loss is not finite at step 4"):
+        run(mine, tmp_path, poisoned(pooled(), mine.task.splits["val"][3]))
+
+
+def test_too_large_a_rate_is_said(tmp_path):
+    head = small.settings(optimizer="sgd", learning_rate=1e38, clip=0.0)
+    with pytest.raises(UserError, match="not finite at step 1: try a smaller learning_rate"):
+        run(small.problem("head_only", head=head), tmp_path, pooled())
+
+
+# What does not belong together is refused.
+
+
+def test_inputs_made_with_another_preprocessing_are_refused(tmp_path):
+    other = dataclasses.replace(small.PREPROCESSING, crop=0.9, order="BGR")
+    inputs = prefix.decoded(small.task(), other)
+    with pytest.raises(UserError, match="otherwise .*crop: 0.9, not 1.0; order: 'BGR', not 'RGB'"):
+        run(small.problem("head_only"), tmp_path, inputs)
+    assert not (tmp_path / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("plan", ["full", "from_scratch"])
+def test_only_from_scratch_starts_from_fresh_weights(plan):
+    from configs import defaults
+    from experiments import transfer
+    from tl_jax.base import load_base
+
+    config = defaults.get_config()
+    changes = {"base.cut": "stage1_block1", "plan.name": plan, "seed": 5}
+    config.update_from_flattened_dict(changes)
+    base = load_base("resnet18", "random:1").resized(32)
+    mine, variables, cut = transfer._problem(config, base, small.task())
+    fresh = mine.chain.init(5, (1, 32, 32, 3))
+    wanted = base.variables if plan == "full" else fresh
+    assert cut == "stage1_block1" and mine.chain.names == ("stem", "stage1_block1", "head")
+    for collection, layers in variables.items():
+        for name, tree in layers.items():
+            assert_same(tree, (fresh if name == "head" else wanted)[collection][name])
+    kernels = [v["params"]["stem"]["conv"]["kernel"] for v in (fresh, base.variables)]
+    assert (kernels[0] != kernels[1]).all()
