@@ -10,7 +10,7 @@ TENSORBOARD = ["tensorboardX"]
 setup(
     name="tl_jax",
     version="0.1.0",
-    description="Representation transfer in JAX: reuse a network's layers and measure what it gives",
+    description="Representation transfer in JAX: reuse layers and measure what they give",
     long_description=open("README.md", encoding="utf-8").read(),
     long_description_content_type="text/markdown",
     python_requires=">=3.11",

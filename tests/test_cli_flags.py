@@ -24,7 +24,7 @@ WRONG = [
     ([DIGITS, "--wrkdir=x"], "'wrkdir'. Did you mean: workdir"),
     (["--config=configs/digts.py"], "config file 'configs/digts.py'; .*'configs/digits.py'"),
     (["--config=configs"], "unknown config file 'configs'"),
-    (["--config"], "config"),
+    (["--config"], "unknown config file ''; known: .*configs/digits.py"),
 ]
 
 

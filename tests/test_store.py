@@ -129,15 +129,20 @@ def test_only_what_is_damaged_is_computed_again(built, damage, lost):
     rebuilds(built, lost)
 
 
-def test_what_is_interrupted_goes_on(tmp_path):
-    def dies(first, last):
-        if first >= 2 * store.BLOCK:
-            raise RuntimeError("killed")
-        return WANTED[first:last]
+KILLED = """
+import os, pathlib, sys, numpy as np
+from tl_jax.data import store
+rows = np.load(sys.argv[1])
+store.build(pathlib.Path(sys.argv[2]), rows.shape, "float32",
+            lambda a, b: rows[a:b] if a < 2 * store.BLOCK else os._exit(9), what="numbers")
+"""
 
-    with pytest.raises(RuntimeError, match="killed"):
-        build(tmp_path, dies)
-    rebuilds(tmp_path, BLOCKS[2:])
+
+def test_what_is_killed_goes_on(tmp_path):
+    np.save(tmp_path / "rows.npy", WANTED)
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "rows.npy"), str(tmp_path / "store")]
+    assert subprocess.run(command).returncode == 9
+    rebuilds(tmp_path / "store", BLOCKS[2:])
 
 
 def test_a_signal_ends_it_between_two_blocks(tmp_path, monkeypatch):
