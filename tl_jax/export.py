@@ -1,6 +1,7 @@
 """A finished run's network in one safetensors file, with all that is needed to use it again."""
 
 import dataclasses
+import hashlib
 import json
 import pathlib
 from typing import Any, NamedTuple
@@ -50,8 +51,8 @@ def save(path: pathlib.Path, model: Model, *, base: str, cut: str) -> None:
         "classes": model.classes,
         "preprocessing": dataclasses.asdict(model.preprocessing),
         "views": model.views,
-        "fingerprint": fingerprint(model.variables),
     }
+    about["checksum"] = _checksum(about, model.variables)
     arrays = {name: np.ascontiguousarray(array) for name, array in flat.items()}
     partial = path.with_suffix(".partial")
     try:
@@ -94,9 +95,14 @@ def _model(about: dict, flat: dict[str, np.ndarray]) -> Model:
     }:
         raise ValueError(f"its parameters are not those of {about['base']} cut at {about['cut']}")
     variables = {c: {} for c in COLLECTIONS} | flax.traverse_util.unflatten_dict(flat, sep="/")
-    if fingerprint(variables) != about["fingerprint"]:
-        raise ValueError("its parameters differ from their checksum")
+    if about.pop("checksum") != _checksum(about, variables):
+        raise ValueError("its contents differ from their checksum")
     return Model(chain, variables, preprocessing, classes, about["views"])
+
+
+def _checksum(about: dict, variables: Any) -> str:
+    text = json.dumps(about, sort_keys=True) + fingerprint(variables)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _tuples(fields: dict) -> dict:

@@ -17,8 +17,7 @@ def schedule(settings: Settings, total_steps: int) -> optax.Schedule:
         case "cosine":
             return optax.cosine_decay_schedule(peak, total_steps)
         case "one_cycle":
-            # optax's cosine_onecycle divides by a warm-up of 0 steps when the phase is this short.
-            return optax.cosine_onecycle_schedule(max(total_steps, 4), peak)
+            return optax.cosine_onecycle_schedule(total_steps, peak)
     raise AssertionError(settings.schedule)
 
 

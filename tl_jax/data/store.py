@@ -96,7 +96,7 @@ def _announce(folder: pathlib.Path, what: str, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     logger.info("%s: %.1f MB on disk in %s (%.0f MB free)", what, needed / 1e6, folder, free / 1e6)
     if needed > free:
-        raise _no_space(folder, f"{what} needs {needed / 1e6:.0f} MB, {free / 1e6:.0f} MB are free")
+        raise _no_space(folder, f"{what} needs {needed / 1e6:.1f} MB, {free / 1e6:.1f} MB are free")
 
 
 def _no_space(folder: pathlib.Path, why: str) -> UserError:
