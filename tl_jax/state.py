@@ -37,6 +37,8 @@ class Problem:
     def __post_init__(self):
         if self.precision not in PRECISIONS:
             raise unknown("precision", self.precision, PRECISIONS)
+        # Now, and not after minutes of computing the frozen layers' output.
+        self.parallel.batch_size(self.batch_size, len(self.task.splits["train"]))
 
     def network_input(self, stored: jax.Array, start: str | None) -> jax.Array:
         """Stored pixels (uint8) or features as the chain above `start` takes them."""
