@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from experiments import cli, compare
 
 SCORES = dict.fromkeys(("accuracy", "f1", "auc", "loss"), 0.5)
