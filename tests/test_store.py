@@ -216,7 +216,7 @@ def test_a_disk_too_small_is_refused_before_anything_is_computed(tmp_path, monke
     small = SimpleNamespace(total=10**9, used=0, free=WANTED.nbytes - 1)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: small)
     computed = []
-    with pytest.raises(UserError, match="no space left in .*numbers needs 0 MB.*--config.cache"):
+    with pytest.raises(UserError, match="no space left in .*numbers needs 0.0 MB.*--config.cache"):
         build(tmp_path, lambda a, b: computed.append(a))
     assert not computed
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=WANTED.nbytes))
