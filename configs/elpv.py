@@ -1,4 +1,4 @@
-"""Defects of solar cells in electroluminescence images (ELPV), from EfficientNet-Lite0.
+r"""Defects of solar cells in electroluminescence images (ELPV), from EfficientNet-Lite0.
 
 Claim: 88.76 % confidence-weighted accuracy on the test split, mean of seeds 0 to 4, each with
 splits of its own (standard deviation 0.74; by seed 88.51, 87.56, 89.24, 89.12, 89.35), where
@@ -6,12 +6,13 @@ Deitsch et al. 2019 have 88.42 with VGG19 fine-tuned and 82.44 with an SVM, on o
 Plain accuracy 84.4 ± 1.2, F1 76.6 ± 1.5, AUC 92.1 ± 1.0.
 
     for s in 0 1 2 3 4; do
-        python -m experiments.transfer --config=configs/elpv.py --workdir=runs/elpv_$s --config.seed=$s
+        python -m experiments.transfer --config=configs/elpv.py \
+            --workdir=runs/elpv_$s --config.seed=$s
     done
     python -m experiments.compare runs/elpv_*
 
-Cost: 12 to 16 minutes a seed on 2 CPU cores that were not idle (two seeds ran side by
-side), 0.67 GB of disk. Measured on 2026-11-22 with jax 0.10.2 and flax 0.12.8.
+Cost: 13 to 16 minutes a seed on 2 CPU cores that were not idle (two seeds ran side by side),
+0.67 GB of disk. Measured on 2026-11-22 with jax 0.10.2 and flax 0.12.8.
 
 The head is trained on the frozen base, then everything from stage 4 up at a smaller rate with
 batch norm in training mode, on flips (orientation is information here: the busbars lie one way),
