@@ -57,6 +57,7 @@ def workflow(config, workdir: pathlib.Path, name: str) -> dict:
     from tl_jax.data import load_task
 
     started = time.time()
+    report.require()
     if config.cache:
         jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(config.cache) / "compiled"))
 
@@ -72,13 +73,9 @@ def workflow(config, workdir: pathlib.Path, name: str) -> dict:
         cache=pathlib.Path(config.cache) if config.cache else None,
         dtype=config.cache_dtype,
     )
+    saving = {"workdir": workdir, "checkpoint_seconds": config.checkpoint_seconds}
     variables, progress, inputs = train.run(
-        problem,
-        variables,
-        inputs_for,
-        workdir=workdir,
-        checkpoint_seconds=config.checkpoint_seconds,
-        write=log.writer(workdir),
+        problem, variables, inputs_for, **saving, write=log.writer(workdir)
     )
 
     # What came of it. The test split is looked at here, once.
@@ -104,13 +101,8 @@ def workflow(config, workdir: pathlib.Path, name: str) -> dict:
         scores=scores,
         total_seconds=time.time() - started,
     )
-    report.write(
-        workdir,
-        result=result,
-        history=progress.history,
-        probabilities=probabilities["test"],
-        task=task,
-    )
+    shown = {"history": progress.history, "probabilities": probabilities["test"], "task": task}
+    report.write(workdir, result=result, **shown)
     results.write_json(workdir / "result.json", result)  # last: it says that all is done
     return result
 

@@ -507,6 +507,8 @@ def test_missing_extra_says_what_to_install(tmp_path, cells, monkeypatch):
     task, probabilities = cells
     monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(UserError, match=r"jinja2.*pip install tl_jax\[report\]"):
+        report.require()
+    with pytest.raises(UserError, match=r"jinja2.*pip install tl_jax\[report\]"):
         report.write(
             tmp_path, result=make_result(task, probabilities), history=[],
             probabilities=probabilities, task=task,

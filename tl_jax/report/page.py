@@ -1,6 +1,7 @@
 """The report of a finished run: one HTML file that needs nothing else, not even a script."""
 
 import base64
+import importlib.util
 import io
 import json
 import math
@@ -25,6 +26,15 @@ HOW = {
 }
 
 
+def require() -> None:
+    """UserError unless what a report is made with is installed; to be known before a long run."""
+    for library in ("jinja2", "matplotlib", "scipy"):
+        if importlib.util.find_spec(library) is None:
+            raise UserError(
+                f"the report needs {library}, which is not installed: pip install tl_jax[report]"
+            )
+
+
 def write(
     directory: pathlib.Path,
     *,
@@ -38,14 +48,11 @@ def write(
     `probabilities` (n, C) are the test split's, in the order of `task.splits["test"]`; a UserError
     where they cannot be, or where matplotlib and jinja2 are not installed.
     """
-    try:
-        import jinja2
+    require()
+    import jinja2
 
-        from tl_jax.report import plots
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f"the report needs {error.name}, which is not installed: pip install tl_jax[report]"
-        ) from None
+    from tl_jax.report import plots
+
     _check(result, probabilities, task)
     bounds = intervals(probabilities, task)
     html = _template(jinja2).render(
