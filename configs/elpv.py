@@ -26,14 +26,14 @@ from configs import defaults
 
 def get_config():
     config = defaults.get_config()
-    config.base.crop = 1.0
+    config.crop = 1.0
     config.task.name = "elpv"
     config.task.targets = "graded"
     config.task.val = 0.05
     config.task.test = 0.25
 
     config.plan.name = "head_then_fine_tune"
-    config.plan.from_layer = "stage4_block1"
+    config.plan.from_layer = "0.3"  # of EfficientNet-Lite0: stage4_block1
     config.plan.head.epochs = 5
     config.plan.head.learning_rate = 3e-3
     config.plan.tune.epochs = 12

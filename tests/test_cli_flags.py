@@ -16,10 +16,10 @@ WRONG = [
     (["--config.seed=3", DIGITS], r"--config\.seed=3 in argv before .*--config"),
     ([DIGITS, "--config.bacth_size=3"], r"unknown config key 'bacth_size'; .*'batch_size'"),
     ([DIGITS, "--config.plan.head.epoch=3"], r"key 'plan.head.epoch'; .*'plan.head.epochs'"),
-    (["--config", "configs/digits.py", "--config.base.x", "3"], "unknown config key 'base.x'"),
-    ([DIGITS, "--config.base=3"], "unknown config key 'base'; did you mean 'base."),
+    (["--config", "configs/digits.py", "--config.head.x", "3"], "unknown config key 'head.x'"),
+    ([DIGITS, "--config.head=3"], "unknown config key 'head'; did you mean 'head."),
     ([DIGITS, "--config.seed=x"], r"--config\.seed=x: .*'x'"),
-    ([DIGITS, "--config.base.size=3.5"], r"--config\.base\.size=3\.5: .*'3\.5'"),
+    ([DIGITS, "--config.size=3.5"], r"--config\.size=3\.5: .*'3\.5'"),
     ([DIGITS, "config.seed=1"], r"unexpected argument 'config.seed=1'; .*--config\.seed=3"),
     ([DIGITS, "--wrkdir=x"], "'wrkdir'. Did you mean: workdir"),
     (["--config=configs/digts.py"], "config file 'configs/digts.py'; .*'configs/digits.py'"),
@@ -67,10 +67,10 @@ def test_a_config_file_that_is_wrong_stops_the_program(tmp_path):
 
 
 NAMES = [
-    ("base.name", "efficientnet_lit0", "unknown base 'efficientnet_lit0'; .*'efficientnet_lite0'"),
-    ("base.cut", "stage3_blok1", "unknown layer 'stage3_blok1'; .*'stage3_block1'"),
-    ("base.cut", "head", "cut below it: 'pool'"),
-    ("base.size", 100_000, "at most 4096"),
+    ("base", "efficientnet_lit0", "unknown base 'efficientnet_lit0'; .*'efficientnet_lite0'"),
+    ("cut", "stage3_blok1", "unknown layer 'stage3_blok1'; .*'stage3_block1'"),
+    ("cut", "head", "cut below it: 'pool'"),
+    ("size", 100_000, "at most 4096"),
     ("task.name", "foldr", "unknown task 'foldr'; .*'folder'"),
     ("task.targets", "soft", "unknown option of task 'folder' 'targets'"),
     ("plan.name", "head_onyl", "unknown plan 'head_onyl'; .*'head_only'"),
@@ -90,7 +90,7 @@ NAMES = [
 
 @pytest.mark.parametrize(("key", "value", "error"), NAMES)
 def test_a_setting_that_is_wrong(given, tmp_path, capsys, key, value, error):
-    assert programs.transferred(given | {"base.weights": "random:0", key: value}, tmp_path) == 2
+    assert programs.transferred(given | {"weights": "random:0", key: value}, tmp_path) == 2
     assert re.search(error, programs.error_line(capsys.readouterr().err))
     assert not (tmp_path / "result.json").exists() and not programs.checkpoints(tmp_path)
 
@@ -100,13 +100,13 @@ def test_a_mistake_leaves_what_is_there_and_can_be_mended(given, done, tmp_path,
     before = programs.contents(workdir)
     for changed, error in [
         ({"plan.tune.epochs": 3}, "belongs to another config (plan.tune.epochs 2, not 3)"),
-        ({"seed": 1, "base.cut": "x"}, "(base.cut 'stage2_block1', not 'x'; seed 0, not 1)"),
+        ({"seed": 1, "cut": "x"}, "(cut 'stage2_block1', not 'x'; seed 0, not 1)"),
     ]:
         assert programs.transferred(given | changed, workdir) == 2
         assert error in programs.error_line(capsys.readouterr().err)
     assert programs.contents(workdir) == before
     # Where nothing was computed yet, the corrected command may go to the same folder.
-    assert programs.transferred(given | {"base.name": "efficientnet_lit0"}, tmp_path / "new") == 2
+    assert programs.transferred(given | {"base": "efficientnet_lit0"}, tmp_path / "new") == 2
     assert programs.transferred(given, tmp_path / "new") == 0
 
 

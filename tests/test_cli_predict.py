@@ -92,7 +92,7 @@ def test_nothing_to_do(done, photos, tmp_path, capsys):
         (done, [], "which run and which images?"),
         (done, [tmp_path / "no.png"], f"no such image or folder: {tmp_path}/no.png"),
         (done, [tmp_path / "empty"], f"no images in {tmp_path}/empty"),
-        (tmp_path, [photos], f"no finished run there: {tmp_path}/model.safetensors"),
+        (tmp_path, [photos], f"no model there: {tmp_path}/model.safetensors"),
     ]:
         assert predicted(run, *images) == 2
         captured = capsys.readouterr()

@@ -20,7 +20,7 @@ class Hostile:
 
 
 def refused(given, tmp_path, capsys, **base):
-    settings = given | {f"base.{key}": value for key, value in base.items()}
+    settings = given | base
     assert programs.transferred(settings, tmp_path / "run") == 2
     assert not (tmp_path / "run" / "result.json").exists()
     return programs.error_line(capsys.readouterr().err)
@@ -41,7 +41,8 @@ def test_empty(given, tmp_path, capsys):
 
 
 def test_of_another_architecture(given, tmp_path, capsys):
-    error = refused(given, tmp_path, capsys, name="efficientnet_lite1", size=0)
+    other = {"base": "efficientnet_lite1", "weights": "pip:efficientnet-lite0"}
+    error = refused(given, tmp_path, capsys, size=0, **other)
     assert "of another architecture: the file lacks" in error
 
 

@@ -13,26 +13,27 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tl_jax import export, models
+from tl_jax.architecture import Architecture
 from tl_jax.chain import forward
 from tl_jax.errors import UserError
 
 examples = functools.partial(
     settings, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-BASE, CUT, SHAPE = "resnet18", "stage1_block1", (2, 32, 32, 3)
+BASE, FORM, CUT, SHAPE = "resnet18", "torchvision", "stage1_block1", (2, 32, 32, 3)
 
 
 def made() -> export.Model:
-    chain = export.with_head(models.family(BASE).build(BASE), CUT, 3, dropout=0.2)
-    preprocessing = dataclasses.replace(models.family(BASE).preprocessing(BASE), size=32)
-    variables = chain.init(0, SHAPE)
-    return export.Model(chain, variables, preprocessing, ("bar", "Scheibe", "方"), "flips")
+    architecture = Architecture(BASE, FORM, 3, cut=CUT, head="linear", dropout=0.2)
+    preprocessing = dataclasses.replace(models.family(BASE).preprocessing(BASE, FORM), size=32)
+    variables = architecture.chain().init(0, SHAPE)
+    return export.Model(architecture, variables, preprocessing, ("bar", "Scheibe", "方"), "flips")
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     path = tmp_path_factory.mktemp("run") / "model.safetensors"
-    export.save(path, made(), base=BASE, cut=CUT)
+    export.save(path, made())
     return path
 
 
@@ -59,14 +60,14 @@ def test_anyone_can_read_the_arrays(saved):
 def test_arrays_on_a_device_are_saved_as_well(tmp_path):
     model = made()
     variables = jax.tree.map(jax.numpy.asarray, model.variables)
-    export.save(tmp_path / "m", model._replace(variables=variables), base=BASE, cut=CUT)
+    export.save(tmp_path / "m", model._replace(variables=variables))
     found = export.load(tmp_path / "m").variables
     jax.tree.map(np.testing.assert_array_equal, found, model.variables)
 
 
 def test_a_missing_file_is_said(tmp_path):
     for path in (tmp_path / "model.safetensors", tmp_path):
-        with pytest.raises(UserError, match="no finished run there: .* does not exist"):
+        with pytest.raises(UserError, match="no model there: .* does not exist"):
             export.load(path)
 
 
@@ -77,7 +78,7 @@ def test_a_full_disk_is_said_and_what_was_there_stays(saved, tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
     try:
         with pytest.raises(UserError, match="cannot be written, is the disk full"):
-            export.save(path, made(), base=BASE, cut=CUT)
+            export.save(path, made())
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert path.read_bytes() == saved.read_bytes()
@@ -145,16 +146,27 @@ HOSTILE = {
     "a list": lambda about: "[1]",
     "a number": lambda about: "7",
     "null": lambda about: "null",
-    "no base": lambda about: about.pop("base") and None,
+    "no base": lambda about: about.pop("architecture") and None,
     "no checksum": lambda about: about.pop("checksum") and None,
-    "another base": lambda about: about.update(base="efficientnet_lite0"),
-    "unknown base": lambda about: about.update(base="../../etc/passwd"),
-    "no name": lambda about: about.update(base=["resnet18"]),
-    "another cut": lambda about: about.update(cut="stage1_block2"),
-    "unknown cut": lambda about: about.update(cut="stage9_block1"),
-    "cut at the head": lambda about: about.update(cut="head"),
-    "cut at nothing": lambda about: about.update(cut=None),
+    "another base": lambda about: about["architecture"].update(name="resnet50"),
+    "unknown base": lambda about: about["architecture"].update(name="../../etc/passwd"),
+    "no name": lambda about: about["architecture"].update(name=["resnet18"]),
+    "another cut": lambda about: about["architecture"].update(cut="stage1_block2"),
+    "unknown cut": lambda about: about["architecture"].update(cut="stage9_block1"),
+    "cut at the head": lambda about: about["architecture"].update(cut="head"),
+    "cut at nothing": lambda about: about["architecture"].update(cut=None),
     "fewer classes": lambda about: about.update(classes=["a", "b"]),
+    "another form": lambda about: about["architecture"].update(form="keras"),
+    "no form": lambda about: about["architecture"].update(form=None),
+    "another head": lambda about: about["architecture"].update(head="fc_pair"),
+    "unknown head": lambda about: about["architecture"].update(head="eval"),
+    "more of the architecture": lambda about: about["architecture"].update(eval="1"),
+    "dropout of text": lambda about: about["architecture"].update(dropout="much"),
+    "another number of classes": lambda about: about["architecture"].update(classes=4),
+    "a huge number of classes": lambda about: about["architecture"].update(classes=10**12),
+    "half a class": lambda about: about["architecture"].update(classes=2.5),
+    "other channels": lambda about: about["preprocessing"].update(channels=1),
+    "huge channels": lambda about: about["preprocessing"].update(channels=10**9),
     "no classes": lambda about: about.update(classes=7),
     "unknown views": lambda about: about.update(views="all"),
     "senseless views": lambda about: about.update(views=[]),
@@ -181,7 +193,7 @@ def test_what_does_not_fit_together_is_refused(saved, tmp_path, what):
 def test_other_arrays_are_refused(saved, tmp_path, array):
     for name in ("params/head/Dense_0/kernel", "params/head/extra"):
         path = altered(saved, tmp_path / "m", lambda about: None, **{name: array})
-        assert "parameters are not those of resnet18 cut at stage1_block1" in refused(path)
+        assert "its parameters are not those of Architecture(name='resnet18'" in refused(path)
 
 
 def test_other_files_are_refused(tmp_path):

@@ -1,12 +1,17 @@
-"""The forms made for the CPU against XLA's own convolutions and Flax's batch norm, in float64."""
+"""The forms made for the CPU against XLA's own convolutions and Flax's batch norm, in float64;
+pooling against a loop over the windows.
+"""
 
 import functools
+import math
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
 
 from tl_jax import ops
 from tl_jax.models.layers import ConvNorm
@@ -24,6 +29,7 @@ GRID = [
     (3, 3, 0, (7, 6)),
     (5, 2, "VALID", (5, 8)),
     (5, 3, 1, (5, 8)),
+    (3, 2, ((0, 1), (2, 0)), (7, 6)),
 ]
 
 
@@ -130,23 +136,27 @@ def test_batch_norm_equals_flax(shape, by_batch):
         assert_same(apply(ops.BatchNorm()), apply(flax_norm))
 
 
-@pytest.mark.parametrize("depthwise", [True, False])
+@pytest.mark.parametrize(
+    ("depthwise", "bias", "scale"),
+    [(True, False, True), (False, False, True), (False, True, False)],
+)
 @pytest.mark.parametrize("by_batch", [True, False])
-def test_norm_folded_into_the_convolution_equals_the_two_apart(depthwise, by_batch):
+def test_norm_folded_into_the_convolution_equals_the_two_apart(depthwise, bias, scale, by_batch):
     class Apart(nn.Module):
         @nn.compact
         def __call__(self, x):
             shape = (3, 3, 1 if depthwise else 4, 4)
             kernel = self.param("kernel", nn.initializers.normal(), shape)
             x = stock("depthwise" if depthwise else "dense", 2, "SAME")(x, kernel)
-            norm = nn.BatchNorm(
-                not by_batch, momentum=0.9, epsilon=1e-3, dtype=jnp.float64, name="norm"
-            )
-            return jnp.maximum(norm(x), 0)
+            if bias:
+                x = x + self.param("bias", nn.initializers.normal(), (4,))
+            options = {"momentum": 0.9, "epsilon": 1e-3, "dtype": jnp.float64, "use_scale": scale}
+            return jnp.maximum(nn.BatchNorm(not by_batch, **options, name="norm")(x), 0)
 
     with jax.enable_x64(True):
         x = draw(3, 7, 6, 4)
-        module = ConvNorm(4, 3, 2, depthwise=depthwise, epsilon=1e-3)
+        options = {"depthwise": depthwise, "bias": bias, "scale": scale}
+        module = ConvNorm(4, 3, 2, epsilon=1e-3, **options)
         variables = module.init(jax.random.key(0), x)
         variables = jax.tree.map(lambda leaf: np.abs(draw(*leaf.shape)) + 0.1, variables)
 
@@ -159,6 +169,76 @@ def test_norm_folded_into_the_convolution_equals_the_two_apart(depthwise, by_bat
             return with_gradients(lambda *args: f(*args)[0], x, params), jax.jit(f)(x, params)[1]
 
         assert_same(apply(module), apply(Apart()))
+
+
+def windows(length, size, stride, padding, ceil=False):
+    """Where PyTorch's pooling has its windows along a side, clipped to the input.
+
+    The number is (length + 2 padding - size) / stride + 1, rounded down, or up with `ceil_mode`;
+    then windows that would start in the padding behind the input are left out
+    (https://docs.pytorch.org/docs/stable/generated/torch.nn.MaxPool2d.html).
+    """
+    rounded = math.ceil if ceil else math.floor
+    count = rounded((length + 2 * padding - size) / stride + 1)
+    starts = [i * stride - padding for i in range(count)]
+    return [slice(max(start, 0), start + size) for start in starts if start < length]
+
+
+def pooled(reduce, x, rows, columns):
+    """`reduce` of each of the windows, (N, h, w, C) to (N, C)."""
+    return np.stack([np.stack([reduce(x[:, r, c]) for c in columns], 1) for r in rows], 1)
+
+
+def mean(window):
+    return window.mean((1, 2))
+
+
+SIDES = st.tuples(st.integers(1, 9), st.integers(1, 9))
+# size, stride, padding, which is at most half the size
+POOLS = st.integers(1, 4).flatmap(
+    lambda size: st.tuples(st.just(size), st.integers(1, 5), st.integers(0, size // 2))
+)
+few = settings(max_examples=20, deadline=None, derandomize=True)  # each is a compilation
+
+
+@few
+@given(sides=SIDES, pool=POOLS, ceil=st.booleans())
+@example(sides=(8, 7), pool=(3, 2, 0), ceil=True)
+@example(sides=(5, 6), pool=(3, 3, 1), ceil=True)  # a third row would start in the padding
+def test_max_pool(sides, pool, ceil):
+    rows, columns = (windows(side, *pool, ceil) for side in sides)
+    assume(rows and columns)
+    x = draw(2, *sides, 3, dtype=np.float32)
+    got = ops.max_pool(x, *pool, ceil=ceil)
+    np.testing.assert_array_equal(got, pooled(lambda part: part.max((1, 2)), x, rows, columns))
+
+
+@few
+@given(sides=SIDES, pool=POOLS, count_padding=st.booleans())
+@example(sides=(5, 6), pool=(3, 1, 1), count_padding=True)
+@example(sides=(5, 6), pool=(3, 1, 1), count_padding=False)
+def test_avg_pool(sides, pool, count_padding):
+    rows, columns = (windows(side, *pool) for side in sides)
+    assume(rows and columns)
+    x = draw(2, *sides, 3, dtype=np.float32)
+
+    def mean(part):
+        return part.sum((1, 2)) / (pool[0] ** 2 if count_padding else part[0, :, :, 0].size)
+
+    got = jax.jit(lambda x: ops.avg_pool(x, *pool, count_padding=count_padding))(x)
+    assert_same(got, pooled(mean, x, rows, columns), 1e-6)
+
+
+@few
+@given(sides=SIDES, size=st.integers(1, 7))
+@example(sides=(9, 5), size=7)  # windows overlap, or repeat
+def test_adaptive_avg_pool(sides, size):
+    def spans(side):
+        return [slice(i * side // size, math.ceil((i + 1) * side / size)) for i in range(size)]
+
+    x = draw(2, *sides, 3, dtype=np.float32)
+    got = jax.jit(lambda x: ops.adaptive_avg_pool(x, size))(x)
+    assert_same(got, pooled(lambda part: part.mean((1, 2)), x, *map(spans, sides)), 1e-6)
 
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])

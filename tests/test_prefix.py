@@ -8,12 +8,11 @@ import pytest
 import small
 
 from tl_jax import evaluate, prefix, train
-from tl_jax.chain import forward
+from tl_jax.chain import forward, merged, select
 from tl_jax.data import store, views
 from tl_jax.data.arrays import from_arrays
 from tl_jax.errors import UserError
 from tl_jax.parallel import Parallel
-from tl_jax.state import merged, select
 
 BOTH_PHASES = "head_then_fine_tune"
 EVERY = np.arange(len(small.task().ids))

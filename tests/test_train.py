@@ -317,13 +317,14 @@ def test_only_from_scratch_starts_from_fresh_weights(plan):
     from tl_jax.base import load_base
 
     config = defaults.get_config()
-    changes = {"base.cut": "stage1_block1", "plan.name": plan, "seed": 5}
+    changes = {"cut": "stage1_block1", "plan.name": plan, "seed": 5}
     config.update_from_flattened_dict(changes)
     base = load_base("resnet18", "random:1").resized(32)
-    mine, variables, cut = transfer._problem(config, base, small.task())
+    mine, variables, architecture = transfer._problem(config, base, small.task())
     fresh = mine.chain.init(5, (1, 32, 32, 3))
     wanted = base.variables if plan == "full" else fresh
-    assert cut == "stage1_block1" and mine.chain.names == ("stem", "stage1_block1", "head")
+    assert architecture.cut == "stage1_block1"
+    assert mine.chain.names == ("stem", "stage1_block1", "head")
     for collection, layers in variables.items():
         for name, tree in layers.items():
             assert_same(tree, (fresh if name == "head" else wanted)[collection][name])

@@ -7,6 +7,7 @@ start=n)` is `apply(v, x)`.
 
 import dataclasses
 import functools
+import hashlib
 import zlib
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -133,13 +134,25 @@ class Chain:
         """Variables and layer outputs for inputs of `input_shape` (N, H, W, C), as shapes.
 
         Nothing is computed: leaves are `ShapeDtypeStruct`s. Returns ({collection: {layer: tree}},
-        {layer: output}).
+        {layer: output}). UserError if the input is too small for a layer.
         """
         x = jax.ShapeDtypeStruct(tuple(input_shape), jnp.float32)
         variables: dict[str, Any] = {c: {} for c in COLLECTIONS}
         outputs = {}
         for name, module in self.layers:
-            x, own = jax.eval_shape(module.init_with_output, jax.random.key(0), x)
+            before = x.shape
+            try:
+                x, own = jax.eval_shape(module.init_with_output, jax.random.key(0), x)
+            except (TypeError, ValueError, ZeroDivisionError):
+                if min(before[1:]) >= 8:  # not for want of space
+                    raise
+                x = jax.ShapeDtypeStruct((0,), jnp.float32)
+            if 0 in x.shape:
+                height, width = input_shape[1:3]
+                raise UserError(
+                    f"inputs of {height} x {width} pixels are too small: nothing of them is left "
+                    f"in layer {name!r}"
+                )
             for collection, tree in own.items():
                 variables[collection][name] = tree
             outputs[name] = x
@@ -149,13 +162,17 @@ class Chain:
         """Fresh float32 variables (numpy), a function of the seed and the parameter's name alone.
 
         Convolutions: He et al. 2015, eq. 10 (standard deviation sqrt(2 / fan_in)); dense kernels:
-        sqrt(1 / fan_in); norms' scales and variances 1; biases and means 0. Filled by numpy,
-        because compiling JAX's random generator for each kernel shape takes tens of seconds.
+        sqrt(1 / fan_in), or 0 in a module whose field `zero` is true; norms' scales and variances
+        1; biases and means 0. Filled by numpy, because compiling JAX's random generator for each
+        kernel shape takes tens of seconds.
         """
         abstract, _ = self.shapes(input_shape)
         flat = flax.traverse_util.flatten_dict(abstract, sep="/", keep_empty_nodes=True)
         empty = flax.traverse_util.empty_node
         filled = {p: v if v is empty else _fresh(seed, p, v.shape) for p, v in flat.items()}
+        for name in (name for name, module in self.layers if getattr(module, "zero", False)):
+            own = (p for p in filled if p.startswith(f"params/{name}/"))
+            filled |= {p: np.zeros_like(filled[p]) for p in own}
         return flax.traverse_util.unflatten_dict(filled, sep="/")
 
 
@@ -172,7 +189,27 @@ def _fresh(seed: int, path: str, shape: tuple[int, ...]) -> np.ndarray:
     return (deviation * rng.standard_normal(shape)).astype(np.float32)
 
 
+def select(variables: Any, layers: Sequence[str]) -> dict[str, Any]:
+    """Of every collection, the part that belongs to the layers."""
+    return {c: {n: variables[c][n] for n in layers if n in variables[c]} for c in COLLECTIONS}
+
+
+def merged(variables: Any, others: Any) -> dict[str, Any]:
+    """`variables` with those of the layers in `others` taken from there."""
+    return {c: {**variables[c], **others[c]} for c in COLLECTIONS}
+
+
 @functools.partial(jax.jit, static_argnames=("chain", "start", "stop"))
 def forward(chain: Chain, variables: Variables, x: jax.Array, *, start=None, stop=None):
     """`chain.apply` in inference mode, compiled once per chain, place and shape."""
     return chain.apply(variables, x, start=start, stop=stop).output
+
+
+def fingerprint(tree: Any) -> str:
+    """A hash of every name, shape, type and byte in a tree of arrays."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        array = np.ascontiguousarray(leaf)
+        digest.update(f"{jax.tree_util.keystr(path)} {array.shape} {array.dtype}".encode())
+        digest.update(array.view(np.uint8))  # bfloat16 has no buffer of its own
+    return digest.hexdigest()

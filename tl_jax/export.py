@@ -10,44 +10,37 @@ import flax.traverse_util
 import jax
 import numpy as np
 
-from tl_jax import heads, models
-from tl_jax.base import fingerprint
-from tl_jax.chain import COLLECTIONS, Chain
+from tl_jax.architecture import Architecture
+from tl_jax.chain import COLLECTIONS, Chain, fingerprint
 from tl_jax.data import views
 from tl_jax.errors import UserError
 from tl_jax.preprocessing import Preprocessing
 
+KEY = "tl_jax"  # of the metadata
+
 
 class Model(NamedTuple):
-    """A classifier ready for use."""
+    """A network ready for use."""
 
-    chain: Chain
+    architecture: Architecture
     variables: Any
     preprocessing: Preprocessing
-    classes: tuple[str, ...]
-    views: str  # over which its probabilities are to be averaged
+    classes: tuple[str, ...] = ()  # names, where they are known
+    views: str = "none"  # over which its probabilities are to be averaged
+
+    @property
+    def chain(self) -> Chain:
+        return self.architecture.chain()
 
 
-def with_head(base_chain: Chain, cut: str, classes: int, dropout: float) -> Chain:
-    """The chain cut at a layer, with a fresh linear head on top."""
-    if cut == base_chain.names[-1]:
-        below = base_chain.names[-2]
-        raise UserError(f"a cut at {cut!r} would keep the old classifier; cut below it: {below!r}")
-    return base_chain.cut(cut).with_head(*heads.linear(classes, dropout=dropout))
-
-
-def save(path: pathlib.Path, model: Model, *, base: str, cut: str) -> None:
-    """Write the model; `base` and `cut` say how its chain is built again.
-
-    UserError if the disk is full.
-    """
+def save(path: pathlib.Path, model: Model) -> None:
+    """Write the model; UserError if the disk is full."""
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     flat = flax.traverse_util.flatten_dict(model.variables, sep="/")
     about = {
-        "base": base,
-        "cut": cut,
+        "architecture": dataclasses.asdict(model.architecture),
         "classes": model.classes,
         "preprocessing": dataclasses.asdict(model.preprocessing),
         "views": model.views,
@@ -56,7 +49,7 @@ def save(path: pathlib.Path, model: Model, *, base: str, cut: str) -> None:
     arrays = {name: np.ascontiguousarray(array) for name, array in flat.items()}
     partial = path.with_suffix(".partial")
     try:
-        save_file(arrays, partial, {"tl_jax": json.dumps(about)})
+        save_file(arrays, partial, {KEY: json.dumps(about)})
     except SafetensorError as error:  # what it makes of any OSError
         partial.unlink(missing_ok=True)
         raise UserError(f"{path} cannot be written, is the disk full? ({error})") from error
@@ -68,10 +61,10 @@ def load(path: pathlib.Path) -> Model:
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
-        raise UserError(f"no finished run there: {path} does not exist")
+        raise UserError(f"no model there: {path} does not exist")
     try:
         with safe_open(path, "numpy") as file:
-            about = json.loads((file.metadata() or {})["tl_jax"])
+            about = json.loads((file.metadata() or {})[KEY])
             flat = {name: file.get_tensor(name) for name in file.keys()}
         return _model(about, flat)
     except (AttributeError, LookupError, RecursionError, SafetensorError, TypeError,
@@ -82,22 +75,25 @@ def load(path: pathlib.Path) -> Model:
 
 def _model(about: dict, flat: dict[str, np.ndarray]) -> Model:
     """The model, if what the file says of it and the arrays fit together; almost any error else."""
+    architecture = Architecture(**about["architecture"])
     preprocessing = Preprocessing(**_tuples(about["preprocessing"]))
     classes = tuple(map(str, about["classes"]))
+    if classes and len(classes) != architecture.classes:
+        raise ValueError(f"{len(classes)} names for {architecture.classes} classes")
     views.count(about["views"])
-    chain = models.family(about["base"]).build(about["base"])
-    chain = with_head(chain, about["cut"], len(classes), dropout=0.0)
-    pixels = jax.ShapeDtypeStruct((1, preprocessing.size, preprocessing.size, 3), np.uint8)
-    expected = chain.shapes(jax.eval_shape(preprocessing.normalise, pixels).shape)[0]
-    expected = flax.traverse_util.flatten_dict(expected, sep="/")
+    pixels = jax.ShapeDtypeStruct((1, *(preprocessing.size,) * 2, 1), np.uint8)
+    shape = jax.eval_shape(preprocessing.normalise, pixels).shape
+    expected = flax.traverse_util.flatten_dict(architecture.chain().shapes(shape)[0], sep="/")
     if {n: (a.shape, a.dtype) for n, a in flat.items()} != {
         n: (a.shape, a.dtype) for n, a in expected.items()
     }:
-        raise ValueError(f"its parameters are not those of {about['base']} cut at {about['cut']}")
+        raise ValueError(f"its parameters are not those of {architecture}")
+    # In forward order: safetensors sorts names.
+    flat = {name: flat[name] for name in expected}
     variables = {c: {} for c in COLLECTIONS} | flax.traverse_util.unflatten_dict(flat, sep="/")
     if about.pop("checksum") != _checksum(about, variables):
         raise ValueError("its contents differ from their checksum")
-    return Model(chain, variables, preprocessing, classes, about["views"])
+    return Model(architecture, variables, preprocessing, classes, about["views"])
 
 
 def _checksum(about: dict, variables: Any) -> str:

@@ -16,12 +16,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-Padding = str | int
+Padding = str | int | tuple[tuple[int, int], tuple[int, int]]
 NO_PADDING = ((0, 0), (0, 0))
 
 
 def pads(padding: Padding, size: tuple[int, int], kernel: tuple[int, int], stride: int):
     """Explicit ((top, bottom), (left, right)); 'SAME' is TensorFlow's, an int PyTorch's."""
+    if isinstance(padding, tuple):
+        return padding
     if isinstance(padding, int):
         return ((padding, padding), (padding, padding))
     return tuple(jax.lax.padtype_to_pads(size, kernel, (stride, stride), padding))
@@ -221,6 +223,50 @@ def _scale_and_shift_bwd(saved, g):
 scale_and_shift.defvjp(lambda x, a, b: (scale_and_shift(x, a, b), (x, a)), _scale_and_shift_bwd)
 
 
+def max_pool(x, size: int, stride: int, padding: Padding = 0, *, ceil: bool = False):
+    """Largest value in each window of `x` (N, H, W, C); padding never wins.
+
+    With `ceil` a last window that begins inside the input may reach beyond it (PyTorch's
+    `ceil_mode`).
+    """
+    edges = _pool_pads(x, size, stride, padding, ceil)
+    return nn.max_pool(x, (size, size), (stride, stride), edges)
+
+
+def avg_pool(x, size: int, stride: int, padding: Padding = 0, *, count_padding: bool = False):
+    """Mean of each window of `x` (N, H, W, C); `count_padding` takes padding for zeros."""
+    edges = _pool_pads(x, size, stride, padding, False)
+    return nn.avg_pool(x, (size, size), (stride, stride), edges, count_include_pad=count_padding)
+
+
+def _pool_pads(x, size, stride, padding, ceil):
+    edges = pads(padding, x.shape[1:3], (size, size), stride)
+    if not ceil:
+        return edges
+    grown = []
+    for length, (before, after) in zip(x.shape[1:3], edges, strict=True):
+        windows = -(-(length + before + after - size) // stride) + 1
+        if (windows - 1) * stride >= length + before:  # it would begin in the padding behind
+            windows -= 1
+        grown.append((before, max(after, (windows - 1) * stride + size - length - before)))
+    return tuple(grown)
+
+
+def adaptive_avg_pool(x, size: int):
+    """(N, H, W, C) to (N, size, size, C): means of windows that cover the input evenly.
+
+    Window i of a side n is from floor(i n / size) to ceil((i + 1) n / size), as PyTorch's.
+    """
+    for axis in (1, 2):
+        n = x.shape[axis]
+        if n == size:
+            continue
+        bounds = [(i * n // size, -(-(i + 1) * n // size)) for i in range(size)]
+        parts = [jax.lax.slice_in_dim(x, a, b, axis=axis).mean(axis) for a, b in bounds]
+        x = jnp.stack(parts, axis)
+    return x
+
+
 _sync_axis: list[str] = []
 
 
@@ -244,15 +290,17 @@ class BatchNorm(nn.Module):
 
     epsilon: float = 1e-5
     momentum: float = 0.9
+    use_scale: bool = True
 
     @nn.compact
-    def __call__(self, x, kernel=None, convolve=None):
+    def __call__(self, x, kernel=None, convolve=None, conv_bias=None):
         """Norm of `x`, or of `convolve(x, kernel)`, a convolution by `kernel` (kh, kw, C, D).
 
         By the running statistics the norm is part of that kernel: a pass less over the data.
+        `conv_bias` (D,) is the convolution's own, which Keras has in front of some norms.
         """
         shape = (x if kernel is None else kernel).shape[-1:]
-        scale = self.param("scale", nn.initializers.ones, shape)
+        scale = self.param("scale", nn.initializers.ones, shape) if self.use_scale else 1.0
         bias = self.param("bias", nn.initializers.zeros, shape)
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         var = self.variable("batch_stats", "var", jnp.ones, shape)
@@ -260,6 +308,7 @@ class BatchNorm(nn.Module):
         if by_batch:
             if kernel is not None:
                 x = convolve(x, kernel.astype(x.dtype))
+                x = x if conv_bias is None else add_bias(x, conv_bias.astype(x.dtype))
             use_mean, use_var = _moments(x)
             keep = self.momentum
             mean.value = keep * mean.value + (1 - keep) * use_mean
@@ -267,6 +316,8 @@ class BatchNorm(nn.Module):
         else:
             use_mean, use_var = mean.value, var.value
         factor = scale * jax.lax.rsqrt(use_var + self.epsilon)
+        if conv_bias is not None and not by_batch:
+            use_mean = use_mean - conv_bias
         shift = (bias - use_mean * factor).astype(x.dtype)
         if by_batch or kernel is None:
             return scale_and_shift(x, factor.astype(x.dtype), shift)

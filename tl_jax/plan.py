@@ -106,8 +106,8 @@ def discriminative(
 ) -> Plan:
     """Head first, then each earlier group of layers at a rate `factor` (3 to 10) times smaller.
 
-    Groups are stages: layer names up to the first underscore. Howard & Ruder 2018 (ULMFiT,
-    arXiv:1801.06146, section 3.2) take 2.6 from layer to layer.
+    Groups are stages: layer names up to the first underscore, and mixed_5, mixed_6, ... Howard &
+    Ruder 2018 (ULMFiT, arXiv:1801.06146, section 3.2) take 2.6 from layer to layer.
     """
     if not 3 <= factor <= 10:
         raise UserError(f"plan factor must be between 3 and 10; got {factor}")
@@ -161,10 +161,13 @@ def _phase(name: str, names: Names, trained: Names, settings: Settings) -> Phase
 
 
 def _from(names: Names, lowest: str) -> Names:
+    """The layers from `lowest` up: a name, or the share of all layers that are below it."""
+    if re.fullmatch(r"0?\.\d+|0", lowest):
+        return names[round(float(lowest) * len(names)) :]
     if lowest not in names:
         raise unknown("layer", lowest, names)
     return names[list(names).index(lowest) :]
 
 
 def _group(name: str) -> str:
-    return re.split("_", name, maxsplit=1)[0]
+    return re.match(r"mixed_\d+|[^_]*", name)[0]

@@ -18,8 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import tqdm
 
-from tl_jax.base import fingerprint
-from tl_jax.chain import COLLECTIONS, Chain
+from tl_jax.chain import Chain, fingerprint, select
 from tl_jax.data import store, views
 from tl_jax.data.loader import Read
 from tl_jax.data.task import Task
@@ -29,7 +28,7 @@ from tl_jax.plan import Phase
 from tl_jax.preprocessing import Preprocessing
 from tl_jax.state import Problem
 
-VERSION = 1  # of what is stored: to be raised when the same key would mean other numbers
+VERSION = 2  # of what is stored: to be raised when the same key would mean other numbers
 DTYPES = ("float32", "float16", "bfloat16")
 
 
@@ -95,7 +94,7 @@ def features(
     `dtype`; rows are ordered view by view.
     """
     layers = chain.between(below.start, stop)
-    used = {c: {n: variables[c][n] for n, _ in layers if n in variables[c]} for c in COLLECTIONS}
+    used = select(variables, [name for name, _ in layers])
     key = _key("features", below.key, repr(layers), fingerprint(used), str(stored_views), dtype)
 
     def forward(variables, x):

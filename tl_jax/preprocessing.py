@@ -16,15 +16,21 @@ INTERPOLATIONS = {
     "lanczos": PIL.Image.Resampling.LANCZOS,
     "nearest": PIL.Image.Resampling.NEAREST,
 }
+IMAGENET_MEAN = (123.675, 116.28, 103.53)  # of pixels from 0 to 255, by channel in RGB
+IMAGENET_STD = (58.395, 57.12, 57.375)
 MAX_SIZE = 4096  # a model file may come from a stranger, and memory grows with its square
+MAX_CHANNELS = 1024
 
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
     """From a decoded image to a network's input.
 
-    The central square of `crop` times the shorter side is resized to `size` pixels; pixels (0 to
-    255) become (x - mean) / std, one number or one a channel; `order` is RGB or BGR.
+    The shorter side is resized to `size` / `crop` pixels and the central square of `size` is kept,
+    as torchvision and timm do; or, with `crop_first`, the central square of `crop` times the
+    shorter side is resized to `size`, as TensorFlow's recipes do. Pixels (0 to 255) become
+    (x - mean) / std, one number or one for each of the `channels`, which come in `order`, RGB or
+    BGR.
     """
 
     size: int
@@ -33,12 +39,16 @@ class Preprocessing:
     mean: float | tuple[float, ...] = 0.0
     std: float | tuple[float, ...] = 255.0
     order: str = "RGB"
+    channels: int = 3
+    crop_first: bool = False
 
     def __post_init__(self):
         if self.interpolation not in INTERPOLATIONS:
             raise unknown("interpolation", self.interpolation, INTERPOLATIONS)
         if self.order not in ("RGB", "BGR"):
             raise unknown("channel order", self.order, ("RGB", "BGR"))
+        if not 1 <= self.channels <= MAX_CHANNELS:
+            raise UserError(f"channels are at least 1 and at most {MAX_CHANNELS}: {self.channels}")
         if not 1 <= self.size <= MAX_SIZE or not 0 < self.crop <= 1:
             raise UserError(
                 f"input size must be at least 1 and at most {MAX_SIZE}, and crop in (0, 1]; "
@@ -47,26 +57,95 @@ class Preprocessing:
 
     def fit(self, image: PIL.Image.Image) -> np.ndarray:
         """The image, 'L' or 'RGB', as uint8 (size, size, 1 or 3)."""
-        side = max(1, int(self.crop * min(image.size)))
-        left, top = (image.width - side) // 2, (image.height - side) // 2
-        box = (left, top, left + side, top + side)
-        if (side, side) == (self.size, self.size):
-            image = image.crop(box)
+        box = None
+        if self.crop_first:
+            side = max(1, int(self.crop * min(image.size)))
+            left, top = (image.width - side) // 2, (image.height - side) // 2
+            image = image.crop((left, top, left + side, top + side))
         else:
-            image = image.crop(box).resize((self.size,) * 2, INTERPOLATIONS[self.interpolation])
+            box = self._kept(image.size)
+        image = image.resize((self.size,) * 2, INTERPOLATIONS[self.interpolation], box)
         pixels = np.asarray(image)
         return pixels if pixels.ndim == 3 else pixels[..., None]
 
+    def _kept(self, sides: tuple[int, int]) -> tuple[float, ...]:
+        """(left, top, right, bottom) of an image of `sides` that is left after resizing, cropping.
+
+        To resize that box alone gives the same pixels, up to rounding, and costs less.
+        """
+        shorter = max(self.size, round(self.size / self.crop))
+        resized = [side * shorter // min(sides) for side in sides]
+        corner = [round((side - self.size) / 2) for side in resized]
+        scale = [side / new for side, new in zip(sides, resized, strict=True)]
+        box = [c * s for c, s in zip(corner, scale, strict=True)]
+        return *box, *((c + self.size) * s for c, s in zip(corner, scale, strict=True))
+
     def normalise(self, pixels) -> jnp.ndarray:
-        """(N, H, W, 1 or 3) uint8 in RGB to float32 (N, H, W, 3); grey is repeated."""
-        x = jnp.broadcast_to(pixels, (*pixels.shape[:-1], 3)).astype(jnp.float32)
+        """(N, H, W, 1 or channels) uint8 in RGB to float32 (N, H, W, channels); grey is repeated.
+
+        Of three channels, a base of one takes the mean.
+        """
+        x = jnp.asarray(pixels).astype(jnp.float32)
+        if self.channels == 1:
+            x = x.mean(-1, keepdims=True)
+        if x.shape[-1] not in (1, self.channels):
+            raise UserError(
+                f"images of {x.shape[-1]} channels for a base of {self.channels}: adapt its stem "
+                "(Base.with_channels)"
+            )
+        x = jnp.broadcast_to(x, (*x.shape[:-1], self.channels))
         if self.order == "BGR":
             x = x[..., ::-1]
         return (x - jnp.asarray(self.mean, x.dtype)) / jnp.asarray(self.std, x.dtype)
 
+    def __call__(self, images) -> jnp.ndarray:
+        """One image or several, whatever their size, ready for the base: float32 (N, S, S, C).
+
+        PIL images, or arrays (H, W, 1 or 3): uint8, or floating point from 0 to 1.
+        """
+        several = images if isinstance(images, list | tuple) else [images]
+        return self.normalise(np.stack([self.fit(_image(image)) for image in several]))
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The least and the greatest value that `normalise` gives."""
+        mean, std = np.asarray(self.mean), np.asarray(self.std)
+        return float(((0 - mean) / std).min()), float(((255 - mean) / std).max())
+
+    def with_channels(self, channels: int) -> "Preprocessing":
+        """The same for images of another number of channels.
+
+        Beyond RGB, and for grey, mean and deviation are the mean of the three.
+        """
+
+        def adapted(values):
+            if isinstance(values, int | float):
+                return values
+            kept = tuple(values) if channels > 3 else ()
+            return kept + (float(np.mean(values)),) * (channels - len(kept))
+
+        order = self.order if channels == 3 else "RGB"
+        mean, std = adapted(self.mean), adapted(self.std)
+        return dataclasses.replace(self, mean=mean, std=std, channels=channels, order=order)
+
     def fingerprint(self) -> str:
         """A hash that two preprocessings share only if they give the same pixels."""
         return hashlib.sha256(json.dumps(dataclasses.asdict(self)).encode()).hexdigest()
+
+
+def imagenet(size: int, resize: int, interpolation: str = "bilinear") -> Preprocessing:
+    """torchvision's and timm's usual one: the shorter side to `resize`, ImageNet's statistics."""
+    return Preprocessing(size, size / resize, interpolation, IMAGENET_MEAN, IMAGENET_STD)
+
+
+def minus_one_to_one(size: int, crop: float = 0.875, interpolation: str = "bilinear"):
+    """Pixels from -1 to 1: TensorFlow's and the Inception nets' (Keras's mode "tf")."""
+    return Preprocessing(size, crop, interpolation, 127.5, 127.5)
+
+
+def caffe(size: int) -> Preprocessing:
+    """Keras's mode "caffe": BGR from which ImageNet's mean is taken, not scaled."""
+    return Preprocessing(size, mean=(103.939, 116.779, 123.68), std=1.0, order="BGR")
 
 
 def require_same(*, task: Preprocessing, base: Preprocessing) -> None:
@@ -79,3 +158,27 @@ def require_same(*, task: Preprocessing, base: Preprocessing) -> None:
             + "; ".join(different)
             + "); prepare it with the base's own preprocessing"
         )
+
+
+def _image(image) -> PIL.Image.Image:
+    """A PIL image of 8 bits, 'L' or 'RGB', out of one or of an array (H, W, 1 or 3)."""
+    if isinstance(image, PIL.Image.Image):
+        return image if image.mode in ("L", "RGB") else image.convert("RGB")
+    array = np.asarray(image)
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim != 3 or array.shape[-1] not in (1, 3) or 0 in array.shape:
+        raise UserError(
+            f"an image is an array (height, width, 1 or 3), channels last; got {array.shape}"
+        )
+    if jnp.issubdtype(array.dtype, jnp.floating):
+        low, high = float(array.min()), float(array.max())
+        if not (0 <= low and high <= 1):
+            raise UserError(
+                f"floating-point images are from 0 to 1; got {low:.4g} to {high:.4g} "
+                "(pixels from 0 to 255 are uint8)"
+            )
+        array = np.round(array * 255).astype(np.uint8)
+    if array.dtype != np.uint8:
+        raise UserError(f"images are uint8 or floating point from 0 to 1; got {array.dtype}")
+    return PIL.Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tl_jax import checkpoint, interrupt, optim
-from tl_jax.chain import COLLECTIONS, Chain
+from tl_jax.chain import Chain, select
 from tl_jax.data.task import Task
 from tl_jax.errors import UserError, unknown
 from tl_jax.parallel import Parallel
@@ -100,16 +100,6 @@ def begin(phase: Phase, variables: Any, former: State | None = None) -> State:
 def snapshot(state: State) -> Any:
     """The trained layers' variables as they are now, on the host."""
     return jax.device_get({"params": state.params, "batch_stats": state.batch_stats})
-
-
-def select(variables: Any, layers: Sequence[str]) -> dict[str, Any]:
-    """Of every collection, the part that belongs to the layers."""
-    return {c: {n: variables[c][n] for n in layers if n in variables[c]} for c in COLLECTIONS}
-
-
-def merged(variables: Any, trained: Any) -> dict[str, Any]:
-    """`variables` with those of the layers in `trained` taken from there."""
-    return {c: {**variables[c], **trained[c]} for c in COLLECTIONS}
 
 
 class Saver:

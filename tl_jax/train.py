@@ -16,6 +16,7 @@ import optax
 import tqdm
 
 from tl_jax import evaluate, optim
+from tl_jax.chain import merged, select
 from tl_jax.data import loader, views
 from tl_jax.ops import BatchNorm
 from tl_jax.parallel import Parallel
@@ -29,10 +30,8 @@ from tl_jax.state import (
     State,
     begin,
     best_row,
-    merged,
     require_finite,
     resume,
-    select,
     snapshot,
 )
 

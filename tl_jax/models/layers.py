@@ -1,4 +1,4 @@
-"""Parts that several families are made of, and their rows of a PyTorch name table."""
+"""Parts that several families are made of, and their rows of a name table."""
 
 import functools
 from collections.abc import Callable
@@ -7,28 +7,160 @@ import flax.linen as nn
 import jax
 
 from tl_jax import ops
+from tl_jax.pretrained.convert import Rule
+
+
+class Conv(nn.Module):
+    """Convolution and `activation` (None: none): (N, H, W, C) to (N, H', W', features).
+
+    Depthwise: `features` is C. `kernel` is the side of a square one or (height, width).
+    """
+
+    features: int
+    kernel: int | tuple[int, int] = 1
+    stride: int = 1
+    padding: ops.Padding = "SAME"
+    depthwise: bool = False
+    bias: bool = True
+    activation: Callable[[jax.Array], jax.Array] | None = None
+
+    @nn.compact
+    def __call__(self, x):
+        kernel, convolve = _convolution(self, x)
+        x = convolve(x, kernel.astype(x.dtype))
+        if self.bias:
+            bias = self.param("bias", nn.initializers.zeros, (self.features,))
+            x = ops.add_bias(x, bias.astype(x.dtype))
+        return self.activation(x) if self.activation else x
 
 
 class ConvNorm(nn.Module):
-    """Convolution without bias, batch norm and `activation` (None: none)."""
+    """Convolution, batch norm and `activation` (None: none).
+
+    `bias`: of the convolution, `scale`: of the norm. What Keras and others have there is of no use
+    (the norm takes any bias off again), but it is in their files.
+    """
 
     features: int
-    kernel: int = 1
+    kernel: int | tuple[int, int] = 1
     stride: int = 1
     padding: ops.Padding = "SAME"
     depthwise: bool = False
     epsilon: float = 1e-5
     activation: Callable[[jax.Array], jax.Array] | None = jax.nn.relu
+    bias: bool = False
+    scale: bool = True
 
     @nn.compact
     def __call__(self, x):
-        inputs = 1 if self.depthwise else x.shape[-1]
-        shape = (self.kernel, self.kernel, inputs, self.features)
-        kernel = self.param("kernel", nn.initializers.he_normal(), shape)
-        convolve = ops.depthwise_conv if self.depthwise else ops.conv
-        convolve = functools.partial(convolve, stride=self.stride, padding=self.padding)
-        x = ops.BatchNorm(self.epsilon, name="norm")(x, kernel, convolve)
+        kernel, convolve = _convolution(self, x)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,)) if self.bias else None
+        norm = ops.BatchNorm(self.epsilon, use_scale=self.scale, name="norm")
+        x = norm(x, kernel, convolve, bias)
         return self.activation(x) if self.activation else x
+
+
+def _convolution(module, x):
+    """The kernel of a module with the fields above, and the function (x, kernel) that uses it."""
+    sides = (module.kernel,) * 2 if isinstance(module.kernel, int) else module.kernel
+    inputs = 1 if module.depthwise else x.shape[-1]
+    kernel = module.param("kernel", nn.initializers.he_normal(), (*sides, inputs, module.features))
+    convolve = ops.depthwise_conv if module.depthwise else ops.conv
+    return kernel, functools.partial(convolve, stride=module.stride, padding=module.padding)
+
+
+class NormRelu(nn.Module):
+    """Batch norm and ReLU, in front of a convolution ("pre-activation")."""
+
+    epsilon: float = 1e-5
+
+    @nn.compact
+    def __call__(self, x):
+        return jax.nn.relu(ops.BatchNorm(self.epsilon, name="norm")(x))
+
+
+class SqueezeExcite(nn.Module):
+    """Squeeze-and-excitation (Hu et al. 2017, arXiv:1709.01507) with MobileNet v3's hard sigmoid.
+
+    (N, H, W, C) to the same, each channel times a factor out of all channels' means.
+    """
+
+    squeezed: int
+
+    @nn.compact
+    def __call__(self, x):
+        factor = Conv(self.squeezed, activation=jax.nn.relu, name="reduce")(
+            x.mean((1, 2), keepdims=True)
+        )
+        factor = Conv(x.shape[-1], activation=jax.nn.hard_sigmoid, name="expand")(factor)
+        return x * factor
+
+
+class InvertedResidual(nn.Module):
+    """Inverted residual (MBConv; Sandler et al. 2018, arXiv:1801.04381): a 1x1 convolution to
+    `width` channels, unless that many come in, a depthwise one, a 1x1 one to `features`, and the
+    input added where it fits. With `squeeze` there is squeeze-and-excitation behind the depthwise.
+    """
+
+    width: int
+    features: int
+    kernel: int = 3
+    stride: int = 1
+    same: bool = False  # TensorFlow's padding instead of PyTorch's
+    epsilon: float = 1e-5
+    activation: Callable[[jax.Array], jax.Array] = jax.nn.relu6
+    squeeze: bool = False
+
+    @nn.compact
+    def __call__(self, x):
+        conv = functools.partial(ConvNorm, epsilon=self.epsilon, activation=self.activation)
+        padding = "SAME" if self.same else self.kernel // 2
+        y = x
+        if self.width != x.shape[-1]:
+            y = conv(self.width, name="expand")(y)
+        y = conv(self.width, self.kernel, self.stride, padding, depthwise=True, name="depthwise")(y)
+        if self.squeeze:
+            y = SqueezeExcite(round_channels(self.width / 4), name="squeeze")(y)
+        y = conv(self.features, activation=None, name="project")(y)
+        return x + y if self.stride == 1 and x.shape[-1] == self.features else y
+
+
+def round_channels(channels: float) -> int:
+    """To a multiple of 8, never more than 10 % down: so MobileNets and EfficientNets are scaled."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * channels else rounded
+
+
+class MaxPool(nn.Module):
+    """Max pooling as a layer of its own; see `ops.max_pool`."""
+
+    size: int
+    stride: int
+    padding: ops.Padding = 0
+    ceil: bool = False
+
+    def __call__(self, x):
+        return ops.max_pool(x, self.size, self.stride, self.padding, ceil=self.ceil)
+
+
+class FullyConnected(nn.Module):
+    """Dropout, one dense layer, `activation`: (N, D) to (N, features).
+
+    Maps (N, H, W, C) become means in `side` x `side` windows first, flattened, so that the kernel
+    fits inputs of any size.
+    """
+
+    features: int
+    dropout: float = 0.0
+    side: int = 1
+    activation: Callable[[jax.Array], jax.Array] = jax.nn.relu
+
+    @nn.compact
+    def __call__(self, x):
+        if x.ndim == 4:
+            x = ops.adaptive_avg_pool(x, self.side).reshape(len(x), -1)
+        x = nn.Dropout(self.dropout)(x, deterministic=not self.has_rng("dropout"))
+        return self.activation(nn.Dense(self.features)(x))
 
 
 class GlobalPool(nn.Module):
@@ -39,20 +171,35 @@ class GlobalPool(nn.Module):
         return x.mean((1, 2))
 
 
-def conv_norm_names(conv: str, norm: str, path: str) -> list[tuple[str, str]]:
-    """(pattern, path) of a ConvNorm at `path`; `conv` and `norm`: patterns of PyTorch's modules."""
-    return [
-        (rf"{conv}\.weight", f"params/{path}/kernel"),
-        (rf"{norm}\.weight", f"params/{path}/norm/scale"),
-        (rf"{norm}\.bias", f"params/{path}/norm/bias"),
-        (rf"{norm}\.running_mean", f"batch_stats/{path}/norm/mean"),
-        (rf"{norm}\.running_var", f"batch_stats/{path}/norm/var"),
-    ]
+def conv_norm(conv: str, norm: str, path) -> list[Rule]:
+    """Rules for a ConvNorm at `path`; `conv` and `norm`: patterns of the file's modules."""
+    if callable(path):
+        return [Rule(conv, path), Rule(norm, lambda *groups: f"{path(*groups)}/norm")]
+    return [Rule(conv, path), Rule(norm, f"{path}/norm")]
 
 
-def head_names(dense: str) -> list[tuple[str, str]]:
-    """(pattern, path) of the layer `head`; `dense`: pattern of PyTorch's module."""
+def head(dense: str) -> list[Rule]:
+    """Rules for the layer `head`; `dense`: pattern of the file's module."""
+    return [Rule(dense, "head/Dense_0")]
+
+
+def timm_inverted_residuals() -> list[Rule]:
+    """Rules for timm's files of nets made of `InvertedResidual`: all but the last convolutions."""
+    # The first stage has no expansion, and so its convolutions other names.
+    first = {"conv_dw": "depthwise", "conv_pw": "project", "bn1": "depthwise", "bn2": "project"}
+    later = {"conv_pw": "expand", "conv_dw": "depthwise", "conv_pwl": "project"}
+    later |= {"bn1": "expand", "bn2": "depthwise", "bn3": "project"}
+
+    def place(stage, block, part):
+        name = (later if stage else first).get(part, part)
+        return f"stage{stage + 1}_block{block + 1}/{name}" + "/norm" * part.startswith("bn")
+
+    def squeeze(stage, block, part):
+        return f"stage{stage + 1}_block{block + 1}/squeeze/{part}"
+
     return [
-        (rf"{dense}\.weight", "params/head/Dense_0/kernel"),
-        (rf"{dense}\.bias", "params/head/Dense_0/bias"),
+        *conv_norm("conv_stem", "bn1", "stem"),
+        Rule(r"blocks\.(\d)\.(\d+)\.(\w+)", place),
+        Rule(r"blocks\.(\d)\.(\d+)\.se\.conv_(\w+)", squeeze),
+        *head("classifier"),
     ]

@@ -17,7 +17,6 @@ import math
 import pickletools
 import re
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -26,11 +25,11 @@ import ml_dtypes
 import numpy as np
 
 from tl_jax.errors import UserError
+from tl_jax.pretrained.reading import AGAIN, reading
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _MAX_PICKLE = 2**22  # bytes: some 25 000 tensors; at worst, 600 MB of memory and some seconds
 _MAX_RANK = 32  # numpy's before 2.0
-_AGAIN = "fetch the file again"
 _RESAVE = "save a plain state dict with a current PyTorch, or take another file"
 
 _DTYPES = {
@@ -97,39 +96,15 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     Raises UserError for whatever is not a whole and harmless file of that kind.
     """
     path = Path(path)
-    try:
-        if not path.is_file():
-            what = "is a directory" if path.is_dir() else "does not exist or is no regular file"
-            raise UserError(f"{what}; give the path of a PyTorch weight file")
-        with path.open("rb") as f:
-            read = _reader(f.read(32))
-            _check_name(path)
-            f.seek(0)
-            tensors, buffers = read(f, path.stat().st_size)
-            return {name: _array(t, buffers[t.storage.key]) for name, t in tensors.items()}
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-    # Whatever the libraries make of damaged bytes; pickletools warns of odd escapes in names.
-    except (AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError,
-            Warning, zipfile.BadZipFile) as error:  # fmt: skip
-        line = f"{path}: cannot be read, perhaps truncated or damaged ({error!r:.120}); {_AGAIN}"
-        raise UserError(line) from error
-
-
-def _reader(head: bytes) -> Callable[[BinaryIO, int], _Parts]:
-    if head.startswith(b"PK\x03\x04"):
-        return _read_zip
-    if head.startswith(b"\x80"):
-        return _read_legacy
-    if not head:
-        raise UserError(f"is empty; {_AGAIN}")
-    if head.lstrip().startswith(b"<"):
-        raise UserError("is a web page, not a PyTorch file; fetch the file that the page offers")
-    if head.startswith(b"version https://git-lfs"):
-        raise UserError("is a Git LFS pointer, not a PyTorch file; run 'git lfs pull'")
-    if head[8:9] == b"{":
-        raise UserError("is a safetensors file, not a PyTorch file; end its name in .safetensors")
-    raise UserError("is not a PyTorch file; give one that torch.save wrote")
+    with reading(path), path.open("rb") as f:
+        head = f.read(4)
+        if head != b"PK\x03\x04" and head[:1] != b"\x80":
+            raise UserError("is not a PyTorch file; give one that torch.save wrote")
+        _check_name(path)
+        f.seek(0)
+        read = _read_zip if head.startswith(b"PK") else _read_legacy
+        tensors, buffers = read(f, path.stat().st_size)
+        return {name: _array(t, buffers[t.storage.key]) for name, t in tensors.items()}
 
 
 def _check_name(path: Path) -> None:
@@ -137,7 +112,7 @@ def _check_name(path: Path) -> None:
     if named and not (found := sha256(path)).startswith(named[1]):
         raise UserError(
             f"its SHA-256 begins with {found[:8]}, not with {named[1]} as its name says: truncated "
-            f"or altered; {_AGAIN}, or rename it if these digits are no checksum"
+            f"or altered; {AGAIN}, or rename it if these digits are no checksum"
         )
 
 
@@ -148,7 +123,7 @@ def _read_zip(f: BinaryIO, size: int) -> _Parts:
         if any(e.compress_type or e.compress_size != e.file_size for e in entries):
             raise UserError(f"is a compressed archive, and torch.save writes none; {_RESAVE}")
         if sum(e.file_size for e in entries) > size:
-            raise UserError(f"its entries claim more bytes than the file has; {_AGAIN}")
+            raise UserError(f"its entries claim more bytes than the file has; {AGAIN}")
         sizes = {e.filename: e.file_size for e in entries}
         roots = [name.split("/")[0] for name in sizes if re.fullmatch("[^/]+/data.pkl", name)]
         if len(roots) != 1:
@@ -164,7 +139,7 @@ def _read_zip(f: BinaryIO, size: int) -> _Parts:
         buffers = {}
         for key in {t.storage.key for t in tensors.values()}:
             if sizes[f"{root}/data/{key}"] != storages[key].nbytes:
-                raise UserError(f"storage {key!r} is not of the size stated; {_AGAIN}")
+                raise UserError(f"storage {key!r} is not of the size stated; {AGAIN}")
             buffers[key] = archive.read(f"{root}/data/{key}")
     return tensors, buffers
 
@@ -181,16 +156,16 @@ def _read_legacy(f: BinaryIO, size: int) -> _Parts:
     keys, _ = _unpickle(head, size)
     tensors = _state_dict(value)
     if not all(isinstance(key, str) for key in keys):
-        raise UserError(f"its list of storages is no list of names; {_AGAIN}")
+        raise UserError(f"its list of storages is no list of names; {AGAIN}")
     f.seek(head.tell())
     used = {t.storage.key for t in tensors.values()}
     buffers = {}
     for key in keys:
         storage = storages.pop(key)
         if f.read(8) != storage.numel.to_bytes(8, "little"):
-            raise UserError(f"storage {key!r} is not of the size stated; {_AGAIN}")
+            raise UserError(f"storage {key!r} is not of the size stated; {AGAIN}")
         if f.tell() + storage.nbytes > size:
-            raise UserError(f"is truncated in storage {key!r}; {_AGAIN}")
+            raise UserError(f"is truncated in storage {key!r}; {AGAIN}")
         if key in used:
             buffers[key] = f.read(storage.nbytes)
         else:
@@ -320,10 +295,10 @@ def _storage(reference: object, storages: dict[str, _Storage], size: int) -> _St
         case _:
             raise UserError(f"has a reference that is not to a plain storage; {_RESAVE}")
     if not 0 <= storage.nbytes <= size:
-        raise UserError(f"storage {key!r} claims more bytes than the file has; {_AGAIN}")
+        raise UserError(f"storage {key!r} claims more bytes than the file has; {AGAIN}")
     same = storages.setdefault(key, storage)
     if (same.dtype, same.numel) != (storage.dtype, storage.numel):
-        raise UserError(f"storage {key!r} is stated in two ways; {_AGAIN}")
+        raise UserError(f"storage {key!r} is stated in two ways; {AGAIN}")
     return same
 
 
@@ -343,7 +318,7 @@ def _call(label: object, arguments: object) -> object:
             return _tensor(storage, offset, shape, strides)
         case "torch._utils._rebuild_tensor", (storage, offset, shape, strides):  # before 0.4
             return _tensor(storage, offset, shape, strides)
-    raise UserError(f"calls {name} in another way than PyTorch does; {_AGAIN}")
+    raise UserError(f"calls {name} in another way than PyTorch does; {AGAIN}")
 
 
 def _tensor(storage: object, offset: object, shape: object, strides: object) -> _Tensor:
@@ -355,7 +330,7 @@ def _tensor(storage: object, offset: object, shape: object, strides: object) -> 
         and len(shape) == len(strides) <= _MAX_RANK
         and all(isinstance(n, int) and n >= 0 for n in (offset, *shape, *strides))
     ):
-        raise UserError(f"has a tensor with senseless arguments; {_AGAIN}")
+        raise UserError(f"has a tensor with senseless arguments; {AGAIN}")
     count = math.prod(shape)
     span = 1 + sum((n - 1) * s for n, s in zip(shape, strides, strict=True)) if count else 0
     if max(count, offset + span) > storage.numel:

@@ -1,0 +1,205 @@
+"""Inception-v4 (Szegedy et al. 2016, arXiv:1602.07261, section 3.1), with the parts it shares with
+Inception-ResNet.
+
+timm and the library `pretrainedmodels` have one net under the same names.
+"""
+
+import functools
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from tl_jax import ops
+from tl_jax.chain import Chain, Layer
+from tl_jax.heads import Classifier
+from tl_jax.models.layers import ConvNorm, GlobalPool, MaxPool, conv_norm, head
+from tl_jax.preprocessing import Preprocessing, minus_one_to_one
+from tl_jax.pretrained.convert import Rule
+from tl_jax.pretrained.published import Published
+
+VARIANTS = {"inception_v4": ()}
+EPSILON = 1e-3
+TIMM = minus_one_to_one(299, 299 / 341, "bicubic")  # 341 is 299 / 0.875, rounded down
+
+_conv = functools.partial(ConvNorm, epsilon=EPSILON)
+Branch = tuple[nn.Module, ...]  # applied one after the other
+
+
+class AvgPool(nn.Module):
+    """3x3 average pooling that keeps the size; its padding does not count."""
+
+    def __call__(self, x):
+        return ops.avg_pool(x, 3, 1, 1)
+
+
+class Branches(nn.Module):
+    """Branches side by side; step j of branch i has its parameters at `branch_i_j`."""
+
+    branch: tuple[Branch, ...]
+
+    @nn.compact
+    def __call__(self, x):
+        return side_by_side(self.branch, x)
+
+
+def side_by_side(branches: Sequence[Branch], x):
+    """The outputs of the branches on the same `x` (N, H, W, C), concatenated by channel."""
+    outputs = [functools.reduce(lambda y, step: step(y), steps, x) for steps in branches]
+    return jnp.concatenate(outputs, -1)
+
+
+def _stem() -> list[nn.Module]:
+    """Figure 3."""
+    return [
+        _conv(32, 3, 2, "VALID"),
+        _conv(32, 3, 1, "VALID"),
+        _conv(64, 3),
+        Branches(((MaxPool(3, 2),), (_conv(96, 3, 2, "VALID"),))),
+        Branches(
+            (
+                (_conv(64), _conv(96, 3, 1, "VALID")),
+                (_conv(64), _conv(64, (1, 7)), _conv(64, (7, 1)), _conv(96, 3, 1, "VALID")),
+            )
+        ),
+        Branches(((_conv(192, 3, 2, "VALID"),), (MaxPool(3, 2),))),
+    ]
+
+
+def _inception_a() -> Branches:
+    """Figure 4."""
+    return Branches(
+        (
+            (_conv(96),),
+            (_conv(64), _conv(96, 3)),
+            (_conv(64), _conv(96, 3), _conv(96, 3)),
+            (AvgPool(), _conv(96)),
+        )
+    )
+
+
+def _reduction_a() -> Branches:
+    """Figure 7, with the widths of table 1."""
+    return Branches(
+        (
+            (_conv(384, 3, 2, "VALID"),),
+            (_conv(192), _conv(224, 3), _conv(256, 3, 2, "VALID")),
+            (MaxPool(3, 2),),
+        )
+    )
+
+
+def _inception_b() -> Branches:
+    """Figure 5."""
+    wide, tall = (1, 7), (7, 1)
+    twice = _conv(192, tall), _conv(224, wide), _conv(224, tall), _conv(256, wide)
+    return Branches(
+        (
+            (_conv(384),),
+            (_conv(192), _conv(224, wide), _conv(256, tall)),
+            (_conv(192), *twice),
+            (AvgPool(), _conv(128)),
+        )
+    )
+
+
+def _reduction_b() -> Branches:
+    """Figure 8."""
+    return Branches(
+        (
+            (_conv(192), _conv(192, 3, 2, "VALID")),
+            (_conv(256), _conv(256, (1, 7)), _conv(320, (7, 1)), _conv(320, 3, 2, "VALID")),
+            (MaxPool(3, 2),),
+        )
+    )
+
+
+def _inception_c() -> Branches:
+    """Figure 6: two of the branches fork at their end."""
+
+    def fork():
+        return Branches(((_conv(256, (1, 3)),), (_conv(256, (3, 1)),)))
+
+    return Branches(
+        (
+            (_conv(256),),
+            (_conv(384), fork()),
+            (_conv(384), _conv(448, (3, 1)), _conv(512, (1, 3)), fork()),
+            (AvgPool(), _conv(256)),
+        )
+    )
+
+
+def _features() -> list[Layer]:
+    modules = [
+        *_stem(),
+        *(_inception_a() for _ in range(4)),
+        _reduction_a(),
+        *(_inception_b() for _ in range(7)),
+        _reduction_b(),
+        *(_inception_c() for _ in range(3)),
+    ]
+    names = ["conv1a", "conv2a", "conv2b", "mixed_3a", "mixed_4a"]
+    for number, letters in ((5, "abcde"), (6, "abcdefgh"), (7, "abcd")):
+        names += [f"mixed_{number}{letter}" for letter in letters]
+    return [Layer(*named) for named in zip(names, modules, strict=True)]
+
+
+def forms(name: str) -> tuple[str, ...]:
+    return ("timm",)
+
+
+def build(name: str, form: str, classes: int = 1000) -> Chain:
+    """The chain `conv1a`, `conv2a`, `conv2b`, `mixed_3a`, ..., `mixed_7d`, `pool`, `head`.
+
+    The stem ends with `mixed_5a`; `mixed_6a` and `mixed_7a` are the paper's reductions.
+    """
+    top = (Layer("pool", GlobalPool()), Layer("head", Classifier(classes)))
+    return Chain((*_features(), *top))
+
+
+def preprocessing(name: str, form: str) -> Preprocessing:
+    return TIMM
+
+
+def rules(name: str, form: str) -> list[Rule]:
+    return [
+        *(rule for n, layer in enumerate(_features()) for rule in _rules_of(n, layer.name)),
+        *head("last_linear"),
+    ]
+
+
+def _rules_of(number: int, layer: str) -> list[Rule]:
+    """For the module `features.<number>` of the file."""
+    # Where a convolution stands beside a pooling, files do not speak of branches.
+    alone = {"mixed_3a": "mixed_3a/branch_1_0", "mixed_5a": "mixed_5a/branch_0_0"}
+    forks = {None: "", "a": "/branch_0_0", "b": "/branch_1_0"}
+
+    def in_branch(branch, step, fork):
+        return branch_path(layer, branch, step) + forks[fork]
+
+    module = rf"features\.{number}\."
+    inner = module + r"conv\." if layer in alone else module
+    branch = module + r"branch(\d)(?:[._](\d))?([ab])?\."
+    return [
+        *conv_norm(inner + "conv", inner + "bn", alone.get(layer, layer)),
+        *conv_norm(branch + "conv", branch + "bn", in_branch),
+    ]
+
+
+def branch_path(layer: str, branch: int, step: int | None) -> str:
+    """Where a branch's step has its parameters; files do not number the step of a lone one."""
+    return f"{layer}/branch_{branch}_{step or 0}"
+
+
+PUBLISHED = {
+    "inception_v4": {
+        "timm:tf_in1k": Published(
+            "timm/inception_v4.tf_in1k",
+            "",
+            TIMM,
+            80.144,
+            94.982,
+        ),
+    }
+}

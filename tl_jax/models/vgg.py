@@ -1,0 +1,141 @@
+"""VGG (Simonyan & Zisserman 2014, arXiv:1409.1556), plain and with batch norm (`_bn`).
+
+Maps in front of fc6 are averaged to 7 x 7, as in torchvision, in every form: inputs of other sizes
+than 224 x 224, at which the mean does nothing, are possible with Keras's weights too. (timm, from
+256 x 256 on, slides fc6 over the maps instead.)
+"""
+
+import jax
+
+from tl_jax.chain import Chain, Layer
+from tl_jax.heads import Classifier
+from tl_jax.models.layers import Conv, ConvNorm, FullyConnected, MaxPool, conv_norm, head
+from tl_jax.preprocessing import Preprocessing, caffe, imagenet
+from tl_jax.pretrained.convert import Rule, dense_after
+from tl_jax.pretrained.published import Published
+
+WIDTHS = (64, 128, 256, 512, 512)
+# Convolutions in the stages: Simonyan & Zisserman, table 1, columns A, B, D, E
+REPEATS = {
+    "vgg11": (1, 1, 2, 2, 2),
+    "vgg13": (2, 2, 2, 2, 2),
+    "vgg16": (2, 2, 3, 3, 3),
+    "vgg19": (2, 2, 4, 4, 4),
+}
+# name: (convolutions in the stages, batch norm)
+VARIANTS = {n + s: (r, bool(s)) for n, r in REPEATS.items() for s in ("", "_bn")}
+SIDE = 7  # of the maps in front of fc6, for inputs of 224 x 224
+
+# name: (digits in the file's name, top-1, top-5), from torchvision 0.29.2
+TORCHVISION = {
+    "vgg11": ("8a719046", 69.020, 88.628),
+    "vgg13": ("19584684", 69.928, 89.246),
+    "vgg16": ("397923af", 71.592, 90.382),
+    "vgg19": ("dcbb9e9d", 72.376, 90.876),
+    "vgg11_bn": ("6002323d", 70.370, 89.810),
+    "vgg13_bn": ("abd245e5", 71.586, 90.374),
+    "vgg16_bn": ("6c64b313", 73.360, 91.516),
+    "vgg19_bn": ("c79401a0", 74.218, 91.842),
+}
+# name: (top-1, top-5) of the tag tv_in1k: timm's results/results-imagenet.csv
+TIMM = {
+    "vgg11": (69.022, 88.624),
+    "vgg13": (69.932, 89.250),
+    "vgg16": (71.592, 90.384),
+    "vgg19": (72.378, 90.874),
+    "vgg11_bn": (70.382, 89.808),
+    "vgg13_bn": (71.588, 90.378),
+    "vgg16_bn": (73.370, 91.514),
+    "vgg19_bn": (74.216, 91.844),
+}
+# name: (MD5, top-1, top-5), from Keras 3.15.1 and its table of applications
+KERAS = {
+    "vgg16": ("64373286793e3c8b2b4e3219cbf3544b", 71.3, 90.1),
+    "vgg19": ("cbe5617147190e668d6c5d5026f83318", 71.3, 90.0),
+}
+
+
+def _published(name: str) -> dict[str, Published]:
+    digits, *accuracy = TORCHVISION[name]
+    address = f"https://download.pytorch.org/models/{name}-{digits}.pth"
+    usual = imagenet(224, 256)
+    found = {
+        "torchvision:IMAGENET1K_V1": Published(address, digits, usual, *accuracy),
+        "timm:tv_in1k": Published(f"timm/{name}.tv_in1k", "", usual, *TIMM[name]),
+    }
+    if name in KERAS:
+        md5, *accuracy = KERAS[name]
+        place = "https://storage.googleapis.com/tensorflow/keras-applications"
+        address = f"{place}/{name}/{name}_weights_tf_dim_ordering_tf_kernels.h5"
+        found["keras:imagenet"] = Published(address, md5, caffe(224), *accuracy)
+    return found
+
+
+PUBLISHED = {name: _published(name) for name in VARIANTS}
+
+
+def forms(name: str) -> tuple[str, ...]:
+    """`torchvision` and `timm` are one net under two sets of names."""
+    return ("torchvision", "timm", *(("keras",) if name in KERAS else ()))
+
+
+def features(name: str) -> list[Layer]:
+    """The layers `conv1_1`, ..., `pool1`, `conv2_1`, ..., `pool5`."""
+    layers = []
+    repeats, norm = VARIANTS[name]
+    for stage, (width, convs) in enumerate(zip(WIDTHS, repeats, strict=True), 1):
+        conv = ConvNorm(width, 3, bias=True) if norm else Conv(width, 3, activation=jax.nn.relu)
+        layers += [Layer(f"conv{stage}_{i}", conv) for i in range(1, convs + 1)]
+        layers.append(Layer(f"pool{stage}", MaxPool(2, 2)))
+    return layers
+
+
+def build(name: str, form: str, classes: int = 1000) -> Chain:
+    """The chain `conv1_1`, ..., `pool1`, ..., `pool5`, `fc6`, `fc7`, `head`."""
+    return Chain(
+        (
+            *features(name),
+            Layer("fc6", FullyConnected(4096, side=SIDE)),
+            Layer("fc7", FullyConnected(4096, dropout=0.5)),
+            Layer("head", Classifier(classes, dropout=0.5)),
+        )
+    )
+
+
+def preprocessing(name: str, form: str) -> Preprocessing:
+    return caffe(224) if form == "keras" else imagenet(224, 256)
+
+
+def rules(name: str, form: str) -> list[Rule]:
+    if form == "keras":
+        return [
+            Rule(r"block(\d)_conv(\d)", r"conv\1_\2"),
+            Rule("fc1", "fc6/Dense_0"),
+            Rule("fc2", "fc7/Dense_0"),
+            *head("predictions"),
+        ]
+    fc6, fc7, classifier = r"classifier\.0", r"classifier\.3", r"classifier\.6"
+    if form == "timm":
+        fc6, fc7, classifier = r"pre_logits\.fc1", r"pre_logits\.fc2", r"head\.fc"
+    return [
+        *_feature_rules(name),
+        Rule(fc6, "fc6/Dense_0", dense_after(SIDE)),
+        Rule(fc7, "fc7/Dense_0", dense_after(1)),  # timm's is a 1x1 convolution
+        *head(classifier),
+    ]
+
+
+def _feature_rules(name: str) -> list[Rule]:
+    """For `features.<i>`, which counts norms, ReLUs and poolings too."""
+    rows, i = [], 0
+    norm = VARIANTS[name][1]
+    for layer, _ in features(name):
+        if layer.startswith("pool"):
+            i += 1
+        elif norm:
+            rows += conv_norm(rf"features\.{i}", rf"features\.{i + 1}", layer)
+            i += 3
+        else:
+            rows.append(Rule(rf"features\.{i}", layer))
+            i += 2
+    return rows

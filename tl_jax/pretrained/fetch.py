@@ -1,0 +1,171 @@
+"""Weight files from the network: fetched once, and whole, verified by a checksum, or not at all."""
+
+import contextlib
+import fcntl
+import hashlib
+import logging
+import os
+import pathlib
+import re
+import shutil
+import time
+import urllib.parse
+from collections.abc import Iterator
+
+import requests
+import tqdm
+
+from tl_jax import interrupt
+from tl_jax.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+MAX_BYTES = 4 * 2**30
+CHUNK = 2**20
+TIMEOUT = (10, 30)  # seconds: for a connection, and for the next bytes
+PAUSES = (1, 2, 4)  # seconds between attempts
+PASSING = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+
+
+def folder(cache: pathlib.Path | None = None) -> pathlib.Path:
+    """`weights` below `cache`, by default what TL_JAX_HOME says, or `~/.cache/tl_jax`."""
+    home = os.environ.get("TL_JAX_HOME") or "~/.cache/tl_jax"
+    return pathlib.Path(os.path.expanduser(cache or home)) / "weights"
+
+
+def fetch(url: str, checksum: str, *, cache: pathlib.Path | None = None) -> pathlib.Path:
+    """The file at `url`, fetched unless it is in `folder(cache)`, under the address's last part.
+
+    `checksum`: hexadecimal, the SHA-256 or its beginning, or 32 digits of MD5; empty: unknown. What
+    breaks off is resumed, in the next call if need be. UserError if the file cannot be had, fails
+    its checksum or does not fit on the disk.
+    """
+    path = folder(cache) / pathlib.PurePosixPath(urllib.parse.urlsplit(url).path).name
+    try:
+        if not _has(path, checksum):  # looked at without the lock: the folder may be read-only
+            with _locked(path):
+                if not _has(path, checksum):
+                    _download(url, path, checksum)
+    except requests.RequestException as error:
+        raise UserError(f"{url} cannot be fetched ({_reason(error)}); {_by_hand(path)}") from error
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read or written ({error.strerror}); "
+            "set TL_JAX_HOME to another folder"
+        ) from error
+    return path
+
+
+def _by_hand(path: pathlib.Path) -> str:
+    return f"fetch it elsewhere and put it here as {path}"
+
+
+def _reason(error: requests.RequestException) -> str:
+    if error.response is not None:
+        return f"HTTP status {error.response.status_code}"
+    return type(error).__name__
+
+
+def _has(path: pathlib.Path, checksum: str) -> bool:
+    return path.exists() and _digest(path, checksum).startswith(checksum)
+
+
+def _digest(path: pathlib.Path, checksum: str) -> str:
+    """The file's digest of the checksum's kind."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, _kind(checksum)).hexdigest()
+
+
+def _kind(checksum: str) -> str:
+    return "md5" if len(checksum) == 32 else "sha256"
+
+
+def _download(url: str, path: pathlib.Path, checksum: str) -> None:
+    if path.exists():
+        logger.warning("%s fails its checksum and is fetched again", path)
+    partial = path.with_name(path.name + ".partial")
+    if not checksum:  # nothing would tell whether what is there is of the same file
+        partial.unlink(missing_ok=True)
+    for _ in range(2):
+        resumed = _receive(url, partial)
+        found = _digest(partial, checksum)
+        if found.startswith(checksum):
+            if not checksum:
+                logger.warning("no checksum of %s is published; its SHA-256 is %s", url, found)
+            partial.replace(path)
+            return
+        partial.unlink()
+        if not resumed:  # else it may have been of two files, and comes once more from the start
+            break
+    raise UserError(
+        f"{url}: {_kind(checksum)} {found} instead of {checksum}, so altered or damaged, and "
+        f"deleted; try again later, or {_by_hand(path)}"
+    )
+
+
+def _receive(url: str, partial: pathlib.Path) -> bool:
+    """Fetch into `partial`, behind what is there; whether any of it was there."""
+    for pause in PAUSES:
+        try:
+            return _attempt(url, partial)
+        except requests.RequestException as error:
+            if not _may_pass(error):
+                raise
+            logger.warning("%s: %s; next attempt in %g s", url, _reason(error), pause)
+            time.sleep(pause)
+    return _attempt(url, partial)
+
+
+def _may_pass(error: requests.RequestException) -> bool:
+    if error.response is not None:
+        return error.response.status_code >= 500
+    return isinstance(error, PASSING)
+
+
+def _attempt(url: str, partial: pathlib.Path) -> bool:
+    have = partial.stat().st_size if partial.exists() else 0
+    # Of a compressed body, neither length nor range would be the file's.
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
+        if have and response.status_code == 416:  # the file there is shorter, so another one
+            partial.unlink()
+            return _attempt(url, partial)
+        response.raise_for_status()
+        if not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+            have = 0
+        length = response.headers.get("Content-Length", "")
+        length = int(length) if re.fullmatch("[0-9]{1,18}", length) else None
+        _require_room(url, partial, length or 0)
+        logger.info("fetching %s", url)
+        total = None if length is None else have + length
+        bar = {"desc": partial.stem, "total": total, "initial": have, "leave": False}
+        with (
+            open(partial, "ab" if have else "wb") as file,
+            tqdm.tqdm(**bar, unit="B", unit_scale=True) as progress,
+        ):
+            for chunk in response.iter_content(CHUNK):
+                interrupt.check()
+                progress.update(len(chunk))
+                if progress.n > MAX_BYTES:
+                    partial.unlink()
+                    raise UserError(f"{url} has no end after {MAX_BYTES} bytes, and was deleted")
+                file.write(chunk)
+    return have > 0
+
+
+def _require_room(url: str, partial: pathlib.Path, length: int) -> None:
+    free = shutil.disk_usage(partial.parent).free
+    if length > free:
+        raise UserError(
+            f"no space left in {partial.parent}: {url} needs {length / 1e6:.1f} MB, "
+            f"{free / 1e6:.1f} MB are free; free some, or set TL_JAX_HOME to a folder elsewhere"
+        )
+
+
+@contextlib.contextmanager
+def _locked(path: pathlib.Path) -> Iterator[None]:
+    """One process fetches; another that wants the same waits, then finds it there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path.with_name(path.name + ".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
