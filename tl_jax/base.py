@@ -11,12 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tl_jax import export, models
+from tl_jax import export, models, sources
 from tl_jax.architecture import Architecture
 from tl_jax.chain import Chain, forward, merged, select
 from tl_jax.errors import UserError
 from tl_jax.preprocessing import Preprocessing
-from tl_jax.pretrained import convert, files, keras_file, sources
+from tl_jax.pretrained import convert, files, keras_file
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -15,8 +15,7 @@ from tl_jax.chain import COLLECTIONS, Chain, fingerprint
 from tl_jax.data import views
 from tl_jax.errors import UserError
 from tl_jax.preprocessing import Preprocessing
-
-KEY = "tl_jax"  # of the metadata
+from tl_jax.pretrained.safetensors_file import EXPORT
 
 
 class Model(NamedTuple):
@@ -49,7 +48,7 @@ def save(path: pathlib.Path, model: Model) -> None:
     arrays = {name: np.ascontiguousarray(array) for name, array in flat.items()}
     partial = path.with_suffix(".partial")
     try:
-        save_file(arrays, partial, {KEY: json.dumps(about)})
+        save_file(arrays, partial, {EXPORT: json.dumps(about)})
     except SafetensorError as error:  # what it makes of any OSError
         partial.unlink(missing_ok=True)
         raise UserError(f"{path} cannot be written, is the disk full? ({error})") from error
@@ -64,7 +63,7 @@ def load(path: pathlib.Path) -> Model:
         raise UserError(f"no model there: {path} does not exist")
     try:
         with safe_open(path, "numpy") as file:
-            about = json.loads((file.metadata() or {})[KEY])
+            about = json.loads((file.metadata() or {})[EXPORT])
             flat = {name: file.get_tensor(name) for name in file.keys()}
         return _model(about, flat)
     except (AttributeError, LookupError, RecursionError, SafetensorError, TypeError,

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 
 from tl_jax.errors import UserError
-from tl_jax.export import KEY
 from tl_jax.pretrained import hdf5, keras_file, safetensors_file, torch_file
 from tl_jax.pretrained.reading import AGAIN, reading
 
@@ -31,7 +30,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
 def is_export(path: str | Path) -> bool:
     """Whether it is a file of `tl_jax.export`, damaged perhaps; False if there is no file."""
     try:
-        return KEY in safetensors_file.metadata(path)
+        return safetensors_file.EXPORT in safetensors_file.metadata(path)
     except UserError:
         return False
 
