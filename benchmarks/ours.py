@@ -1,0 +1,100 @@
+"""The worker of this library: the engine's own training step, or a base's forward pass."""
+
+import time
+
+from benchmarks import worker
+from benchmarks.rows import NETS
+
+
+def prepare(spec: dict):
+    import jax
+
+    from tl_jax.base import load_base
+
+    imported = time.perf_counter()
+    base = load_base(spec["base"]).resized(spec["size"])
+    said = {"load_seconds": time.perf_counter() - imported, "jax": jax.__version__}
+    run, compiled = (_inference if spec["train"] == "none" else _training)(base, spec)
+    return run, said | compiled
+
+
+def _pixels(spec: dict):
+    import numpy as np
+
+    shape = (spec["batch"], spec["size"], spec["size"], 3)
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+
+def _inference(base, spec: dict):
+    import jax
+
+    from tl_jax.chain import forward
+
+    variables = jax.device_put(base.variables)
+    x = jax.device_put(base.preprocessing.normalise(_pixels(spec)))
+    started = time.perf_counter()
+    compiled = forward.lower(base.chain, variables, x).compile()
+    said = _cost(compiled) | {"compile_seconds": time.perf_counter() - started}
+
+    def run(steps: int) -> None:
+        for _ in range(steps):
+            jax.block_until_ready(compiled(variables, x))
+
+    run(1)
+    return run, said
+
+
+def _training(base, spec: dict):
+    """One step of `tl_jax.train`, cut at the phase's prefix if `spec["cached"]`."""
+    import jax
+    import numpy as np
+
+    from tl_jax import prefix, state, train
+    from tl_jax.chain import forward
+    from tl_jax.data.arrays import from_arrays
+    from tl_jax.plan import Settings, make_plan
+
+    several = np.tile(_pixels(spec), (4, 1, 1, 1))  # so that half of them are a batch at least
+    labels = np.arange(len(several)) % 2
+    task = from_arrays("benchmark", several, labels, seed=0, val=0.25, test=0.25)
+    ready = base.with_head(2)
+    settings = Settings(epochs=1, learning_rate=1e-3, optimizer="sgd", batch_norm="batch")
+    name = {"head": "head_only", "last": "fine_tune_top", "all": "full"}[spec["train"]]
+    options = {"head": settings, "tune": settings, "from_layer": NETS[spec["base"]].last}
+    plan = make_plan(name, ready.layers, new=("head",), options=options)
+    problem = state.Problem(
+        ready.chain, ready.preprocessing, task, plan, batch_size=spec["batch"]
+    )
+    phase = plan.phases[0]
+    inputs = prefix.decoded(task, ready.preprocessing)
+    targets = np.eye(2, dtype=np.float32)[np.arange(spec["batch"]) % 2]
+    weights = np.ones(spec["batch"], np.float32)
+    batch = {"inputs": _pixels(spec), "targets": targets, "weights": weights}
+    if spec["cached"] and phase.prefix:
+        inputs = inputs._replace(start=phase.prefix)
+        x = ready.preprocessing.normalise(batch["inputs"])
+        batch["inputs"] = np.asarray(forward(ready.chain, ready.variables, x, stop=phase.prefix))
+    work = train.Work(problem, phase, 0, inputs)
+    parallel = problem.parallel
+    now = parallel.place(state.begin(phase, ready.variables, None))
+    frozen, batch = parallel.place(work.frozen(ready.variables)), parallel.share(batch)
+    started = time.perf_counter()
+    compiled = work.step.lower(now, frozen, batch).compile()
+    said = _cost(compiled) | {"compile_seconds": time.perf_counter() - started}
+
+    def run(steps: int) -> None:
+        nonlocal now
+        for _ in range(steps):
+            now = compiled(now, frozen, batch)
+            jax.block_until_ready(now.loss)
+
+    run(1)
+    return run, said
+
+
+def _cost(compiled) -> dict:
+    return {"flops": compiled.cost_analysis().get("flops")}
+
+
+if __name__ == "__main__":
+    worker.serve(prepare)
