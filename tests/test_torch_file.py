@@ -286,7 +286,7 @@ def test_not_a_state_dict(tmp_path, write):
     cases = {
         "in 'model', 'ema'": ordered({"model": STATE, "ema": STATE}),
         "in 'model'": ordered({"model": STATE, "w": WEIGHT}),
-        "in 'net'": ordered({"net": STATE}),
+        "in 'ema'": ordered({"ema": STATE}),
         "'epoch' is no tensor": ordered({"w": WEIGHT, "epoch": literal(3)}),
         "'extra' is no tensor": ordered({"w": WEIGHT, "extra": b"}"}),
         "no tensors": ordered({}),

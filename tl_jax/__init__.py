@@ -19,6 +19,8 @@ def __getattr__(name: str) -> Any:
     # Not at the top: programs that only show their flags do without JAX.
     if name in ("Base", "load_base"):
         return getattr(importlib.import_module("tl_jax.base"), name)
+    if name == "UserError":
+        return importlib.import_module("tl_jax.errors").UserError
     if name == "models":
         return importlib.import_module("tl_jax.models")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

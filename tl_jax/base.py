@@ -2,10 +2,12 @@
 
 import dataclasses
 import functools
+import logging
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import flax.errors
 import flax.traverse_util
 import jax
 import jax.numpy as jnp
@@ -14,9 +16,11 @@ import numpy as np
 from tl_jax import export, models, sources
 from tl_jax.architecture import Architecture
 from tl_jax.chain import Chain, forward, merged, select
-from tl_jax.errors import UserError
+from tl_jax.errors import UserError, unknown
 from tl_jax.preprocessing import Preprocessing
 from tl_jax.pretrained import convert, files, keras_file
+
+logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -67,9 +71,12 @@ class Base:
         """The base for inputs of another size or crop; the pixels' range stays the weights'."""
         changes = {k: v for k, v in (("size", size), ("crop", crop)) if v is not None}
         preprocessing = dataclasses.replace(self.preprocessing, **changes)
+        resized = dataclasses.replace(self, preprocessing=preprocessing)
         if size is not None:
             self._require_room((1, size, size, preprocessing.channels))
-        return dataclasses.replace(self, preprocessing=preprocessing)
+            if self.architecture.head:
+                resized._require_fit()
+        return resized
 
     def with_head(
         self,
@@ -80,10 +87,11 @@ class Base:
         dropout: float = 0.0,
         seed: int = 0,
     ) -> "Base":
-        """Cut at the layer `cut` (default: the bottleneck), with a fresh head of `tl_jax.heads`."""
-        if self.architecture.cut:
-            raise UserError(f"{self.name} is cut already, at {self.architecture.cut!r}")
-        cut = cut or self.bottleneck
+        """Cut at the layer `cut` (default: the bottleneck), with a fresh head of `tl_jax.heads`.
+
+        A head that the base was given before goes with what is above the cut.
+        """
+        cut = self._own(cut or self.architecture.cut or self.bottleneck)
         changes = {"classes": classes, "cut": cut, "head": head, "dropout": dropout}
         architecture = dataclasses.replace(self.architecture, **changes)
         ready = dataclasses.replace(self, architecture=architecture)
@@ -98,17 +106,24 @@ class Base:
 
     def cut(self, layer: str) -> "Base":
         """The layers up to and with `layer`, without a head."""
-        if self.architecture.cut:
-            raise UserError(f"{self.name} is cut already, at {self.architecture.cut!r}")
-        kept = select(self.variables, self.chain.cut(layer).names)
-        architecture = dataclasses.replace(self.architecture, cut=layer)
+        kept = select(self.variables, self.chain.cut(self._own(layer)).names)
+        architecture = dataclasses.replace(self.architecture, cut=layer, head="")
         return dataclasses.replace(self, architecture=architecture, variables=kept)
+
+    def _own(self, layer: str) -> str:
+        """The layer, if it is the architecture's and not of a head that was put on top."""
+        own = self.layers
+        if self.architecture.head:
+            own = own[: own.index(self.architecture.cut) + 1]
+        if layer not in own:
+            raise unknown("layer", layer, own)
+        return layer
 
     def with_channels(self, channels: int) -> "Base":
         """The base for images of another number of channels: 1 is grey, 4 RGB and infrared, say.
 
         The first convolution's kernel becomes its mean over RGB times 3 / `channels` for each
-        channel (for grey: the sum), so that equal channels give what they gave before.
+        channel (for grey: the sum), so that equal normalised channels give what they gave before.
         """
         preprocessing = self.preprocessing.with_channels(channels)
         if channels == self.preprocessing.channels:
@@ -135,11 +150,27 @@ class Base:
             raise UserError(f"{expects} and {channels} of them; got an array {images.shape}")
         if not jnp.issubdtype(images.dtype, jnp.floating):
             raise UserError(f"{expects}; got {images.dtype}: base.preprocessing takes pixels")
+        if not len(images):
+            raise UserError(f"{expects}; got none")
         if min(images.shape[1:3]) < self.preprocessing.size:
             self._require_room((1, *images.shape[1:]))
+        if images.shape[1:3] != (self.preprocessing.size,) * 2 and self.architecture.head:
+            self._require_fit(images.shape)
         if not isinstance(images, jax.core.Tracer):
             _require_range(np.asarray(images), self.preprocessing.range, expects)
         return jnp.asarray(images)
+
+    def _require_fit(self, shape: tuple[int, ...] | None = None) -> None:
+        """UserError if a head that flattens maps was made for images of another size."""
+        size = self.preprocessing.size
+        shape = shape or (1, size, size, self.preprocessing.channels)
+        try:
+            jax.eval_shape(lambda x: self.chain.apply(self.variables, x).output, jnp.zeros(shape))
+        except flax.errors.ScopeParamShapeError:
+            raise UserError(
+                f"the head {self.architecture.head!r} was made for inputs of another size than "
+                f"{shape[1]} x {shape[2]}: call resized() before with_head()"
+            ) from None
 
     def _require_room(self, shape: tuple[int, ...]) -> None:
         """UserError, with the least size that would do, if images of `shape` are too small."""
@@ -150,7 +181,9 @@ class Base:
             raise UserError(f"{error}; {self.name} needs {least} x {least} at least") from None
 
 
-def load_base(name: str, weights: str | pathlib.Path | None = None) -> Base:
+def load_base(
+    name: str, weights: str | pathlib.Path | None = None, *, form: str | None = None
+) -> Base:
     """The architecture `name` (`tl_jax.models.names()`) with `weights`:
 
     * a file: `.pth`, `.pt` or `.bin` (PyTorch), `.safetensors`, `.h5` (Keras), or what `Base.save`
@@ -160,7 +193,8 @@ def load_base(name: str, weights: str | pathlib.Path | None = None) -> Base:
     * `random:<seed>`; None is `random:0`.
 
     Every array in the file and every parameter of the architecture must match, or a UserError lists
-    both sides; only the number of classes is the file's own.
+    both sides; only the number of classes is the file's own, and a file without a classifier gives
+    a base that is cut below it. `form` says whose net it is where the names fit several.
     """
     name = models.canonical(name)
     weights = "random:0" if weights is None else str(weights)
@@ -171,7 +205,8 @@ def load_base(name: str, weights: str | pathlib.Path | None = None) -> Base:
         return _exported(name, weights, source.path)
     state = files.read(source.path)
     try:
-        base = from_state_dict(name, state, form=source.form, preprocessing=source.preprocessing)
+        form = form or source.form
+        base = from_state_dict(name, state, form=form, preprocessing=source.preprocessing)
     except UserError as error:
         raise UserError(f"{source.path}: {error}") from None
     return dataclasses.replace(base, weights=weights)
@@ -193,7 +228,11 @@ def from_state_dict(
     architecture = Architecture(name, form, _classes(found))
     preprocessing = preprocessing or models.family(name).preprocessing(name, form)
     shape = (1, preprocessing.size, preprocessing.size, preprocessing.channels)
-    variables = convert.fill(found, architecture.chain().shapes(shape)[0])
+    expected, outputs = architecture.chain().shapes(shape)
+    if cut := _cut_below_classifier(found, expected, outputs):
+        architecture = dataclasses.replace(architecture, cut=cut)
+        expected = select(expected, architecture.chain().names)
+    variables = convert.fill(found, expected)
     return Base(architecture, "a state dict", variables, preprocessing)
 
 
@@ -221,11 +260,39 @@ def recognised(
 
     A `form` that is known by other means is not questioned.
     """
-    family, state = models.family(name), keras_file.renumbered(state)
+    family, state = models.family(name), keras_file.renumbered(convert.unwrapped(state))
     forms = [form] if form else family.forms(name)
     found = {f: convert.find(state, family.rules(name, f), keras=f == "keras") for f in forms}
-    best = max(forms, key=lambda f: len(found[f].arrays))  # the first of equals
+    best = max(forms, key=lambda f: len(found[f].arrays))
+    equal = [f for f in forms if found[f].arrays and found[f].names == found[best].names]
+    if len(equal) > 1:
+        logger.warning(
+            "the names fit %s in the forms %s: taken for %s; say form= if it is another",
+            name,
+            " and ".join(equal),
+            best,
+        )
     return best, found[best]
+
+
+def _cut_below_classifier(found: convert.Found, expected: Any, outputs: Any) -> str | None:
+    """The layer at which the net of a file without a classifier ends; None if it has one."""
+    there = {path.split("/")[1] for path in found.arrays}
+    layers = list(outputs)
+    missing = [n for n in layers if n in expected["params"] and n not in there]
+    if not there or not missing:
+        return None
+    above = [n for n in layers[layers.index(missing[0]) :] if n in expected["params"]]
+    if above != missing or outputs[missing[0]].ndim != 2:
+        return None
+    if found.surplus:
+        raise UserError(
+            f"all but the classifier is there, which has other names ({found.surplus[0]!r:.80}): "
+            "remove it from the file to load the base without one"
+        )
+    cut = layers[layers.index(missing[0]) - 1]
+    logger.warning("the weights have no %s: the base ends at %s", " and ".join(missing), cut)
+    return cut
 
 
 def _classes(found: convert.Found) -> int:
@@ -241,7 +308,8 @@ def _require_range(images: np.ndarray, declared: tuple[float, float], expects: s
     low, high = declared
     if not np.isfinite(images).all():
         raise UserError(f"{expects}, and finite; got NaN or infinity")
-    if images.size and ((images < low) | (images > high)).mean() > 0.5:
+    raw = images.min() >= 0 and images.max() > high
+    if raw or ((images < low) | (images > high)).mean() > 0.5:
         raise UserError(
             f"{expects}, with values from {low:.4g} to {high:.4g}; got {images.min():.4g} to "
             f"{images.max():.4g}: base.preprocessing takes pixels"

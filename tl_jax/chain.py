@@ -22,6 +22,7 @@ from tl_jax.errors import UserError, unknown
 
 Variables = Mapping[str, Mapping[str, Any]]
 COLLECTIONS = ("params", "batch_stats")
+MAX_PARAMETERS = 2**31
 
 
 class Layer(NamedTuple):
@@ -168,6 +169,13 @@ class Chain:
         """
         abstract, _ = self.shapes(input_shape)
         flat = flax.traverse_util.flatten_dict(abstract, sep="/", keep_empty_nodes=True)
+        sizes = {p: v.size for p, v in flat.items() if hasattr(v, "size")}
+        if sum(sizes.values()) > MAX_PARAMETERS:
+            largest = max(sizes, key=sizes.get)
+            raise UserError(
+                f"{sum(sizes.values()):,} parameters are too many, {sizes[largest]:,} of them "
+                f"{largest}: pool before a dense layer, or take a smaller input"
+            )
         empty = flax.traverse_util.empty_node
         filled = {p: v if v is empty else _fresh(seed, p, v.shape) for p, v in flat.items()}
         for name in (name for name, module in self.layers if getattr(module, "zero", False)):

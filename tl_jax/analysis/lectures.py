@@ -125,7 +125,7 @@ def _inception(name: str, rows: Sequence[Row]) -> list[str]:
             f". It gives v4 and Inception-ResNet one figure: inception_resnet_v2 has {other:,} "
             f"({verdict(stated, other)})"
         )
-    published = getattr(models.family(name), "PUBLISHED", {}).get(name, {})
+    published = models.published(name)
     accuracies = [f"{weights} {_accuracy(p)}" for weights, p in published.items() if p.top1]
     return [told, f"{cite(3)}: top-1 / top-5 {top1} % / {top5} %; published: {_list(accuracies)}"]
 

@@ -25,7 +25,7 @@ def entry(name: str) -> Entry:
     """What is known of the architecture `name`."""
     family = models.family(name)
     forms = family.forms(name)
-    published = getattr(family, "PUBLISHED", {}).get(name, {})
+    published = models.published(name)
     stated = {weights: p for weights, p in published.items() if p.top1 is not None}
     best = max(stated, key=lambda weights: stated[weights].top1, default="")
     usual = stated[best].preprocessing if best else family.preprocessing(name, forms[0])

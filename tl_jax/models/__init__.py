@@ -7,7 +7,8 @@
 * `build(name, form, classes)`: the chain, its classifier last and called `head`;
 * `preprocessing(name, form)`: what the form's weights usually expect;
 * `rules(name, form)`: from the names in the form's files to the chain's;
-* `PUBLISHED[name]`: weights that can be had by name.
+* `PUBLISHED[name]`: weights that can be had by name;
+* optionally `TIMM_NAMES[name]`: what timm calls the architecture, if otherwise.
 """
 
 import functools

@@ -10,8 +10,8 @@ from tl_jax.chain import Chain, Layer
 from tl_jax.heads import Classifier
 from tl_jax.models.layers import Conv, FullyConnected, MaxPool, head
 from tl_jax.preprocessing import Preprocessing, imagenet
+from tl_jax.pretrained import published
 from tl_jax.pretrained.convert import Rule, dense_after
-from tl_jax.pretrained.published import Published
 
 # name: (channels, kernel, stride, padding) of the five convolutions
 VARIANTS = {
@@ -22,12 +22,8 @@ SIDE = 6  # of the maps in front of fc6, for inputs of 224 x 224
 
 PUBLISHED = {
     "alexnet": {
-        "torchvision:IMAGENET1K_V1": Published(
-            "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
-            "7be5be79",
-            imagenet(224, 256),
-            56.522,
-            79.066,
+        "torchvision:IMAGENET1K_V1": published.torchvision(
+            "alexnet-owt", "7be5be79", imagenet(224, 256), 56.522, 79.066
         )
     }
 }

@@ -8,11 +8,10 @@ import jax.numpy as jnp
 
 from tl_jax import ops
 from tl_jax.chain import Chain, Layer
-from tl_jax.heads import Classifier
-from tl_jax.models.layers import Conv, ConvNorm, GlobalPool, NormRelu, conv_norm, head
+from tl_jax.models.layers import Conv, ConvNorm, NormRelu, Stem, conv_norm, head, pool_and_head
 from tl_jax.preprocessing import Preprocessing, imagenet
+from tl_jax.pretrained import published
 from tl_jax.pretrained.convert import Rule
-from tl_jax.pretrained.published import Published
 
 # name: (dense layers in blocks 1 to 4, growth rate): Huang et al., table 1; 161 is torchvision's
 VARIANTS = {
@@ -44,35 +43,21 @@ KERAS = {
 }
 
 
-def _published(name: str) -> dict[str, Published]:
+def _published(name: str) -> dict[str, published.Published]:
     digits, *accuracy = TORCHVISION[name]
-    address = f"https://download.pytorch.org/models/{name}-{digits}.pth"
-    bicubic = imagenet(224, 256, "bicubic")
+    usual, bicubic = imagenet(224, 256), imagenet(224, 256, "bicubic")
     found = {
-        "torchvision:IMAGENET1K_V1": Published(address, digits, imagenet(224, 256), *accuracy),
-        "timm:tv_in1k": Published(f"timm/{name}.tv_in1k", "", bicubic, *TIMM[name]),
+        "torchvision:IMAGENET1K_V1": published.torchvision(name, digits, usual, *accuracy),
+        "timm:tv_in1k": published.timm(f"{name}.tv_in1k", bicubic, *TIMM[name]),
     }
     if name in KERAS:
-        place = "https://storage.googleapis.com/tensorflow/keras-applications/densenet"
-        address = f"{place}/{name}_weights_tf_dim_ordering_tf_kernels.h5"
+        file = f"densenet/{name}_weights_tf_dim_ordering_tf_kernels.h5"
         md5, top1 = KERAS[name]
-        found["keras:imagenet"] = Published(address, md5, imagenet(224, 256), top1)
+        found["keras:imagenet"] = published.keras(file, md5, usual, top1)
     return found
 
 
 PUBLISHED = {name: _published(name) for name in VARIANTS}
-
-
-class Stem(nn.Module):
-    """7x7 convolution and 3x3 max pooling, each with stride 2."""
-
-    features: int
-    epsilon: float
-
-    @nn.compact
-    def __call__(self, x):
-        x = ConvNorm(self.features, 7, 2, 3, epsilon=self.epsilon, name="conv")(x)
-        return ops.max_pool(x, 3, 2, 1)
 
 
 class DenseLayer(nn.Module):
@@ -118,12 +103,7 @@ def build(name: str, form: str, classes: int = 1000) -> Chain:
             layers.append(Layer(f"transition{block - 1}", Transition(epsilon)))
         dense = DenseLayer(growth, epsilon)
         layers += [Layer(f"block{block}_layer{i}", dense) for i in range(1, count + 1)]
-    top = (
-        Layer("top", NormRelu(epsilon)),
-        Layer("pool", GlobalPool()),
-        Layer("head", Classifier(classes)),
-    )
-    return Chain((*layers, *top))
+    return Chain((*layers, Layer("top", NormRelu(epsilon)), *pool_and_head(classes)))
 
 
 def preprocessing(name: str, form: str) -> Preprocessing:

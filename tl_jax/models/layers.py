@@ -7,6 +7,8 @@ import flax.linen as nn
 import jax
 
 from tl_jax import ops
+from tl_jax.chain import Layer
+from tl_jax.heads import Classifier
 from tl_jax.pretrained.convert import Rule
 
 
@@ -77,6 +79,19 @@ class NormRelu(nn.Module):
     @nn.compact
     def __call__(self, x):
         return jax.nn.relu(ops.BatchNorm(self.epsilon, name="norm")(x))
+
+
+class Stem(nn.Module):
+    """7x7 convolution and 3x3 max pooling, each with stride 2."""
+
+    features: int
+    epsilon: float = 1e-5
+    bias: bool = False
+
+    @nn.compact
+    def __call__(self, x):
+        conv = ConvNorm(self.features, 7, 2, 3, epsilon=self.epsilon, bias=self.bias, name="conv")
+        return ops.max_pool(conv(x), 3, 2, 1)
 
 
 class SqueezeExcite(nn.Module):
@@ -169,6 +184,11 @@ class GlobalPool(nn.Module):
     @nn.compact
     def __call__(self, x):
         return x.mean((1, 2))
+
+
+def pool_and_head(classes: int, *, dropout: float = 0.0) -> tuple[Layer, Layer]:
+    """The layers `pool`, whose output is the bottleneck (N, D), and `head`, the classifier."""
+    return Layer("pool", GlobalPool()), Layer("head", Classifier(classes, dropout=dropout))
 
 
 def conv_norm(conv: str, norm: str, path) -> list[Rule]:

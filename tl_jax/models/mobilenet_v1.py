@@ -4,11 +4,10 @@ import flax.linen as nn
 import jax
 
 from tl_jax.chain import Chain, Layer
-from tl_jax.heads import Classifier
-from tl_jax.models.layers import ConvNorm, GlobalPool, conv_norm, head
+from tl_jax.models.layers import ConvNorm, conv_norm, head, pool_and_head
 from tl_jax.preprocessing import Preprocessing, minus_one_to_one
+from tl_jax.pretrained import published
 from tl_jax.pretrained.convert import Rule, dense_of_conv, keras_depthwise
-from tl_jax.pretrained.published import Published
 
 # name: width multiplier
 VARIANTS = {
@@ -32,15 +31,14 @@ KERAS = {
 }
 
 
-def _keras_imagenet(width: str, *accuracy: float | None) -> Published:
-    place = "https://storage.googleapis.com/tensorflow/keras-applications/mobilenet"
-    return Published(f"{place}/mobilenet_{width}_224_tf.h5", "", minus_one_to_one(224), *accuracy)
+def _keras_imagenet(width: str, *accuracy: float | None) -> published.Published:
+    file = f"mobilenet/mobilenet_{width}_224_tf.h5"
+    return published.keras(file, "", minus_one_to_one(224), *accuracy)
 
 
 PUBLISHED = {name: {"keras:imagenet": _keras_imagenet(*row)} for name, row in KERAS.items()}
-PUBLISHED["mobilenet_v1"]["timm:ra4_e3600_r224_in1k"] = Published(
-    "timm/mobilenetv1_100.ra4_e3600_r224_in1k",
-    "",
+PUBLISHED["mobilenet_v1"]["timm:ra4_e3600_r224_in1k"] = published.timm(
+    "mobilenetv1_100.ra4_e3600_r224_in1k",
     minus_one_to_one(224, interpolation="bicubic"),
     75.382,  # at 224: timm's release notes, July 2024
     92.312,
@@ -87,8 +85,7 @@ def build(name: str, form: str, classes: int = 1000) -> Chain:
         (
             Layer("conv1", ConvNorm(int(32 * width), 3, 2, padding, **_options(form))),
             *(Layer(f"block{i}", block) for i, block in enumerate(blocks, 1)),
-            Layer("pool", GlobalPool()),
-            Layer("head", Classifier(classes)),
+            *pool_and_head(classes),
         )
     )
 

@@ -8,19 +8,18 @@ import functools
 import jax
 
 from tl_jax.chain import Chain, Layer
-from tl_jax.heads import Classifier
 from tl_jax.models.layers import (
     ConvNorm,
-    GlobalPool,
     InvertedResidual,
     conv_norm,
     head,
+    pool_and_head,
     round_channels,
     timm_inverted_residuals,
 )
 from tl_jax.preprocessing import Preprocessing, imagenet, minus_one_to_one
+from tl_jax.pretrained import published
 from tl_jax.pretrained.convert import Rule, keras_depthwise
-from tl_jax.pretrained.published import Published
 
 # name: width multiplier
 VARIANTS = {
@@ -66,24 +65,22 @@ KERAS = {
 }
 
 
-def _published(name: str) -> dict[str, Published]:
+def _published(name: str) -> dict[str, published.Published]:
     found = {}
-    if name == "mobilenet_v2":  # torchvision 0.29.1
-        place = "https://download.pytorch.org/models/mobilenet_v2"
-        found["torchvision:IMAGENET1K_V1"] = Published(
-            f"{place}-b0353104.pth", "b0353104", imagenet(224, 256), 71.878, 90.286
+    if name == "mobilenet_v2":  # torchvision 0.29.2
+        found["torchvision:IMAGENET1K_V1"] = published.torchvision(
+            name, "b0353104", imagenet(224, 256), 71.878, 90.286
         )
-        found["torchvision:IMAGENET1K_V2"] = Published(
-            f"{place}-7ebf99e0.pth", "7ebf99e0", imagenet(224, 232), 72.154, 90.822
+        found["torchvision:IMAGENET1K_V2"] = published.torchvision(
+            name, "7ebf99e0", imagenet(224, 232), 72.154, 90.822
         )
     if name in TIMM:
         tag, *accuracy = TIMM[name]
-        source = f"timm/{TIMM_NAMES[name]}.{tag}"
-        found[f"timm:{tag}"] = Published(source, "", preprocessing(name, "timm"), *accuracy)
-    place = "https://storage.googleapis.com/tensorflow/keras-applications/mobilenet_v2"
-    file = f"mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{VARIANTS[name]}_224.h5"
+        model = f"{TIMM_NAMES[name]}.{tag}"
+        found[f"timm:{tag}"] = published.timm(model, preprocessing(name, "timm"), *accuracy)
+    file = f"mobilenet_v2/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{VARIANTS[name]}_224.h5"
     usual = preprocessing(name, "keras")
-    return found | {"keras:imagenet": Published(f"{place}/{file}", "", usual, *KERAS[name])}
+    return found | {"keras:imagenet": published.keras(file, "", usual, *KERAS[name])}
 
 
 def forms(name: str) -> tuple[str, ...]:
@@ -112,8 +109,7 @@ def build(name: str, form: str, classes: int = 1000) -> Chain:
             Layer("stem", conv(stem, 3, 2, "SAME" if keras else 1)),
             *blocks,
             Layer("top", conv(round_channels(1280 * max(1.0, width)))),
-            Layer("pool", GlobalPool()),
-            Layer("head", Classifier(classes, dropout=0.2 if form == "torchvision" else 0.0)),
+            *pool_and_head(classes, dropout=0.2 if form == "torchvision" else 0.0),
         )
     )
 

@@ -16,8 +16,8 @@ from tl_jax.models.layers import (
     timm_inverted_residuals,
 )
 from tl_jax.preprocessing import Preprocessing, imagenet, minus_one_to_one
+from tl_jax.pretrained import published
 from tl_jax.pretrained.convert import Rule, dense_after, dense_of_conv, keras_depthwise
-from tl_jax.pretrained.published import Published
 
 # name: ((channels, kernel, stride, squeeze-and-excitation, hard swish, expanded channels of each
 # block) of the stages, features of the layer `fc`): Howard et al., tables 1 and 2
@@ -65,29 +65,27 @@ KERAS = {
     "mobilenet_v3_large": ("59e551e166be033d707958cf9e29a6a7", 75.6),
     "mobilenet_v3_small": ("8768d4c2e7dee89b9d02b2d03d65d862", 68.1),
 }
-# name: (digits in the file's name, side before the crop, top-1, top-5): torchvision 0.29.1
+# name: (digits in the file's name, side before the crop, top-1, top-5): torchvision 0.29.2
 TORCHVISION = {
     "mobilenet_v3_large": (("8738ca79", 256, 74.042, 91.340), ("5c1a4163", 232, 75.274, 92.566)),
     "mobilenet_v3_small": (("047dcff4", 256, 67.668, 87.402),),
 }
 
 
-def _published(name: str) -> dict[str, Published]:
+def _published(name: str) -> dict[str, published.Published]:
     found = {}
     for version, (digits, resize, *accuracy) in enumerate(TORCHVISION[name], 1):
-        address = f"https://download.pytorch.org/models/{name}-{digits}.pth"
-        found[f"torchvision:IMAGENET1K_V{version}"] = Published(
-            address, digits, imagenet(224, resize), *accuracy
+        found[f"torchvision:IMAGENET1K_V{version}"] = published.torchvision(
+            name, digits, imagenet(224, resize), *accuracy
         )
     for form, tag, *accuracy in TIMM[name]:
         model = "tf_" * (form == "timm_tf") + TIMM_NAMES[name]
         weights = f"timm:{tag}" if form == "timm" else f"timm:{model}.{tag}"
         expected = preprocessing(name, form)
-        found[weights] = Published(f"timm/{model}.{tag}", "", expected, *accuracy)
+        found[weights] = published.timm(f"{model}.{tag}", expected, *accuracy)
     md5, top1 = KERAS[name]
-    place = "https://storage.googleapis.com/tensorflow/keras-applications/mobilenet_v3"
-    address = f"{place}/weights_{name}_224_1.0_float.h5"
-    return found | {"keras:imagenet": Published(address, md5, preprocessing(name, "keras"), top1)}
+    file, expected = f"mobilenet_v3/weights_{name}_224_1.0_float.h5", preprocessing(name, "keras")
+    return found | {"keras:imagenet": published.keras(file, md5, expected, top1)}
 
 
 def forms(name: str) -> tuple[str, ...]:

@@ -14,11 +14,10 @@ import jax.numpy as jnp
 
 from tl_jax import ops
 from tl_jax.chain import Chain, Layer
-from tl_jax.heads import Classifier
-from tl_jax.models.layers import Conv, ConvNorm, GlobalPool, NormRelu, conv_norm, head
+from tl_jax.models.layers import Conv, ConvNorm, NormRelu, Stem, conv_norm, head, pool_and_head
 from tl_jax.preprocessing import Preprocessing, caffe, imagenet, minus_one_to_one
+from tl_jax.pretrained import published
 from tl_jax.pretrained.convert import Rule
-from tl_jax.pretrained.published import Published
 
 # name: (blocks in stages 1 to 4, what they are, width of the 3x3 convolutions in stage 1):
 # He et al., table 1; Zagoruyko & Komodakis, table 8
@@ -36,7 +35,7 @@ VARIANTS = {
 }
 KERAS_EPSILON = 1.001e-5
 
-# name: (digits in the file's name, top-1, top-5) of V1 and V2, from torchvision 0.29.1
+# name: (digits in the file's name, top-1, top-5) of V1 and V2, from torchvision 0.29.2
 TORCHVISION = {
     "resnet18": [("f37072fd", 69.758, 89.078)],
     "resnet34": [("b627a593", 73.314, 91.420)],
@@ -46,7 +45,7 @@ TORCHVISION = {
     "wide_resnet50_2": [("95faca4d", 78.468, 94.086), ("9ba9bcbe", 81.602, 95.758)],
     "wide_resnet101_2": [("32ee1156", 78.848, 94.284), ("d733dc28", 82.510, 96.020)],
 }
-# name: (MD5, top-1), from Keras 3 and its table of applications
+# name: (MD5, top-1), from Keras 3.15.1 and its table of applications
 KERAS = {
     "resnet50": ("2cb95161c43110f7111970584f804107", 74.9),
     "resnet101": ("f1aeb4b969a6efcfb50fad2f0c20cfc5", 76.4),
@@ -55,19 +54,6 @@ KERAS = {
     "resnet101_v2": ("6343647c601c52e1368623803854d971", None),
     "resnet152_v2": ("a49b44d1979771252814e80f8ec446f9", None),
 }
-
-
-class Stem(nn.Module):
-    """7x7 convolution and 3x3 max pooling, each with stride 2."""
-
-    form: str
-
-    @nn.compact
-    def __call__(self, x):
-        keras = self.form == "keras"
-        epsilon = KERAS_EPSILON if keras else 1e-5
-        x = ConvNorm(64, 7, 2, 3, epsilon=epsilon, bias=keras, name="conv")(x)
-        return ops.max_pool(x, 3, 2, 1)
 
 
 class Block(nn.Module):
@@ -116,14 +102,14 @@ class BlockV2(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        conv_norm = functools.partial(ConvNorm, epsilon=KERAS_EPSILON)
+        conv = functools.partial(ConvNorm, epsilon=KERAS_EPSILON)
         y = NormRelu(KERAS_EPSILON, name="preact")(x)
         if self.project:
             x = Conv(4 * self.width, 1, self.stride, 0, name="shortcut")(y)
         else:
             x = x[:, :: self.stride, :: self.stride]
-        y = conv_norm(self.width, 1, 1, 0, name="conv1")(y)
-        y = conv_norm(self.width, 3, self.stride, 1, name="conv2")(y)
+        y = conv(self.width, 1, 1, 0, name="conv1")(y)
+        y = conv(self.width, 3, self.stride, 1, name="conv2")(y)
         return x + Conv(4 * self.width, 1, 1, 0, name="conv3")(y)
 
 
@@ -135,14 +121,15 @@ def forms(name: str) -> tuple[str, ...]:
 def build(name: str, form: str, classes: int = 1000) -> Chain:
     """The chain `stem`, `stage1_block1`, ..., (v2: `top`,) `pool`, `head`."""
     v2 = VARIANTS[name][1] == "preactivated"
+    keras = form == "keras"
+    stem = StemV2() if v2 else Stem(64, KERAS_EPSILON if keras else 1e-5, bias=keras)
     top = (Layer("top", NormRelu(KERAS_EPSILON)),) if v2 else ()
     return Chain(
         (
-            Layer("stem", StemV2() if v2 else Stem(form)),
+            Layer("stem", stem),
             *_blocks(name, form),
             *top,
-            Layer("pool", GlobalPool()),
-            Layer("head", Classifier(classes)),
+            *pool_and_head(classes),
         )
     )
 
@@ -203,19 +190,17 @@ def _keras_rules() -> list[Rule]:
     ]
 
 
-def _published(name: str) -> dict[str, Published]:
+def _published(name: str) -> dict[str, published.Published]:
     found = {}
     for version, (digits, *accuracy) in enumerate(TORCHVISION.get(name, ()), 1):
-        address = f"https://download.pytorch.org/models/{name}-{digits}.pth"
         expected = imagenet(224, 232 if version == 2 else 256)
-        published = Published(address, digits, expected, *accuracy)
-        found[f"torchvision:IMAGENET1K_V{version}"] = published
+        weights = published.torchvision(name, digits, expected, *accuracy)
+        found[f"torchvision:IMAGENET1K_V{version}"] = weights
     if name in KERAS:
-        place = "https://storage.googleapis.com/tensorflow/keras-applications/resnet"
-        file = f"{name.replace('_', '')}_weights_tf_dim_ordering_tf_kernels.h5"
+        file = f"resnet/{name.replace('_', '')}_weights_tf_dim_ordering_tf_kernels.h5"
         md5, top1 = KERAS[name]
         expected = preprocessing(name, "keras")
-        found["keras:imagenet"] = Published(f"{place}/{file}", md5, expected, top1)
+        found["keras:imagenet"] = published.keras(file, md5, expected, top1)
     return found
 
 

@@ -11,8 +11,8 @@ from tl_jax.chain import Chain, Layer
 from tl_jax.heads import Classifier
 from tl_jax.models.layers import Conv, ConvNorm, FullyConnected, MaxPool, conv_norm, head
 from tl_jax.preprocessing import Preprocessing, caffe, imagenet
+from tl_jax.pretrained import published
 from tl_jax.pretrained.convert import Rule, dense_after
-from tl_jax.pretrained.published import Published
 
 WIDTHS = (64, 128, 256, 512, 512)
 # Convolutions in the stages: Simonyan & Zisserman, table 1, columns A, B, D, E
@@ -55,19 +55,17 @@ KERAS = {
 }
 
 
-def _published(name: str) -> dict[str, Published]:
+def _published(name: str) -> dict[str, published.Published]:
     digits, *accuracy = TORCHVISION[name]
-    address = f"https://download.pytorch.org/models/{name}-{digits}.pth"
     usual = imagenet(224, 256)
     found = {
-        "torchvision:IMAGENET1K_V1": Published(address, digits, usual, *accuracy),
-        "timm:tv_in1k": Published(f"timm/{name}.tv_in1k", "", usual, *TIMM[name]),
+        "torchvision:IMAGENET1K_V1": published.torchvision(name, digits, usual, *accuracy),
+        "timm:tv_in1k": published.timm(f"{name}.tv_in1k", usual, *TIMM[name]),
     }
     if name in KERAS:
         md5, *accuracy = KERAS[name]
-        place = "https://storage.googleapis.com/tensorflow/keras-applications"
-        address = f"{place}/{name}/{name}_weights_tf_dim_ordering_tf_kernels.h5"
-        found["keras:imagenet"] = Published(address, md5, caffe(224), *accuracy)
+        file = f"{name}/{name}_weights_tf_dim_ordering_tf_kernels.h5"
+        found["keras:imagenet"] = published.keras(file, md5, caffe(224), *accuracy)
     return found
 
 

@@ -16,6 +16,9 @@ SHOWN = 5
 HEAD = "params/head/Dense_0/kernel"  # (D, classes)
 
 
+WRAPPERS = ("module.", "_orig_mod.", "model.")  # DataParallel, torch.compile, Lightning
+
+
 class Rule(NamedTuple):
     """One row of a table: where the arrays of some of a file's modules go.
 
@@ -83,6 +86,14 @@ def keras_depthwise(kernel: np.ndarray) -> np.ndarray:
     Keras 2 calls it `depthwise_kernel`, Keras 3 just `kernel`, which does not tell it apart.
     """
     return kernel.transpose(0, 1, 3, 2)
+
+
+def unwrapped(state: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    """The state without what wrappers of PyTorch put in front of every name."""
+    for prefix in WRAPPERS * 2:
+        if state and all(name.startswith(prefix) for name in state):
+            state = {name.removeprefix(prefix): array for name, array in state.items()}
+    return state
 
 
 def find(state: Mapping[str, np.ndarray], rules: Sequence[Rule], *, keras: bool) -> Found:

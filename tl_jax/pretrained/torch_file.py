@@ -30,6 +30,7 @@ from tl_jax.pretrained.reading import AGAIN, reading
 _MAGIC = 0x1950A86A20F9469CFC6C
 _MAX_PICKLE = 2**22  # bytes: some 25 000 tensors; at worst, 600 MB of memory and some seconds
 _MAX_RANK = 32  # numpy's before 2.0
+_WRAPPED = ("state_dict", "model_state_dict", "model", "net")  # where checkpoints keep weights
 _RESAVE = "save a plain state dict with a current PyTorch, or take another file"
 
 _DTYPES = {
@@ -190,7 +191,7 @@ def _state_dict(value: object) -> dict[str, _Tensor]:
     ]
     # A scalar beside the weights is a record, such as the best accuracy so far.
     beside = any(isinstance(entry, _Tensor) and entry.shape for _, entry in value.pairs)
-    if len(inner) == 1 and inner[0][0] in ("state_dict", "model") and not beside:
+    if len(inner) == 1 and inner[0][0] in _WRAPPED and not beside:
         value = inner[0][1]
     elif inner:
         names = ", ".join(f"{key!r:.40}" for key, _ in inner[:5] if isinstance(key, str))
@@ -280,7 +281,7 @@ def _label(module: object, name: object) -> _Label:
     if (full := f"{module}.{name}") not in _LABELS:
         raise UserError(
             f"refers to {full!r:.100}, which no tensor needs and which could run code (nothing was "
-            f"run); do not trust the file, or {_RESAVE}"
+            f"run): do not trust the file, or if it holds a whole model, {_RESAVE}"
         )
     return _Label(full)
 
