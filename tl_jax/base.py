@@ -128,7 +128,6 @@ class Base:
         preprocessing = self.preprocessing.with_channels(channels)
         if channels == self.preprocessing.channels:
             return self
-
         params = flax.traverse_util.flatten_dict(self.variables["params"])
         first = next(path for path in params if path[-1] == "kernel")
         one = params[first].sum(2, keepdims=True) / channels
@@ -164,8 +163,9 @@ class Base:
         """UserError if a head that flattens maps was made for images of another size."""
         size = self.preprocessing.size
         shape = shape or (1, size, size, self.preprocessing.channels)
+        images = jax.ShapeDtypeStruct(shape, jnp.float32)
         try:
-            jax.eval_shape(lambda x: self.chain.apply(self.variables, x).output, jnp.zeros(shape))
+            jax.eval_shape(lambda x: self.chain.apply(self.variables, x).output, images)
         except flax.errors.ScopeParamShapeError:
             raise UserError(
                 f"the head {self.architecture.head!r} was made for inputs of another size than "
