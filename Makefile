@@ -1,9 +1,10 @@
-# make demo: the main job on real data. make test: the suite. Both set up what they need.
+# make demo: the main job on real data. make test: the suite. make bench: speed beside PyTorch.
+# Each sets up what it needs.
 PYTHON ?= python3
 BIN := .venv/bin
 EXTRAS := elpv,weights,timm,report,tensorboard
 
-.PHONY: demo test test-all lint clean
+.PHONY: demo test test-all bench lint clean
 
 demo: .venv/demo
 	$(BIN)/python -m experiments.transfer --config=configs/demo.py --workdir=runs/demo
@@ -13,6 +14,9 @@ test: .venv/dev lint
 
 test-all: .venv/dev lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "slow or not slow"
+
+bench: .venv/bench
+	$(BIN)/python -m benchmarks.table
 
 lint: .venv/dev
 	$(BIN)/ruff check .
@@ -27,6 +31,11 @@ lint: .venv/dev
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $@ .venv/demo
+
+.venv/bench: setup.py constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"
+	touch $@
 
 clean:
 	rm -rf .venv build *.egg-info

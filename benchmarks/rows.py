@@ -20,7 +20,7 @@ NETS = {
     ),
     "resnet50": Net(224, "stage4_block1", "torchvision", "resnet50", ("layer4", "fc")),
     "mobilenet_v1": Net(
-        224, "stage5_block1", "timm", "mobilenetv1_100", ("blocks.4", "conv_head", "classifier")
+        224, "block12", "timm", "mobilenetv1_100", ("blocks.4", "conv_head", "classifier")
     ),
     "mobilenet_v2": Net(
         224, "stage7_block1", "torchvision", "mobilenet_v2",

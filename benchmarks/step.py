@@ -6,17 +6,12 @@ Each library has a process of its own; both are prepared and warmed up, then tak
 the better of PyTorch eager (channels-last) and `torch.compile`. Needs the extra `bench`.
 """
 
-import contextlib
 import json
-import os
 import pathlib
-import statistics
-import subprocess
-import sys
-from collections.abc import Iterator
 
 from absl import flags
 
+from benchmarks.measure import line, measure
 from benchmarks.rows import NETS, TRAINED
 from experiments import cli
 
@@ -27,9 +22,6 @@ _CACHED = flags.DEFINE_bool("cached", False, "Ours starts from the frozen layers
 _TURNS = flags.DEFINE_integer("turns", 5, "Times that each is measured.", lower_bound=2)
 _JSON = flags.DEFINE_string("json", None, "Write the row there.")
 
-SECONDS = 2.0  # that a turn is to take at least
-IDLE = 0.1  # cores that others may keep busy
-
 
 def main(argv: list[str]) -> None:
     cli.no_arguments(argv)
@@ -37,88 +29,6 @@ def main(argv: list[str]) -> None:
     print(line(row))
     if _JSON.value:
         pathlib.Path(_JSON.value).write_text(json.dumps(row, indent=1) + "\n")
-
-
-def measure(base: str, train: str, batch: int, *, cached: bool = False, turns: int = 5) -> dict:
-    """Images a second of ours and the peer, median and spread of the turns, and their ratio."""
-    spec = {
-        "base": base,
-        "train": train,
-        "batch": batch,
-        "size": NETS[base].size,
-        "cached": cached,
-        "threads": os.cpu_count(),
-    }
-    ways = {"ours": ("ours", spec)}
-    ways |= {"eager": ("peer", spec | {"compile": False})}
-    ways |= {"compiled": ("peer", spec | {"compile": True})}
-    busy = busy_cores()
-    with contextlib.ExitStack() as stack:
-        workers, said = {}, {}
-        for name, way in ways.items():  # one after the other: compiling takes every core
-            workers[name] = stack.enter_context(started(*way))
-            said[name] = json.loads(workers[name].stdout.readline())
-        steps = {name: _steps(worker) for name, worker in workers.items()}
-        seconds = {name: [] for name in workers}
-        for _ in range(turns):
-            for name, worker in workers.items():
-                seconds[name].append(ask(worker, steps[name])["seconds"] / steps[name])
-        peaks = {name: ask(worker, 1)["peak_bytes"] for name, worker in workers.items()}
-    rates = {name: [batch / s for s in several] for name, several in seconds.items()}
-    peer = max(("eager", "compiled"), key=lambda name: statistics.median(rates[name]))
-    return {
-        **{key: spec[key] for key in ("base", "train", "batch", "size", "cached")},
-        "ours": statistics.median(rates["ours"]),
-        "peer": statistics.median(rates[peer]),
-        "peer_is": peer,
-        "ratio": statistics.median(rates["ours"]) / statistics.median(rates[peer]),
-        "spread": {name: [min(several), max(several)] for name, several in rates.items()},
-        "peak_bytes": peaks,
-        "said": said,
-        "busy_cores_before": busy,
-        "idle": busy <= IDLE,
-    }
-
-
-def line(row: dict) -> str:
-    """The row as people read it."""
-    what = f"{row['base']} {row['train']} x{row['batch']}" + " cached" * row["cached"]
-    low, high = row["spread"]["ours"]
-    note = "" if row["idle"] else f"; machine NOT idle: {row['busy_cores_before']:.1f} cores busy"
-    return (
-        f"{what}: ours {row['ours']:.2f} images/s ({low:.2f} to {high:.2f}), "
-        f"PyTorch {row['peer_is']} {row['peer']:.2f}: ratio {row['ratio']:.2f}{note}"
-    )
-
-
-@contextlib.contextmanager
-def started(worker: str, spec: dict) -> Iterator[subprocess.Popen]:
-    """A worker that prepares itself; it is gone when the block ends."""
-    command = [sys.executable, "-m", f"benchmarks.{worker}"]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
-    with subprocess.Popen(command, **pipes) as process:
-        try:
-            process.stdin.write(json.dumps(spec) + "\n")
-            yield process
-        finally:
-            process.kill()
-
-
-def ask(worker: subprocess.Popen, steps: int) -> dict:
-    """The worker's answer after so many steps."""
-    worker.stdin.write(f"{steps}\n")
-    return json.loads(worker.stdout.readline())
-
-
-def _steps(worker: subprocess.Popen) -> int:
-    return max(1, round(SECONDS / ask(worker, 1)["seconds"]))
-
-
-def busy_cores() -> float:
-    """Cores kept busy by whatever runs besides, over a second."""
-    import psutil
-
-    return psutil.cpu_percent(interval=1.0) / 100 * psutil.cpu_count()
 
 
 if __name__ == "__main__":

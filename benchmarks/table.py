@@ -1,0 +1,101 @@
+"""The whole benchmark: every net in every way, as a table in docs/benchmarks.md.
+
+    make bench
+    python -m benchmarks.table --nets=resnet50,vgg16 --ways=none,all --out=/dev/stdout
+
+Two to four minutes a row; rows already in --rows are not measured again.
+"""
+
+import datetime
+import importlib.metadata
+import json
+import math
+import pathlib
+import platform
+import statistics
+
+from absl import flags
+
+from benchmarks.measure import line, measure
+from benchmarks.rows import NETS
+from experiments import cli
+
+_NETS = flags.DEFINE_list("nets", list(NETS), "The nets.")
+_WAYS = flags.DEFINE_list("ways", ["none", "all", "last", "cached"], "What is trained.")
+_BATCH = flags.DEFINE_integer("batch", 16, "Images a step.", lower_bound=1)
+_TURNS = flags.DEFINE_integer("turns", 5, "Times that each is measured.", lower_bound=2)
+_ROWS = flags.DEFINE_string("rows", "benchmarks/rows.jsonl", "Where the rows are kept.")
+_OUT = flags.DEFINE_string("out", "docs/benchmarks.md", "Where the table is written.")
+
+TITLES = {
+    "none": "Inference",
+    "all": "Training step, every layer, batch norm in training mode",
+    "last": "Training step, last stage and head; below it frozen",
+    "cached": "The same, ours from the frozen layers' stored output",
+}
+PACKAGES = ("jax", "jaxlib", "flax", "torch", "torchvision", "timm")
+
+
+def main(argv: list[str]) -> None:
+    cli.no_arguments(argv)
+    kept = pathlib.Path(_ROWS.value)
+    rows = [json.loads(text) for text in kept.read_text().splitlines()] if kept.exists() else []
+    for way in _WAYS.value:
+        for net in _NETS.value:
+            wanted = (net, way, _BATCH.value)
+            if any((row["base"], row["way"], row["batch"]) == wanted for row in rows):
+                continue
+            train = "last" if way == "cached" else way
+            row = measure(
+                net, train, _BATCH.value, cached=way == "cached", turns=_TURNS.value
+            ) | {"way": way}
+            print(line(row), flush=True)
+            rows.append(row)
+            with open(kept, "a") as file:
+                file.write(json.dumps(row) + "\n")
+    pathlib.Path(_OUT.value).write_text(document(rows))
+
+
+def document(rows: list[dict]) -> str:
+    """The page: what was measured on, and a table for each way with the ratios' geometric mean."""
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
+    lines = [
+        "# Speed beside PyTorch",
+        "",
+        f"By `make bench` on {datetime.date.today()}: {_machine()}; {versions}.",
+        "Images a second: the median of several turns, least and greatest in brackets. The peer is",
+        "the better of PyTorch eager (channels-last) and `torch.compile`; each has a process of",
+        "its own, and they take turns.",
+    ]
+    for way, title in TITLES.items():
+        chosen = [row for row in rows if row["way"] == way]
+        if not chosen:
+            continue
+        mean = math.exp(statistics.fmean(math.log(row["ratio"]) for row in chosen))
+        lines += ["", f"## {title}", "", "| net | batch | ours | PyTorch | ratio | compile, s |"]
+        lines += ["|---|---|---|---|---|---|", *map(_line, chosen)]
+        lines += [f"| geometric mean | | | | **{mean:.2f}** | |"]
+    return "\n".join(lines) + "\n"
+
+
+def _line(row: dict) -> str:
+    low, high = row["spread"]["ours"]
+    peer_low, peer_high = row["spread"][row["peer_is"]]
+    compiling = row["said"]["ours"]["compile_seconds"]
+    busy = "" if row["idle"] else " (not idle)"
+    return (
+        f"| {row['base']}{busy} | {row['batch']} | {row['ours']:.1f} ({low:.1f} to {high:.1f}) "
+        f"| {row['peer']:.1f} ({peer_low:.1f} to {peer_high:.1f}), {row['peer_is']} "
+        f"| {row['ratio']:.2f} | {compiling:.1f} |"
+    )
+
+
+def _machine() -> str:
+    import psutil
+
+    gigabytes = psutil.virtual_memory().total / 2**30
+    return f"{psutil.cpu_count()} cores ({platform.machine()}), {gigabytes:.0f} GiB"
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,67 @@
+"""The benchmark's own worker, and the page that is made of its rows; PyTorch is not needed here."""
+
+import json
+import subprocess
+import sys
+
+import programs
+import pytest
+
+from benchmarks import table
+from benchmarks.measure import line
+from benchmarks.rows import NETS
+from tl_jax import models
+
+
+def row(net, way, ours, peer, *, idle=True):
+    return {
+        "base": net,
+        "way": way,
+        "train": way,
+        "batch": 16,
+        "cached": False,
+        "ours": ours,
+        "peer": peer,
+        "peer_is": "eager",
+        "ratio": ours / peer,
+        "spread": {"ours": [ours - 1, ours + 1], "eager": [peer, peer], "compiled": [1, 2]},
+        "said": {"ours": {"compile_seconds": 3.21}},
+        "idle": idle,
+        "busy_cores_before": 0.0 if idle else 1.25,
+    }
+
+
+def test_the_page_has_a_table_a_way_with_the_geometric_mean(monkeypatch):
+    monkeypatch.setattr(table, "PACKAGES", ("jax",))
+    rows = [row("vgg16", "none", 8, 4), row("resnet50", "none", 4, 8), row("vgg16", "all", 9, 3)]
+    page = table.document(rows)
+    assert "| vgg16 | 16 | 8.0 (7.0 to 9.0) | 4.0 (4.0 to 4.0), eager | 2.00 | 3.2 |" in page
+    assert page.count("| geometric mean |") == 2
+    assert "**1.00**" in page and "**3.00**" in page  # sqrt(2 * 0.5), 3
+    assert "last stage" not in page
+
+
+def test_a_machine_that_was_not_idle_is_said():
+    assert "NOT idle: 1.2 cores busy" in line(row("vgg16", "all", 9, 3, idle=False))
+    assert "idle" not in line(row("vgg16", "all", 9, 3))
+
+
+def test_last_stages_begin_with_layers_that_there_are():
+    for name, net in NETS.items():
+        family = models.family(name)
+        assert net.last in family.build(name, family.forms(name)[0]).names
+
+
+@pytest.mark.parametrize(
+    ("train", "cached"), [("none", False), ("head", True), ("last", True), ("all", False)]
+)
+def test_our_worker_takes_steps_on_command(train, cached):
+    spec = {"base": "mobilenet_v2", "train": train, "batch": 2, "size": 32, "cached": cached}
+    command = [sys.executable, "-m", "benchmarks.ours"]
+    given = f"{json.dumps(spec)}\n1\n2\n"
+    ended = subprocess.run(
+        command, input=given, capture_output=True, text=True, cwd=programs.ROOT, timeout=300
+    )
+    said, *answers = map(json.loads, ended.stdout.splitlines())
+    assert said["flops"] > 0 and said["compile_seconds"] > 0
+    assert len(answers) == 2 and all(answer["seconds"] > 0 for answer in answers)
