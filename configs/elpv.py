@@ -13,8 +13,9 @@ accuracy 84.4 ± 1.6, F1 76.8 ± 2.1, AUC 92.1 ± 1.2 (seeds 5 to 9).
     done
     python -m experiments.compare runs/elpv_*
 
-Cost: 13 to 16 minutes a seed on 2 CPU cores that were not idle (two seeds ran side by side),
-0.67 GB of disk. Measured on 2026-11-22 with jax 0.10.2 and flax 0.12.8.
+Cost: 9 min 35 s (seed 6) to 42 minutes (seed 8) a seed on 2 CPU cores, with little and with much
+running beside it, and 0.67 GB of disk; each run's report says its own. Measured on 2026-11-22 with
+jax 0.10.2 and flax 0.12.8.
 
 The head is trained on the frozen base, then everything from stage 4 up at a smaller rate with
 batch norm in training mode, on flips (orientation is information here: the busbars lie one way),

@@ -107,7 +107,7 @@ def _layers() -> Description:
     base = _base()
     architecture, preprocessing = base.architecture, base.preprocessing
     size = preprocessing.size
-    rows = layers(base.chain, (1, size, size, preprocessing.channels))
+    rows = layers(base.chain, preprocessing.input_shape)
     usual = not architecture.cut and (architecture.classes, preprocessing.channels) == (1000, 3)
     marks = lectures.notes(architecture.name, rows) if usual else {}
     remarks = lectures.remarks(architecture.name, rows) if usual else []

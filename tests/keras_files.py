@@ -1,12 +1,13 @@
 """Files in Keras's layouts, written with h5py, and the line with which one is refused."""
 
+import functools
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+import refusals
 
-from tl_jax.errors import UserError
 from tl_jax.pretrained.keras_file import read_state_dict
 
 W = np.arange(6, dtype="<f4").reshape(2, 3)
@@ -62,17 +63,11 @@ def plain_numbered(path: Path) -> Path:
 both_layouts = pytest.mark.parametrize("write", [plain_legacy, plain_numbered])
 
 
-def same(read: Arrays, expected: Arrays) -> None:
+def assert_same(read: Arrays, expected: Arrays) -> None:
     assert read.keys() == expected.keys()
     for name, array in read.items():
         np.testing.assert_array_equal(array, expected[name])
         assert array.dtype == expected[name].dtype
 
 
-def refused(path: Path) -> str:
-    """The one line with which the file is refused, without its path."""
-    with pytest.raises(UserError) as error:
-        read_state_dict(path)
-    line = str(error.value)
-    assert line.startswith(f"{path}: ") and "\n" not in line
-    return line.removeprefix(f"{path}: ")
+refused = functools.partial(refusals.refused, read_state_dict)

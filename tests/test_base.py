@@ -18,6 +18,7 @@ import tl_jax
 from tl_jax import heads
 from tl_jax.base import from_state_dict, load_base
 from tl_jax.chain import Chain, fingerprint
+from tl_jax.data.images import open_image
 from tl_jax.errors import UserError
 
 LITE0 = "efficientnet_lite0"
@@ -250,7 +251,7 @@ def test_a_cut_alone_keeps_what_is_below():
         (lambda b: b.save("/no/such/folder/x"), "in a folder that exists"),
         (lambda b: b(normal(0, 64, 64, 3)), "got none"),
         (lambda b: b.preprocessing([]), "no images"),
-        (lambda b: b.preprocessing(PIL.Image.new("I;16", (9, 9))), "mode I;16: convert it to 8"),
+        (lambda b: b.preprocessing(PIL.Image.new("F", (9, 9))), "mode F: float pixels have no fix"),
         (lambda b: b.with_head(3, head="concat_pool"), "cut below the base's pooling"),
         (lambda b: b.cut("stage9"), "unknown layer 'stage9'"),
         (lambda b: b.with_channels(0), "channels are at least 1"),
@@ -311,6 +312,16 @@ def test_images_of_many_channels_go_through_an_adapted_base():
     np.testing.assert_allclose(got[0, ..., 4], alone[0, ..., 0], atol=1e-5)
     mixed = small().preprocessing([pixels[..., 0], pixels[..., :3]])
     np.testing.assert_array_equal(mixed[0], small().preprocessing(pixels[..., 0])[0])
+
+
+def test_images_in_memory_are_taken_as_those_in_files_are(tmp_path):
+    ramp = np.linspace(0, 65535, 81).reshape(9, 9).astype(np.uint16)
+    transparent = np.zeros((9, 9, 4), np.uint8)
+    for image in (PIL.Image.fromarray(ramp), PIL.Image.fromarray(transparent)):
+        image.save(tmp_path / "a.png")
+        wanted = small().preprocessing(open_image(tmp_path / "a.png"))
+        np.testing.assert_array_equal(small().preprocessing(image), wanted)
+        assert image.mode in ("I;16", "RGBA")
 
 
 # Saving and loading

@@ -8,7 +8,7 @@ from parity import fixtures
 
 from tl_jax.base import from_state_dict
 from tl_jax.errors import UserError
-from tl_jax.pretrained.convert import Rule, dense_after, dense_of_conv, fill, find
+from tl_jax.pretrained.convert import Rule, dense_after, dense_of_conv, fill, find, keras_depthwise
 
 RULES = [
     Rule(r"stem\.conv", "conv"),
@@ -56,7 +56,11 @@ def test_layouts_order_and_type_become_flaxs():
 
 
 def test_keras_layouts_become_ours():
-    rules = [Rule("conv", "conv"), Rule("bn", "conv/norm"), Rule("preds", "head", dense_of_conv)]
+    rules = [
+        Rule("conv", "conv", keras_depthwise),
+        Rule("bn", "conv/norm"),
+        Rule("preds", "head", dense_of_conv),
+    ]
     state = {
         "conv/depthwise_kernel": np.arange(18.0).reshape(3, 3, 2, 1),
         "bn/gamma": np.ones(2),

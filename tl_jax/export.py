@@ -82,7 +82,8 @@ def _model(about: dict, flat: dict[str, np.ndarray]) -> Model:
     if classes and len(classes) != architecture.classes:
         raise ValueError(f"{len(classes)} names for {architecture.classes} classes")
     views.count(about["views"])
-    pixels = jax.ShapeDtypeStruct((1, *(preprocessing.size,) * 2, 1), np.uint8)
+    # Means and deviations of another number than the channels would show in the shape.
+    pixels = jax.ShapeDtypeStruct((*preprocessing.input_shape[:3], 1), np.uint8)
     shape = jax.eval_shape(preprocessing.normalise, pixels).shape
     expected = flax.traverse_util.flatten_dict(architecture.chain().shapes(shape)[0], sep="/")
     if {n: (a.shape, a.dtype) for n, a in flat.items()} != {

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import PIL.Image
 
+from tl_jax.data.images import plain
 from tl_jax.errors import UserError, unknown
 
 INTERPOLATIONS = {
@@ -115,14 +116,17 @@ class Preprocessing:
     def _fitted(self, image) -> np.ndarray:
         """(size, size, 1, 3 or channels) uint8; more than three channels are fitted one by one."""
         if isinstance(image, PIL.Image.Image):
-            if image.mode.startswith(("I", "F")):
-                raise UserError(f"an image of mode {image.mode}: convert it to 8 bits, L or RGB")
-            return self.fit(image if image.mode in ("L", "RGB") else image.convert("RGB"))
+            return self.fit(plain(image))
         array = _bytes(np.asarray(image), {1, 3, self.channels})
         if array.shape[-1] == 3:
             return self.fit(PIL.Image.fromarray(array))
         layers = [PIL.Image.fromarray(layer) for layer in np.moveaxis(array, -1, 0)]
         return np.concatenate([self.fit(layer) for layer in layers], -1)
+
+    @property
+    def input_shape(self) -> tuple[int, int, int, int]:
+        """Of one image as the network takes it: (1, size, size, channels)."""
+        return 1, self.size, self.size, self.channels
 
     @property
     def range(self) -> tuple[float, float]:

@@ -22,8 +22,18 @@ def names() -> list[str]:
     return sorted(file.stem for file in files if "-real-" not in file.stem)
 
 
+def meta(name: str) -> dict[str, Any]:
+    """What a fixture says of itself, without its arrays."""
+    with _opened(name) as arrays:
+        return json.loads(str(arrays["meta"]))
+
+
+def _opened(name: str):
+    return np.load(pathlib.Path(__file__).with_name(f"{name}.npz"), allow_pickle=False)
+
+
 def load(name: str) -> Fixture:
-    with np.load(pathlib.Path(__file__).with_name(f"{name}.npz"), allow_pickle=False) as arrays:
+    with _opened(name) as arrays:
         meta = json.loads(str(arrays["meta"]))
         features, logits = arrays["features"], arrays["logits"]
     inputs = _generator(meta, "input").standard_normal(meta["input_shape"]).astype(np.float32)

@@ -29,8 +29,7 @@ def entry(name: str) -> Entry:
     stated = {weights: p for weights, p in published.items() if p.top1 is not None}
     best = max(stated, key=lambda weights: stated[weights].top1, default="")
     usual = stated[best].preprocessing if best else family.preprocessing(name, forms[0])
-    shape = (1, usual.size, usual.size, usual.channels)
-    rows = layers(family.build(name, forms[0]), shape)
+    rows = layers(family.build(name, forms[0]), usual.input_shape)
     return Entry(
         name,
         family.__name__.rpartition(".")[2],

@@ -45,6 +45,14 @@ def open_image(source: str | os.PathLike | BinaryIO) -> PIL.Image.Image:
         raise UserError(f"cannot read {os.fspath(name)!r}: {_reason(error)}") from error
 
 
+def plain(image: PIL.Image.Image) -> PIL.Image.Image:
+    """An image in memory as `open_image` gives those in files; UserError if that cannot be."""
+    try:
+        return _plain(image.copy())
+    except ValueError as error:
+        raise UserError(f"an image of mode {image.mode}: {error}") from error
+
+
 def _quieten_pillow() -> None:
     """Pillow's warnings are of metadata, which is no matter here, and of sizes, checked below.
 

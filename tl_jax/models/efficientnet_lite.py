@@ -12,9 +12,9 @@ import jax
 from tl_jax.chain import Chain, Layer
 from tl_jax.models.layers import (
     ConvNorm,
-    InvertedResidual,
     conv_norm,
     head,
+    inverted_residuals,
     pool_and_head,
     round_channels,
     timm_inverted_residuals,
@@ -84,18 +84,13 @@ def _padding_and_epsilon(form: str) -> tuple[bool, float]:
 def _blocks(name: str, form: str) -> list[Layer]:
     same, epsilon = _padding_and_epsilon(form)
     width, depth, _ = VARIANTS[name]
-    blocks, inputs = [], STEM
-    for stage, (expansion, channels, repeats, stride, kernel) in enumerate(STAGES, 1):
-        if stage not in (1, len(STAGES)):
-            repeats = math.ceil(repeats * depth)
-        features = round_channels(channels * width)
-        for i in range(repeats):
-            block = InvertedResidual(
-                inputs * expansion, features, kernel, 1 if i else stride, same, epsilon
-            )
-            blocks.append(Layer(f"stage{stage}_block{i + 1}", block))
-            inputs = features
-    return blocks
+    stages = [
+        (expansion, round_channels(channels * width), math.ceil(repeats * depth), stride, kernel)
+        for expansion, channels, repeats, stride, kernel in STAGES
+    ]
+    for ends in (0, -1):  # they keep their depth
+        stages[ends] = (*stages[ends][:2], STAGES[ends][2], *stages[ends][3:])
+    return inverted_residuals(stages, STEM, same=same, epsilon=epsilon)
 
 
 def preprocessing(name: str, form: str) -> Preprocessing:

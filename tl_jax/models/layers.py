@@ -1,7 +1,7 @@
 """Parts that several families are made of, and their rows of a name table."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import flax.linen as nn
 import jax
@@ -138,6 +138,24 @@ class InvertedResidual(nn.Module):
             y = SqueezeExcite(round_channels(self.width / 4), name="squeeze")(y)
         y = conv(self.features, activation=None, name="project")(y)
         return x + y if self.stride == 1 and x.shape[-1] == self.features else y
+
+
+def inverted_residuals(
+    stages: Iterable[tuple[int, int, int, int, int]], inputs: int, *, same: bool, epsilon: float
+) -> list[Layer]:
+    """`stage1_block1`, ... for rows (expansion, features, blocks, stride of the first, kernel).
+
+    `inputs`: channels that come in.
+    """
+    blocks = []
+    for stage, (expansion, features, repeats, stride, kernel) in enumerate(stages, 1):
+        for i in range(repeats):
+            block = InvertedResidual(
+                inputs * expansion, features, kernel, 1 if i else stride, same, epsilon
+            )
+            blocks.append(Layer(f"stage{stage}_block{i + 1}", block))
+            inputs = features
+    return blocks
 
 
 def round_channels(channels: float) -> int:

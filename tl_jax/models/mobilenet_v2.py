@@ -10,9 +10,9 @@ import jax
 from tl_jax.chain import Chain, Layer
 from tl_jax.models.layers import (
     ConvNorm,
-    InvertedResidual,
     conv_norm,
     head,
+    inverted_residuals,
     pool_and_head,
     round_channels,
     timm_inverted_residuals,
@@ -94,20 +94,12 @@ def build(name: str, form: str, classes: int = 1000) -> Chain:
     keras = form == "keras"
     epsilon = 1e-3 if keras else 1e-5
     conv = functools.partial(ConvNorm, epsilon=epsilon, activation=jax.nn.relu6)
-    stem = inputs = round_channels(32 * width)
-    blocks = []
-    for stage, (expansion, channels, repeats, stride) in enumerate(STAGES, 1):
-        features = round_channels(channels * width)
-        for i in range(repeats):
-            block = InvertedResidual(
-                inputs * expansion, features, 3, 1 if i else stride, keras, epsilon
-            )
-            blocks.append(Layer(f"stage{stage}_block{i + 1}", block))
-            inputs = features
+    stem = round_channels(32 * width)
+    stages = ((t, round_channels(c * width), n, s, 3) for t, c, n, s in STAGES)
     return Chain(
         (
             Layer("stem", conv(stem, 3, 2, "SAME" if keras else 1)),
-            *blocks,
+            *inverted_residuals(stages, stem, same=keras, epsilon=epsilon),
             Layer("top", conv(round_channels(1280 * max(1.0, width)))),
             *pool_and_head(classes, dropout=0.2 if form == "torchvision" else 0.0),
         )

@@ -101,8 +101,7 @@ def find(state: Mapping[str, np.ndarray], rules: Sequence[Rule], *, keras: bool)
 
     Convolution kernels become HWIO (depthwise (kh, kw, 1, C)), dense ones (in, out).
     """
-    separator, leaves = ("/", _KERAS) if keras else (".", _TORCH)
-    layout = _keras_layout if keras else _torch_layout
+    separator, leaves, usual = ("/", _KERAS, _as_it_is) if keras else (".", _TORCH, _torch_layout)
     patterns = [(re.compile(rule.pattern), rule) for rule in rules]
     found = Found({}, {}, [], [])
     for name, array in state.items():
@@ -119,7 +118,7 @@ def find(state: Mapping[str, np.ndarray], rules: Sequence[Rule], *, keras: bool)
             continue
         if leaf in ("weight", "kernel", "depthwise_kernel"):
             with contextlib.suppress(TypeError, ValueError):  # of another rank; `fill` will say so
-                array = rule.kernel(array) if rule.kernel else layout(array, leaf)
+                array = (rule.kernel or usual)(array)
         found.arrays[place], found.names[place] = array, name
     return found
 
@@ -136,12 +135,12 @@ def _place(module: str, patterns) -> tuple[str | None, Rule | None]:
     return None, None
 
 
-def _torch_layout(array, leaf):
-    return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
+def _torch_layout(kernel: np.ndarray) -> np.ndarray:
+    return kernel.transpose(2, 3, 1, 0) if kernel.ndim == 4 else kernel.T
 
 
-def _keras_layout(array, leaf):
-    return array.transpose(0, 1, 3, 2) if leaf == "depthwise_kernel" else array
+def _as_it_is(kernel: np.ndarray) -> np.ndarray:
+    return kernel
 
 
 def fill(found: Found, expected: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,15 +16,12 @@ _WHAT = "give a weight file of PyTorch (.pth), Keras (.h5) or safetensors"
 def read(path: str | Path) -> dict[str, np.ndarray]:
     """Array by name, from a file of PyTorch, Keras or safetensors, which its content tells.
 
-    Keras's automatic names are renumbered (`keras_file.renumbered`). Raises UserError for whatever
-    is not a whole and harmless weight file.
+    Raises UserError for whatever is not a whole and harmless weight file.
     """
     path = Path(path)
     with reading(path), path.open("rb") as file:
         read_state_dict = _reader(file.read(64))
-    state = read_state_dict(path)
-    with reading(path):
-        return keras_file.renumbered(state)
+    return read_state_dict(path)
 
 
 def is_export(path: str | Path) -> bool:
