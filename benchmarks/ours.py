@@ -31,14 +31,16 @@ def _inference(base, spec: dict):
     from tl_jax.chain import forward
 
     variables = jax.device_put(base.variables)
-    x = jax.device_put(base.preprocessing.normalise(_pixels(spec)))
+    variables["params"] = jax.tree.map(lambda p: p.astype(spec["precision"]), variables["params"])
+    x = jax.device_put(base.preprocessing.normalise(_pixels(spec))).astype(spec["precision"])
     started = time.perf_counter()
     compiled = forward.lower(base.chain, variables, x).compile()
     said = _cost(compiled) | {"compile_seconds": time.perf_counter() - started}
 
     def run(steps: int) -> None:
         for _ in range(steps):
-            jax.block_until_ready(compiled(variables, x))
+            out = compiled(variables, x)
+        jax.block_until_ready(out)
 
     run(1)
     return run, said
@@ -63,7 +65,12 @@ def _training(base, spec: dict):
     options = {"head": settings, "tune": settings, "from_layer": NETS[spec["base"]].last}
     plan = make_plan(name, ready.layers, new=("head",), options=options)
     problem = state.Problem(
-        ready.chain, ready.preprocessing, task, plan, batch_size=spec["batch"]
+        ready.chain,
+        ready.preprocessing,
+        task,
+        plan,
+        batch_size=spec["batch"],
+        precision=spec["precision"],
     )
     phase = plan.phases[0]
     inputs = prefix.decoded(task, ready.preprocessing)
@@ -86,14 +93,15 @@ def _training(base, spec: dict):
         nonlocal now
         for _ in range(steps):
             now = compiled(now, frozen, batch)
-            jax.block_until_ready(now.loss)
+        jax.block_until_ready(now.loss)
 
     run(1)
     return run, said
 
 
 def _cost(compiled) -> dict:
-    return {"flops": compiled.cost_analysis().get("flops")}
+    cost = compiled.cost_analysis()
+    return {"flops": cost["flops"], "bytes": cost["bytes accessed"]}
 
 
 if __name__ == "__main__":

@@ -16,8 +16,11 @@ def prepare(spec: dict):
     net = NETS[spec["base"]]
     library = importlib.import_module(net.library)
     model = _model(library, net).to(device, memory_format=torch.channels_last)
+    if spec["precision"] == "bfloat16" and spec["train"] == "none":
+        model = model.bfloat16()
     shape = (spec["batch"], 3, spec["size"], spec["size"])
     x = torch.randn(shape, device=device).contiguous(memory_format=torch.channels_last)
+    x = x.to(next(model.parameters()).dtype)
     run = (_inference if spec["train"] == "none" else _training)(model, x, spec, net)
     started = time.perf_counter()
     run(1)
@@ -68,11 +71,13 @@ def _training(model, x, spec: dict, net):
     optimizer = torch.optim.SGD(trained, 1e-3, momentum=0.9, nesterov=True)
     targets = torch.arange(len(x), device=x.device) % 2
     forward = _compiled(model, spec)
+    mixed = spec["precision"] == "bfloat16"
 
     def run(steps: int) -> None:
         for _ in range(steps):
             optimizer.zero_grad()
-            loss = torch.nn.functional.cross_entropy(forward(x), targets)
+            with torch.autocast(x.device.type, torch.bfloat16, enabled=mixed):
+                loss = torch.nn.functional.cross_entropy(forward(x), targets)
             loss.backward()
             optimizer.step()
         _wait(x)

@@ -37,3 +37,4 @@ NETS = {
     ),
 }  # fmt: skip
 TRAINED = ("none", "head", "last", "all")
+PRECISIONS = ("float32", "bfloat16")  # of activations; bfloat16 is for accelerators

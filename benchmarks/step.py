@@ -12,20 +12,20 @@ import pathlib
 from absl import flags
 
 from benchmarks.measure import line, measure
-from benchmarks.rows import NETS, TRAINED
+from benchmarks.rows import NETS, PRECISIONS, TRAINED
 from experiments import cli
 
 _BASE = flags.DEFINE_enum("base", "resnet50", sorted(NETS), "The net.")
 _TRAIN = flags.DEFINE_enum("train", "all", TRAINED, "What is trained; none: inference.")
 _BATCH = flags.DEFINE_integer("batch", 16, "Images a step.", lower_bound=1)
-_CACHED = flags.DEFINE_bool("cached", False, "Ours starts from the frozen layers' stored output.")
+_PRECISION = flags.DEFINE_enum("precision", "float32", PRECISIONS, "Of the activations.")
 _TURNS = flags.DEFINE_integer("turns", 5, "Times that each is measured.", lower_bound=2)
 _JSON = flags.DEFINE_string("json", None, "Write the row there.")
 
 
 def main(argv: list[str]) -> None:
     cli.no_arguments(argv)
-    row = measure(_BASE.value, _TRAIN.value, _BATCH.value, cached=_CACHED.value, turns=_TURNS.value)
+    row = measure(_BASE.value, _TRAIN.value, _BATCH.value, _PRECISION.value, turns=_TURNS.value)
     print(line(row))
     if _JSON.value:
         pathlib.Path(_JSON.value).write_text(json.dumps(row, indent=1) + "\n")

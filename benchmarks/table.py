@@ -18,12 +18,13 @@ import statistics
 from absl import flags
 
 from benchmarks.measure import line, measure
-from benchmarks.rows import NETS
+from benchmarks.rows import NETS, PRECISIONS
 from experiments import cli
 
 _NETS = flags.DEFINE_list("nets", list(NETS), "The nets.")
-_WAYS = flags.DEFINE_list("ways", ["none", "all", "last", "cached"], "What is trained.")
+_WAYS = flags.DEFINE_list("ways", ["none", "all", "last"], "What is trained.")
 _BATCH = flags.DEFINE_integer("batch", 16, "Images a step.", lower_bound=1)
+_PRECISION = flags.DEFINE_enum("precision", "float32", PRECISIONS, "Of the activations.")
 _TURNS = flags.DEFINE_integer("turns", 5, "Times that each is measured.", lower_bound=2)
 _ROWS = flags.DEFINE_string("rows", "runs/bench.jsonl", "Where the rows are kept.")
 _OUT = flags.DEFINE_string("out", "docs/benchmarks.md", "Where the table is written.")
@@ -32,8 +33,19 @@ TITLES = {
     "none": "Inference",
     "all": "Training step, every layer, batch norm in training mode",
     "last": "Training step, last stage and head; below it frozen",
-    "cached": "The same, ours from the frozen layers' stored output",
 }
+ROW = ("base", "train", "batch", "precision")
+COLUMNS = (
+    "net",
+    "batch",
+    "ours",
+    "PyTorch",
+    "ratio",
+    "from stored",
+    "peak GiB: ours, PyTorch",
+    "GFLOP/s, GB/s",
+    "compile, s",
+)
 PACKAGES = ("jax", "jaxlib", "flax", "torch", "torchvision", "timm")
 
 
@@ -44,13 +56,10 @@ def main(argv: list[str]) -> None:
     rows = [json.loads(text) for text in kept.read_text().splitlines()] if kept.exists() else []
     for way in _WAYS.value:
         for net in _NETS.value:
-            wanted = (net, way, _BATCH.value)
-            if any((row["base"], row["way"], row["batch"]) == wanted for row in rows):
+            wanted = (net, way, _BATCH.value, _PRECISION.value)
+            if any(tuple(row[key] for key in ROW) == wanted for row in rows):
                 continue
-            train = "last" if way == "cached" else way
-            row = measure(
-                net, train, _BATCH.value, cached=way == "cached", turns=_TURNS.value
-            ) | {"way": way}
+            row = measure(net, way, _BATCH.value, _PRECISION.value, turns=_TURNS.value)
             print(line(row), flush=True)
             rows.append(row)
             with open(kept, "a") as file:
@@ -67,34 +76,48 @@ def document(rows: list[dict]) -> str:
         f"By `make bench` on {datetime.date.today()}: {_machine()}; {versions}.",
         "Images a second: the median of several turns, least and greatest in brackets. The peer is",
         "the better of PyTorch eager (channels-last) and `torch.compile`; each has a process of",
-        "its own, and they take turns.",
+        "its own, all keep freed memory, and they take turns. From stored: the same step from the",
+        "frozen layers' stored output. Rates: operations and memory traffic of our compiled step,",
+        "as its `cost_analysis` counts them, a second.",
     ]
     for way, title in TITLES.items():
-        chosen = [row for row in rows if row["way"] == way]
+        chosen = [row for row in rows if row["train"] == way]
         if not chosen:
             continue
         mean = math.exp(statistics.fmean(math.log(row["ratio"]) for row in chosen))
-        lines += ["", f"## {title}", "", "| net | batch | ours | PyTorch | ratio | compile, s |"]
-        lines += ["|---|---|---|---|---|---|", *map(_line, chosen)]
-        lines += [f"| geometric mean | | | | **{mean:.2f}** | |"]
+        lines += ["", f"## {title}", "", f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
+        lines += [f"| {' | '.join(_cells(row))} |" for row in chosen]
+        empty = " |" * (len(COLUMNS) - 5)
+        lines += [f"| geometric mean | | | | **{mean:.2f}** |{empty}"]
     return "\n".join(lines) + "\n"
 
 
-def _line(row: dict) -> str:
+def _cells(row: dict) -> list[str]:
+    said = row["said"]["ours"]
     low, high = row["spread"]["ours"]
     peer_low, peer_high = row["spread"][row["peer_is"]]
-    compiling = row["said"]["ours"]["compile_seconds"]
-    busy = "" if row["idle"] else " (not idle)"
-    return (
-        f"| {row['base']}{busy} | {row['batch']} | {row['ours']:.1f} ({low:.1f} to {high:.1f}) "
-        f"| {row['peer']:.1f} ({peer_low:.1f} to {peer_high:.1f}), {row['peer_is']} "
-        f"| {row['ratio']:.2f} | {compiling:.1f} |"
-    )
+    peaks = [row["peak_bytes"][name] / 2**30 for name in ("ours", row["peer_is"])]
+    giga = [said[what] * row["ours"] / row["batch"] / 1e9 for what in ("flops", "bytes")]
+    return [
+        row["base"] + ("" if row["idle"] else " (not idle)"),
+        f"{row['batch']} {row['precision']}",
+        f"{row['ours']:.1f} ({low:.1f} to {high:.1f})",
+        f"{row['peer']:.1f} ({peer_low:.1f} to {peer_high:.1f}), {row['peer_is']}",
+        f"{row['ratio']:.2f}",
+        f"{row['cached_ratio']:.2f}" if "cached_ratio" in row else "",
+        f"{peaks[0]:.1f}, {peaks[1]:.1f}",
+        f"{giga[0]:.0f}, {giga[1]:.0f}",
+        f"{said['compile_seconds']:.1f}",
+    ]
 
 
 def _machine() -> str:
+    import jax
     import psutil
 
+    device = jax.devices()[0]
+    if device.platform != "cpu":
+        return device.device_kind
     gigabytes = psutil.virtual_memory().total / 2**30
     return f"{psutil.cpu_count()} cores ({platform.machine()}), {gigabytes:.0f} GiB"
 

@@ -1,7 +1,8 @@
 """A process that measures on command, so that two libraries take turns and never share a process.
 
 On standard input come the specification, as JSON, and then a number of steps a line; on standard
-output go what was prepared, as JSON, and then the seconds that the steps took.
+output go what was prepared, as JSON, and then the seconds that the steps took. Freed memory stays
+with the process, as in all programs here: that is worth as much to PyTorch as to us.
 """
 
 import json
@@ -11,9 +12,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from experiments import cli
+
 
 def serve(prepare: Callable[[dict], tuple[Callable[[int], None], dict[str, Any]]]) -> None:
     """`prepare(specification)` gives a function that runs so many steps, and what to report."""
+    cli.keep_memory()
     out, sys.stdout = sys.stdout, sys.stderr  # what libraries print does not get in between
     started = time.perf_counter()
     run, said = prepare(json.loads(sys.stdin.readline()))

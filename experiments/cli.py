@@ -30,7 +30,7 @@ def run(main: Callable[[list[str]], int | None]) -> None:
     sys.stdout.reconfigure(errors="backslashreplace")  # file names may be of any bytes
     absl_logging.get_absl_handler().setFormatter(logging.Formatter("%(message)s"))
     logging.getLogger("tl_jax").setLevel(logging.INFO)
-    _keep_memory()
+    keep_memory()
     app.run(lambda argv: status(main, argv), flags_parser=_parse)
 
 
@@ -70,7 +70,7 @@ def complain(what: str) -> int:
     return BAD_INPUT
 
 
-def _keep_memory() -> None:
+def keep_memory() -> None:
     """Let glibc reuse the memory that a step frees instead of handing it back to the system.
 
     Every step of XLA's CPU backend asks for its temporaries anew; the page faults took a fifth of a

@@ -13,19 +13,19 @@ from benchmarks.rows import NETS
 from tl_jax import models
 
 
-def row(net, way, ours, peer, *, idle=True):
+def row(net, train, ours, peer, *, idle=True):
     return {
         "base": net,
-        "way": way,
-        "train": way,
+        "train": train,
         "batch": 16,
-        "cached": False,
+        "precision": "float32",
         "ours": ours,
         "peer": peer,
         "peer_is": "eager",
         "ratio": ours / peer,
         "spread": {"ours": [ours - 1, ours + 1], "eager": [peer, peer], "compiled": [1, 2]},
-        "said": {"ours": {"compile_seconds": 3.21}},
+        "peak_bytes": {"ours": 2**30, "eager": 2**31, "compiled": 0},
+        "said": {"ours": {"compile_seconds": 3.21, "flops": 32e9, "bytes": 16e9}},
         "idle": idle,
         "busy_cores_before": 0.0 if idle else 1.25,
     }
@@ -35,7 +35,8 @@ def test_the_page_has_a_table_a_way_with_the_geometric_mean(monkeypatch):
     monkeypatch.setattr(table, "PACKAGES", ("jax",))
     rows = [row("vgg16", "none", 8, 4), row("resnet50", "none", 4, 8), row("vgg16", "all", 9, 3)]
     page = table.document(rows)
-    assert "| vgg16 | 16 | 8.0 (7.0 to 9.0) | 4.0 (4.0 to 4.0), eager | 2.00 | 3.2 |" in page
+    speed = "| vgg16 | 16 float32 | 8.0 (7.0 to 9.0) | 4.0 (4.0 to 4.0), eager | 2.00 |"
+    assert f"{speed}  | 1.0, 2.0 | 16, 8 | 3.2 |" in page
     assert page.count("| geometric mean |") == 2
     assert "**1.00**" in page and "**3.00**" in page  # sqrt(2 * 0.5), 3
     assert "last stage" not in page
@@ -57,6 +58,7 @@ def test_last_stages_begin_with_layers_that_there_are():
 )
 def test_our_worker_takes_steps_on_command(train, cached):
     spec = {"base": "mobilenet_v2", "train": train, "batch": 2, "size": 32, "cached": cached}
+    spec["precision"] = "float32"
     command = [sys.executable, "-m", "benchmarks.ours"]
     given = f"{json.dumps(spec)}\n1\n2\n"
     ended = subprocess.run(

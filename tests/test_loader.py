@@ -56,6 +56,15 @@ def test_going_on_at_a_batch_gives_the_tail(number):
     np.testing.assert_array_equal(inputs(found) if found else np.zeros((0, 2)), tail)
 
 
+@pytest.mark.parametrize("examples", [EXAMPLES, EXAMPLES[:5]])
+def test_the_order_of_an_epoch_is_that_of_its_batches(examples):
+    options = {"views": 8, "batch_size": 8, "seed": (0, 0, 0)}
+    order, chosen = loader.epoch_order(examples, **options)
+    assert order.shape == chosen.shape == (len(examples) // 8, 8)
+    batches = [b.inputs for b in epoch(examples=examples)]
+    np.testing.assert_array_equal(np.stack([order, chosen], -1), np.reshape(batches, (-1, 8, 2)))
+
+
 def test_views_are_drawn_evenly():
     numbers = np.concatenate([inputs(epoch(seed=(0, 0, e), views=4))[:, 1] for e in range(40)])
     counts = np.bincount(numbers, minlength=4)

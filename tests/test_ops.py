@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from tl_jax import ops
 from tl_jax.models.layers import ConvNorm
+from tl_jax.ops import winograd
 
 KINDS = ("dense", "depthwise")
 # kernel, stride, padding, (H, W)
@@ -95,6 +96,64 @@ def test_convolution_equals_the_stock_one(kind, kernel, stride, padding, size):
         assert_same(jax.jit(ours(kind, stride, padding))(*args), got[0])
 
 
+EDGES = st.tuples(st.integers(0, 3), st.integers(0, 3))
+few = settings(max_examples=20, deadline=None, derandomize=True)  # each is a compilation
+
+
+@few
+@given(
+    sides=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    kernel=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    stride=st.integers(1, 4),
+    padding=st.tuples(EDGES, EDGES),
+    count=st.integers(1, 3),
+    kind=st.sampled_from(KINDS),
+)
+def test_convolution_of_any_shape(sides, kernel, stride, padding, count, kind):
+    assume(all(n + sum(e) >= k for n, e, k in zip(sides, padding, kernel, strict=True)))
+    x = draw(count, *sides, 4)
+    weights = draw(*kernel, *((1, 4) if kind == "depthwise" else (4, 5)), seed=1)
+    with jax.enable_x64(True):
+        got = with_gradients(ours(kind, stride, padding), x, weights)
+        assert_same(got, with_gradients(stock(kind, stride, padding), x, weights))
+
+
+@few
+@given(
+    sides=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    padding=st.tuples(*[st.tuples(st.integers(0, 2), st.integers(0, 2))] * 2),
+    count=st.integers(1, 6),
+    tiles=st.integers(1, 20),
+    wide=st.booleans(),
+)
+def test_winograd(sides, padding, count, tiles, wide):
+    """Against XLA's own convolution, however many images go together."""
+    assume(all(n + sum(e) >= 3 for n, e in zip(sides, padding, strict=True)))
+    dtype = np.float64 if wide else np.float32
+    x, kernel = draw(count, *sides, 6, dtype=dtype), draw(3, 3, 6, 5, seed=1, dtype=dtype)
+
+    def gradients(x, kernel):
+        y = winograd.forward(x, kernel, padding)
+        g = draw(*y.shape, seed=9, dtype=dtype)
+        by_kernel = winograd.kernel_gradient(x, g, padding)
+        return y, winograd.input_gradient(g, kernel, padding), by_kernel
+
+    with pytest.MonkeyPatch.context() as patch, jax.enable_x64(wide):
+        patch.setattr(winograd, "TILES", tiles)
+        got = jax.jit(gradients)(x, kernel)
+        wanted = with_gradients(stock("dense", 1, padding), x, kernel)
+        assert_same(got, wanted, 1e-10 if wide else 3e-5)
+
+
+def test_wide_kernels_take_winograds_form():
+    x, kernel = draw(2, 6, 6, 64, dtype=np.float32), draw(3, 3, 64, 64, dtype=np.float32)
+    flops = [
+        jax.jit(functools.partial(f, padding=((1, 1), (1, 1)))).lower(x, kernel).cost_analysis()
+        for f in (ops.conv, winograd.forward, ops.convolution.stock_conv)
+    ]
+    assert flops[0] == flops[1] != flops[2]
+
+
 @pytest.mark.parametrize(("kind", "kernel"), [("dense", 1), ("depthwise", 3)])
 def test_convolution_under_vmap(kind, kernel):
     with jax.enable_x64(True):
@@ -171,6 +230,15 @@ def test_norm_folded_into_the_convolution_equals_the_two_apart(depthwise, bias, 
         assert_same(apply(module), apply(Apart()))
 
 
+@pytest.mark.parametrize("outputs", [1, 2, 4, 5])
+def test_dense_layers_product(outputs):
+    with jax.enable_x64(True):
+        x, kernel = draw(7, 6), draw(6, outputs, seed=1)
+        dimensions = (((1,), (0,)), ((), ()))
+        got = with_gradients(lambda x, k: ops.dot_general(x, k, dimensions), x, kernel)
+        assert_same(got, with_gradients(jnp.matmul, x, kernel))
+
+
 def windows(length, size, stride, padding, ceil=False):
     """Where PyTorch's pooling has its windows along a side, clipped to the input.
 
@@ -198,7 +266,6 @@ SIDES = st.tuples(st.integers(1, 9), st.integers(1, 9))
 POOLS = st.integers(1, 4).flatmap(
     lambda size: st.tuples(st.just(size), st.integers(1, 5), st.integers(0, size // 2))
 )
-few = settings(max_examples=20, deadline=None, derandomize=True)  # each is a compilation
 
 
 @few
@@ -209,8 +276,22 @@ def test_max_pool(sides, pool, ceil):
     rows, columns = (windows(side, *pool, ceil) for side in sides)
     assume(rows and columns)
     x = draw(2, *sides, 3, dtype=np.float32)
-    got = ops.max_pool(x, *pool, ceil=ceil)
+    got = jax.jit(lambda x: ops.max_pool(x, *pool, ceil=ceil))(x)
     np.testing.assert_array_equal(got, pooled(lambda part: part.max((1, 2)), x, rows, columns))
+
+
+@few
+@given(sides=SIDES, pool=POOLS, levels=st.integers(1, 4))
+def test_max_pools_gradient(sides, pool, levels):
+    """Against XLA's own, ties included: few levels make many."""
+    size, stride, padding = pool
+    assume(all(side + 2 * padding >= size for side in sides))
+    x = np.random.default_rng(0).integers(0, levels, (2, *sides, 3)).astype(np.float64)
+    edges = ((padding, padding),) * 2
+    with jax.enable_x64(True):
+        got = with_gradients(lambda x: ops.max_pool(x, *pool), x)
+        wanted = with_gradients(lambda x: nn.max_pool(x, (size, size), (stride, stride), edges), x)
+        assert_same(got, wanted)
 
 
 @few

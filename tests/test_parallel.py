@@ -32,6 +32,17 @@ def trained(workdir: pathlib.Path, way: str, *, dropout: float):
     return jax.device_get(variables), np.array(losses)
 
 
+def trained_on_device(folder: pathlib.Path):
+    """Variables and losses of a head, from vectors that are on the device, in two views."""
+    head = small.settings(views="flip", best_by="last")
+    mine = small.problem("head_only", head=head)
+    inputs_for = prefix.for_plan(mine, test_views="none", cache=folder, dtype="float32")
+    variables, progress, inputs = train.run(mine, small.variables(), inputs_for, workdir=folder)
+    assert inputs.resident is not None and len(inputs.resident.devices()) == jax.device_count()
+    losses = [(row["train_loss"], row["val_loss"]) for row in progress.history]
+    return jax.device_get(variables), np.array(losses)
+
+
 def drawn(way: str) -> np.ndarray:
     """What a batch of 16 draws inside a step."""
     parallel = Parallel(way)
@@ -39,7 +50,10 @@ def drawn(way: str) -> np.ndarray:
     def draw(key, batch):
         return jax.random.uniform(parallel.key(jax.random.wrap_key_data(key)), batch.shape)
 
-    return parallel.map(draw)(jax.random.key_data(jax.random.key(0)), np.zeros(16, np.float32))
+    mapped = parallel.map(draw)(
+        jax.random.key_data(jax.random.key(0)), parallel.share(np.zeros(16, np.float32))
+    )
+    return parallel.gathered(mapped)
 
 
 def refused(way: str) -> list[str]:
@@ -64,6 +78,7 @@ def cache_key(folder: pathlib.Path) -> str:
 def main(folder: pathlib.Path) -> None:
     """In the other process: everything that is compared, into a file."""
     found = {way: trained(folder / way, way, dropout=rate) for way, rate in DROPOUT.items()}
+    found["on device"] = trained_on_device(folder / "on device")
     found["devices"] = jax.device_count()
     found["drawn"] = {way: drawn(way) for way in ("jit", "pmap")}
     found["refused"] = refused("jit")
@@ -93,6 +108,11 @@ def test_eight_devices_give_what_one_gives(eight, tmp_path, way):
     jax.tree.map(close, eight[way], trained(tmp_path, "jit", dropout=DROPOUT[way]))
 
 
+def test_eight_devices_share_steps_from_vectors_that_each_has(eight, tmp_path):
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
+    jax.tree.map(close, eight["on device"], trained_on_device(tmp_path))
+
+
 def test_every_example_draws_its_own(eight):
     for numbers in eight["drawn"].values():
         assert len(set(numbers.tolist())) == 16
@@ -120,7 +140,7 @@ def test_the_step_lowers_for_other_platforms(platform):
     phase = mine.plan.phases[0]
     work = train.Work(mine, phase, 0, prefix.decoded(mine.task, mine.preprocessing))
     begun = state.begin(phase, small.variables())
-    traced = jax.jit(functools.partial(train.train_step, work)).trace(
+    traced = jax.jit(functools.partial(train.train_step, work.recipe)).trace(
         begun, work.frozen(small.variables()), next(work.batches(0))
     )
     text = traced.lower(lowering_platforms=(platform,)).as_text()

@@ -1,6 +1,11 @@
 import dataclasses
 import functools
+import json
+import os
 import pathlib
+import subprocess
+import sys
+import time
 
 import jax
 import numpy as np
@@ -13,6 +18,7 @@ from tl_jax.data import store, views
 from tl_jax.data.arrays import from_arrays
 from tl_jax.errors import UserError
 from tl_jax.parallel import Parallel
+from tl_jax.plan import Plan
 
 BOTH_PHASES = "head_then_fine_tune"
 EVERY = np.arange(len(small.task().ids))
@@ -88,6 +94,40 @@ def test_features_of_features_are_those_of_pixels(tmp_path):
         np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", prefix.DTYPES)
+def test_vectors_that_are_few_enough_are_put_on_the_device(tmp_path, monkeypatch, dtype):
+    vectors = features(tmp_path, stop="pool", dtype=dtype)
+    monkeypatch.setattr(prefix, "RESIDENT", vectors.nbytes)
+    found = prefix.on_device(vectors, Parallel())
+    assert (found.resident.shape, found.resident.dtype) == ((2 * len(EVERY), 16), dtype)
+    for numbers in (EVERY * 0, EVERY % 2):
+        got = np.asarray(found.resident)[found.row(EVERY, numbers)]
+        np.testing.assert_array_equal(got, found.read(EVERY, numbers))
+    assert prefix.on_device(vectors, Parallel("pmap")).resident is None
+    monkeypatch.setattr(prefix, "RESIDENT", vectors.nbytes - 1)
+    assert prefix.on_device(vectors, Parallel()).resident is None
+
+
+def test_what_is_no_vector_stays_where_it_is(tmp_path):
+    pixels = prefix.pixels(small.task(), small.PREPROCESSING, cache=tmp_path)
+    decoded = prefix.decoded(small.task(), small.PREPROCESSING)
+    for inputs in (features(tmp_path), pixels, decoded):  # features with space left in them
+        assert prefix.on_device(inputs, Parallel()) is inputs
+
+
+def test_evaluation_on_the_device_is_evaluation(tmp_path):
+    mine = small.problem("head_only")
+    inputs = features(tmp_path, stop="pool")
+    resident = prefix.on_device(inputs, mine.parallel)
+    assert resident.resident is not None
+    for n, over in ((1, "none"), (64, "flip"), (70, "flip")):  # 64 are a batch
+        options = EVERY[-n:], over
+        got = evaluate.probabilities(mine, small.variables(), resident, *options)
+        wanted = evaluate.probabilities(mine, small.variables(), inputs, *options)
+        assert got.shape == (n, 3)
+        np.testing.assert_allclose(got, wanted, rtol=1e-6, atol=1e-7)
+
+
 @pytest.mark.parametrize(("dtype", "digits"), [("float16", 11), ("bfloat16", 8)])
 def test_half_the_disk_for_half_the_digits(tmp_path, dtype, digits):
     found = features(tmp_path, dtype=dtype)
@@ -141,6 +181,71 @@ def test_phases_share_what_none_of_them_trains(tmp_path, caplog):
     again = trained(tmp_path / "cache", tmp_path / "b")[2]
     assert not [line for line in caplog.messages if "on disk" in line]
     assert again.inputs == progress.inputs
+
+
+def test_runs_of_a_study_share_what_they_freeze(tmp_path, caplog):
+    caplog.set_level("INFO")
+    plan = {"plan": "fine_tune_top", "tune": small.settings(views="flip")}
+    first = trained(tmp_path / "cache", tmp_path / "a", **plan)
+    files = {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").rglob("data")}
+    caplog.clear()
+    slower = small.settings(views="flip", learning_rate=1e-3)
+    second = trained(tmp_path / "cache", tmp_path / "b", **plan | {"seed": 1, "tune": slower})
+    assert not [line for line in caplog.messages if "on disk" in line]
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").rglob("data")} == files
+    assert first[2].inputs == second[2].inputs
+    assert first[2].history[-1]["train_loss"] != second[2].history[-1]["train_loss"]
+
+
+def test_a_phase_that_freezes_more_goes_on_from_the_cache_of_the_one_before(tmp_path, monkeypatch):
+    begun, original = [], prefix.features
+
+    def noted(chain, variables, below, stop, **options):
+        begun.append((below.start, stop))
+        return original(chain, variables, below, stop, **options)
+
+    monkeypatch.setattr(prefix, "features", noted)
+    mine = small.problem("fine_tune_top")
+    (tune,) = mine.plan.phases
+    head = dataclasses.replace(tune, name="head", multipliers=dict.fromkeys(small.NAMES, 0.0))
+    head.multipliers["head"] = 1.0
+    mine = dataclasses.replace(mine, plan=Plan("freezing", (tune, head)))
+    inputs_for = prefix.for_plan(mine, test_views="none", cache=tmp_path, dtype="float32")
+    variables, _, inputs = train.run(mine, small.variables(), inputs_for, workdir=tmp_path)
+    assert begun == [(None, CUT), (None, CUT), (CUT, "pool")]
+    # By the weights that the first phase has trained meanwhile.
+    pixels = prefix.decoded(mine.task, mine.preprocessing).read(EVERY, EVERY * 0)
+    x = small.PREPROCESSING.normalise(pixels)
+    wanted = forward(small.chain(), variables, x, stop="pool")
+    np.testing.assert_allclose(inputs.read(EVERY, EVERY * 0), wanted, rtol=1e-4, atol=1e-5)
+    before = forward(small.chain(), small.variables(), x, stop="pool")
+    assert not np.allclose(wanted, before, rtol=1e-2)
+
+
+OTHER_PROCESS = """
+import pathlib, sys, test_prefix
+folder = pathlib.Path(sys.argv[1])
+(folder / "ready").touch()
+found = test_prefix.features(folder / "cache")
+rows = found.read(test_prefix.EVERY, test_prefix.EVERY % 2)
+(folder / "rows").write_bytes(rows.tobytes())
+"""
+
+
+def test_two_processes_that_want_the_same_features_compute_them_once(tmp_path):
+    root = pathlib.Path(__file__).parent.parent
+    path = os.pathsep.join([str(root), str(root / "tests")])
+    command = [sys.executable, "-c", OTHER_PROCESS, str(tmp_path)]
+    with subprocess.Popen(command, env=os.environ | {"PYTHONPATH": path}) as other:
+        while not (tmp_path / "ready").exists():
+            assert other.poll() is None, "it ended before"
+            time.sleep(0.001)
+        own = features(tmp_path / "cache").read(EVERY, EVERY % 2)
+        assert other.wait(120) == 0
+    assert (tmp_path / "rows").read_bytes() == own.tobytes()
+    for log in (tmp_path / "cache").glob("*/rows.jsonl"):
+        blocks = [json.loads(line)["first"] for line in filter(None, log.read_text().split("\n"))]
+        assert len(blocks) == len(set(blocks)) > 1, "computed twice"
 
 
 def test_a_plan_that_trains_all_reads_pixels(tmp_path):

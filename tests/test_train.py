@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import itertools
 import signal
 
@@ -9,10 +10,11 @@ import small
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tl_jax import checkpoint, interrupt, prefix, train
+from tl_jax import checkpoint, evaluate, interrupt, prefix, train
 from tl_jax.chain import forward
 from tl_jax.data import loader
 from tl_jax.errors import UserError
+from tl_jax.parallel import Parallel
 from tl_jax.plan import Phase, Plan
 from tl_jax.state import Saver, best_row
 
@@ -33,6 +35,18 @@ def pooled() -> prefix.Inputs:
     pixels = small.PREPROCESSING.normalise(read(every, 0 * every))
     kept = np.asarray(forward(small.chain(), small.variables(), pixels, stop="pool"))
     return prefix.Inputs(lambda e, v: kept[e], "pool", "key", small.PREPROCESSING)
+
+
+def two_views(dtype=np.float32) -> prefix.Inputs:
+    """Vectors below the head as a cache has them, in two views that differ."""
+    inputs, n = pooled(), len(small.task().ids)
+    kept = inputs.read(np.arange(n), None)
+    rows = np.concatenate([kept, kept[:, ::-1]]).astype(dtype)
+
+    def row(examples, views):
+        return views * n + examples
+
+    return inputs._replace(read=lambda e, v: rows[row(e, v)], stored=rows, row=row)
 
 
 def assert_same(got, wanted):
@@ -251,6 +265,122 @@ def test_a_run_that_is_over_is_not_run_again(uninterrupted, tmp_path, monkeypatc
     variables, progress = run(both_phases(), tmp_path)
     assert_same(variables, first[0])
     assert progress == first[1]
+
+
+# Where a phase's inputs are on the device, an epoch is a call or a few.
+
+
+def on_vectors(**changes):
+    head = small.settings(views="flip", schedule="one_cycle", epochs=3)
+    options = {"head": head, "chain": small.chain(dropout=0.25), "task": doubtful(), "seed": 3}
+    return small.problem("head_only", **options | changes)
+
+
+@pytest.fixture
+def offers(monkeypatch):
+    """(epoch, batch) of every state that could be saved; and at a phase's end (epochs, 0)."""
+    found, original = [], Saver.offer
+
+    def offer(self, progress, *args, **options):
+        found.append((progress.epoch, progress.batch))
+        original(self, progress, *args, **options)
+
+    monkeypatch.setattr(Saver, "offer", offer)
+    return found
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-6), ("bfloat16", 1e-2)])
+def test_from_the_device_or_batch_by_batch_a_run_is_the_same(
+    tmp_path, monkeypatch, offers, dtype, tolerance
+):
+    monkeypatch.setattr(train, "CALL_SECONDS", 1e6)
+    mine, inputs = on_vectors(precision=dtype), two_views(dtype)
+    variables, progress = run(mine, tmp_path / "resident", inputs)
+    assert len(offers) == 6
+    monkeypatch.setattr(prefix, "RESIDENT", 0)
+    offers.clear()
+    wanted, streamed = run(mine, tmp_path / "streamed", inputs)
+    assert len(offers) == 3 * 4 + 1
+    close = functools.partial(np.testing.assert_allclose, rtol=tolerance, atol=tolerance)
+    jax.tree.map(close, variables, wanted)
+    for row, other in zip(progress.history, streamed.history, strict=True):
+        assert row.keys() == other.keys()
+        for name in row.keys() - {"phase", "compile_seconds", "train_seconds"}:
+            assert row[name] == pytest.approx(other[name], rel=tolerance), name
+
+
+@pytest.mark.parametrize(
+    ("seconds", "wanted"),
+    [
+        (1e6, [(0, 1), (0, 3), (0, 4), (1, 4), (2, 4), (3, 0)]),  # one step, two, all
+        (0.0, [*itertools.product(range(3), (1, 2, 3, 4)), (3, 0)]),
+    ],
+)
+def test_a_call_takes_as_many_steps_as_are_quick(tmp_path, monkeypatch, offers, seconds, wanted):
+    monkeypatch.setattr(train, "CALL_SECONDS", seconds)
+    _, progress = run(on_vectors(), tmp_path, two_views())
+    assert offers == wanted
+    assert [(row["steps"], row["images"]) for row in progress.history] == [(4, 64)] * 3
+
+
+@pytest.mark.parametrize(
+    ("how", "ends"), [("interrupted", [2]), ("interrupted", [4, 1, 3]), ("killed", [3, 2])]
+)
+@pytest.mark.parametrize("seconds", [0.0, 1e6])
+def test_it_goes_on_in_the_middle_of_an_epoch(tmp_path, monkeypatch, how, ends, seconds):
+    wanted, whole = run(on_vectors(), tmp_path / "whole", two_views())
+    monkeypatch.setattr(interrupt, "_received", [])
+    monkeypatch.setattr(train, "CALL_SECONDS", seconds)  # changes what is one call
+    ending = {"interrupted": interrupt.Interrupted, "killed": Killed}[how]
+    saved = 1e6 if how == "interrupted" else 0
+    for number in ends:
+        with monkeypatch.context() as patch:
+            ended(patch, number, how)
+            with pytest.raises(ending):
+                run(on_vectors(), tmp_path / "run", two_views(), checkpoint_seconds=saved)
+        interrupt._received.clear()
+    variables, progress = run(on_vectors(), tmp_path / "run", two_views())
+    assert_same(variables, wanted)
+    assert without_times(progress) == without_times(whole)
+
+
+def test_a_loss_that_is_not_finite_is_found_in_the_middle_of_a_call(tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "CALL_SECONDS", 1e6)
+    mine, inputs = on_vectors(), two_views()
+    order = {"views": 2, "batch_size": 16, "seed": (3, 0, 1)}  # of the second epoch
+    examples, numbers = loader.epoch_order(mine.task.splits["train"], **order)
+    first, _ = loader.epoch_order(mine.task.splits["train"], **order | {"seed": (3, 0, 0)})
+    bad = next(e for e in np.setdiff1d(examples, first))  # left out in the first
+    inputs.stored[[bad, bad + len(mine.task.ids)]] = np.nan
+    step = 4 + int(np.argwhere(examples == bad)[0, 0])
+    with pytest.raises(UserError, match=f"not finite at step {step}: "):
+        run(mine, tmp_path, inputs)
+
+
+def test_while_a_step_runs_the_next_batch_is_put_on_the_device(tmp_path, monkeypatch):
+    events = []
+
+    def noted(name, original):
+        def call(*args):
+            events.append(name)
+            return original(*args)
+
+        return call
+
+    for owner, name in ((Parallel, "share"), (jax, "block_until_ready"), (train.Work, "call")):
+        monkeypatch.setattr(owner, name, noted(name, getattr(owner, name)))
+    monkeypatch.setattr(train, "assess", lambda *_: {"epoch": 1, "val_loss": 0.0, "phase": "head"})
+    run(small.problem("head_only", head=small.settings(epochs=1)), tmp_path, pooled())
+    assert events == ["share", "block_until_ready", "call"] * 4  # the wait is for the step before
+
+
+def test_epochs_are_judged_as_results_are():
+    task, rng = doubtful(), np.random.default_rng(2)
+    examples = rng.permutation(len(task.ids))[:50]
+    probs = rng.dirichlet((1, 1, 1), 50).astype(np.float32)
+    brief = evaluate.brief_score(task, examples, probs)
+    score = evaluate.score(task, examples, probs)
+    assert brief == {name: score[name] for name in ("loss", "accuracy", "weighted_accuracy")}
 
 
 # A loss that is not finite ends the run, which keeps what was good.

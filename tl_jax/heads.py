@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from tl_jax import ops
 from tl_jax.chain import Layer
 from tl_jax.errors import UserError, unknown
 
@@ -22,7 +23,7 @@ class Classifier(nn.Module):
     def __call__(self, x):
         if x.ndim == 4:
             x = x.mean((1, 2))
-        return nn.Dense(self.classes)(_dropped(self, x))
+        return nn.Dense(self.classes, dot_general=ops.dot_general)(_dropped(self, x))
 
 
 class Hidden(nn.Module):

@@ -74,19 +74,41 @@ class Parallel:
             fn, in_shardings=(whole, whole, parts), out_shardings=whole, donate_argnums=0
         )
 
+    @property
+    def resident(self) -> bool:
+        """Whether there are programs that take their batches from arrays on the device."""
+        return self.way == "jit"
+
+    def resident_steps(self, fn: Callable) -> Callable:
+        """`fn(state, fixed, data, order, first, last) -> state`, jitted as a step is.
+
+        `data` is whole on every device; each device takes its part of the columns of `order`, a
+        tree of (S, B).
+        """
+        whole, columns = (NamedSharding(_mesh(), PartitionSpec(*a)) for a in ((), (None, AXIS)))
+        return jax.jit(
+            fn,
+            in_shardings=(whole, whole, whole, columns, whole, whole),
+            out_shardings=whole,
+            donate_argnums=0,
+        )
+
+    def resident_map(self, fn: Callable) -> Callable:
+        """`fn(fixed, data, order (S, B)) -> (S, B, ...)`, jitted; `data` and `order` as there."""
+        whole, columns = (NamedSharding(_mesh(), PartitionSpec(*a)) for a in ((), (None, AXIS)))
+        return jax.jit(fn, in_shardings=(whole, whole, columns), out_shardings=columns)
+
     def map(self, fn: Callable) -> Callable:
-        """`fn(fixed, batch) -> (B, ...)` as a function of host arrays, jitted."""
+        """`fn(fixed, batch) -> (B, ...)` of a shared batch, jitted; `gathered` gets it back."""
         if self.way == "pmap":
-            mapped = jax.pmap(_synchronised(fn), AXIS, in_axes=(None, 0))
-        else:
-            whole, parts = (NamedSharding(_mesh(), PartitionSpec(*a)) for a in ((), (AXIS,)))
-            mapped = jax.jit(fn, in_shardings=(whole, parts), out_shardings=parts)
+            return jax.pmap(_synchronised(fn), AXIS, in_axes=(None, 0))
+        whole, parts = (NamedSharding(_mesh(), PartitionSpec(*a)) for a in ((), (AXIS,)))
+        return jax.jit(fn, in_shardings=(whole, parts), out_shardings=parts)
 
-        def run(fixed: Any, batch: Any) -> np.ndarray:
-            out = np.asarray(mapped(fixed, self.share(batch)))
-            return out.reshape(-1, *out.shape[2:]) if self.way == "pmap" else out
-
-        return run
+    def gathered(self, out: jax.Array) -> np.ndarray:
+        """What a mapped function gave, (B, ...) on the host; waits until it is there."""
+        out = np.asarray(out)
+        return out.reshape(-1, *out.shape[2:]) if self.way == "pmap" else out
 
 
 @functools.cache

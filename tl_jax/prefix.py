@@ -30,6 +30,7 @@ from tl_jax.state import Problem
 
 VERSION = 2  # of what is stored: to be raised when the same key would mean other numbers
 DTYPES = ("float32", "float16", "bfloat16")
+RESIDENT = 2**28  # bytes of stored vectors that are put on the device for a phase
 
 
 class Inputs(NamedTuple):
@@ -40,6 +41,9 @@ class Inputs(NamedTuple):
     key: str  # what they are a function of, hashed
     preprocessing: Preprocessing  # that made the pixels
     nbytes: int = 0  # on disk
+    stored: np.ndarray | None = None  # the rows (R, ...) of which `read` gives some, if so stored
+    row: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None  # examples, views -> rows
+    resident: jax.Array | None = None  # the same rows on the device
 
     def described(self) -> dict[str, Any]:
         """What a report says of them."""
@@ -97,17 +101,15 @@ def features(
     used = select(variables, [name for name, _ in layers])
     key = _key("features", below.key, repr(layers), fingerprint(used), str(stored_views), dtype)
 
-    def forward(variables, x):
-        x = below.preprocessing.normalise(x) if below.start is None else x.astype(jnp.float32)
-        return chain.apply(variables, x, start=below.start, stop=stop).output
-
-    run = parallel.map(forward)
+    forward = functools.partial(_forward, chain, below.preprocessing, below.start, stop)
+    run = _mapped(chain, below.preprocessing, below.start, stop, parallel)
     used = parallel.place(used)
     batch = -(-store.BLOCK // parallel.count) * parallel.count
 
     def compute(first: int, last: int) -> np.ndarray:
         rows = np.arange(first, first + batch) % (examples * stored_views)
-        out = run(used, below.read(rows % examples, rows // examples))[: last - first]
+        batch_in = parallel.share(below.read(rows % examples, rows // examples))
+        out = parallel.gathered(run(used, batch_in))[: last - first]
         with np.errstate(over="ignore"):  # said better below
             kept = out.astype(dtype)
         if not np.isfinite(kept).all():
@@ -121,7 +123,36 @@ def features(
     shape = (examples * stored_views, *jax.eval_shape(forward, used, one).shape[1:])
     what = f"output of {stop}"
     rows = store.build(cache / key, shape, dtype, compute, what=what, progress=_bar(what))
-    return Inputs(lambda e, v: rows[v * examples + e], stop, key, below.preprocessing, rows.nbytes)
+
+    def row(numbers: np.ndarray, views: np.ndarray) -> np.ndarray:
+        return views * examples + numbers
+
+    def read(numbers: np.ndarray, views: np.ndarray) -> np.ndarray:
+        return rows[row(numbers, views)]
+
+    return Inputs(read, stop, key, below.preprocessing, rows.nbytes, rows, row)
+
+
+def _forward(chain, preprocessing, start, stop, variables, x):
+    x = preprocessing.normalise(x) if start is None else x.astype(jnp.float32)
+    return chain.apply(variables, x, start=start, stop=stop).output
+
+
+@functools.lru_cache(maxsize=8)  # so that another run's frozen layers need no new program
+def _mapped(chain, preprocessing, start, stop, parallel) -> Callable:
+    return parallel.map(functools.partial(_forward, chain, preprocessing, start, stop))
+
+
+def on_device(inputs: Inputs, parallel: Parallel) -> Inputs:
+    """The inputs, with their rows on the device if they are stored vectors (R, D) and few enough.
+
+    Vectors only: what is trained above them is dense, and quick enough for the way to the device
+    and back to matter. XLA's CPU backend runs convolutions at half the speed inside a loop.
+    """
+    rows = inputs.stored
+    if rows is None or rows.ndim != 2 or rows.nbytes > RESIDENT or not parallel.resident:
+        return inputs
+    return inputs._replace(resident=parallel.place(np.array(rows)))
 
 
 def for_plan(

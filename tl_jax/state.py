@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tl_jax import checkpoint, interrupt, optim
-from tl_jax.chain import Chain, select
+from tl_jax.chain import Applied, Chain, select
 from tl_jax.data.task import Task
 from tl_jax.errors import UserError, unknown
 from tl_jax.parallel import Parallel
@@ -19,6 +19,26 @@ from tl_jax.plan import Phase, Plan
 from tl_jax.preprocessing import Preprocessing
 
 PRECISIONS = ("float32", "bfloat16")
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A chain and how it is fed and spread: what programs are compiled for, whatever the data."""
+
+    chain: Chain
+    preprocessing: Preprocessing
+    parallel: Parallel
+    precision: str
+
+    def apply(self, variables: Any, stored: jax.Array, start: str | None, **options) -> Applied:
+        """`Chain.apply` above `start` on stored pixels (uint8) or features (B, ...).
+
+        Activations and parameters are in the network's precision, statistics as they are.
+        """
+        x = self.preprocessing.normalise(stored) if start is None else stored
+        params = jax.tree.map(lambda p: p.astype(self.precision), variables["params"])
+        cast = {"params": params, "batch_stats": variables["batch_stats"]}
+        return self.chain.apply(cast, x.astype(self.precision), start=start, **options)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -40,15 +60,10 @@ class Problem:
         # Now, and not after minutes of computing the frozen layers' output.
         self.parallel.batch_size(self.batch_size, len(self.task.splits["train"]))
 
-    def network_input(self, stored: jax.Array, start: str | None) -> jax.Array:
-        """Stored pixels (uint8) or features as the chain above `start` takes them."""
-        x = self.preprocessing.normalise(stored) if start is None else stored
-        return x.astype(self.precision)
-
-    def cast(self, variables: Any) -> Any:
-        """Parameters in the precision of the activations; statistics as they are."""
-        params = jax.tree.map(lambda p: p.astype(self.precision), variables["params"])
-        return {"params": params, "batch_stats": variables["batch_stats"]}
+    @property
+    def network(self) -> Network:
+        """What is trained, without what on."""
+        return Network(self.chain, self.preprocessing, self.parallel, self.precision)
 
 
 class State(NamedTuple):

@@ -33,15 +33,22 @@ def epoch(
     `seed` (numbers, such as run, phase and epoch) decides order and views. The remainder that does
     not fill a batch is left out; it is another one each epoch.
     """
+    order, chosen = epoch_order(examples, views=views, batch_size=batch_size, seed=seed)
+    plan = list(zip(order[first:], chosen[first:], strict=True))
+    ones = np.ones(batch_size, np.float32)
+    return _read_ahead(plan, lambda e, v: Batch(read(e, v), e, ones))
+
+
+def epoch_order(
+    examples: np.ndarray, *, views: int, batch_size: int, seed: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Examples and views, (S, B) each, of the S batches of such an epoch."""
     rng = np.random.default_rng(list(seed))
     order = rng.permutation(examples)
     chosen = rng.integers(views, size=len(order))
-    plan = [
-        (order[i : i + batch_size], chosen[i : i + batch_size])
-        for i in range(0, len(order) - batch_size + 1, batch_size)
-    ]
-    ones = np.ones(batch_size, np.float32)
-    return _read_ahead(plan[first:], lambda e, v: Batch(read(e, v), e, ones))
+    shape = len(order) // batch_size, batch_size
+    kept = shape[0] * batch_size
+    return order[:kept].reshape(shape), chosen[:kept].reshape(shape)
 
 
 def once(read: Read, examples: np.ndarray, *, view: int, batch_size: int) -> Iterator[Batch]:

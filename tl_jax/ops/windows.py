@@ -1,0 +1,63 @@
+"""Where the windows of convolutions and pooling lie."""
+
+import jax
+import jax.numpy as jnp
+
+Padding = str | int | tuple[tuple[int, int], tuple[int, int]]
+NO_PADDING = ((0, 0), (0, 0))
+
+
+def pads(padding: Padding, size: tuple[int, int], kernel: tuple[int, int], stride: int):
+    """Explicit ((top, bottom), (left, right)); 'SAME' is TensorFlow's, an int PyTorch's."""
+    if isinstance(padding, tuple):
+        return padding
+    if isinstance(padding, int):
+        return ((padding, padding), (padding, padding))
+    return tuple(jax.lax.padtype_to_pads(size, kernel, (stride, stride), padding))
+
+
+def taps(x, window: tuple[int, int], stride, padding, fill=0):
+    """For each place (i, j) of a `window` (height, width) the part of `x` (..., H, W, C) that lies
+    there, seen from all windows; the padding is `fill`.
+    """
+    kh, kw = window
+    edges = ((0, 0),) * (x.ndim - 3) + (*padding, (0, 0))
+    x = jnp.pad(x, edges, constant_values=fill)
+    rows = x.shape[-3] - kh + 1
+    columns = x.shape[-2] - kw + 1
+    for i in range(kh):
+        for j in range(kw):
+            yield i, j, x[..., i : i + rows : stride, j : j + columns : stride, :]
+
+
+def spread(g, shape, kernel, stride, padding):
+    """`g` (..., H, W, C), a convolution's output gradient, so padded and with zeros so put between
+    its rows and columns that a VALID convolution with the turned kernel gives the input's.
+
+    The last rows that a strided filter never reached get what is missing.
+    """
+    edges = []
+    for size, out, length, (before, after) in zip(
+        shape[-3:-1], g.shape[-3:-1], kernel, padding, strict=True
+    ):
+        missed = size + before + after - length - (out - 1) * stride
+        edges.append((length - 1 - before, length - 1 - after + missed, stride - 1))
+    return jax.lax.pad(g, jnp.zeros((), g.dtype), ((0, 0, 0),) * (g.ndim - 3) + (*edges, (0, 0, 0)))
+
+
+def joined_phases(phases, shape, padding):
+    """An array (..., H, W, C) of that shape from its padded self's parts.
+
+    `phases[i][j]` are the rows from i on and the columns from j on, `stride` apart.
+    """
+    stride = len(phases)
+    rows = jnp.stack([jnp.stack(row, -2) for row in phases], -4)
+    *batch, h, _, w, _, c = rows.shape
+    whole = rows.reshape(*batch, h * stride, w * stride, c)
+    (top, _), (left, _) = padding
+    return whole[..., top : top + shape[-3], left : left + shape[-2], :]
+
+
+def phase_lengths(shape, padding, stride):
+    """How many rows and columns a phase of the padded (..., H, W, C) has at most."""
+    return tuple(-(-(n + sum(e)) // stride) for n, e in zip(shape[-3:-1], padding, strict=True))
