@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tl_jax import ops
 from tl_jax.models.layers import ConvNorm
-from tl_jax.ops import winograd
+from tl_jax.ops import convolution, winograd
 
 KINDS = ("dense", "depthwise")
 # kernel, stride, padding, (H, W)
@@ -145,13 +145,26 @@ def test_winograd(sides, padding, count, tiles, wide):
         assert_same(got, wanted, 1e-10 if wide else 3e-5)
 
 
-def test_wide_kernels_take_winograds_form():
+def flops(f, *args):
+    return jax.jit(f).lower(*args).cost_analysis()["flops"]
+
+
+def test_wide_kernels_take_winograds_form(monkeypatch):
+    """Always without gradients; with them where there is enough work."""
     x, kernel = draw(2, 6, 6, 64, dtype=np.float32), draw(3, 3, 64, 64, dtype=np.float32)
-    flops = [
-        jax.jit(functools.partial(f, padding=((1, 1), (1, 1)))).lower(x, kernel).cost_analysis()
-        for f in (ops.conv, winograd.forward, ops.convolution.stock_conv)
-    ]
-    assert flops[0] == flops[1] != flops[2]
+    padding = ((1, 1), (1, 1))
+    stock_flops = flops(stock("dense", 1, padding), x, kernel)
+    assert flops(ours("dense", 1, padding), x, kernel) < stock_flops / 1.5
+
+    def step(f):
+        return functools.partial(with_gradients, f(kind="dense", stride=1, padding=padding))
+
+    wanted = step(stock)(x, kernel)
+    work = flops(step(stock), x, kernel)
+    assert flops(step(ours), x, kernel) == work
+    monkeypatch.setattr(convolution, "TRAINED_FLOPS", 0)
+    assert flops(step(ours), x, kernel) < work / 1.5
+    assert_same(step(ours)(x, kernel), wanted, 1e-4)  # of sums over 576 terms near 100
 
 
 @pytest.mark.parametrize(("kind", "kernel"), [("dense", 1), ("depthwise", 3)])

@@ -1,6 +1,7 @@
 """Convolution: on the CPU in the form that is fastest there for its shape."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -33,12 +34,21 @@ def stock_conv(x, kernel, *, stride=1, padding=NO_PADDING, groups=1):
     )
 
 
+# What a convolution must cost, in floating-point operations, for Winograd's form to be worth the
+# second or two that each of its three passes takes to compile.
+TRAINED_FLOPS = 1e10
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _conv(x, kernel, stride, padding):
+    return _forward(x, kernel, stride, padding, _suits_winograd(x, kernel, stride, padding))
+
+
+def _forward(x, kernel, stride, padding, by_winograd):
     stock = functools.partial(stock_conv, stride=stride, padding=padding)
     if _is_pointwise(kernel, padding):
         cpu = functools.partial(_product, stride=stride)
-    elif _suits_winograd(x, kernel, stride, padding):
+    elif by_winograd:
         cpu = functools.partial(winograd.forward, padding=padding)
     else:
         return stock(x, kernel)
@@ -46,7 +56,8 @@ def _conv(x, kernel, stride, padding):
 
 
 def _conv_fwd(x, kernel, stride, padding):
-    return _conv(x, kernel, stride, padding), (x, kernel)
+    by_winograd = _trains_by_winograd(x, kernel, stride, padding)
+    return _forward(x, kernel, stride, padding, by_winograd), (x, kernel)
 
 
 def _conv_bwd(stride, padding, saved, g):
@@ -59,7 +70,7 @@ def _conv_bwd(stride, padding, saved, g):
     def cpu(x, kernel, g):
         if _is_pointwise(kernel, padding):
             return _product_gradients(x, kernel, g, stride=stride)
-        if _suits_winograd(x, kernel, stride, padding):
+        if _trains_by_winograd(x, kernel, stride, padding):
             dx = winograd.input_gradient(g, kernel, padding)
             return dx, winograd.kernel_gradient(x, g, padding)
         dx, dkernel = stock(x, kernel, g)
@@ -71,6 +82,11 @@ def _conv_bwd(stride, padding, saved, g):
 
 
 _conv.defvjp(_conv_fwd, _conv_bwd)
+
+
+def _trains_by_winograd(x, kernel, stride, padding):
+    flops = 2 * x.size * math.prod(kernel.shape[:2]) * kernel.shape[3]
+    return flops >= TRAINED_FLOPS and _suits_winograd(x, kernel, stride, padding)
 
 
 def _is_pointwise(kernel, padding):
