@@ -17,6 +17,8 @@ test-all: .venv/dev lint
 
 bench: .venv/bench
 	$(BIN)/python -m benchmarks.table
+	$(BIN)/python -m benchmarks.flagship --json=runs/flagship.json
+	$(BIN)/python -m benchmarks.ops
 
 lint: .venv/dev
 	$(BIN)/ruff check .
@@ -34,7 +36,7 @@ lint: .venv/dev
 
 .venv/bench: setup.py constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench,$(EXTRAS)]"
 	touch $@
 
 clean:

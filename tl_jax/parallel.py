@@ -57,19 +57,19 @@ class Parallel:
 
     def place(self, tree: Any) -> Any:
         """Host arrays onto every device, whole."""
-        return jax.device_put(tree, NamedSharding(_mesh(), PartitionSpec()))
+        return jax.device_put(tree, NamedSharding(mesh(), PartitionSpec()))
 
     def share(self, batch: Any) -> Any:
         """A batch (B, ...) of host arrays onto the devices, a part each."""
         if self.way == "pmap":
             return jax.tree.map(lambda a: a.reshape(self.count, -1, *a.shape[1:]), batch)
-        return jax.device_put(batch, NamedSharding(_mesh(), PartitionSpec(AXIS)))
+        return jax.device_put(batch, NamedSharding(mesh(), PartitionSpec(AXIS)))
 
     def step(self, fn: Callable) -> Callable:
         """`fn(state, fixed, batch) -> state`, jitted; the old state's memory is reused."""
         if self.way == "pmap":
             return jax.pmap(_synchronised(fn), AXIS, in_axes=(None, None, 0), out_axes=None)
-        whole, parts = (NamedSharding(_mesh(), PartitionSpec(*a)) for a in ((), (AXIS,)))
+        whole, parts = (NamedSharding(mesh(), PartitionSpec(*a)) for a in ((), (AXIS,)))
         return jax.jit(
             fn, in_shardings=(whole, whole, parts), out_shardings=whole, donate_argnums=0
         )
@@ -85,7 +85,7 @@ class Parallel:
         `data` is whole on every device; each device takes its part of the columns of `order`, a
         tree of (S, B).
         """
-        whole, columns = (NamedSharding(_mesh(), PartitionSpec(*a)) for a in ((), (None, AXIS)))
+        whole, columns = (NamedSharding(mesh(), PartitionSpec(*a)) for a in ((), (None, AXIS)))
         return jax.jit(
             fn,
             in_shardings=(whole, whole, whole, columns, whole, whole),
@@ -95,14 +95,14 @@ class Parallel:
 
     def resident_map(self, fn: Callable) -> Callable:
         """`fn(fixed, data, order (S, B)) -> (S, B, ...)`, jitted; `data` and `order` as there."""
-        whole, columns = (NamedSharding(_mesh(), PartitionSpec(*a)) for a in ((), (None, AXIS)))
+        whole, columns = (NamedSharding(mesh(), PartitionSpec(*a)) for a in ((), (None, AXIS)))
         return jax.jit(fn, in_shardings=(whole, whole, columns), out_shardings=columns)
 
     def map(self, fn: Callable) -> Callable:
         """`fn(fixed, batch) -> (B, ...)` of a shared batch, jitted; `gathered` gets it back."""
         if self.way == "pmap":
             return jax.pmap(_synchronised(fn), AXIS, in_axes=(None, 0))
-        whole, parts = (NamedSharding(_mesh(), PartitionSpec(*a)) for a in ((), (AXIS,)))
+        whole, parts = (NamedSharding(mesh(), PartitionSpec(*a)) for a in ((), (AXIS,)))
         return jax.jit(fn, in_shardings=(whole, parts), out_shardings=parts)
 
     def gathered(self, out: jax.Array) -> np.ndarray:
@@ -112,7 +112,8 @@ class Parallel:
 
 
 @functools.cache
-def _mesh() -> jax.sharding.Mesh:
+def mesh() -> jax.sharding.Mesh:
+    """All devices in one row."""
     return jax.make_mesh((jax.device_count(),), (AXIS,), axis_types=(AxisType.Auto,))
 
 

@@ -22,7 +22,7 @@ from tl_jax import optim
 from tl_jax.chain import Chain, select
 from tl_jax.errors import UserError, unknown
 from tl_jax.ops import BatchNorm
-from tl_jax.parallel import AXIS, Parallel, _mesh
+from tl_jax.parallel import AXIS, Parallel, mesh
 from tl_jax.plan import Phase, Settings
 
 WAYS = ("map", "vmap")
@@ -80,7 +80,7 @@ def _program(runs, shared, *, train, way, static):
     # Not left to the partitioner, which gathers what a loop over a sharded axis reads. Unchecked,
     # because a loop that begins with a constant would have to say that it will vary.
     return jax.shard_map(
-        here, mesh=_mesh(), in_specs=(each, whole), out_specs=each, check_vma=False
+        here, mesh=mesh(), in_specs=(each, whole), out_specs=each, check_vma=False
     )(runs, shared)
 
 

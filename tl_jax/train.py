@@ -199,11 +199,13 @@ def train_step(recipe: Recipe, state: State, frozen: Any, batch: dict) -> State:
             rng=network.parallel.key(key),
         )
         losses = optax.softmax_cross_entropy(applied.output.astype(jnp.float32), batch["targets"])
-        return (losses * batch["weights"]).sum(), applied.batch_stats
+        loss = (losses * batch["weights"]).sum()
+        # Divided here and not in the gradients, where it would be one more pass over each.
+        return loss / weight, (loss, applied.batch_stats)
 
-    (loss, stats), gradients = jax.value_and_grad(weighted_loss, has_aux=True)(state.params)
-    loss, weight, gradients = network.parallel.sum((loss, batch["weights"].sum(), gradients))
-    gradients = jax.tree.map(lambda g: g / weight, gradients)
+    weight = network.parallel.sum(batch["weights"].sum())
+    gradients, (loss, stats) = jax.grad(weighted_loss, has_aux=True)(state.params)
+    loss, gradients = network.parallel.sum((loss, gradients))
     updates, optimizer = optim.transformation(phase, 1).update(
         gradients, state.optimizer, state.params
     )
