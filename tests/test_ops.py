@@ -97,7 +97,7 @@ def test_convolution_equals_the_stock_one(kind, kernel, stride, padding, size):
 
 
 EDGES = st.tuples(st.integers(0, 3), st.integers(0, 3))
-few = settings(max_examples=20, deadline=None, derandomize=True)  # each is a compilation
+few = settings(max_examples=12, deadline=None, derandomize=True)  # each is a compilation
 
 
 @few

@@ -110,7 +110,7 @@ def test_a_head_is_trained_by_the_steps_of_optax(optimizer):
     assert got.loss.shape == (EPOCHS,) and got.loss[-1] < got.loss[0]
 
 
-@pytest.mark.parametrize("batch_norm", ["frozen", "batch"])
+@pytest.mark.parametrize("batch_norm", [pytest.param("frozen", marks=pytest.mark.slow), "batch"])
 def test_a_suffix_is_too_with_its_batch_statistics(batch_norm):
     begun, given = run(1, start="stage1_block2"), {"start": "stage1_block2", "epochs": 2}
     wanted = looped(begun, data(*MAPS), optimizer="adamw", batch_norm=batch_norm, **given)
@@ -123,6 +123,7 @@ def test_a_suffix_is_too_with_its_batch_statistics(batch_norm):
     assert moved and all(kept == (batch_norm == "frozen") for kept in moved)
 
 
+@pytest.mark.slow
 def test_recalibrated_statistics_are_the_mean_of_the_batches_own():
     begun, x = run(0, start="stage1_block2"), data(*MAPS).inputs
     got = fit(begun, data(*MAPS), **TOP | {"epochs": 1}, batch_norm="recalibrate")
@@ -231,6 +232,7 @@ def test_the_way_on_a_cpu_is_one_after_the_other():
     assert module._program._cache_size() == before
 
 
+@pytest.mark.slow
 def test_a_suffix_by_batch_statistics_too():
     options = TOP | {"batch_norm": "batch"}
     runs = five(start="stage1_block2")
