@@ -21,10 +21,9 @@ def _phase(**changes) -> ml_collections.ConfigDict:
     return phase
 
 
-def get_config() -> ml_collections.ConfigDict:
+def subject() -> ml_collections.ConfigDict:
+    """A base and a task: what every experiment is about."""
     config = ml_collections.ConfigDict()
-    config.seed = 0  # of splits, fresh weights, order, views and dropout
-
     config.base = "efficientnet_lite0"  # any that `python -m experiments.describe --all` lists
     # A weight file, torchvision:..., timm:..., keras:..., pip:... or random:<seed>; empty: the
     # first that this base has by name
@@ -32,11 +31,6 @@ def get_config() -> ml_collections.ConfigDict:
     config.size = 0  # input in pixels; 0: the weights' own
     config.crop = 0.0  # central part of the image that is used; 0: the weights' own
     config.channels = 0  # of the images; 0: the weights' own, else the stem is adapted
-    config.cut = ""  # the last layer kept; empty: the bottleneck, below the classifier
-
-    config.head = ml_collections.ConfigDict()
-    config.head.name = "linear"  # linear, zero, fc_pair or concat_pool
-    config.head.dropout = 0.2
 
     config.task = ml_collections.ConfigDict()
     config.task.name = "folder"  # elpv, folder, digits or tfds:<name>
@@ -47,6 +41,19 @@ def get_config() -> ml_collections.ConfigDict:
     config.task.val = 0.15  # share of the examples, where the data have no such split themselves
     config.task.test = 0.15
     config.task.per_class = 0  # label budget: training examples of each class; 0: all
+
+    config.cache = ".cache"  # folder of what is computed once: pixels, features; empty: none
+    return config
+
+
+def get_config() -> ml_collections.ConfigDict:
+    config = subject()
+    config.seed = 0  # of splits, fresh weights, order, views and dropout
+    config.cut = ""  # the last layer kept; empty: the bottleneck, below the classifier
+
+    config.head = ml_collections.ConfigDict()
+    config.head.name = "linear"  # linear, zero, fc_pair or concat_pool
+    config.head.dropout = 0.2
 
     config.plan = ml_collections.ConfigDict()
     # head_only, head_then_fine_tune, fine_tune_top, discriminative, full or from_scratch
@@ -61,7 +68,6 @@ def get_config() -> ml_collections.ConfigDict:
     config.test_views = "none"  # views over which the final probabilities are averaged
     config.precision = "float32"  # of activations: float32 or bfloat16
     config.parallel = "jit"  # over several devices: jit or pmap
-    config.cache = ".cache"  # folder of decoded images and frozen layers' output; empty: none
     config.cache_dtype = "float32"  # float16 and bfloat16 take half the disk
     config.checkpoint_seconds = 30.0  # work that a kill may cost
     return config.lock()

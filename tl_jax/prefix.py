@@ -57,12 +57,13 @@ def decoded(task: Task, preprocessing: Preprocessing) -> Inputs:
         images = (_fit(task, preprocessing, e) for e in examples)
         return np.stack([views.view(i, v) for i, v in zip(images, numbers, strict=True)])
 
-    return Inputs(read, None, _key(task.fingerprint, preprocessing.fingerprint()), preprocessing)
+    key = cache_key(task.fingerprint, preprocessing.fingerprint())
+    return Inputs(read, None, key, preprocessing)
 
 
 def pixels(task: Task, preprocessing: Preprocessing, *, cache: pathlib.Path) -> Inputs:
     """Every image decoded once and kept: (B, S, S, C) uint8; views are made as they are read."""
-    key = _key("pixels", task.fingerprint, preprocessing.fingerprint())
+    key = cache_key("pixels", task.fingerprint, preprocessing.fingerprint())
     shape = (len(task.ids), preprocessing.size, preprocessing.size, task.channels)
     with concurrent.futures.ThreadPoolExecutor() as pool:
 
@@ -71,7 +72,7 @@ def pixels(task: Task, preprocessing: Preprocessing, *, cache: pathlib.Path) -> 
             return np.stack(list(pool.map(fit, range(first, last))))
 
         rows = store.build(
-            cache / key, shape, np.uint8, compute, what="decoded images", progress=_bar("decode")
+            cache / key, shape, np.uint8, compute, what="decoded images", progress=bar("decode")
         )
 
     def read(examples: np.ndarray, numbers: np.ndarray) -> np.ndarray:
@@ -99,7 +100,9 @@ def features(
     """
     layers = chain.between(below.start, stop)
     used = select(variables, [name for name, _ in layers])
-    key = _key("features", below.key, repr(layers), fingerprint(used), str(stored_views), dtype)
+    key = cache_key(
+        "features", below.key, repr(layers), fingerprint(used), str(stored_views), dtype
+    )
 
     forward = functools.partial(_forward, chain, below.preprocessing, below.start, stop)
     run = _mapped(chain, below.preprocessing, below.start, stop, parallel)
@@ -122,7 +125,7 @@ def features(
     one = below.read(np.zeros(1, int), np.zeros(1, int))
     shape = (examples * stored_views, *jax.eval_shape(forward, used, one).shape[1:])
     what = f"output of {stop}"
-    rows = store.build(cache / key, shape, dtype, compute, what=what, progress=_bar(what))
+    rows = store.build(cache / key, shape, dtype, compute, what=what, progress=bar(what))
 
     def row(numbers: np.ndarray, views: np.ndarray) -> np.ndarray:
         return views * examples + numbers
@@ -194,9 +197,11 @@ def _fit(task: Task, preprocessing: Preprocessing, example: int) -> np.ndarray:
     return np.broadcast_to(image, (*image.shape[:2], task.channels))
 
 
-def _key(*parts: str) -> str:
+def cache_key(*parts: str) -> str:
+    """A folder's name for what is a function of the parts alone."""
     return hashlib.sha256(json.dumps([VERSION, *parts]).encode()).hexdigest()[:24]
 
 
-def _bar(what: str):
+def bar(what: str) -> Callable:
+    """A progress bar over the blocks of `store.build`."""
     return lambda blocks, total: tqdm.tqdm(blocks, what, total, unit="block", leave=False)

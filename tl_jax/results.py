@@ -62,18 +62,25 @@ def collect(
             "plan": {"name": problem.plan.name, "phases": phases},
             **scores,
             "cost": _cost(progress, phases, total_seconds),
-            "versions": versions(),
-            "git": git(),
-            "machine": {
-                "platform": platform.platform(),
-                "cores": os.cpu_count(),
-                "devices": [d.device_kind for d in jax.devices()],
-            },
-            "command": " ".join(["python", "-m", "experiments.transfer", *sys.argv[1:]]),
-            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            **provenance("transfer"),
             "published": list(task.published),
         }
     )
+
+
+def provenance(program: str) -> dict[str, Any]:
+    """By what command of `experiments/`, when, with which code and on what machine."""
+    return {
+        "versions": versions(),
+        "git": git(),
+        "machine": {
+            "platform": platform.platform(),
+            "cores": os.cpu_count(),
+            "devices": [d.device_kind for d in jax.devices()],
+        },
+        "command": " ".join(["python", "-m", f"experiments.{program}", *sys.argv[1:]]),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
 
 
 def finite(tree: Any) -> Any:
