@@ -46,6 +46,23 @@ def bootstrap(correct: np.ndarray, weights: np.ndarray) -> tuple[float, float] |
     return float(low), float(high)
 
 
+def over_seeds(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (...,) of (..., S), and half its 95 % interval by Student's t (1908); NaNs are left out.
+
+    The half is NaN where fewer than two values are left.
+    """
+    from scipy import stats
+
+    values = np.asarray(values, np.float64)
+    kept = np.isfinite(values)
+    n = kept.sum(-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = np.where(kept, values, 0).sum(-1) / n
+        squares = np.where(kept, values - mean[..., None], 0) ** 2
+        half = stats.t.ppf(0.975, n - 1) * np.sqrt(squares.sum(-1) / (n - 1) / n)
+    return mean, half
+
+
 def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -> Bins:
     """Confidence and accuracy by bin, and their mean gap, ECE (Guo et al. 2017, eq. 3): (N,), (N,).
 

@@ -1,11 +1,7 @@
 """The report of a finished run: one HTML file that needs nothing else, not even a script."""
 
-import base64
-import importlib.util
-import io
 import json
 import math
-import os
 import pathlib
 from typing import Any
 
@@ -14,7 +10,7 @@ import PIL.Image
 
 from tl_jax.data.task import Task
 from tl_jax.errors import UserError
-from tl_jax.report import analysis, text
+from tl_jax.report import analysis, html, text
 
 MOST_MISTAKES = 12
 MOST_PAIRS = 10
@@ -24,15 +20,6 @@ HOW = {
     "accuracy": "Wilson score",
     "weighted_accuracy": f"percentile bootstrap, {analysis.RESAMPLES:,} resamples",
 }
-
-
-def require() -> None:
-    """UserError unless what a report is made with is installed; to be known before a long run."""
-    for library in ("jinja2", "matplotlib", "scipy"):
-        if importlib.util.find_spec(library) is None:
-            raise UserError(
-                f"the report needs {library}, which is not installed: pip install tl_jax[report]"
-            )
 
 
 def write(
@@ -48,14 +35,13 @@ def write(
     `probabilities` (n, C) are the test split's, in the order of `task.splits["test"]`; a UserError
     where they cannot be, or where matplotlib and jinja2 are not installed.
     """
-    require()
-    import jinja2
-
+    html.require()
     from tl_jax.report import plots
 
     _check(result, probabilities, task)
     bounds = intervals(probabilities, task)
-    html = _template(jinja2).render(
+    page = html.render(
+        "report.html.j2",
         result=result,
         metrics=text.shown(result["val"] or {}, result["test"] or {}),
         labels=text.METRICS,
@@ -71,25 +57,7 @@ def write(
         shares=time_shares(result),
         config=json.dumps(result["config"], indent=2, default=str, ensure_ascii=False),
     )
-    path = pathlib.Path(directory) / "report.html"
-    partial = path.with_name(".report.html.partial")
-    # A file name that is not UTF-8 reaches Python as lone surrogates, which cannot be encoded.
-    partial.write_bytes(html.encode("utf-8", "backslashreplace"))
-    os.replace(partial, path)
-    return path
-
-
-def _template(jinja2):
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    for name in ("percent", "number", "metric", "seconds", "size", "visible"):
-        environment.filters[name] = getattr(text, name)
-    return environment.get_template("report.html.j2")
+    return html.put(pathlib.Path(directory) / "report.html", page)
 
 
 def _check(result: dict, probabilities: np.ndarray, task: Task) -> None:
@@ -276,6 +244,4 @@ def _thumbnail(task: Task, index: int) -> str | None:
         return None
     image = image.convert("L" if image.mode == "L" else "RGB")  # a copy: the task may keep its own
     image.thumbnail((THUMBNAIL, THUMBNAIL), PIL.Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return html.jpeg(image)

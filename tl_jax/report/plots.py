@@ -3,7 +3,6 @@
 No class or file name enters a figure: the page itself shows those, escaped and in any script.
 """
 
-import base64
 import io
 import itertools
 import warnings
@@ -14,6 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from tl_jax.report import html
 from tl_jax.report.analysis import Bins
 
 INK, FAINT, BLUE, ORANGE = "#33373d", "#8b929c", "#2f6db3", "#d8661f"
@@ -45,21 +45,21 @@ ACCURACY = (
 )
 
 
-def _percent(x: float, _: int) -> str:
+def percent(x: float, _: int) -> str:
     return f"{100 * x:.4g} %"
 
 
-def svg(draw: Callable[[Figure], None], *, height: float = 3.2) -> str:
-    """What `draw` draws on a figure of 5.2 x `height` inches, as a data URI."""
+def svg(draw: Callable[[Figure], None], *, height: float = 3.2, width: float = 5.2) -> str:
+    """What `draw` draws on a figure of so many inches, as a data URI."""
     buffer = io.BytesIO()
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         # The browser finds a font for what matplotlib's own does not hold.
         warnings.filterwarnings("ignore", r"Glyph .* missing from font")
-        figure = Figure((5.2, height), layout="constrained")
+        figure = Figure((width, height), layout="constrained")
         draw(figure)
         figure.savefig(buffer, format="svg", transparent=True, dpi=200, metadata={"Date": None})
     text = buffer.getvalue().replace(b"'DejaVu Sans'", b"system-ui, 'DejaVu Sans'")
-    return "data:image/svg+xml;base64," + base64.b64encode(text).decode()
+    return html.uri("image/svg+xml", text)
 
 
 def segments(history: Sequence[dict]) -> list[range]:
@@ -89,7 +89,7 @@ def curves(history: Sequence[dict], phases: Sequence[dict], series=LOSS) -> str:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.set_xlabel("epoch")
         if series != LOSS:
-            axes.yaxis.set_major_formatter(FuncFormatter(_percent))
+            axes.yaxis.set_major_formatter(FuncFormatter(percent))
         if axes.get_legend_handles_labels()[0]:
             axes.legend(loc="best", handlelength=1.4)
 
@@ -101,21 +101,21 @@ def reliability(bins: Bins) -> str:
 
     def draw(figure: Figure) -> None:
         top, bottom = figure.subplots(2, sharex=True, height_ratios=(3, 1))
-        percent = FuncFormatter(_percent)
+        shown = FuncFormatter(percent)
         full = bins.count > 0
         x, y = bins.confidence[full], bins.accuracy[full]
         top.plot([0, 1], [0, 1], color=FAINT, lw=1, ls=(0, (4, 3)), label="calibrated")
         top.vlines(x, x, y, color=ORANGE, lw=3, alpha=0.5, label="gap")
         top.plot(x, y, color=BLUE, marker="o", ms=4, label="measured")
         top.set(ylabel="accuracy", xlim=(0, 1), ylim=(-0.02, 1.02))
-        top.yaxis.set_major_formatter(percent)
+        top.yaxis.set_major_formatter(shown)
         top.legend(loc="best", handlelength=1.6)
         share = bins.count / max(bins.count.sum(), 1)
         width = np.diff(bins.edges)
         bottom.bar(bins.edges[:-1], share, width * 0.92, align="edge", color=BLUE, alpha=0.75)
         bottom.set(xlabel="confidence", ylabel="share")
-        bottom.xaxis.set_major_formatter(percent)
-        bottom.yaxis.set_major_formatter(percent)
+        bottom.xaxis.set_major_formatter(shown)
+        bottom.yaxis.set_major_formatter(shown)
 
     return svg(draw, height=4.4)
 
@@ -129,7 +129,7 @@ def confusion(counts: np.ndarray) -> str:
         image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
         axes.grid(False)
         axes.set(xlabel="predicted class", ylabel="true class")
-        bar = figure.colorbar(image, shrink=0.8, format=FuncFormatter(_percent))
+        bar = figure.colorbar(image, shrink=0.8, format=FuncFormatter(percent))
         bar.outline.set_visible(False)
 
     return svg(draw, height=4.6)

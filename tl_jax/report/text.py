@@ -1,6 +1,7 @@
 """Figures as people write them, and a run's result as a plain table for the terminal."""
 
 import math
+import numbers
 import textwrap
 from typing import Any
 
@@ -34,6 +35,13 @@ def number(x: float | None) -> str:
     if missing(x):
         return MISSING
     return f"{x:,.0f}" if abs(x) >= 1000 else f"{x:.3g}"
+
+
+def cell(x: Any) -> str:
+    """What stands in a table: counts in full, other numbers with three digits, text as it is."""
+    if isinstance(x, numbers.Integral):
+        return f"{x:,}"
+    return number(x) if x is None or isinstance(x, numbers.Real) else visible(str(x))
 
 
 def metric(name: str, x: float | None) -> str:

@@ -1,0 +1,190 @@
+"""The report of a study says what the study found, whatever it is called, and gives the numbers."""
+
+import base64
+import csv
+import io
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+import scipy.stats
+from test_report import Page
+
+from tl_jax.report import analysis, study, study_plots, text
+from tl_jax.report.study import Picture, Section, Table
+
+EVIL = '"><script>alert(1)</script>\u202e\udcff{{7*7}}'
+RESULT = {
+    "command": "python -m experiments.layer_probes --config=x.py",
+    "date": "2026-03-04",
+    "versions": {"python": "3.11.9", "jax": "0.10.2"},
+    "git": {"commit": "9f2c1e7", "dirty": True},
+    "machine": {"cores": 2},
+    "config": {"base": "resnet18"},
+}
+PIXEL = "data:image/png;base64,iVBORw0KGgo="
+ROWS = [("conv1", 64, 0.123456789, np.float64(1 / 3)), ("conv,2", 12345, None, float("nan"))]
+TABLE = Table("by_layer", "Accuracy by layer", ("layer", "D", "accuracy", "spread"), ROWS)
+
+
+def section(**changes) -> Section:
+    return Section("A title", "One.\n\nTwo.")._replace(**changes)
+
+
+def written(folder, *sections, title="A study", facts=None, result=RESULT):
+    path = study.write(
+        folder, title=title, lead="A lead.", sections=sections, facts=facts or {}, result=result
+    )
+    assert path == folder / "report.html"
+    return Page(path.read_text())
+
+
+def svg_words(uri: str) -> list[str]:
+    root = ET.fromstring(base64.b64decode(uri.split(",")[1]))
+    return ["".join(t.itertext()) for t in root.iter("{http://www.w3.org/2000/svg}text")]
+
+
+def test_the_page_holds_all_that_was_given(tmp_path):
+    figure = study_plots.against_depth(("a", "b"), {"ridge": np.ones((2, 3))}, label="accuracy")
+    pictures = (Picture("a figure", figure), Picture("an image", PIXEL))
+    facts = {"base": "resnet18", "seeds": "5"}
+    page = written(tmp_path, section(pictures=pictures, tables=(TABLE,)), facts=facts)
+    for words in (
+        "A study",
+        "A lead.",
+        "base resnet18 seeds 5",
+        "A title One. Two.",
+        "an image",
+        "Accuracy by layer",
+        "conv1 64 0.123 0.333 conv,2 12,345 – –",
+        RESULT["command"],
+        "9f2c1e7, with uncommitted changes",
+        '"base": "resnet18"',
+        "jax 0.10.2",
+    ):
+        assert words in page.text
+    assert [i["src"] for i in page.all("img")] == [figure, PIXEL]
+    assert [i["src"] for i in page.all("img", "plot")] == [figure]  # photographs stay in the dark
+    assert len(page.all("td", "num")) == 2 * 3
+
+
+def test_tables_are_to_be_had_as_csv_in_full(tmp_path):
+    page = written(tmp_path, section(tables=(TABLE,)))
+    (link,) = page.all("a")
+    assert link["download"] == "by_layer.csv"
+    kept = (tmp_path / "by_layer.csv").read_bytes()
+    assert base64.b64decode(link["href"].split(",")[1]) == kept
+    head, first, second = csv.reader(io.StringIO(kept.decode()))
+    assert head == list(TABLE.columns) and first[0] == "conv1" and second[0] == "conv,2"
+    assert [float(x) for x in first[1:]] == list(ROWS[0][1:])
+    assert second[1:] == ["12345", "", "nan"]
+
+
+def test_hostile_names_stay_text(tmp_path):
+    table = Table("names", EVIL, (EVIL, "n"), [(EVIL, 1)])
+    hostile = Section(EVIL, EVIL, (Picture(EVIL, PIXEL),), (table,))
+    result = RESULT | {"command": EVIL, "config": {EVIL: EVIL}}
+    page = written(tmp_path, hostile, title=EVIL, facts={EVIL: EVIL}, result=result)
+    assert "script" not in {tag for tag, _ in page.elements}
+    assert len(page.all("img")) == 1 and "49" not in page.text
+    # Title and heading, fact, section, paragraph, figure, caption, column, cell, command, config
+    assert page.text.count("alert(1)") == 2 + 2 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 2
+    assert "\\udcff" in (tmp_path / "names.csv").read_text()
+
+
+def test_it_needs_nothing_from_outside(tmp_path):
+    page = written(tmp_path, section(pictures=(Picture("p", PIXEL),), tables=(TABLE,)))
+    assert not {tag for tag, _ in page.elements} & {"script", "link", "iframe", "object", "base"}
+    assert all(a["src"].startswith("data:image/") for a in page.all("img"))
+    assert all(a["href"].startswith("data:text/csv") for a in page.all("a"))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["by_layer.csv", "report.html"]
+
+
+def test_a_long_table_is_folded_and_an_empty_one_is_shown(tmp_path):
+    long = TABLE._replace(name="long", rows=ROWS * 20)
+    page = written(tmp_path, section(tables=(long, TABLE._replace(rows=[]))))
+    assert "40 rows" in page.text and len(page.all("table")) == 2
+
+
+def test_a_study_without_sections_and_config(tmp_path):
+    result = {k: v for k, v in RESULT.items() if k != "config"} | {"git": None}
+    page = written(tmp_path, result=result)
+    assert "Configuration" not in page.text and "git –" in page.text
+
+
+def test_tables_that_would_share_a_file_are_a_mistake(tmp_path):
+    with pytest.raises(ValueError, match="by_layer"):
+        written(tmp_path, section(tables=(TABLE, TABLE)))
+    assert not list(tmp_path.iterdir())
+
+
+def test_rows_that_do_not_fit_the_columns_are_a_mistake(tmp_path):
+    with pytest.raises(ValueError):
+        written(tmp_path, section(tables=(TABLE._replace(rows=[("a", 1), ("b",)]),)))
+
+
+@pytest.mark.parametrize(
+    ("x", "wanted"),
+    [
+        (np.int64(4107522), "4,107,522"),
+        (7, "7"),
+        (np.float32(0.12345), "0.123"),
+        (None, "–"),
+        ("a\u202eb", r"a\u202eb"),
+        (("a", 1), "('a', 1)"),
+    ],
+)
+def test_cells(x, wanted):
+    assert text.cell(x) == wanted
+
+
+# ---- figures
+
+
+def test_intervals_over_seeds_agree_with_scipy():
+    values = np.random.default_rng(0).random((3, 5))
+    mean, half = analysis.over_seeds(values)
+    for row, m, h in zip(values, mean, half, strict=True):
+        wanted = scipy.stats.ttest_1samp(row, 0).confidence_interval(0.95)
+        assert (m - h, m + h) == pytest.approx(tuple(wanted))
+
+
+def test_what_is_missing_is_left_out_of_the_interval():
+    mean, half = analysis.over_seeds([[1.0, 3.0, np.nan], [2.0, np.nan, np.nan], [np.nan] * 3])
+    alone = analysis.over_seeds([[1.0, 3.0]])
+    np.testing.assert_array_equal(mean, [2, 2, np.nan])
+    np.testing.assert_array_equal(half, [alone[1][0], np.nan, np.nan])
+
+
+def test_a_figure_against_depth_names_layers_series_and_levels():
+    layers = [f"stage{i}" for i in range(14)]
+    series = {"ridge": np.random.default_rng(0).random((14, 5)), "knn": np.full((14, 1), 0.5)}
+    shown = study_plots.against_depth(
+        layers, series, label="accuracy", published={"others": np.ones(14)}, levels={"chance": 0.1}
+    )
+    words = svg_words(shown)
+    assert {*layers, "ridge", "knn", "others", "chance", "accuracy"} <= set(words)
+    assert any(word.endswith("%") for word in words)
+
+
+def test_of_very_many_layers_some_are_named():
+    layers = [f"layer{i}" for i in range(200)]
+    words = svg_words(study_plots.against_depth(layers, {"x": np.ones((200, 1))}, label="y"))
+    assert 30 <= sum(word.startswith("layer") for word in words) <= 60
+
+
+def test_a_heat_map_writes_few_values_and_shades_many():
+    words = svg_words(
+        study_plots.heat_map([[0.25, 1], [np.nan, 0]], ("r1", "r2"), ("c1", "c2"), label="CKA")
+    )
+    assert {"r1", "r2", "c1", "c2", "CKA", "0.25", "1.00", "0.00"} <= set(words)
+    names = [f"layer{i}" for i in range(20)]
+    shown = study_plots.heat_map(np.eye(20), names, names, label="CKA", along=("a", "b"))
+    assert {*names, "a", "b"} <= set(svg_words(shown))
+
+
+def test_figures_are_reproducible():
+    drawn = [
+        study_plots.heat_map(np.eye(3), "abc", "def", label="x", bounds=None) for _ in range(2)
+    ]
+    assert drawn[0] == drawn[1]
