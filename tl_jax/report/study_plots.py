@@ -50,12 +50,14 @@ def against_depth(
             axes.plot(places, values, color=FAINT, ls=(0, next(dashes)), lw=1.4, label=name)
         for name, value in (levels or {}).items():
             axes.axhline(value, color=FAINT, lw=1, ls=(0, next(dashes)), label=name)
-        _name(axes.xaxis, layers, rotation=90)
+        _name(axes.xaxis, layers, room=width)
         axes.set_ylabel(label)
         axes.margins(x=0.02)
         if fractions:
             axes.yaxis.set_major_formatter(FuncFormatter(percent))
-        figure.legend(loc="outside upper center", ncols=int(width / 1.7), handlelength=1.8)
+        _, names = axes.get_legend_handles_labels()
+        columns = max(1, int(width / (0.7 + 0.09 * max(map(len, names), default=1))))
+        figure.legend(loc="outside upper center", ncols=columns, handlelength=1.8)
 
     return svg(draw, width=width, height=3.9)
 
@@ -85,7 +87,7 @@ def heat_map(
         axes.grid(False)
         shades = axes.imshow(values, cmap="Blues", vmin=low, vmax=high, aspect="auto")
         _name(axes.yaxis, rows)
-        _name(axes.xaxis, columns, rotation=90)
+        _name(axes.xaxis, columns, room=size)
         axes.set(ylabel=along[0], xlabel=along[1])
         if max(values.shape) <= FEW:
             for (row, column), x in np.ndenumerate(values):
@@ -102,8 +104,12 @@ def _width(names: Sequence[str]) -> float:
     return NARROW if len(names) <= FEW else WIDE
 
 
-def _name(axis: Axis, names: Sequence[str], **text) -> None:
-    """Ticks with the names; only every second, third, ... where they are too many to be read."""
+def _name(axis: Axis, names: Sequence[str], *, room: float | None = None) -> None:
+    """Ticks with the names; only every second, third, ... where they are too many to be read.
+
+    They are turned upright where `room` inches do not hold them side by side.
+    """
     step = -(-len(names) // MOST)
-    size = 8.5 if len(names) <= MOST / 2 else 6.5
-    axis.set_ticks(range(0, len(names), step), names[::step], size=size, **text)
+    upright = room is not None and 0.1 * len(names) * max(map(len, names)) > room
+    style = {"size": 8.5 if len(names) <= MOST / 2 else 6.5, "rotation": 90 if upright else 0}
+    axis.set_ticks(range(0, len(names), step), names[::step], **style)

@@ -38,10 +38,13 @@ def number(x: float | None) -> str:
 
 
 def cell(x: Any) -> str:
-    """What stands in a table: counts in full, other numbers with three digits, text as it is."""
+    """In a column: counts in full, other numbers with three digits (0.600), text as it is."""
     if isinstance(x, numbers.Integral):
         return f"{x:,}"
-    return number(x) if x is None or isinstance(x, numbers.Real) else visible(str(x))
+    if x is None or isinstance(x, numbers.Real):
+        whole = missing(x) or abs(x) >= 1000
+        return number(x) if whole else f"{x:#.3g}".removesuffix(".")
+    return visible(str(x))
 
 
 def metric(name: str, x: float | None) -> str:
