@@ -59,7 +59,7 @@ def against_depth(
         columns = max(1, int(width / (0.7 + 0.09 * max(map(len, names), default=1))))
         figure.legend(loc="outside upper center", ncols=columns, handlelength=1.8)
 
-    return svg(draw, width=width, height=3.9)
+    return svg(draw, width=width, height=4.3)
 
 
 def heat_map(
