@@ -79,7 +79,23 @@ def _max_pool_gradient(x, g, *, size, stride, padding):
 def avg_pool(x, size: int, stride: int, padding: Padding = 0, *, count_padding: bool = False):
     """Mean of each window of `x` (N, H, W, C); `count_padding` takes padding for zeros."""
     edges = _pool_pads(x, size, stride, padding, False)
-    return nn.avg_pool(x, (size, size), (stride, stride), edges, count_include_pad=count_padding)
+    window = {"size": size, "stride": stride, "padding": edges, "count_padding": count_padding}
+    cpu = functools.partial(_avg_pool_shifted, **window)
+    stock = functools.partial(_avg_pool_stock, **window)
+    return jax.lax.platform_dependent(x, cpu=cpu, default=stock)
+
+
+def _avg_pool_stock(x, *, size, stride, padding, count_padding):
+    window, strides = (size, size), (stride, stride)
+    return nn.avg_pool(x, window, strides, padding, count_include_pad=count_padding)
+
+
+def _avg_pool_shifted(x, *, size, stride, padding, count_padding):
+    def sums(x):
+        return sum(part for _, _, part in taps(x, (size, size), stride, padding))
+
+    counted = size**2 if count_padding else sums(jnp.ones((*x.shape[1:3], 1), x.dtype))
+    return sums(x) / counted
 
 
 def _pool_pads(x, size, stride, padding, ceil):
