@@ -1,0 +1,1 @@
+"""How well what a base has learned serves a task: scores, similarity, layers put on trial."""

@@ -1,0 +1,94 @@
+"""How well a score ranks candidates by the accuracy that transfer really gave them."""
+
+import warnings
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from tl_jax.errors import UserError
+
+RESAMPLES = 1000
+
+
+class Agreement(NamedTuple):
+    """A measure over all candidates with its 95 % bootstrap interval; NaN where undefined."""
+
+    value: float
+    low: float
+    high: float
+
+
+def pearson(scores: np.ndarray, accuracies: np.ndarray) -> float:
+    """Pearson's linear correlation."""
+    from scipy import stats
+
+    return _statistic(stats.pearsonr, scores, accuracies)
+
+
+def kendall(scores: np.ndarray, accuracies: np.ndarray) -> float:
+    """Kendall's tau-b: concordant less discordant pairs, with regard to ties."""
+    from scipy import stats
+
+    return _statistic(stats.kendalltau, scores, accuracies)
+
+
+def weighted_tau(scores: np.ndarray, accuracies: np.ndarray) -> float:
+    """Kendall's tau in which the best candidates weigh most (Vigna 2015), as You et al. 2021."""
+    from scipy import stats
+
+    return _statistic(stats.weightedtau, scores, accuracies)
+
+
+MEASURES = {"Pearson": pearson, "Kendall": kendall, "weighted tau": weighted_tau}
+
+
+def agreement(
+    *, scores: np.ndarray, accuracies: np.ndarray, resamples: int = RESAMPLES
+) -> dict[str, Agreement]:
+    """Each of `MEASURES` between K candidates' scores and accuracies, (K, S) each over S seeds.
+
+    A candidate's value is its mean over seeds. The interval is the percentile bootstrap's over
+    candidates and, independently, over seeds; a resample in which nothing differs is left out.
+    UserError for fewer than three candidates or values that are not finite.
+    """
+    scores, accuracies = np.asarray(scores, np.float64), np.asarray(accuracies, np.float64)
+    if scores.ndim != 2 or scores.shape != accuracies.shape:
+        raise UserError(
+            f"scores and accuracies are (candidates, seeds); got {scores.shape}, {accuracies.shape}"
+        )
+    if len(scores) < 3:
+        raise UserError(f"a ranking needs 3 candidates at least; got {len(scores)}")
+    if not (np.isfinite(scores).all() and np.isfinite(accuracies).all()):
+        raise UserError("scores and accuracies must be finite")
+    random = np.random.default_rng(0)  # always the same draws, so that a report can be made again
+    drawn = {name: [] for name in MEASURES}
+    for _ in range(resamples):
+        seeds = random.integers(0, scores.shape[1], scores.shape[1])
+        rows = random.integers(0, len(scores), len(scores))
+        one, other = (values[rows][:, seeds].mean(1) for values in (scores, accuracies))
+        for name, measure in MEASURES.items():
+            drawn[name].append(measure(one, other))
+    found = {}
+    for name, measure in MEASURES.items():
+        low, high = _interval(np.array(drawn[name]))
+        found[name] = Agreement(measure(scores.mean(1), accuracies.mean(1)), low, high)
+    return found
+
+
+def _interval(values: np.ndarray) -> tuple[float, float]:
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return np.nan, np.nan
+    low, high = np.quantile(values, (0.025, 0.975))
+    return float(low), float(high)
+
+
+def _statistic(measure: Callable, scores: np.ndarray, accuracies: np.ndarray) -> float:
+    """NaN where all of one are equal: there is no order to agree with."""
+    if np.ptp(scores) == 0 or np.ptp(accuracies) == 0:
+        return float("nan")
+    with warnings.catch_warnings():
+        # Two of three values a rounding apart are as good as constant to scipy.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return float(measure(scores, accuracies).statistic)
