@@ -2,10 +2,10 @@
 
     python -m experiments.score_vs_accuracy --config=configs/score_vs_accuracy.py
 
-A candidate is a base cut at a layer. For each: the scores on its features of the training split; and
-its accuracy on the test split with a linear head on frozen features, and after fine-tuning. Then how
-well each score agrees with each accuracy. The same command again goes on after the last finished
-candidate.
+A candidate is a base cut at a layer. For each: the scores on its features of the training split;
+and its accuracy on the test split, with a linear head on frozen features and after fine-tuning.
+Then how well each score agrees with each accuracy. The same command again goes on after the last
+finished candidate.
 """
 
 import pathlib
@@ -44,8 +44,8 @@ def work(config, workdir: pathlib.Path, name: str) -> dict:
 
     started = time.time()
     cells = Cells(workdir / "cells.jsonl")
-    for called in config.bases:
-        for seed in config.seeds:
+    for seed in config.seeds:
+        for called in config.bases:
             measure(config, called, seed, cells, workdir / "runs")
     rows = cells.rows()
     result = results.finite(
@@ -301,20 +301,17 @@ def _scatter(page, rows: list[dict], agreed: list[dict]):
 def _candidates_section(page, rows: list[dict]):
     import numpy as np
 
+    from tl_jax import results
     from tl_jax.report import analysis
 
     scores = list(dict.fromkeys(s for row in rows for s in row["scores"]))
     table = []
     for (base, cut), own in _by_candidate(rows, lambda row: row).items():
-        values = [
-            np.mean([r["scores"][s] for r in own if s in r["scores"]] or np.nan) for s in scores
-        ]
-        accuracies = []
+        figures = []
         for accuracy in ACCURACIES:
-            mean, half = analysis.over_seeds([r["accuracy"][accuracy] for r in own])
-            accuracies += [float(mean), float(half) if np.isfinite(half) else None]
-        values = [float(v) if np.isfinite(v) else None for v in values]
-        table.append((base, cut, own[0]["dimensions"], *accuracies, *values))
+            figures += map(float, analysis.over_seeds([r["accuracy"][accuracy] for r in own]))
+        figures += (float(np.mean([r["scores"].get(s, np.nan) for r in own])) for s in scores)
+        table.append((base, cut, own[0]["dimensions"], *results.finite(figures)))
     columns = ["base", "cut", "dimensions"]
     for shown in ACCURACIES.values():
         columns += [shown, f"± {shown}"]
