@@ -11,13 +11,14 @@ from tl_jax.errors import UserError, unknown
 TASKS = {
     "digits": ("tl_jax.data.arrays", "digits"),
     "elpv": ("tl_jax.data.elpv", "elpv"),
+    "fashion_mnist": ("tl_jax.data.fashion", "fashion_mnist"),
     "folder": ("tl_jax.data.folder", "folder"),
     "tfds": ("tl_jax.data.tfds", "from_tfds"),
 }
 
 
 def load_task(name: str, *, seed: int, **options) -> Task:
-    """The task called 'digits', 'elpv', 'folder:<path>' or 'tfds:<name>'.
+    """The task called 'digits', 'elpv', 'fashion_mnist', 'folder:<path>' or 'tfds:<name>'.
 
     `seed` fixes the splits and the budget; `options` are those of the task's function. UserError
     for an unknown name or option, and for what is wrong with the data.
