@@ -98,7 +98,7 @@ def halves(classes: Sequence[str], seed: int) -> tuple[tuple[str, ...], tuple[st
 
 
 def group(classes: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
-    """The classes that a group names; UserError for one that is not there, and for fewer than two."""
+    """The classes that a group names; UserError for an unknown one, and for fewer than two."""
     for name in names:
         if name not in classes:
             raise unknown("class in a group", name, classes)
@@ -124,9 +124,8 @@ class Half(NamedTuple):
         rows = self.task.splits[split]
         rows = rows[self.places[self.task.labels[rows]] >= 0]
         if per_class:
-            names = np.array(self.task.classes)[self.task.labels]
-            names = np.where(self.places[self.task.labels] >= 0, names, self.classes[0])
-            rows = splits.budget(rows, names, per_class=per_class, seed=seed)
+            names = np.array(self.task.classes)[self.task.labels[rows]]
+            rows = rows[splits.budget(np.arange(len(rows)), names, per_class=per_class, seed=seed)]
         return rows
 
     def alone(self, *, per_class: int = 0, seed: int = 0) -> Task:
@@ -149,7 +148,7 @@ class Half(NamedTuple):
             weights=self.task.weights[kept],
             graded_labels=self.places[self.task.graded_labels[kept]],
             graded_weights=self.task.graded_weights[kept],
-            splits=own,
+            splits={name: np.searchsorted(kept, rows) for name, rows in own.items()},
             fingerprint=told,
         )
 

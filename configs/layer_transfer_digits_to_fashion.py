@@ -1,0 +1,18 @@
+"""Layer transfer from handwritten digits to Fashion-MNIST."""
+
+import ml_collections
+
+from configs import layer_transfer
+
+
+def get_config():
+    config = layer_transfer.get_config()
+    config.groups = ml_collections.ConfigDict()
+    config.source.name = "digits"
+    config.source.per_class = 100
+    config.task.name = "fashion_mnist"
+    config.task.per_class = 500
+    config.arms = ("tasks",)
+    config.budgets = (0, 10)
+    config.epochs = (8, 32)
+    return config

@@ -1,0 +1,345 @@
+"""How transferable is each layer? Yosinski et al. 2014 for any net and any task, from one config.
+
+    python -m experiments.layer_transfer --config=configs/layer_transfer.py
+
+Every setting is in configs/layer_transfer.py. Finished trainings are kept: the same command again
+goes on with those that are missing. With --check nothing is trained and no data are read: the steps
+are compiled for their shapes and their cost is counted.
+"""
+
+import functools
+import pathlib
+import shutil
+import time
+import zlib
+
+from absl import flags
+
+from experiments import cli, study
+
+flags.adopt_module_key_flags(study)
+_CHECK = flags.DEFINE_bool("check", False, "Compile the steps, count their cost, train nothing.")
+
+
+def layer_transfer(config, workdir: pathlib.Path, name: str) -> dict:
+    """Train the bases and what is made of them, and report."""
+    from tl_jax import results
+    from tl_jax.cells import Cells
+    from tl_jax.report import layer_transfer as pages
+    from tl_jax.report import study as page
+
+    started = time.time()
+    net, arms = Net(config), _arms(config)
+    train = functools.partial(_together if config.together else _one_by_one, config, net, workdir)
+    cells = Cells(workdir / "cells.jsonl")
+    for sides in arms.values():
+        _arm(config, net, workdir, cells, sides, train)
+
+    pairs = [tuple(sides) for sides in arms.values()]
+    tables = pages.Tables(cells.rows(), pairs, config.budgets, net.cuts)
+    result = {
+        "name": name,
+        "config": config.to_dict(),
+        "cells": cells.rows(),
+        "decomposition": tables.decomposition,
+        "findings": tables.findings,
+        "seconds": time.time() - started,
+        **results.provenance("layer_transfer"),
+    }
+    facts = {
+        "net": f"{config.base}, {len(net.cuts) + 1} layers with parameters",
+        "task": config.task.name + (f", from {config.source.name}" * bool(config.source.name)),
+        "A to B": "; ".join(map(pages.label, pairs)),
+        "seeds": str(config.seeds),
+        "trainings": str(len(cells.rows())),
+        "seconds of this run": f"{result['seconds']:.0f}",
+    }
+    page.write(
+        workdir,
+        title=f"Layer transfer: {config.task.name}",
+        lead=pages.LEAD,
+        sections=pages.sections(tables),
+        facts=facts,
+        result=result,
+    )
+    return result
+
+
+class Net:
+    """The architecture, for any number of classes."""
+
+    def __init__(self, config):
+        from tl_jax import models
+        from tl_jax.errors import unknown
+        from tl_jax.models import alexnet_small
+        from tl_jax.transferability.layer_transfer import cuts
+
+        if config.base == "alexnet_small":
+            self.chain, self.preprocessing = alexnet_small.build, alexnet_small.preprocessing()
+        else:
+            family, name = models.family(config.base), models.canonical(config.base)
+            form = family.forms(name)[0]
+            self.chain = functools.partial(family.build, name, form)
+            self.preprocessing = family.preprocessing(name, form)
+        if config.channels:
+            self.preprocessing = self.preprocessing.with_channels(config.channels)
+        self.preprocessing = _resized(self.preprocessing, config)
+        found = cuts(self.chain(2), self.preprocessing.input_shape)
+        for layer in config.layers:
+            if layer not in found:
+                raise unknown("layer with parameters below the classifier", layer, found)
+        self.images = {}  # of each task, on the device
+        # n, its layer, and the last layer that goes with it
+        self.cuts = {
+            n: (layer, stop)
+            for n, (layer, stop) in enumerate(found.items(), 1)
+            if not config.layers or layer in config.layers
+        }
+
+    def fresh(self, classes: int, seed: int):
+        """Untrained variables."""
+        return self.chain(classes).init(seed, self.preprocessing.input_shape)
+
+
+def _resized(preprocessing, config):
+    import dataclasses
+
+    changes = {k: config[k] for k in ("size", "crop") if config[k]}
+    return dataclasses.replace(preprocessing, **changes)
+
+
+def _arms(config) -> dict[str, dict[str, list]]:
+    """For each arm the name of A's and of B's half, and the half itself for each seed."""
+    from tl_jax.errors import UserError, unknown
+    from tl_jax.transferability.layer_transfer import Half, group, halves
+
+    if len(config.budgets) != len(config.epochs) or not config.budgets or config.seeds < 1:
+        raise UserError("a study has at least one seed, and as many epochs as it has budgets")
+    tasks = [study.task_of(config, seed) for seed in range(config.seeds)]
+    arms = {}
+    for arm in config.arms:
+        if arm == "random":
+            drawn = [halves(task.classes, seed) for seed, task in enumerate(tasks)]
+            named = {"random A": [a for a, _ in drawn], "random B": [b for _, b in drawn]}
+        elif arm == "tasks":
+            sources = [_source(config, seed) for seed in range(config.seeds)]
+            arms[arm] = {
+                config.source.name: [Half(task, task.classes) for task in sources],
+                config.task.name: [Half(task, task.classes) for task in tasks],
+            }
+            continue
+        else:
+            for side in arm.split(":"):
+                if side not in config.groups:
+                    raise unknown("group of classes", side, [*config.groups, "random", "tasks"])
+            named = {s: [group(t.classes, config.groups[s]) for t in tasks] for s in arm.split(":")}
+            if len(named) != 2 or set.intersection(*(set(v[0]) for v in named.values())):
+                raise UserError(f"an arm is of two groups without a class in common; got {arm!r}")
+        arms[arm] = {
+            side: [Half(*both) for both in zip(tasks, classes, strict=True)]
+            for side, classes in named.items()
+        }
+    return arms
+
+
+def _source(config, seed: int):
+    from tl_jax.data import load_task
+    from tl_jax.errors import UserError
+
+    if not config.source.name:
+        raise UserError("the arm 'tasks' needs the task of base A: --config.source.name=...")
+    given = {k: v for k, v in config.source.items() if k != "name" and v != ""}
+    return load_task(config.source.name, seed=seed, val=config.task.val, **given)
+
+
+def _arm(config, net, workdir: pathlib.Path, cells, sides: dict[str, list], train) -> None:
+    """Every training of one arm that is not finished."""
+    from tl_jax.transferability.layer_transfer import TREATMENTS, beginning
+
+    base = functools.partial(_base, config, net, workdir, cells, train)
+    (a, halves_a), (b, halves_b) = sides.items()
+    donors = {"A": base(a, halves_a, 0)}
+    classes = len(halves_b[0].classes)
+    fresh = [net.fresh(classes, _number("fresh", seed)) for seed in range(config.seeds)]
+    for place, budget in enumerate(config.budgets):
+        donors |= {"B": base(b, halves_b, place), None: fresh}
+        for n, (_, stop) in net.cuts.items():
+            for name, treatment in TREATMENTS.items():
+                key = {"arm": f"{a}:{b}", "budget": budget, "treatment": name, "n": n}
+                if _done(cells, config.seeds, key):
+                    continue
+                begun = [
+                    beginning(net.chain(classes), stop, donor=donor, fresh=new)[0]
+                    for donor, new in zip(donors[treatment.donor], fresh, strict=True)
+                ]
+                trained = train(halves_b, begun, place, stop if treatment.frozen else None, "fresh")
+                _keep(cells, key, trained)
+
+
+def _base(config, net, workdir, cells, train, name: str, halves: list, place: int) -> list:
+    """Variables, by seed, of the base of a half at a budget: trained now, or before."""
+    budget = config.budgets[place]
+    file = workdir / "bases" / f"{name} {budget}.npz".replace("/", "_")
+    key = {"arm": name, "budget": budget, "treatment": "base", "n": 0}
+    if _done(cells, config.seeds, key) and file.exists():
+        return _load(file)
+    classes = len(halves[0].classes)
+    begun = [net.fresh(classes, _number(name, seed)) for seed in range(config.seeds)]
+    trained = train(halves, begun, place, None, name)
+    _save(file, [variables for variables, _ in trained])
+    _keep(cells, key, trained)
+    return _load(file)
+
+
+def _number(what: str, seed: int) -> int:
+    """A seed of its own for everything that is drawn."""
+    return zlib.crc32(f"{what}/{seed}".encode()) >> 1
+
+
+def _done(cells, seeds: int, key: dict) -> bool:
+    return all(cells.get(**key, seed=seed) for seed in range(seeds))
+
+
+def _keep(cells, key: dict, trained: list) -> None:
+    from tl_jax import interrupt
+
+    for seed, (_, row) in enumerate(trained):
+        cells.add(row, **key, seed=seed)
+    shown = sum(row["test"] for _, row in trained) / len(trained)
+    print(*key.values(), f"{100 * shown:.2f} %", flush=True)
+    interrupt.check()
+
+
+def _save(file: pathlib.Path, trees: list) -> None:
+    import flax.traverse_util
+    import numpy as np
+
+    flat = {}
+    for seed, tree in enumerate(trees):
+        own = flax.traverse_util.flatten_dict(tree, sep="/")
+        flat |= {f"{seed}/{path}": leaf for path, leaf in own.items()}
+    file.parent.mkdir(exist_ok=True)
+    partial = file.with_suffix(".partial.npz")
+    np.savez(partial, **flat)
+    partial.replace(file)
+
+
+def _load(file: pathlib.Path) -> list:
+    import flax.traverse_util
+    import numpy as np
+
+    with np.load(file) as flat:
+        tree = flax.traverse_util.unflatten_dict(dict(flat), sep="/")
+    return [{"batch_stats": {}, **tree[str(seed)]} for seed in range(len(tree))]
+
+
+def _together(config, net, workdir, halves, begun, place, stop, what) -> list:
+    """(variables, row) of a training for each seed, all in one program."""
+    import jax
+    import numpy as np
+
+    from tl_jax.chain import merged, select
+    from tl_jax.together import Run, stacked, together
+    from tl_jax.transferability.layer_transfer import Transfer, transferred
+
+    chain = net.chain(len(halves[0].classes))
+    below = () if stop is None else chain.cut(stop).names
+    above = [name for name in chain.names if name not in below]
+    rate, decay = config.train.learning_rate, config.train.weight_decay
+    longest = {s: max(len(h.rows(s)) for h in halves) for s in ("val", "test")}
+    runs = []
+    for seed, (half, variables) in enumerate(zip(halves, begun, strict=True)):
+        rows = half.rows("train", per_class=config.budgets[place], seed=seed)
+        judged = {
+            s: np.pad(half.rows(s), (0, most - len(half.rows(s))), constant_values=-1)
+            for s, most in longest.items()
+        }
+        run = Run(
+            select(variables, above), _number(what, seed), rate, decay, rows, np.ones(len(rows))
+        )
+        runs.append(Transfer(select(variables, below), run, half.places, **judged))
+    done = jax.device_get(
+        together(
+            transferred,
+            stacked(runs),
+            _images(config, net, halves[0].task),
+            chain=chain,
+            stop=stop,
+            preprocessing=net.preprocessing,
+            epochs=config.epochs[place],
+            batch_size=config.batch_size,
+            **{k: config.train[k] for k in ("optimizer", "schedule", "clip")},
+        )
+    )
+    trained = []
+    for seed, variables in enumerate(begun):
+        one = jax.tree.map(lambda leaf, seed=seed: leaf[seed], done)
+        row = {"val": float(one.val), "test": float(one.test), "loss": float(one.loss[-1])}
+        trained.append((merged(variables, one.variables), row))
+    return trained
+
+
+def _images(config, net, task):
+    """The pixels of a task, decoded once, on the device."""
+    import numpy as np
+
+    from tl_jax import prefix
+    from tl_jax.parallel import Parallel
+    from tl_jax.transferability.layer_transfer import Images
+
+    if task.fingerprint not in net.images:
+        every = np.arange(len(task.ids))
+        if config.cache:
+            inputs = prefix.pixels(task, net.preprocessing, cache=pathlib.Path(config.cache))
+        else:
+            inputs = prefix.decoded(task, net.preprocessing)
+        pixels = inputs.read(every, np.zeros_like(every))
+        net.images[task.fingerprint] = Parallel().place(Images(pixels, task.labels))
+    return net.images[task.fingerprint]
+
+
+def _one_by_one(config, net, workdir, halves, begun, place, stop, what) -> list:
+    """(variables, row) of a training for each seed, each streamed from disk."""
+    import numpy as np
+
+    from tl_jax import evaluate, prefix, train
+    from tl_jax.plan import Phase, Plan, Settings
+    from tl_jax.state import Problem
+
+    chain = net.chain(len(halves[0].classes))
+    below = () if stop is None else chain.cut(stop).names
+    trained = []
+    for seed, (half, variables) in enumerate(zip(halves, begun, strict=True)):
+        settings = Settings(
+            epochs=config.epochs[place], best_by="last", batch_norm="batch", **config.train
+        )
+        phase = Phase("train", {n: float(n not in below) for n in chain.names}, settings)
+        problem = Problem(
+            chain,
+            net.preprocessing,
+            half.alone(per_class=config.budgets[place], seed=seed),
+            Plan("layer_transfer", (phase,)),
+            seed=_number(what, seed),
+            batch_size=config.batch_size,
+            precision=config.precision,
+        )
+        cache = pathlib.Path(config.cache) if config.cache else None
+        inputs_for = prefix.for_plan(problem, test_views="none", cache=cache, dtype="float32")
+        folder = workdir / "training"
+        variables, progress, inputs = train.run(problem, variables, inputs_for, workdir=folder)
+        row = {"loss": progress.history[-1]["train_loss"]}
+        for split in ("val", "test"):
+            rows = problem.task.splits[split]
+            probs = evaluate.probabilities(problem, variables, inputs, rows)
+            row[split] = float(np.mean(probs.argmax(1) == problem.task.labels[rows]))
+        shutil.rmtree(folder)
+        trained.append((variables, row))
+    return trained
+
+
+def _shown(result: dict) -> str:
+    return "\n".join(f"{f['statement']}: {f['held']} ({f['figures']})" for f in result["findings"])
+
+
+if __name__ == "__main__":
+    cli.run(study.main(layer_transfer, example="configs/layer_transfer.py", shown=_shown))
