@@ -10,8 +10,8 @@ def get_config():
     config.base = "alexnet_small"  # or any of the zoo, from fresh weights
     config.size = 0
     config.task.name = "fashion_mnist"
-    config.task.val = 0.1
-    config.task.per_class = 500
+    config.task.val = 0.02
+    config.task.per_class = 300
     config.source = ml_collections.ConfigDict()
     config.source.name = ""  # task of base A, if not a part of the same
     config.source.path = ""
@@ -25,8 +25,8 @@ def get_config():
     config.groups.clothes = ("T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Shirt")
     config.groups.shoes_and_bags = ("Sandal", "Sneaker", "Bag", "Ankle boot")
     config.seeds = 5
-    config.budgets = (0, 50)  # training examples of each of B's classes; 0: all of them
-    config.epochs = (8, 32)  # at each budget
+    config.budgets = (0, 30)  # training examples of each of B's classes; 0: all of them
+    config.epochs = (8, 24)  # at each budget
     config.layers = ()  # at which to cut; empty: at every layer with parameters
 
     config.train = ml_collections.ConfigDict()

@@ -14,7 +14,7 @@ def get_config():
     config.task.per_class = 100
     config.arms = ("random",)
     config.seeds = 3
-    config.budgets = (0, 10)
-    config.epochs = (8, 16)
+    config.budgets = (0,)
+    config.epochs = (8,)
     config.batch_size = 32
     return config

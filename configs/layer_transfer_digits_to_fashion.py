@@ -11,8 +11,9 @@ def get_config():
     config.source.name = "digits"
     config.source.per_class = 100
     config.task.name = "fashion_mnist"
-    config.task.per_class = 500
+    config.task.per_class = 300
     config.arms = ("tasks",)
+    config.task.val = 0.1
     config.budgets = (0, 10)
     config.epochs = (8, 32)
     return config

@@ -3,8 +3,9 @@
     python -m experiments.layer_transfer --config=configs/layer_transfer.py
 
 Every setting is in configs/layer_transfer.py. Finished trainings are kept: the same command again
-goes on with those that are missing. With --check nothing is trained and no data are read: the steps
-are compiled for their shapes and their cost is counted.
+goes on with those that are missing. With --check=500 nothing is trained and no data are read: the
+steps of streamed trainings (config.together=False) are compiled for a target of so many classes,
+and their cost is counted.
 """
 
 import functools
@@ -18,7 +19,9 @@ from absl import flags
 from experiments import cli, study
 
 flags.adopt_module_key_flags(study)
-_CHECK = flags.DEFINE_bool("check", False, "Compile the steps, count their cost, train nothing.")
+_CHECK = flags.DEFINE_integer(
+    "check", None, "Only compile the steps for B with so many classes, and count their cost."
+)
 
 
 def layer_transfer(config, workdir: pathlib.Path, name: str) -> dict:
@@ -32,8 +35,9 @@ def layer_transfer(config, workdir: pathlib.Path, name: str) -> dict:
     net, arms = Net(config), _arms(config)
     train = functools.partial(_together if config.together else _one_by_one, config, net, workdir)
     cells = Cells(workdir / "cells.jsonl")
-    for sides in arms.values():
-        _arm(config, net, workdir, cells, sides, train)
+    for place in range(len(config.budgets)):
+        for sides in arms.values():
+            _arm(config, net, workdir, cells, sides, place, train)
 
     pairs = [tuple(sides) for sides in arms.values()]
     tables = pages.Tables(cells.rows(), pairs, config.budgets, net.cuts)
@@ -96,9 +100,9 @@ class Net:
             if not config.layers or layer in config.layers
         }
 
-    def fresh(self, classes: int, seed: int):
+    def fresh(self, chain, seed: int):
         """Untrained variables."""
-        return self.chain(classes).init(seed, self.preprocessing.input_shape)
+        return chain.init(seed, self.preprocessing.input_shape)
 
 
 def _resized(preprocessing, config):
@@ -152,28 +156,26 @@ def _source(config, seed: int):
     return load_task(config.source.name, seed=seed, val=config.task.val, **given)
 
 
-def _arm(config, net, workdir: pathlib.Path, cells, sides: dict[str, list], train) -> None:
-    """Every training of one arm that is not finished."""
+def _arm(config, net, workdir: pathlib.Path, cells, sides: dict, place: int, train) -> None:
+    """Every training of one arm at one budget that is not finished; base A has all labels."""
     from tl_jax.transferability.layer_transfer import TREATMENTS, beginning
 
     base = functools.partial(_base, config, net, workdir, cells, train)
     (a, halves_a), (b, halves_b) = sides.items()
-    donors = {"A": base(a, halves_a, 0)}
-    classes = len(halves_b[0].classes)
-    fresh = [net.fresh(classes, _number("fresh", seed)) for seed in range(config.seeds)]
-    for place, budget in enumerate(config.budgets):
-        donors |= {"B": base(b, halves_b, place), None: fresh}
-        for n, (_, stop) in net.cuts.items():
-            for name, treatment in TREATMENTS.items():
-                key = {"arm": f"{a}:{b}", "budget": budget, "treatment": name, "n": n}
-                if _done(cells, config.seeds, key):
-                    continue
-                begun = [
-                    beginning(net.chain(classes), stop, donor=donor, fresh=new)[0]
-                    for donor, new in zip(donors[treatment.donor], fresh, strict=True)
-                ]
-                trained = train(halves_b, begun, place, stop if treatment.frozen else None, "fresh")
-                _keep(cells, key, trained)
+    chain = net.chain(len(halves_b[0].classes))
+    fresh = [net.fresh(chain, _number("fresh", seed)) for seed in range(config.seeds)]
+    donors = {"A": base(a, halves_a, 0), "B": base(b, halves_b, place), None: fresh}
+    for n, (_, stop) in net.cuts.items():
+        for name, treatment in TREATMENTS.items():
+            key = {"arm": f"{a}:{b}", "budget": config.budgets[place], "treatment": name, "n": n}
+            if _done(cells, config.seeds, key):
+                continue
+            begun = [
+                beginning(chain, stop, donor=donor, fresh=new)[0]
+                for donor, new in zip(donors[treatment.donor], fresh, strict=True)
+            ]
+            trained = train(halves_b, begun, place, stop if treatment.frozen else None, "fresh")
+            _keep(cells, key, trained)
 
 
 def _base(config, net, workdir, cells, train, name: str, halves: list, place: int) -> list:
@@ -183,8 +185,8 @@ def _base(config, net, workdir, cells, train, name: str, halves: list, place: in
     key = {"arm": name, "budget": budget, "treatment": "base", "n": 0}
     if _done(cells, config.seeds, key) and file.exists():
         return _load(file)
-    classes = len(halves[0].classes)
-    begun = [net.fresh(classes, _number(name, seed)) for seed in range(config.seeds)]
+    chain = net.chain(len(halves[0].classes))
+    begun = [net.fresh(chain, _number(name, seed)) for seed in range(config.seeds)]
     trained = train(halves, begun, place, None, name)
     _save(file, [variables for variables, _ in trained])
     _keep(cells, key, trained)
@@ -303,17 +305,13 @@ def _one_by_one(config, net, workdir, halves, begun, place, stop, what) -> list:
     import numpy as np
 
     from tl_jax import evaluate, prefix, train
-    from tl_jax.plan import Phase, Plan, Settings
+    from tl_jax.plan import Plan
     from tl_jax.state import Problem
 
     chain = net.chain(len(halves[0].classes))
-    below = () if stop is None else chain.cut(stop).names
+    phase = _phase(config, chain, stop, config.epochs[place])
     trained = []
     for seed, (half, variables) in enumerate(zip(halves, begun, strict=True)):
-        settings = Settings(
-            epochs=config.epochs[place], best_by="last", batch_norm="batch", **config.train
-        )
-        phase = Phase("train", {n: float(n not in below) for n in chain.names}, settings)
         problem = Problem(
             chain,
             net.preprocessing,
@@ -337,9 +335,70 @@ def _one_by_one(config, net, workdir, halves, begun, place, stop, what) -> list:
     return trained
 
 
+def _phase(config, chain, stop, epochs: int):
+    """Everything above `stop` learns, for as long as it is told."""
+    from tl_jax.plan import Phase, Settings
+
+    below = () if stop is None else chain.cut(stop).names
+    settings = Settings(epochs=epochs, best_by="last", batch_norm="batch", **config.train)
+    return Phase("train", {n: float(n not in below) for n in chain.names}, settings)
+
+
+def step_flops(config, net: Net, classes: int, stop: str | None) -> float:
+    """Floating-point operations of one compiled step for a batch, counted from shapes alone."""
+    import jax
+    import jax.numpy as jnp
+
+    from tl_jax import train
+    from tl_jax.chain import select
+    from tl_jax.parallel import Parallel
+    from tl_jax.state import Network, begin
+
+    chain, shape = net.chain(classes), jax.ShapeDtypeStruct
+    phase = _phase(config, chain, stop, 1)
+    network = Network(chain, net.preprocessing, Parallel(), config.precision)
+    step = functools.partial(train.train_step, train.recipe(network, phase, None))
+    variables, _ = chain.shapes(net.preprocessing.input_shape)
+    key = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0)))
+    fixed = select(variables, [n for n in chain.names if n not in phase.trained])
+    fixed |= {"key": key, "rates": shape((1000,), jnp.float32)}
+    images = (config.batch_size, *net.preprocessing.input_shape[1:])
+    batch = {
+        "inputs": shape(images, jnp.uint8),
+        "targets": shape((config.batch_size, classes), jnp.float32),
+        "weights": shape((config.batch_size,), jnp.float32),
+    }
+    state = jax.eval_shape(functools.partial(begin, phase), variables)
+    lowered = network.parallel.step(step).lower(state, fixed, batch)
+    return lowered.compile().cost_analysis()["flops"]
+
+
+def check(config, classes: int) -> None:
+    """Print what a step costs, by how many layers are frozen."""
+    net = Net(config)
+    print(f"{config.base}, batches of {config.batch_size}, {classes} classes, {config.precision}")
+    for n, stop in [(0, None), *((n, stop) for n, (_, stop) in net.cuts.items())]:
+        flops = step_flops(config, net, classes, stop)
+        each = flops / config.batch_size
+        print(
+            f"{n} frozen: {flops / 1e9:9.1f} GFLOP a step, {each / 1e9:6.3f} an image", flush=True
+        )
+
+
+def main(argv: list[str]) -> None:
+    if _CHECK.value is None:
+        return study.main(layer_transfer, example="configs/layer_transfer.py", shown=_shown)(argv)
+    cli.no_arguments(argv)
+    if flags.FLAGS.config is None:
+        from tl_jax.errors import UserError
+
+        raise UserError("check what? --config=configs/layer_transfer_imagenet.py, for example")
+    return check(flags.FLAGS.config, _CHECK.value)
+
+
 def _shown(result: dict) -> str:
     return "\n".join(f"{f['statement']}: {f['held']} ({f['figures']})" for f in result["findings"])
 
 
 if __name__ == "__main__":
-    cli.run(study.main(layer_transfer, example="configs/layer_transfer.py", shown=_shown))
+    cli.run(main)

@@ -132,11 +132,8 @@ class Half(NamedTuple):
         """The half as a `Task`, without the other examples."""
         kept = np.flatnonzero(self.places[self.task.labels] >= 0)
         columns = [self.task.classes.index(name) for name in self.classes]
-        limits = {"train": per_class}
-        own = {
-            name: np.searchsorted(kept, self.rows(name, per_class=limits.get(name, 0), seed=seed))
-            for name in self.task.splits
-        }
+        own = {name: self.rows(name) for name in self.task.splits}
+        own["train"] = self.rows("train", per_class=per_class, seed=seed)
         told = hashlib.sha256(repr((self.task.fingerprint, self.classes)).encode()).hexdigest()
         return dataclasses.replace(
             self.task,

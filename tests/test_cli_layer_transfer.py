@@ -1,0 +1,168 @@
+"""The study of layer transfer as a user meets it, with a tiny net on scikit-learn's digits."""
+
+import json
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+from programs import ROOT
+
+from experiments import cli, layer_transfer, study
+from tl_jax import interrupt
+from tl_jax.models import alexnet_small
+from tl_jax.transferability.layer_transfer import TREATMENTS
+
+SMALL = {"seeds": 2, "budgets": (0, 10), "epochs": (1, 2), "layers": ("conv1", "conv2")}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tiny():
+    """Two convolutions, so that a program is compiled in a second or two."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(alexnet_small, "CONVOLUTIONS", ((4, 5, 4), (4, 3, 1)))
+        yield
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory) -> pathlib.Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def configured(cache, name: str = "layer_transfer_digits", **changes):
+    config = cli.load_config(str(ROOT / f"configs/{name}.py"))
+    config.update_from_flattened_dict(SMALL | {"cache": str(cache)} | changes)
+    return config
+
+
+def studied(config, workdir) -> dict:
+    before = jax.config.jax_compilation_cache_dir
+    try:
+        return study.finished(
+            layer_transfer.layer_transfer, config, workdir, "tiny", layer_transfer._shown
+        )
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
+
+
+@pytest.fixture(scope="module")
+def done(cache, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("done")
+    studied(configured(cache), workdir)
+    return workdir
+
+
+def cells(workdir) -> list[dict]:
+    return json.loads((workdir / "result.json").read_text())["cells"]
+
+
+def test_every_treatment_is_there_for_every_n_budget_and_seed(done):
+    found = cells(done)
+    trained = {(c["arm"], c["budget"], c["treatment"], c["n"], c["seed"]) for c in found}
+    arm = "random A:random B"
+    expected = {
+        (arm, b, t, n, s) for b in (0, 10) for t in TREATMENTS for n in (1, 2) for s in (0, 1)
+    }
+    bases = {("random A", 0), ("random B", 0), ("random B", 10)}
+    expected |= {(half, b, "base", 0, s) for half, b in bases for s in (0, 1)}
+    assert trained == expected and len(found) == len(expected)
+    assert all(0 <= cell["test"] <= 1 for cell in found)
+
+
+def test_the_report_has_the_figures_and_the_tables(done):
+    page = (done / "report.html").read_text()
+    for title in ("random A to random B", "Beside the published curves", "With fewer labels"):
+        assert title in page
+    rows = (done / "decomposition.csv").read_text().splitlines()
+    assert len(rows) == 1 + 2 * 3 * 2  # budgets, parts, n
+    base = [c["test"] for c in cells(done) if c["treatment"] == "base" and c["budget"] == 10]
+    bnb = [
+        c["test"] for c in cells(done) if (c["treatment"], c["budget"], c["n"]) == ("BnB", 10, 2)
+    ]
+    said = next(r for r in rows if r.startswith("random A to random B,10,co-adaptation,2 conv2,"))
+    assert float(said.split(",")[4]) == pytest.approx(np.mean(base) - np.mean(bnb))
+
+
+def test_interrupted_and_gone_on_with_is_uninterrupted(done, cache, tmp_path, monkeypatch):
+    check, calls = interrupt.check, []
+
+    def stop_at_the_fifth():
+        calls.append(check())
+        if len(calls) == 5:
+            raise interrupt.Interrupted(15)
+
+    monkeypatch.setattr(interrupt, "check", stop_at_the_fifth)
+    with pytest.raises(interrupt.Interrupted):
+        studied(configured(cache), tmp_path)
+    kept = (tmp_path / "cells.jsonl").read_text()
+    assert len(kept.splitlines()) == 10  # five groups of two seeds
+    studied(configured(cache), tmp_path)
+    assert (tmp_path / "cells.jsonl").read_text().startswith(kept)
+    assert cells(tmp_path) == cells(done)
+
+
+def test_streamed_from_disk_what_is_frozen_stays_to_the_bit(cache, tmp_path):
+    config = configured(cache, together=False, seeds=1, epochs=(1,), budgets=(10,))
+    net = layer_transfer.Net(config)
+    (_, halves), _ = layer_transfer._arms(config)["random"].items()
+    begun = [net.fresh(net.chain(5), 1)]
+    for stop, frozen in (("pool2", True), (None, False)):
+        ((variables, row),) = layer_transfer._one_by_one(
+            config, net, tmp_path, halves, begun, 0, stop, "fresh"
+        )
+        assert 0 <= row["test"] <= 1
+        for layer, own in variables["params"].items():
+            same = np.array_equal(
+                jax.tree.leaves(own)[-1], jax.tree.leaves(begun[0]["params"][layer])[-1]
+            )
+            assert same == (frozen and layer in ("conv1", "conv2")), layer
+    assert not (tmp_path / "training").exists()
+
+
+def test_a_step_is_compiled_for_its_shapes_without_data_and_costs_less_where_more_is_frozen(cache):
+    config = configured(cache)
+    net = layer_transfer.Net(config)
+    whole, suffix = (layer_transfer.step_flops(config, net, 5, s) for s in (None, "pool2"))
+    assert 0 < suffix < whole
+
+
+@pytest.mark.slow
+def test_the_steps_on_imagenet_are_compiled_for_their_real_shapes():
+    config = cli.load_config(str(ROOT / "configs/layer_transfer_imagenet.py"))
+    net = layer_transfer.Net(config)
+    assert list(net.cuts) == [1, 2, 3, 4, 5, 6, 7]
+    macs = 0.714e9 * config.batch_size  # as torchvision counts the forward pass
+    whole, suffix = (layer_transfer.step_flops(config, net, 500, s) for s in (None, "fc7"))
+    assert 4 * macs < whole < 7 * macs  # two operations each, three passes, none below conv1
+    assert 2 * macs * 0.8 < suffix < 2.5 * macs
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"layers": ("conv9",)}, "unknown layer with parameters below the classifier 'conv9'"),
+        ({"arms": ("clothes:digits",)}, "unknown group of classes 'clothes'"),
+        ({"arms": ("tasks",)}, "the arm 'tasks' needs the task of base A"),
+        ({"epochs": (1,)}, "as many epochs as it has budgets"),
+        ({"task.per_class": 1000}, "has 122 examples, but 1000 are needed for the budget"),
+        ({"base": "alexnit"}, "unknown base 'alexnit'; did you mean 'alexnet'"),
+    ],
+)
+def test_what_makes_no_study_is_refused_in_one_line(cache, tmp_path, capsys, changed, said):
+    config = configured(cache, **changed)
+    assert cli.status(lambda argv: studied(config, tmp_path), []) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_groups_that_overlap_or_name_what_is_not_there_are_refused(cache, tmp_path):
+    from tl_jax.errors import UserError
+
+    for one, other, said in (
+        (("0", "1"), ("1", "2"), "without a class in common"),
+        (("0", "1"), ("2", "ten"), "unknown class in a group 'ten'"),
+    ):
+        config = configured(cache, arms=("low:high",))
+        with config.unlocked():
+            config.groups.low, config.groups.high = one, other
+        with pytest.raises(UserError, match=said):
+            studied(config, tmp_path)

@@ -1,0 +1,293 @@
+"""Yosinski's treatments, against steps written by hand and cases worked out by hand."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tl_jax.chain import Chain, Layer, select
+from tl_jax.data.arrays import from_arrays
+from tl_jax.errors import UserError
+from tl_jax.heads import Classifier
+from tl_jax.models import alexnet_small
+from tl_jax.models.alexnet import build as alexnet
+from tl_jax.models.layers import Conv, FullyConnected, MaxPool
+from tl_jax.preprocessing import Preprocessing
+from tl_jax.together import Run, batches, stacked, together
+from tl_jax.transferability.layer_transfer import (
+    PUBLISHED,
+    PUBLISHED_BASE,
+    PUBLISHED_DISSIMILAR,
+    PUBLISHED_DISSIMILAR_BASE,
+    TREATMENTS,
+    Half,
+    Images,
+    Transfer,
+    beginning,
+    cuts,
+    decomposition,
+    group,
+    halves,
+    interval,
+    transferred,
+)
+
+SIZE = 8
+PREPROCESSING = Preprocessing(size=SIZE, crop=1.0, mean=100.0, std=60.0, channels=1)
+CHAIN = Chain(
+    (
+        Layer("conv1", alexnet_small.PatchConv(4, 3, 1)),
+        Layer("pool1", alexnet_small.HalvingPool()),
+        Layer("fc2", FullyConnected(8, side=4)),
+        Layer("head", Classifier(2)),
+    )
+)
+SETTINGS = {"epochs": 3, "batch_size": 8, "optimizer": "sgd", "schedule": "cosine", "clip": 1.0}
+STATIC = {"chain": CHAIN, "preprocessing": PREPROCESSING, **SETTINGS}
+
+
+@functools.cache
+def task(classes: int = 4, examples: int = 120):
+    """Noise in which a row, by class, is brighter."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(examples) % classes
+    images = rng.integers(0, 150, (examples, SIZE, SIZE))
+    images[np.arange(examples), labels] += 90
+    return from_arrays(
+        "rows", images.astype(np.uint8), labels, classes=tuple("abcdefgh"[:classes]), seed=0
+    )
+
+
+def images() -> Images:
+    pixels = np.stack([np.asarray(task().open(i)) for i in range(120)])[..., None]
+    return Images(jnp.asarray(pixels), jnp.asarray(task().labels))
+
+
+def fresh(seed: int):
+    return CHAIN.init(seed, (1, SIZE, SIZE, 1))
+
+
+def training(half: Half, variables, stop, seed: int = 0) -> Transfer:
+    below = () if stop is None else CHAIN.cut(stop).names
+    rows = half.rows("train", per_class=16)
+    above = [n for n in CHAIN.names if n not in below]
+    run = Run(select(variables, above), seed, 0.1, 1e-3, rows, np.ones(len(rows)))
+    return Transfer(select(variables, below), run, half.places, half.rows("val"), half.rows("test"))
+
+
+A, B = Half(task(), ("a", "c")), Half(task(), ("d", "b"))
+
+
+def trained_by(given: Transfer, stop, **options):
+    """The one training, through `together`."""
+    done = together(transferred, stacked([given]), images(), stop=stop, **STATIC, **options)
+    return jax.tree.map(lambda leaf: leaf[0], done)
+
+
+@functools.partial(jax.jit, static_argnames="total")
+def step(params, state, frozen, inputs, targets, total):
+    """Of optax's parts, put together anew."""
+
+    def loss(params):
+        logits = CHAIN.apply({"params": {**frozen, **params}}, inputs).output
+        return optax.softmax_cross_entropy(logits, targets).mean()
+
+    updates, state = optimizer(total).update(jax.grad(loss)(params), state, params)
+    return optax.apply_updates(params, updates), state
+
+
+def optimizer(total: int):
+    return optax.chain(
+        optax.clip_by_global_norm(1.0),
+        optax.trace(0.9, nesterov=True),
+        optax.add_decayed_weights(1e-3, mask=lambda p: jax.tree.map(lambda a: a.ndim > 1, p)),
+        optax.scale_by_learning_rate(optax.cosine_decay_schedule(0.1, total)),
+    )
+
+
+def by_hand(variables, trained, rows, *, seed: int):
+    """The same training as loops over epochs and batches."""
+    x = (jnp.asarray(images().pixels, jnp.float32) - 100) / 60
+    targets = jnp.eye(2)[B.places[task().labels]]
+    frozen = {n: v for n, v in variables["params"].items() if n not in trained}
+    params = {n: variables["params"][n] for n in trained}
+    total = SETTINGS["epochs"] * (len(rows) // SETTINGS["batch_size"])
+    state = optimizer(total).init(params)
+    for epoch in range(SETTINGS["epochs"]):
+        for chosen in batches(seed, epoch, len(rows), SETTINGS["batch_size"]):
+            batch = x[rows[chosen]], targets[rows[chosen]]
+            params, state = step(params, state, frozen, *batch, total)
+    logits = CHAIN.apply({"params": {**frozen, **params}}, x[B.rows("test")]).output
+    right = logits.argmax(1) == B.places[task().labels[B.rows("test")]]
+    return params, float(right.mean())
+
+
+@pytest.mark.parametrize("name", TREATMENTS)
+def test_treatments_are_what_loops_by_hand_give(name):
+    donors = {"A": fresh(1), "B": fresh(2), None: fresh(3)}
+    treatment = TREATMENTS[name]
+    begun, below = beginning(CHAIN, "pool1", donor=donors[treatment.donor], fresh=fresh(3))
+    assert below == ("conv1", "pool1")
+    stop = "pool1" if treatment.frozen else None
+    given = training(B, begun, stop)
+    done = trained_by(given, stop)
+    trained = ("fc2", "head") if treatment.frozen else ("conv1", "fc2", "head")
+    assert set(done.variables["params"]) == set(trained)
+    params, accuracy = by_hand(begun, trained, given.run.examples, seed=0)
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=2e-3, atol=2e-5),
+        done.variables["params"],
+        params,
+    )
+    assert float(done.test) == pytest.approx(accuracy)
+
+
+def test_below_is_the_donors_and_above_is_fresh_to_the_bit():
+    begun, _ = beginning(CHAIN, "pool1", donor=fresh(1), fresh=fresh(3))
+    np.testing.assert_array_equal(
+        begun["params"]["conv1"]["kernel"], fresh(1)["params"]["conv1"]["kernel"]
+    )
+    for layer in ("fc2", "head"):
+        jax.tree.map(
+            np.testing.assert_array_equal, begun["params"][layer], fresh(3)["params"][layer]
+        )
+
+
+def test_with_no_layer_transferred_all_treatments_are_the_bases_own_training():
+    begun, below = beginning(CHAIN, None, donor=fresh(1), fresh=fresh(3))
+    assert below == ()
+    jax.tree.map(np.testing.assert_array_equal, begun, fresh(3))
+
+
+def test_several_together_are_each_alone():
+    given = [training(B, fresh(seed), "pool1", seed) for seed in range(3)]
+    several = together(transferred, stacked(given), images(), stop="pool1", **STATIC)
+    lock_step = together(transferred, stacked(given), images(), stop="pool1", way="vmap", **STATIC)
+    alone = stacked([trained_by(g, "pool1") for g in given])
+    jax.tree.map(np.testing.assert_array_equal, several, alone)
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4), lock_step, alone
+    )
+
+
+def test_rows_that_fill_up_are_not_judged():
+    given = training(B, fresh(0), "pool1")
+    filled = given._replace(test=np.pad(given.test, (0, 5), constant_values=-1))
+    assert float(trained_by(filled, "pool1").test) == float(trained_by(given, "pool1").test)
+
+
+def test_patches_and_reshaping_are_convolution_and_pooling():
+    x = np.random.default_rng(0).normal(size=(2, 9, 9, 3)).astype(np.float32)
+    pairs = (
+        (alexnet_small.PatchConv(4, 5, 2), Conv(4, 5, 2, activation=jax.nn.relu)),
+        (alexnet_small.PatchConv(4, 3, 1), Conv(4, 3, 1, activation=jax.nn.relu)),
+        (alexnet_small.HalvingPool(), MaxPool(2, 2)),
+    )
+    for ours, stock in pairs:
+        variables = stock.init(jax.random.key(0), x)
+        np.testing.assert_allclose(
+            ours.apply(variables, x), stock.apply(variables, x), rtol=1e-5, atol=1e-5
+        )
+
+
+# Cuts, halves, groups
+
+
+def test_alexnet_is_cut_at_seven_layers_as_in_the_paper():
+    assert cuts(alexnet("alexnet", "torchvision"), (1, 224, 224, 3)) == {
+        **{"conv1": "pool1", "conv2": "pool2", "conv3": "conv3", "conv4": "conv4"},
+        **{"conv5": "pool5", "fc6": "fc6", "fc7": "fc7"},
+    }
+
+
+def test_the_small_net_is_cut_at_five():
+    found = cuts(alexnet_small.build(10), (1, 28, 28, 1))
+    assert list(found) == ["conv1", "conv2", "conv3", "conv4", "fc5"]
+    assert list(found.values()) == ["conv1", "pool2", "conv3", "pool4", "fc5"]
+
+
+def test_one_layer_has_nothing_to_transfer():
+    with pytest.raises(UserError, match="nothing to transfer"):
+        cuts(Chain((Layer("head", Classifier(2)),)), (1, 4))
+
+
+@given(st.integers(4, 40), st.integers(0, 99))
+def test_halves_share_no_class_and_are_of_one_size(count, seed):
+    names = [f"class {i}" for i in range(count)]
+    a, b = halves(names, seed)
+    assert len(a) == len(b) == count // 2
+    assert len({*a, *b}) == 2 * len(a) and {*a, *b} <= set(names)
+
+
+def test_too_few_classes_to_halve_and_groups_that_are_none():
+    with pytest.raises(UserError, match="3 classes cannot be halved"):
+        halves("abc", 0)
+    with pytest.raises(UserError, match="unknown class in a group 'Sandel'; did you mean 'Sandal'"):
+        group(("Sandal", "Bag"), ("Sandel", "Bag"))
+    for wrong in (("Bag",), ("Bag", "Bag")):
+        with pytest.raises(UserError, match="at least two classes, each once"):
+            group(("Sandal", "Bag"), wrong)
+
+
+def test_a_half_alone_is_the_same_examples_with_labels_of_its_own():
+    alone = B.alone(per_class=5)
+    assert alone.classes == ("d", "b")
+    for split in ("train", "val", "test"):
+        theirs = B.rows(split, per_class=5 if split == "train" else 0)
+        assert set(task().labels[theirs]) == {1, 3}
+        assert len(theirs) == len(alone.splits[split])
+        for mine, row in zip(alone.splits[split], theirs, strict=True):
+            assert alone.ids[mine] == task().ids[row]
+            np.testing.assert_array_equal(alone.open(mine), task().open(row))
+            assert alone.classes[alone.labels[mine]] == task().classes[task().labels[row]]
+            assert alone.targets[mine].tolist() == np.eye(2)[alone.labels[mine]].tolist()
+    assert np.bincount(alone.labels[alone.splits["train"]]).tolist() == [5, 5]
+    assert alone.fingerprint != task().fingerprint != A.alone().fingerprint
+
+
+# What came of it
+
+
+def test_decomposition_by_hand():
+    base = np.array([0.9, 0.8])
+    accuracy = {
+        "BnB": np.array([[0.85, 0.8]]),
+        "AnB": np.array([[0.7, 0.75]]),
+        "BnB+": np.array([[0.9, 0.7]]),
+        "AnB+": np.array([[0.95, 0.9]]),
+    }
+    parts = decomposition(base, accuracy)
+    np.testing.assert_allclose(parts["co-adaptation"], [[0.05, 0.0]], atol=1e-12)
+    np.testing.assert_allclose(parts["specificity"], [[0.15, 0.05]])
+    np.testing.assert_allclose(parts["generalisation"], [[0.05, 0.2]])
+    drop = parts["co-adaptation"] + parts["specificity"]
+    np.testing.assert_allclose(drop, base - accuracy["AnB"])
+
+
+def test_interval_is_that_of_all_resamples():
+    values = np.array([0.1, 0.25, 0.3, 0.7, 1.3])
+    means = [np.mean(drawn) for drawn in itertools.product(values, repeat=5)]
+    mean, low, high = interval(values)
+    assert mean == pytest.approx(values.mean())
+    np.testing.assert_allclose((low, high), np.quantile(means, (0.025, 0.975)), atol=0.02)
+    assert interval(values) == (mean, low, high)
+
+
+def test_interval_of_equal_values_and_of_one():
+    assert interval(np.full(5, 0.5)) == (0.5, 0.5, 0.5)
+    assert np.isnan(interval(np.array([0.5]))[1:]).all()
+
+
+def test_the_published_curves_give_the_figures_that_the_paper_states():
+    gain = np.array(PUBLISHED["AnB+"]) - PUBLISHED_BASE
+    assert gain.mean() == pytest.approx(0.016, abs=1e-3)  # "1.6 %"
+    assert gain[4:].mean() == pytest.approx(0.021, abs=1e-3)  # "2.1 %", five layers or more
+    assert PUBLISHED_BASE - PUBLISHED["AnB"][-1] == pytest.approx(0.08, abs=5e-3)  # "8 %"
+    for name, values in PUBLISHED_DISSIMILAR.items():  # "25 %"
+        assert PUBLISHED_DISSIMILAR_BASE[name] - values[-1] == pytest.approx(0.25, abs=5e-3)
