@@ -397,7 +397,10 @@ def main(argv: list[str]) -> None:
 
 
 def _shown(result: dict) -> str:
-    return "\n".join(f"{f['statement']}: {f['held']} ({f['figures']})" for f in result["findings"])
+    return "\n".join(
+        f"{f['arm']}: {f['statement']}: {f['held']} ({100 * f['mean']:+.1f} points)"
+        for f in result["findings"]
+    )
 
 
 if __name__ == "__main__":
