@@ -209,12 +209,12 @@ def report(workdir: pathlib.Path, result: dict) -> None:
         _published_section(page, result["agreement"]),
     ]
     best = max(
-        (a for a in result["agreement"] if a["accuracy"] == "fine_tuned"),
-        key=lambda a: -9 if a["weighted tau"][0] is None else a["weighted tau"][0],
+        (a for a in _of_candidates(result["agreement"]) if a["weighted tau"][0] is not None),
+        key=lambda a: a["weighted tau"][0],
         default=None,
     )
     lead = "How well do scores that need no training rank what transfer gives?"
-    if best and best["weighted tau"][0] is not None:
+    if best:
         value, low, high = best["weighted tau"]
         lead += (
             f" Best here for fine-tuned accuracy: {best['score']}, weighted tau {value:.2f}"
@@ -238,9 +238,14 @@ def report(workdir: pathlib.Path, result: dict) -> None:
     )
 
 
+def _of_candidates(agreed: list[dict]) -> list[dict]:
+    """The agreements with fine-tuned accuracy of the scores that tell a base's cuts apart."""
+    return [a for a in agreed if a["accuracy"] == "fine_tuned" and a["score"] not in ON_SOURCE]
+
+
 def _agreement_section(page, result: dict):
     columns = ["score", "accuracy", "candidates"]
-    measures = ("Pearson", "Kendall", "weighted tau")
+    measures = ("weighted tau", "Kendall", "Pearson")
     for measure in measures:
         columns += [measure, f"{measure}, low", f"{measure}, high"]
     table = [
@@ -271,8 +276,7 @@ def _scatter(page, rows: list[dict], agreed: list[dict]):
 
     from tl_jax.report import plots, study_plots
 
-    names = [a["score"] for a in agreed if a["accuracy"] == "fine_tuned"]
-    names = [name for name in names if name not in ON_SOURCE]
+    names = [a["score"] for a in _of_candidates(agreed)]
     accuracy = _by_candidate(rows, lambda row: row["accuracy"]["fine_tuned"])
     bases = list(dict.fromkeys(base for base, _ in accuracy))
 
@@ -286,6 +290,8 @@ def _scatter(page, rows: list[dict], agreed: list[dict]):
                 axes.plot(x, y, color=colour, lw=0.6, marker="o", ms=4, label=base)
             axes.set_xlabel(name)
             axes.yaxis.set_major_formatter(FuncFormatter(plots.percent))
+        for axes in grid[:, 0]:
+            axes.set_ylabel("fine-tuned accuracy")
         for axes in grid.flat[len(names) :]:
             axes.remove()
         handles, labels = grid.flat[0].get_legend_handles_labels()

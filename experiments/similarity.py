@@ -66,8 +66,10 @@ def compared(config, base, other, task) -> dict:
     from tl_jax.transferability.similarity import linear_cka, svcca
 
     options = {"pool": config.pool, "cache": pathlib.Path(config.cache)}
-    one, two = (of_layers(b, task, **options) for b in (base, other))
-    first, second = ([layer.rows for layer in layers.values()] for layers in (one, two))
+    one = of_layers(base, task, **options)
+    two = one if other is base else of_layers(other, task, **options)
+    first = [layer.rows for layer in one.values()]
+    second = first if other is base else [layer.rows for layer in two.values()]
     return {
         "layers": list(one),
         "others": list(two),
@@ -127,7 +129,11 @@ def _section(page, comparison: dict):
         )
         for m, shown in MEASURES.items()
     ]
-    text = f"Every layer of the base beside every layer of {called}."
+    text = (
+        f"Every layer of the base beside every layer of {called}. CKA weighs directions by their "
+        "variance and is 0 for what is independent; SVCCA weighs them alike, and is above 0 by "
+        "chance, the more so the more directions there are beside the images."
+    )
     if called == TUNED:
         both = [name for name in rows if name in columns]
         moved = {

@@ -50,13 +50,13 @@ def test_the_estimator_is_the_sum_over_four_different_examples():
 
 
 def test_minibatches_estimate_what_all_examples_give():
-    first = layers(4000)
-    whole, parts = linear_cka(first, first, batch=4000), linear_cka(first, first, batch=64)
-    np.testing.assert_allclose(parts, whole, atol=0.02)
+    first = layers(1500)
+    whole, parts = linear_cka(first, first, batch=1500), linear_cka(first, first, batch=64)
+    np.testing.assert_allclose(parts, whole, atol=0.03)
     centred = [x - x.mean(0) for x in first]  # Kornblith et al. 2019, the biased one
     cross = [[np.linalg.norm(x.T @ y) ** 2 for y in centred] for x in centred]
     own = np.sqrt(np.diag(cross))
-    np.testing.assert_allclose(whole, cross / np.outer(own, own), atol=0.01)
+    np.testing.assert_allclose(whole, cross / np.outer(own, own), atol=0.03)
 
 
 def test_a_layer_is_like_itself_and_unlike_noise():

@@ -54,7 +54,8 @@ def svcca(
     space, so take several times more examples than directions. NaN for constant features.
     """
     _require_same_examples([*first, *second])
-    left, right = ([_subspace(layer, variance) for layer in layers] for layers in (first, second))
+    left = [_subspace(layer, variance) for layer in first]
+    right = left if second is first else [_subspace(layer, variance) for layer in second]
     found = np.full((len(left), len(right)), np.nan)
     for i, a in enumerate(left):
         for j, b in enumerate(right):
@@ -93,13 +94,17 @@ def _hsic(k: np.ndarray, l_: np.ndarray | None = None) -> np.ndarray:
 def _subspace(features: np.ndarray, variance: float) -> np.ndarray:
     """(N, k) orthonormal: where the examples are along the directions of most variance."""
     features = np.asarray(features, np.float64)
-    negligible = max(features.shape) * np.finfo(np.float64).eps * np.linalg.norm(features)
-    left, spread, _ = np.linalg.svd(features - features.mean(0), full_matrices=False)
-    left, spread = left[:, spread > negligible], spread[spread > negligible]
-    if not len(spread):
-        return left
-    share = np.cumsum(spread**2) / (spread**2).sum()
-    return left[:, : np.searchsorted(share, variance * (1 - 1e-12)) + 1]
+    centred = features - features.mean(0)
+    n, d = centred.shape
+    # From the smaller matrix of products, in a tenth of the time of the singular values' own way.
+    squares, axes = np.linalg.eigh(centred.T @ centred if d < n else centred @ centred.T)
+    squares, axes = squares[::-1], axes[:, ::-1]
+    kept = squares > max(n, d) * np.finfo(np.float64).eps * np.linalg.norm(features) ** 2
+    squares, axes = squares[kept], axes[:, kept]
+    if len(squares):
+        share = np.cumsum(squares) / squares.sum()
+        axes = axes[:, : np.searchsorted(share, variance * (1 - 1e-12)) + 1]
+    return np.linalg.qr(centred @ axes)[0] if d < n else axes
 
 
 def _require_same_examples(layers: Sequence[np.ndarray]) -> int:

@@ -1,0 +1,107 @@
+"""The study of scores and accuracies: what it finds, goes on with, and refuses."""
+
+import json
+from unittest import mock
+
+import numpy as np
+import pytest
+from scipy import stats
+from scipy.special import softmax
+
+from experiments import cli, score_vs_accuracy, study
+from tl_jax.base import load_base
+from tl_jax.data import load_task
+from tl_jax.transferability import scores
+
+CUTS = ("stem", "stage1_block1", "stage2_block1")
+
+
+def config(given, **changes):
+    found = cli.load_config("configs/score_vs_accuracy_digits.py")
+    with found.unlocked():
+        del found.bases.lite0
+    found.bases.random.cuts = CUTS
+    changed = {"size": 32, "task.per_class": 5, "head.epochs": 2, "tune.epochs": 1}
+    changed |= {"batch_size": 16, "from_layer": "stem", "resamples": 20, "task.name": "folder"}
+    changed |= {key: str(value) for key, value in given.items()}
+    found.update_from_flattened_dict(changed | changes)
+    return found
+
+
+def run(config, workdir):
+    return study.finished(score_vs_accuracy.work, config, workdir, "name", score_vs_accuracy._shown)
+
+
+@pytest.fixture(scope="module")
+def done(given, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("study")
+    return workdir, run(config(given), workdir)
+
+
+def test_scores_are_those_of_the_training_images_features(done, photos):
+    base = load_base("efficientnet_lite0", "random:0").resized(32, 1.0)
+    task = load_task("folder", path=str(photos), seed=0, val=0.05, test=0.25, per_class=5)
+    train = task.splits["train"]
+    images = base.preprocessing([task.open(i) for i in train])
+    labels = task.labels[train]
+    for row in done[1]["candidates"]:
+        features = np.asarray(base(images, layer=row["cut"])).mean((1, 2))
+        assert row["dimensions"] == features.shape[1]
+        wanted = scores.logme(features, labels)
+        assert row["scores"]["LogME"] == pytest.approx(wanted, rel=1e-3)
+        wanted = scores.leep(softmax(np.float64(base(images)), axis=1), labels)
+        assert row["scores"]["LEEP"] == pytest.approx(wanted, rel=1e-4)
+
+
+def test_agreement_is_scipys_on_the_candidates(done):
+    rows = done[1]["candidates"]
+    assert [row["cut"] for row in rows] == list(CUTS)
+    found = {(a["score"], a["accuracy"]): a for a in done[1]["agreement"]}
+    one = [row["scores"]["TransRate"] for row in rows]
+    other = [row["accuracy"]["fine_tuned"] for row in rows]
+    wanted = stats.kendalltau(one, other).statistic
+    assert found["TransRate", "fine_tuned"]["Kendall"][0] == pytest.approx(wanted)
+    assert not any(score in ("LEEP", "NCE") for score, _ in found)  # there is one base
+
+
+def test_the_report_has_the_numbers_to_take_away(done):
+    workdir, result = done
+    assert "Which score ranks best" in (workdir / "report.html").read_text()
+    lines = (workdir / "candidates.csv").read_text().splitlines()
+    assert [line.split(",")[:2] for line in lines[1:]] == [["random", cut] for cut in CUTS]
+    assert len((workdir / "agreement.csv").read_text().splitlines()) == 1 + 2 * 6
+    assert not list((workdir / "runs").iterdir())
+
+
+def test_a_finished_candidate_is_not_repeated_and_a_half_written_one_is(given, done, tmp_path):
+    lines = (done[0] / "cells.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "cells.jsonl").write_text("".join(lines[:2]) + lines[2][:70])
+    (tmp_path / "config.json").write_text((done[0] / "config.json").read_text())
+    with mock.patch.object(
+        score_vs_accuracy, "transferred", side_effect=score_vs_accuracy.transferred
+    ) as called:
+        result = run(config(given), tmp_path)
+    assert [call.args[4] for call in called.call_args_list] == [CUTS[2]]
+    assert _found(result) == _found(done[1])
+    assert json.loads((tmp_path / "result.json").read_text()) == result
+
+
+def _found(result):
+    rows = [{k: v for k, v in row.items() if k != "seconds"} for row in result["candidates"]]
+    return rows, result["agreement"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"bases.random.cuts": ("stage1_block7",)}, "did you mean 'stage1_block1'"),
+        ({"from_layer": "stage9"}, "unknown layer 'stage9'"),
+        ({"bases.random.weights": "nowhere.pth"}, "nowhere.pth"),
+        ({"task.per_class": 4000}, "for the budget"),
+        ({"seeds": (-1,)}, "a seed is a whole number"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_line(given, tmp_path, capsys, changes, why):
+    wrong = config(given, **changes)
+    assert cli.status(lambda argv: run(wrong, tmp_path), []) == 2
+    assert why in capsys.readouterr().err

@@ -1,0 +1,92 @@
+"""The study of similarity: the maps it gives, and a base of which only the top was changed."""
+
+import jax
+import numpy as np
+import pytest
+
+from experiments import cli, similarity, study
+from tl_jax.base import load_base
+
+LOWEST = "stage6_block1"  # of the layers that are changed
+
+
+def config(given, **changes):
+    found = cli.load_config("configs/similarity_digits.py")
+    with found.unlocked():
+        del found.others.random
+    changed = {"weights": "random:0", "task.name": "folder", "batch": 32}
+    changed |= {key: str(value) for key, value in given.items()}
+    found.update_from_flattened_dict(changed | changes)
+    return found
+
+
+def run(config, workdir):
+    return study.finished(similarity.work, config, workdir, "name", similarity._shown)
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory):
+    """As after a run: the layers from `LOWEST` up are others, and the head has ten classes."""
+    base = load_base("efficientnet_lite0", "random:0").resized(32, 1.0).with_head(10)
+    rng = np.random.default_rng(0)
+    for name in base.layers[base.layers.index(LOWEST) :]:
+        base.variables["params"][name] = jax.tree.map(
+            lambda a: a + 0.1 * rng.normal(size=a.shape).astype(np.float32),
+            base.variables["params"].get(name, {}),
+        )
+    path = tmp_path_factory.mktemp("run") / "model.safetensors"
+    base.save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def done(given, tuned, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("study")
+    return workdir, run(config(given, tuned=str(tuned)), workdir)
+
+
+def test_a_base_is_like_itself(done):
+    own = done[1]["comparisons"][0]
+    for name in ("cka", "svcca"):
+        found = np.array(own[name], float)
+        np.testing.assert_allclose(np.diag(found), 1, atol=1e-6)
+        np.testing.assert_allclose(found, found.T, atol=1e-6)
+    assert own["layers"] == list(load_base("efficientnet_lite0").layers[:-1])
+
+
+def test_what_fine_tuning_left_alone_has_not_moved(done):
+    lines = (done[0] / "moved.csv").read_text().splitlines()
+    assert lines[0] == "layer,1 - CKA,1 - SVCCA"
+    moved = {name: (float(a), float(b)) for name, a, b in (line.split(",") for line in lines[1:])}
+    names = list(moved)
+    frozen, changed = names[: names.index(LOWEST)], names[names.index(LOWEST) :]
+    assert max(abs(x) for name in frozen for x in moved[name]) < 1e-6
+    assert min(x for name in changed for x in moved[name]) > 1e-4
+
+
+def test_the_report_shows_the_maps(done):
+    page = (done[0] / "report.html").read_text()
+    assert "Which layers did fine-tuning move?" in page
+    assert page.count("data:image/svg+xml") == 5
+
+
+def test_finished_comparisons_are_not_repeated(given, tuned, done):
+    (done[0] / "result.json").unlink()
+    before = (done[0] / "cells.jsonl").read_bytes()
+    assert run(config(given, tuned=str(tuned)), done[0])["comparisons"] == done[1]["comparisons"]
+    assert (done[0] / "cells.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"pool": "max"}, "pool is mean or adaptive"),
+        ({"tuned": "nothing.safetensors"}, "nothing.safetensors"),
+        ({"batch": 2}, "CKA needs 4 examples"),
+        ({"base": "efficientnet_lite00"}, "did you mean 'efficientnet_lite0'"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_line(given, tmp_path, capsys, changes, why):
+    wrong = config(given, **changes)
+    assert cli.status(lambda argv: run(wrong, tmp_path), []) == 2
+    assert why in capsys.readouterr().err
