@@ -11,9 +11,9 @@ def get_config():
     config.source.name = "digits"
     config.source.per_class = 100
     config.task.name = "fashion_mnist"
-    config.task.per_class = 300
+    config.task.per_class = 100
     config.arms = ("tasks",)
     config.task.val = 0.1
-    config.budgets = (0, 10)
-    config.epochs = (8, 32)
+    config.budgets = (0,)
+    config.epochs = (8,)
     return config

@@ -14,6 +14,6 @@ def get_config():
     config.task.per_class = 100
     config.arms = ("tasks",)
     config.task.val = 0.1
-    config.budgets = (0, 10)
-    config.epochs = (8, 32)
+    config.budgets = (0,)
+    config.epochs = (8,)
     return config

@@ -19,6 +19,7 @@ from tl_jax.models import alexnet_small
 from tl_jax.models.alexnet import build as alexnet
 from tl_jax.models.layers import Conv, FullyConnected, MaxPool
 from tl_jax.preprocessing import Preprocessing
+from tl_jax.report.layer_transfer import Tables
 from tl_jax.together import Run, batches, stacked, together
 from tl_jax.transferability.layer_transfer import (
     PUBLISHED,
@@ -291,3 +292,47 @@ def test_the_published_curves_give_the_figures_that_the_paper_states():
     assert PUBLISHED_BASE - PUBLISHED["AnB"][-1] == pytest.approx(0.08, abs=5e-3)  # "8 %"
     for name, values in PUBLISHED_DISSIMILAR.items():  # "25 %"
         assert PUBLISHED_DISSIMILAR_BASE[name] - values[-1] == pytest.approx(0.25, abs=5e-3)
+
+
+def planted(**gaps: tuple[float, float]) -> Tables:
+    """Three layers and five seeds: by treatment the gap to the base, at the first and last n."""
+    noise = np.random.default_rng(0).normal(0, 0.002, (10, 3, 5))
+    cells = []
+    for seed in range(5):
+        of = {"budget": 0, "seed": seed}
+        base = 0.8 + 0.01 * seed
+        cells.append({"arm": "b", "treatment": "base", "n": 0, "test": base, **of})
+        for k, name in enumerate(TREATMENTS):
+            for n, gap in enumerate(np.linspace(*gaps.get(name, (0, 0)), 3), 1):
+                test = base + gap + noise[k, n - 1, seed]
+                cells.append({"arm": "a:b", "treatment": name, "n": n, "test": test, **of})
+    return Tables(cells, [("a", "b")], (0,), {n: (f"l{n}", f"l{n}") for n in (1, 2, 3)})
+
+
+def test_findings_say_what_was_planted_and_no_more():
+    gaps = {"AnB": (0, -0.1), "AnB+": (0.02, 0.02), "random": (-0.1, -0.5)}
+    held = {f["statement"]: f["held"] for f in planted(**gaps).findings}
+    assert held == {
+        "BnB+ is about base B": "yes",
+        "AnB+ is above base B": "yes",
+        "AnB+ is above BnB+": "yes",
+        "AnB is below BnB": "yes",
+        "random is below all others at the last n": "yes",
+        "AnB falls from the first n to the last": "yes",
+        "BnB is lower in the middle than at its ends": "unclear",
+    }
+    opposite = {
+        "AnB": (0.05, 0.1),
+        "AnB+": (-0.05, -0.05),
+        "BnB+": (0.05, 0.05),
+        "random": (0, 0.2),
+    }
+    held = {f["statement"]: f["held"] for f in planted(**opposite).findings}
+    assert [s for s, h in held.items() if h == "no"] == [
+        "BnB+ is about base B",
+        "AnB+ is above base B",
+        "AnB+ is above BnB+",
+        "AnB is below BnB",
+        "random is below all others at the last n",
+        "AnB falls from the first n to the last",
+    ]

@@ -81,10 +81,12 @@ class Tables:
             ("BnB+ is about base B", (by["BnB+"] - base).mean(0), -NEAR, NEAR),
             ("AnB+ is above base B", (by["AnB+"] - base).mean(0), 0, np.inf),
             ("AnB+ is above BnB+", (by["AnB+"] - by["BnB+"]).mean(0), 0, np.inf),
-            ("AnB falls from the first n to the last", by["AnB"][-1] - by["AnB"][0], -np.inf, 0),
             ("AnB is below BnB", (by["AnB"] - by["BnB"]).mean(0), -np.inf, 0),
             ("random is below all others at the last n", by["random"][-1] - others, -np.inf, 0),
         ]
+        if len(self.cuts) > 1:
+            fall = by["AnB"][-1] - by["AnB"][0]
+            rows.append(("AnB falls from the first n to the last", fall, -np.inf, 0))
         if len(self.cuts) > 2:
             dip = by["BnB"][1:-1].mean(0) - ends
             rows.append(("BnB is lower in the middle than at its ends", dip, -np.inf, 0))
@@ -100,13 +102,11 @@ class Tables:
 def _judged(arm: str, statement: str, values: np.ndarray, least: float, most: float) -> dict:
     """`yes` if all of the interval is within the bounds, `no` if none of it is."""
     mean, low, high = lt.interval(values)
-    held = (
-        "yes"
-        if least <= low and high <= most
-        else "no"
-        if high < least or low > most
-        else "unclear"
-    )
+    held = "unclear"
+    if least < low and high < most:
+        held = "yes"
+    elif high <= least or low >= most:
+        held = "no"
     row = {"arm": arm, "statement": statement, "held": held}
     return row | {"mean": mean, "low": low, "high": high}
 
