@@ -25,7 +25,7 @@ def get_config():
     config.task.val = 0.05
     config.task.test = 0.25
     config.task.per_class = 150
-    config.seeds = (0, 1)  # of splits, heads and order
+    config.seeds = (0,)  # of splits, heads and order
 
     settings = defaults.get_config().plan
     config.head = settings.head

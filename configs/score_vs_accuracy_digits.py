@@ -17,8 +17,7 @@ def get_config():
     config.task.name = "digits"
     config.task.targets = ""
     config.task.per_class = 10
-    config.seeds = (0,)
     config.from_layer = "stage2_block2"
-    config.tune.epochs = 3
+    config.tune.epochs = 10
     config.resamples = 200
     return config

@@ -8,6 +8,7 @@ Then how well each score agrees with each accuracy. The same command again goes 
 finished candidate.
 """
 
+import functools
 import pathlib
 import shutil
 import time
@@ -43,6 +44,7 @@ def work(config, workdir: pathlib.Path, name: str) -> dict:
     from tl_jax.cells import Cells
 
     started = time.time()
+    require_layers(config)
     cells = Cells(workdir / "cells.jsonl")
     for seed in config.seeds:
         for called in config.bases:
@@ -60,6 +62,14 @@ def work(config, workdir: pathlib.Path, name: str) -> dict:
     )
     report(workdir, result)
     return result
+
+
+def require_layers(config) -> None:
+    """UserError, before hours of work, if a base has no such cut, or nothing below it to tune."""
+    for own in config.bases.values():
+        chain = study.base_of(_with(config, own)).chain
+        for cut in own.cuts:
+            chain.cut(cut).index(config.from_layer)
 
 
 def measure(config, called: str, seed: int, cells, runs: pathlib.Path) -> None:
@@ -177,8 +187,8 @@ def agreements(rows: list[dict], resamples: int) -> list[dict]:
             top = {row["base"]: row["cut"] for row in having}  # the last cut
             having = [row for row in having if top[row["base"]] == row["cut"]]
         for accuracy in ACCURACIES:
-            one = _by_candidate(having, lambda row: row["scores"][score])  # noqa: B023
-            other = _by_candidate(having, lambda row: row["accuracy"][accuracy])  # noqa: B023
+            one = _by_candidate(having, "scores", score)
+            other = _by_candidate(having, "accuracy", accuracy)
             entry = {"score": score, "accuracy": accuracy, "candidates": len(one)}
             if len(one) >= 3:
                 agreed = ranking.agreement(
@@ -191,10 +201,12 @@ def agreements(rows: list[dict], resamples: int) -> list[dict]:
     return found
 
 
-def _by_candidate(rows: list[dict], value) -> dict[tuple, list]:
+def _by_candidate(rows: list[dict], *keys: str) -> dict[tuple, list]:
+    """What the rows have under the keys, over seeds, by base and cut; without keys, the rows."""
     found = {}
     for row in rows:
-        found.setdefault((row["base"], row["cut"]), []).append(value(row))
+        value = functools.reduce(dict.__getitem__, keys, row)
+        found.setdefault((row["base"], row["cut"]), []).append(value)
     return found
 
 
@@ -277,13 +289,13 @@ def _scatter(page, rows: list[dict], agreed: list[dict]):
     from tl_jax.report import plots, study_plots
 
     names = [a["score"] for a in _of_candidates(agreed)]
-    accuracy = _by_candidate(rows, lambda row: row["accuracy"]["fine_tuned"])
+    accuracy = _by_candidate(rows, "accuracy", "fine_tuned")
     bases = list(dict.fromkeys(base for base, _ in accuracy))
 
     def draw(figure) -> None:
         grid = figure.subplots(-(-len(names) // 3), 3, squeeze=False, sharey=True)
         for axes, name in zip(grid.flat, names, strict=False):
-            score = _by_candidate(rows, lambda row: row["scores"][name])  # noqa: B023
+            score = _by_candidate(rows, "scores", name)
             for base, colour in zip(bases, study_plots.COLOURS, strict=False):
                 own = [c for c in accuracy if c[0] == base]
                 x, y = ([np.mean(values[c]) for c in own] for values in (score, accuracy))
@@ -312,7 +324,7 @@ def _candidates_section(page, rows: list[dict]):
 
     scores = list(dict.fromkeys(s for row in rows for s in row["scores"]))
     table = []
-    for (base, cut), own in _by_candidate(rows, lambda row: row).items():
+    for (base, cut), own in _by_candidate(rows).items():
         figures = []
         for accuracy in ACCURACIES:
             figures += map(float, analysis.over_seeds([r["accuracy"][accuracy] for r in own]))
