@@ -274,9 +274,10 @@ def _together(config, net, workdir, halves, begun, place, stop, what) -> list:
         )
     )
     trained = []
-    for seed, variables in enumerate(begun):
+    for seed, (half, variables) in enumerate(zip(halves, begun, strict=True)):
         one = jax.tree.map(lambda leaf, seed=seed: leaf[seed], done)
-        row = {"val": float(one.val), "test": float(one.test), "loss": float(one.loss[-1])}
+        row = {s: int(getattr(one, s)) / len(half.rows(s)) for s in longest}
+        row["loss"] = float(one.loss[-1])
         trained.append((merged(variables, one.variables), row))
     return trained
 
