@@ -1,4 +1,14 @@
-"""Layer transfer between five digits and the other five."""
+"""Layer transfer between five handwritten digits and the other five: a study to try things with.
+
+    python -m experiments.layer_transfer --config=configs/layer_transfer_digits.py
+
+81 trainings. What it gave, three seeds, 2026-11-25, jax 0.10.2: base B 98.7 %; AnB with five layers
+frozen 4.9 points below it, with four or fewer about even; random filters 9.7 points below it with
+five. Only "AnB falls with n" and "AnB is below BnB" are clear from three seeds and 225 test images.
+
+Cost: 141 seconds of CPU time with nothing compiled before, most of it compiling. It took 5 min 18 s
+on 2 cores that had three times as much work as they could do; it has not been timed on idle ones.
+"""
 
 import ml_collections
 

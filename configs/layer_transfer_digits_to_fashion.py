@@ -1,4 +1,24 @@
-"""Layer transfer from handwritten digits to Fashion-MNIST."""
+"""Layer transfer from handwritten digits (100 images a class) to Fashion-MNIST (100 a class).
+
+    python -m experiments.layer_transfer --config=configs/layer_transfer_digits_to_fashion.py
+
+What it gave, five seeds, 2026-11-25, jax 0.10.2, test accuracy in percent, in brackets points below
+or above base B, paired by seed:
+
+    n         1            2            3            4            5
+    base B   77.8
+    BnB      77.6 (-0.2)  77.6 (-0.1)  77.8 (+0.0)  77.8 (+0.0)  77.6 (-0.2)
+    AnB      77.3 (-0.5)  76.8 (-1.0)  76.0 (-1.8)  75.0 (-2.8)  69.8 (-8.0)
+    BnB+     78.0 (+0.2)  78.6 (+0.8)  78.7 (+0.9)  79.2 (+1.4)  79.4 (+1.6)
+    AnB+     77.5 (-0.3)  77.5 (-0.2)  77.2 (-0.6)  77.1 (-0.7)  77.9 (+0.1)
+    random   76.9 (-0.9)  76.1 (-1.7)  75.2 (-2.6)  72.9 (-4.9)  64.2 (-13.5)
+
+What the paper did not find: to have begun with digits is no help. AnB+ is below BnB+ by 1.3 points
+on average over n (95 % bootstrap interval 0.7 to 2.0). Part of that is BnB+'s gain, which has had
+base B's epochs and its own.
+
+Cost: 135 trainings, 399 seconds of CPU time; 12 min 44 s on 2 busy cores.
+"""
 
 import ml_collections
 
