@@ -1,11 +1,12 @@
-"""Layer transfer between random halves of ImageNet's classes: the study of 2014 itself, with AlexNet.
+"""Layer transfer between random halves of ImageNet's classes, with AlexNet: the study of 2014.
 
     python -m experiments.layer_transfer --config=configs/layer_transfer_imagenet.py
     python -m experiments.layer_transfer --config=configs/layer_transfer_imagenet.py --check=500
 
 It has not been run. ImageNet is to be prepared by TFDS as array_record (the program says how if it
-is not), in version 5.0.0, since 5.1.0 has a test split without labels; images are decoded whenever they are read, trainings run one after the other, each spread
-over all devices, with checkpoints, and finished ones are not repeated.
+is not), in version 5.0.0, since 5.1.0 has a test split without labels. Images are decoded whenever
+they are read; trainings run one after the other, each spread over all devices, with checkpoints,
+and finished ones are not repeated.
 
 The second line compiles the steps for their real shapes without data and counts them; on the CPU
 backend, 2026-11-25, jax 0.10.2, in billions of floating-point operations a step of 256 images:
@@ -15,7 +16,7 @@ backend, 2026-11-25, jax 0.10.2, in billions of floating-point operations a step
 
 A half has some 628,000 images in train: 90 epochs are 221,000 steps, so a training in which all
 learns is 2.2e17 operations, and the study (4 seeds; 2 bases, 2 treatments at seven n in which all
-learn, 3 in which n layers are frozen) about 2.2e19. Decoding will bound it, not the accelerator.
+learn, 3 in which n layers are frozen) about 2.3e19. Decoding will bound it, not the accelerator.
 
 Other than in 2014: AlexNet of 2014 without groups and normalisation, a cosine instead of three
 steps, Nesterov momentum, no augmentation, a central crop; figures are of the last epoch, on 2 % of
