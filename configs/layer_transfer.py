@@ -1,4 +1,29 @@
-"""Layer transfer on Fashion-MNIST."""
+"""Layer transfer on Fashion-MNIST: random halves of the classes, and clothes against shoes and bags.
+
+    python -m experiments.layer_transfer --config=configs/layer_transfer.py
+
+Needs Debian's package dataset-fashion-mnist (or --config.task.name=tfds:fashion_mnist, prepared).
+What it gave, five seeds, 300 training images a class, 2026-11-25, jax 0.10.2: points of test
+accuracy below or above base B, paired by seed, mean over seeds (docs/studies.md says more):
+
+    random halves, base B 93.2 %
+    n            1      2      3      4      5
+    BnB       -0.4   -0.1   -0.3   -0.2   -0.3
+    AnB       -0.4   -0.5   -0.6   -1.4   -5.7
+    BnB+      -0.3   +0.2   -0.1   +0.3   +0.1
+    AnB+      -0.3   -0.2   -0.1   -0.1   -0.2
+    random    -1.0   -1.4   -1.5   -3.2  -10.2
+
+    AnB from clothes to shoes and bags, base B 93.9 %
+              +0.4   +0.2   +0.3   -0.6   -6.5
+    AnB from shoes and bags to clothes, base B 76.8 %
+              -0.2   -1.1   -1.6   -5.3  -12.3
+
+Cost: 785 trainings, 25 minutes of CPU time. It took 38 minutes (with one interruption) on 2 cores
+that had two to three other programs to run; it has not been timed on idle ones.
+
+Every setting of the study is here; the other layer_transfer configs change what they need.
+"""
 
 import ml_collections
 
