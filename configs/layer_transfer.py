@@ -1,4 +1,4 @@
-"""Layer transfer on Fashion-MNIST: random halves of the classes, and clothes against shoes and bags.
+"""Layer transfer on Fashion-MNIST: random halves, and clothes against shoes and bags.
 
     python -m experiments.layer_transfer --config=configs/layer_transfer.py
 
