@@ -6,8 +6,7 @@
 frozen 4.9 points below it, with four or fewer about even; random filters 9.7 points below it with
 five. Only "AnB falls with n" and "AnB is below BnB" are clear from three seeds and 225 test images.
 
-Cost: 141 seconds of CPU time with nothing compiled before, most of it compiling. It took 5 min 18 s
-on 2 cores that had three times as much work as they could do; it has not been timed on idle ones.
+Cost: 88 seconds on 2 otherwise idle CPU cores with nothing compiled before, most of it compiling.
 """
 
 import ml_collections
