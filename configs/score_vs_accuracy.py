@@ -1,4 +1,29 @@
-"""Do transferability scores rank bases and cuts as fine-tuning does? ELPV, EfficientNet-Lite."""
+"""Do transferability scores rank bases and cuts as transfer does? ELPV, EfficientNet-Lite.
+
+    python -m experiments.score_vs_accuracy --config=configs/score_vs_accuracy.py
+
+Twenty candidates: EfficientNet-Lite0, 1 and 2 with ImageNet's weights, and Lite0 with random ones,
+each cut at the ends of stages 3 to 6 and at the pooled features; 96 pixels, 150 training images of
+each class, two seeds, each with splits of its own (656 test images). The head has 40 epochs on
+frozen features; then stage 3 and up has 8.
+
+Found, weighted tau with its 95 % bootstrap interval over candidates and seeds:
+
+                         linear head            fine-tuned
+    LogME                0.72 (0.31, 0.92)      0.40 (-0.01, 0.77)
+    N-LEEP               0.39 (0.02, 0.67)      0.38 (-0.03, 0.72)
+    regularised H-score  0.17 (-0.22, 0.44)     0.14 (-0.29, 0.62)
+    H-score              0.03 (-0.25, 0.36)     0.15 (-0.35, 0.58)
+    TransRate            -0.02 (-0.31, 0.33)    0.07 (-0.44, 0.52)
+    class separation     -0.12 (-0.43, 0.25)    -0.17 (-0.58, 0.24)
+
+LEEP and NCE, over four bases, have intervals from -1 to 1. Much of what LogME and N-LEEP know is
+that the random base is worse (Pearson 0.97 and 0.85 with the head). Fine-tuning so short does not
+help here: 77.9 % on average over the trained bases, the head 80.0 %.
+
+Cost: 46 minutes on 2 CPU cores with three other jobs beside it (mostly compiling, once for each
+base and cut), 8 to 295 s a candidate and seed. Measured on 2026-11-25 with jax 0.10.2.
+"""
 
 import ml_collections
 
@@ -25,7 +50,7 @@ def get_config():
     config.task.val = 0.05
     config.task.test = 0.25
     config.task.per_class = 150
-    config.seeds = (0,)  # of splits, heads and order
+    config.seeds = (0, 1)  # of splits, heads and order
 
     settings = defaults.get_config().plan
     config.head = settings.head
