@@ -21,7 +21,7 @@ flags.adopt_module_key_flags(study)
 
 ACCURACIES = {"head": "linear head", "fine_tuned": "fine-tuned"}
 ON_SOURCE = ("LEEP", "NCE")  # of the base's own predictions, so that all its cuts have the same
-# Weighted tau over 11 or so bases with ImageNet weights, ranked by fine-tuned accuracy
+# Weighted tau over bases with ImageNet weights, ranked by their accuracy after fine-tuning
 PUBLISHED = {
     "source": "TLlib, examples/task_adaptation/image_classification ranking tables",
     "columns": ("H-score", "LEEP", "LogME", "NCE"),

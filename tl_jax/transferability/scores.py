@@ -72,8 +72,7 @@ def leep(probabilities: np.ndarray, labels: np.ndarray) -> float:
 def nce(source: np.ndarray, labels: np.ndarray) -> float:
     """Negative conditional entropy of the labels given the source labels (N,): at most 0.
 
-    Tran et al. 2019 (arXiv:1908.08142), equation 5. The source labels are the classes that the base
-    predicts.
+    Tran et al. 2019 (arXiv:1908.08142). The source labels are the classes that the base predicts.
     """
     _, place = np.unique(source, return_inverse=True)
     return leep(np.eye(place.max(initial=0) + 1)[place], labels)
@@ -111,8 +110,8 @@ def nleep(features: np.ndarray, labels: np.ndarray, *, energy: float = 0.8, seed
 def h_score(features: np.ndarray, labels: np.ndarray) -> float:
     """tr(cov(f)^+ cov(E[f | y])), from 0 to C - 1.
 
-    Bao et al. 2019 (ICIP), definition 2, with the pseudo-inverse. Where D >= N - 1 and features are
-    in general position it is C - 1 whatever the labels: see `regularised_h_score`.
+    Bao et al. 2019 (ICIP), with the pseudo-inverse. Where D >= N - 1 and features are in general
+    position it is C - 1 whatever the labels: see `regularised_h_score`.
     """
     features, own = _checked(features, labels)
     left, _ = _principal(features)
@@ -122,8 +121,8 @@ def h_score(features: np.ndarray, labels: np.ndarray) -> float:
 def regularised_h_score(features: np.ndarray, labels: np.ndarray) -> float:
     """(1 - a) tr(cov_a(f)^-1 cov(E[f | y])), cov_a shrunk by a as Ledoit & Wolf 2004.
 
-    Ibrahim et al. 2021 (arXiv:2110.06893), equation 5. Both covariances are divided by N; the
-    authors' second one is by N - 1.
+    Ibrahim et al. 2021 (arXiv:2110.06893). Both covariances are divided by N; in public code the
+    second one is by N - 1.
     """
     from sklearn.covariance import ledoit_wolf_shrinkage
 
@@ -140,9 +139,10 @@ def regularised_h_score(features: np.ndarray, labels: np.ndarray) -> float:
 def transrate(features: np.ndarray, labels: np.ndarray, *, eps: float = 1e-4) -> float:
     """Coding rate of the features less the mean of the classes': their mutual information, about.
 
-    Huang et al. 2022 (arXiv:2106.09362), equations 4 and 5, with each class weighted by its share;
-    the code in the appendix weights classes alike, which is the same where they are balanced. Not
-    free of the features' scale and number: compare layers with care.
+    Huang et al. 2022 (arXiv:2106.09362): R(f) - R(f | y), in which each class has the weight of its
+    share, as in a conditional entropy; the code in the paper weights classes alike, which is the
+    same where they are balanced. It grows with the features' scale and number: compare layers with
+    care.
     """
     features, own = _checked(features, labels)
     centred = features - features.mean(0)
@@ -153,8 +153,8 @@ def transrate(features: np.ndarray, labels: np.ndarray, *, eps: float = 1e-4) ->
 def class_separation(features: np.ndarray, labels: np.ndarray) -> float:
     """1 - mean cosine distance within classes / mean over all pairs, classes counting alike.
 
-    Kornblith et al. 2021 (arXiv:2010.16402), section 2.3 (R squared there). 0 for features that are
-    all the same.
+    Kornblith et al. 2021 (arXiv:2010.16402), where it is R squared. 0 for features that are all the
+    same.
     """
     features, own = _checked(features, labels)
     length = np.linalg.norm(features, axis=1, keepdims=True)
@@ -168,8 +168,8 @@ def class_separation(features: np.ndarray, labels: np.ndarray) -> float:
 def proxy_a_distance(first: np.ndarray, second: np.ndarray, *, seed: int = 0) -> float:
     """2 (1 - 2 e) of two sets of features (N, D), (M, D): 0 if alike, 2 if they can be told apart.
 
-    Ben-David et al. 2007 (NIPS), section 4. e is the balanced error of logistic regression on
-    standardised features, held out in five folds, and taken for 1/2 where it is more.
+    Ben-David et al. 2007 (NIPS). e is the balanced error of logistic regression on standardised
+    features, held out in five folds, and taken for 1/2 where it is more.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import balanced_accuracy_score
