@@ -19,8 +19,8 @@ accuracy below or above base B, paired by seed, mean over seeds (docs/studies.md
     AnB from shoes and bags to clothes, base B 76.8 %
               -0.2   -1.1   -1.6   -5.3  -12.3
 
-Cost: 785 trainings in 23 min 53 s on 2 CPU cores, with nothing compiled before. Another run, stopped
-once and gone on with, gave the same 785 accuracies.
+Cost: 785 trainings in 23 min 53 s on 2 CPU cores, with nothing compiled before. Another run, which
+was stopped and gone on with, gave the same 785 accuracies.
 
 Every setting of the study is here; the other layer_transfer configs change what they need.
 """
