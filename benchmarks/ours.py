@@ -46,17 +46,15 @@ def _inference(base, spec: dict):
     return run, said
 
 
-def _training(base, spec: dict):
-    """One step of `tl_jax.train`, cut at the phase's prefix if `spec["cached"]`."""
-    import jax
+def problem(base, spec: dict, batches: int = 2):
+    """A transfer of `spec["train"]` on noise, with so many batches an epoch, and its base."""
     import numpy as np
 
-    from tl_jax import prefix, state, train
-    from tl_jax.chain import forward
     from tl_jax.data.arrays import from_arrays
     from tl_jax.plan import Settings, make_plan
+    from tl_jax.state import Problem
 
-    several = np.tile(_pixels(spec), (4, 1, 1, 1))  # so that half of them are a batch at least
+    several = np.tile(_pixels(spec), (2 * batches, 1, 1, 1))  # half of them are trained on
     labels = np.arange(len(several)) % 2
     task = from_arrays("benchmark", several, labels, seed=0, val=0.25, test=0.25)
     ready = base.with_head(2)
@@ -64,16 +62,22 @@ def _training(base, spec: dict):
     name = {"head": "head_only", "last": "fine_tune_top", "all": "full"}[spec["train"]]
     options = {"head": settings, "tune": settings, "from_layer": NETS[spec["base"]].last}
     plan = make_plan(name, ready.layers, new=("head",), options=options)
-    problem = state.Problem(
-        ready.chain,
-        ready.preprocessing,
-        task,
-        plan,
-        batch_size=spec["batch"],
-        precision=spec["precision"],
-    )
-    phase = plan.phases[0]
-    inputs = prefix.decoded(task, ready.preprocessing)
+    network = ready.chain, ready.preprocessing
+    sizes = {"batch_size": spec["batch"], "precision": spec["precision"]}
+    return Problem(*network, task, plan, **sizes), ready
+
+
+def _training(base, spec: dict):
+    """One step of `tl_jax.train`, cut at the phase's prefix if `spec["cached"]`."""
+    import jax
+    import numpy as np
+
+    from tl_jax import prefix, state, train
+    from tl_jax.chain import forward
+
+    mine, ready = problem(base, spec)
+    phase = mine.plan.phases[0]
+    inputs = prefix.decoded(mine.task, ready.preprocessing)
     targets = np.eye(2, dtype=np.float32)[np.arange(spec["batch"]) % 2]
     weights = np.ones(spec["batch"], np.float32)
     batch = {"inputs": _pixels(spec), "targets": targets, "weights": weights}
@@ -81,8 +85,8 @@ def _training(base, spec: dict):
         inputs = inputs._replace(start=phase.prefix)
         x = ready.preprocessing.normalise(batch["inputs"])
         batch["inputs"] = np.asarray(forward(ready.chain, ready.variables, x, stop=phase.prefix))
-    work = train.Work(problem, phase, 0, inputs)
-    parallel = problem.parallel
+    work = train.Work(mine, phase, 0, inputs)
+    parallel = mine.parallel
     now = parallel.place(state.begin(phase, ready.variables, None))
     frozen, batch = parallel.place(work.frozen(ready.variables)), parallel.share(batch)
     started = time.perf_counter()

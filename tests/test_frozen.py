@@ -95,6 +95,47 @@ def forward_flops(start: str | None = None) -> float:
     )
 
 
+def own_flops(plan: str, start: str | None, below: str | None, **dropout) -> float:
+    """Forward up to `below`, and forward and backward of what a plan trains above it, as programs
+    of their own: what a step may cost."""
+    chain = small.chain(**dropout)
+    _, _, batch, _ = step(plan, start=start, **dropout)
+    x = batch["inputs"] if start else small.PREPROCESSING.normalise(batch["inputs"])
+    trained = small.problem(plan, chain=chain).plan.phases[-1].trained
+
+    def loss(params, x):
+        merged = {**small.variables()["params"], **params}
+        now = {"params": merged, "batch_stats": small.variables()["batch_stats"]}
+        logits = chain.apply(now, x, start=below).output
+        return optax.softmax_cross_entropy(logits, batch["targets"]).mean()
+
+    total, features = 0.0, x
+    if below != start:
+        prefix_alone = forward.lower(chain, small.variables(), x, start=start, stop=below).compile()
+        total, features = flops(prefix_alone), prefix_alone(small.variables(), x)
+    params = {n: small.variables()["params"][n] for n in trained if n != "pool"}
+    return total + flops(jax.jit(jax.grad(loss)).lower(params, features).compile())
+
+
+@pytest.mark.parametrize(
+    ("plan", "start", "below"),
+    [
+        ("head_only", None, "pool"),
+        ("fine_tune_top", None, "stage1_block2"),
+        ("fine_tune_top", "stage1_block2", "stage1_block2"),
+        ("full", None, None),
+    ],
+)
+def test_a_step_costs_the_frozen_layers_forward_and_the_trained_ones_own_gradient(
+    plan, start, below
+):
+    wanted = own_flops(plan, start, below, frozen_dropout=0.0)
+    parameters = sum(map(np.size, jax.tree.leaves(step(plan, frozen_dropout=0.0)[0].params)))
+    update = flops(step(plan, start=start, frozen_dropout=0.0)[-1]) - wanted
+    # Beyond that only the optimizer, some operations a parameter.
+    assert -0.03 * wanted < update < 0.03 * wanted + 25 * parameters
+
+
 def test_what_xla_counts_is_what_convolutions_cost():
     # Multiply and add for 16 images, (rows, columns, 3, 3, inputs, outputs); XLA leaves out the
     # taps that lie in the padding, which at 8 x 8 are about a sixth.

@@ -14,7 +14,7 @@ BLOCK = 256  # queries whose similarities to the whole gallery are held at a tim
 
 
 class Whitening(NamedTuple):
-    """What whitens features (N, D): rotated to K principal axes, in each of which they vary alike."""
+    """What whitens features (N, D): they vary alike along each of K principal axes."""
 
     mean: np.ndarray  # (D,)
     axes: np.ndarray  # (D, K), divided by the deviation along each

@@ -1,0 +1,75 @@
+"""What the stored prefix costs: epochs that read it, beside the trained layers' steps alone.
+
+    python -m benchmarks.cached --base=resnet50
+
+An epoch of `tl_jax.train` on the frozen layers' stored output, reading, shuffling and waiting
+included, against as many steps of the trained layers as a program of their own on one batch that is
+already on the device. They take turns; the first epoch, which compiles, does not count.
+"""
+
+import pathlib
+import statistics
+import tempfile
+import time
+
+from absl import flags
+
+from benchmarks.measure import IDLE, busy_cores
+from benchmarks.rows import NETS
+from experiments import cli
+
+_BASE = flags.DEFINE_enum("base", "resnet50", sorted(NETS), "The net.")
+_TRAIN = flags.DEFINE_enum("train", "last", ("head", "last"), "What is trained.")
+_BATCH = flags.DEFINE_integer("batch", 16, "Images a step.", lower_bound=1)
+_STEPS = flags.DEFINE_integer("steps", 32, "Batches an epoch.", lower_bound=2)
+_TURNS = flags.DEFINE_integer("turns", 5, "Epochs that are measured.", lower_bound=2)
+_DTYPE = flags.DEFINE_string("dtype", "float32", "Of what is stored.")
+
+
+def main(argv: list[str]) -> None:
+    cli.no_arguments(argv)
+    import jax
+
+    from benchmarks import ours
+    from tl_jax import prefix, state, train
+    from tl_jax.base import load_base
+
+    busy, size = busy_cores(), NETS[_BASE.value].size
+    spec = {"base": _BASE.value, "train": _TRAIN.value, "batch": _BATCH.value, "size": size}
+    base = load_base(_BASE.value).resized(size)
+    problem, ready = ours.problem(base, spec | {"precision": "float32"}, batches=_STEPS.value)
+    phase = problem.plan.phases[0]
+    with tempfile.TemporaryDirectory() as folder:
+        inputs_for = prefix.for_plan(
+            problem, test_views="none", cache=pathlib.Path(folder), dtype=_DTYPE.value
+        )
+        stored = inputs_for(phase, ready.variables)
+        work = train.Work(problem, phase, 0, prefix.on_device(stored, problem.parallel))
+        now, frozen = state.begin(phase, ready.variables), work.frozen(ready.variables)
+        now, frozen = problem.parallel.place(now), problem.parallel.place(frozen)
+        batch = problem.parallel.share(next(train.Work(problem, phase, 0, stored).batches(0)))
+        alone = work.step.lower(now, frozen, batch).compile()
+        epochs, steps = [], []
+        for turn in range(_TURNS.value + 1):
+            progress = state.Progress()
+            fresh = jax.tree.map(lambda a: a.copy(), now)
+            _, cost = train.train_epoch(work, frozen, fresh, progress, lambda reached: None)
+            fresh = jax.tree.map(lambda a: a.copy(), now)
+            started = time.perf_counter()
+            for _ in range(cost["steps"]):
+                fresh = alone(fresh, frozen, batch)
+            jax.block_until_ready(fresh.loss)
+            if turn:
+                epochs.append(cost["train_seconds"] / cost["steps"])
+                steps.append((time.perf_counter() - started) / cost["steps"])
+    epoch, step = statistics.median(epochs), statistics.median(steps)
+    idle = "" if busy <= IDLE else f"; machine NOT idle: {busy:.1f} cores busy"
+    print(
+        f"{_BASE.value} {_TRAIN.value} x{_BATCH.value}: a step of an epoch on the stored prefix "
+        f"{1e3 * epoch:.1f} ms ({1e3 * min(epochs):.1f} to {1e3 * max(epochs):.1f}), the trained "
+        f"layers alone {1e3 * step:.1f} ms: {epoch / step:.2f} times{idle}"
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)
