@@ -62,6 +62,37 @@ def folder(
     )
 
 
+def gallery(path: str | os.PathLike) -> Task:
+    """Images to be looked up, however they lie in folders: a task all of which is its test split.
+
+    Classes are the sub-folders, if every image is in one and there are several; else there is only
+    one class, named as the folder. Files that cannot be decoded are left out and listed in
+    `Task.skipped`.
+    """
+    root = Path(path).expanduser()
+    if not root.is_dir():
+        raise UserError(f"{str(root)!r} is not a folder; give one with images in it")
+    digests, faults = _verify(root, sorted(p.relative_to(root).as_posix() for p in _files(root)))
+    if not digests:
+        raise UserError(f"{str(root)!r} has no image that can be read in it")
+    ids = tuple(digests)
+    names = [id_.split("/")[0] if "/" in id_ else "" for id_ in ids]
+    if "" in names or len(set(names)) < 2:
+        names = [root.resolve().name] * len(ids)
+    classes = tuple(sorted(set(names)))
+    none = np.array([], np.int64)
+    return Task(
+        name=root.resolve().name,
+        classes=classes,
+        ids=ids,
+        open=lambda index: open_image(root / ids[index]),
+        **unweighted(np.searchsorted(classes, names), len(classes)),
+        splits={"train": none, "val": none, "test": np.arange(len(ids))},
+        fingerprint=fingerprint(ids, digests.values()),
+        skipped=tuple(faults.values()),
+    )
+
+
 def _groups(root: Path) -> dict[tuple[str, str], list[str]]:
     """The files of each (split, class), relative to `root`; all are 'train' if it has no splits."""
     if not root.is_dir():
