@@ -21,7 +21,7 @@ from tl_jax.interrupt import Interrupted
 BAD_INPUT = 2
 
 # mallopt's M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD and M_ARENA_MAX (malloc.h of glibc)
-_KEEP_MEMORY = {-4: 0, -1: 2**31 - 1, -2: 2**28, -8: 1}
+_KEEP_MEMORY = {-4: 0, -1: -1, -2: 2**28, -8: 1}
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
