@@ -1,0 +1,6 @@
+"""Shallow heads on fixed features: what a layer holds that a simple classifier can use.
+
+`protocol.examine` chooses each probe's setting on validation and tests it once. The probes are in
+`linear` (ridge, logistic regression, linear SVM) and `distance` (nearest neighbours, nearest class
+mean, RBF SVM): pure functions from a `problem.Problem` and settings to predictions.
+"""

@@ -1,0 +1,53 @@
+"""A classification problem in principal axes: as many columns as it has rank, nothing lost."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+TOLERANCE = 1e-12  # of the largest eigenvalue: what is below is rounding of float32 features
+
+
+class Problem(NamedTuple):
+    """N examples to learn from and M to classify; R coordinates, centred, of diagonal covariance.
+
+    Probes that do not penalise the intercept, and all that go by distances, find here what they
+    find in the features. What of a query lies outside the examples' span is only a length.
+    """
+
+    train: np.ndarray  # (N, R) float64
+    query: np.ndarray  # (M, R)
+    outside: np.ndarray  # (M,) squared length of each query's part outside the span
+    variances: np.ndarray  # (R,) of the columns of `train`, descending
+    labels: np.ndarray  # (N,) 0 to C-1, each class at least once
+    weights: np.ndarray  # (N,) of the examples, all above 0; their sum is 1
+    classes: int  # C
+
+
+def pose(
+    train: np.ndarray,
+    query: np.ndarray,
+    *,
+    labels: np.ndarray,
+    classes: int,
+    weights: np.ndarray | None = None,
+) -> Problem:
+    """Of features (N, D), queries (M, D), labels and weights (N,); R is at most min(N - 1, D).
+
+    By the eigenvectors of the smaller of the two products, D x D or N x N.
+    """
+    train, query = np.asarray(train, np.float64), np.asarray(query, np.float64)
+    weights = np.ones(len(train)) if weights is None else np.asarray(weights, np.float64)
+    weights = weights / weights.sum()
+    mean, power = weights @ train, weights @ (train**2).sum(1)
+    train, query = train - mean, query - mean
+    scaled = np.sqrt(weights)[:, None] * train
+    n, d = train.shape
+    values, vectors = np.linalg.eigh(scaled.T @ scaled if d <= n else scaled @ scaled.T)
+    # Of features that are all constant, centring leaves float64's rounding of their size.
+    least = TOLERANCE * max(values[-1], TOLERANCE * power)
+    kept = np.flatnonzero(values > least)[::-1]
+    values, vectors = values[kept], vectors[:, kept]
+    axes = vectors if d <= n else scaled.T @ vectors / np.sqrt(values)
+    turned = query @ axes
+    outside = np.maximum((query**2).sum(1) - (turned**2).sum(1), 0)
+    return Problem(train @ axes, turned, outside, values, labels, weights, classes)
