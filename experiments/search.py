@@ -132,12 +132,14 @@ def _evaluate(images, found) -> None:
             f"unlike {_GALLERY.value}, to be told how well they are found"
         )
     recalls = "".join(f"{f'recall@{k}':>11}" for k in AT)
-    print(f"{'layer':<20}{'features':>9}{'mAP':>9}{recalls}")
+    lines = [f"{'layer':<20}{'features':>9}{'mAP':>9}{recalls}"]
     for name, features in found.items():
         gallery, _ = _ready(features.rows)
         q = retrieval.leave_one_out(gallery, images.labels, expand=_EXPAND.value, at=AT)
         recalls = "".join(f"{100 * x:9.1f} %" for x in q.recall.values())
-        print(f"{name:<20}{gallery.shape[1]:>9}{100 * q.average_precision:7.1f} %{recalls}")
+        average = f"{100 * q.average_precision:7.1f} %"
+        lines.append(f"{name:<20}{gallery.shape[1]:>9}{average}{recalls}")
+    print("\n".join(lines))
 
 
 if __name__ == "__main__":

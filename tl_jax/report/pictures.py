@@ -82,9 +82,12 @@ def contact_sheet(
 
 
 def _labelled(image: PIL.Image.Image, label: str) -> PIL.Image.Image:
-    """The image above the lines of the label, cut where they are too long."""
+    """The image above the lines of the label, of which the ends are shown where they are long."""
     whole = PIL.Image.new("RGB", (image.width, image.height + CAPTION), WHITE)
     whole.paste(image)
-    font = PIL.ImageFont.load_default(12)
-    PIL.ImageDraw.Draw(whole).multiline_text((2, image.height + 2), label, INK, font)
+    font, draw = PIL.ImageFont.load_default(12), PIL.ImageDraw.Draw(whole)
+    for row, line in enumerate(label.splitlines()):
+        ends = (line, *(f"...{line[i:]}" for i in range(1, len(line))))
+        fits = next((e for e in ends if font.getlength(e) <= image.width), "")
+        draw.text((2, image.height + 2 + 15 * row), fits, INK, font)
     return whole

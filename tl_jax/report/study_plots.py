@@ -100,6 +100,28 @@ def heat_map(
     return svg(draw, width=size, height=0.8 * size)
 
 
+def scatter(points: np.ndarray, labels: np.ndarray) -> str:
+    """Points (N, 2) in a colour for each of the classes `labels` (N,), which are numbered from 1.
+
+    As a data URI. From the ninth class on colours come again with another marker.
+    """
+    looks = itertools.product("os^Dv", COLOURS)
+    classes = np.unique(labels)
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        axes.set_axis_off()
+        for label, (marker, colour) in zip(classes, itertools.cycle(looks), strict=False):
+            own = points[labels == label]
+            style = {"color": colour, "marker": marker, "s": 9, "lw": 0, "alpha": 0.75}
+            axes.scatter(*own.T, **style, rasterized=True)
+            number = {"color": colour, "weight": "bold", "ha": "center", "va": "center"}
+            paper = {"facecolor": "white", "alpha": 0.8, "lw": 0, "boxstyle": "circle,pad=0.15"}
+            axes.text(*np.median(own, 0), str(label + 1), **number, bbox=paper)
+
+    return svg(draw, height=4.6)
+
+
 def _width(names: Sequence[str]) -> float:
     return NARROW if len(names) <= FEW else WIDE
 

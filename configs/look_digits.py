@@ -1,0 +1,14 @@
+"""The pictures of configs/look.py for scikit-learn's digits, in less time.
+
+python -m experiments.look --config=configs/look_digits.py
+"""
+
+from configs import look
+
+
+def get_config():
+    config = look.get_config()
+    config.size = 64
+    config.task.name = "digits"
+    config.maps = ("tsne",)
+    return config
