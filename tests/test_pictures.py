@@ -132,6 +132,7 @@ def test_without_umap_learn_it_is_said_what_to_install(monkeypatch):
 
 def test_a_scatter_numbers_the_classes():
     points = np.random.default_rng(0).normal(size=(24, 2))
-    assert svg_words(study_plots.scatter(points, np.arange(24) % 12)) == [
-        str(n) for n in range(1, 13)
-    ]
+    words = svg_words(study_plots.scatter(points, np.arange(24) % 12))
+    assert words == 2 * [str(n) for n in range(1, 13)]  # where they are, and in the legend
+    many = svg_words(study_plots.scatter(np.repeat(points, 2, 0), np.arange(48)))
+    assert many == [str(n) for n in range(1, 49)]

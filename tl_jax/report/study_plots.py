@@ -114,10 +114,12 @@ def scatter(points: np.ndarray, labels: np.ndarray) -> str:
         for label, (marker, colour) in zip(classes, itertools.cycle(looks), strict=False):
             own = points[labels == label]
             style = {"color": colour, "marker": marker, "s": 9, "lw": 0, "alpha": 0.75}
-            axes.scatter(*own.T, **style, rasterized=True)
+            axes.scatter(*own.T, **style, rasterized=True, label=str(label + 1))
             number = {"color": colour, "weight": "bold", "ha": "center", "va": "center"}
             paper = {"facecolor": "white", "alpha": 0.8, "lw": 0, "boxstyle": "circle,pad=0.15"}
             axes.text(*np.median(own, 0), str(label + 1), **number, bbox=paper)
+        if len(classes) <= 2 * FEW:
+            figure.legend(loc="outside lower center", ncols=FEW, handletextpad=0, columnspacing=1)
 
     return svg(draw, height=4.6)
 
