@@ -1,0 +1,149 @@
+"""The study of probes at every layer: what it finds, goes on with, and refuses."""
+
+import json
+from unittest import mock
+
+import numpy as np
+import pytest
+from sklearn import neighbors
+
+from experiments import cli, layer_probes, study
+from tl_jax.base import load_base
+from tl_jax.data import load_task
+from tl_jax.interrupt import Interrupted
+from tl_jax.probes import protocol
+
+LAYERS = ("stem", "stage1_block1", "stage2_block1")
+SMALL = {
+    "weights": "random:0",
+    "size": 32,
+    "layers": LAYERS,
+    "task.name": "folder",
+    "task.val": 0.2,
+    "budgets": (0.5, 1.0),
+    "seeds": (0, 1),
+    "probes": ("ridge", "logistic", "class_means"),
+}
+
+
+def config(given, **changes):
+    found = cli.load_config("configs/layer_probes_digits.py")
+    changed = SMALL | {key: str(value) for key, value in given.items()} | changes
+    with found.unlocked():
+        found.update_from_flattened_dict({k: v for k, v in changed.items() if k not in TUPLES})
+        for key in TUPLES:
+            found[key] = changed[key]
+    return found
+
+
+TUPLES = ("layers", "budgets", "seeds", "probes")
+
+
+def run(config, workdir):
+    return study.finished(layer_probes.work, config, workdir, "name", layer_probes._shown)
+
+
+@pytest.fixture(scope="module")
+def done(given, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("study")
+    return workdir, run(config(given), workdir)
+
+
+def cell(result, **key):
+    (found,) = [row for row in result["cells"] if key.items() <= row.items()]
+    return found
+
+
+def test_a_cell_is_the_probe_on_that_layers_features(done, photos):
+    base = load_base("efficientnet_lite0", "random:0").resized(32, 1.0)
+    task = load_task("folder", path=str(photos), seed=1, val=0.2, test=0.25)
+    images = base.preprocessing([task.open(i) for i in range(len(task.ids))])
+    x = np.asarray(base(images, layer="stage1_block1")).mean((1, 2))
+    both = np.concatenate([task.splits["train"], task.splits["val"]])
+    model = neighbors.NearestCentroid().fit(x[both], task.labels[both])
+    test = task.splits["test"]
+    wanted = np.mean(model.predict(x[test]) == task.labels[test])
+    row = cell(done[1], layer="stage1_block1", budget=1.0, seed=1)
+    assert row["probes"]["class_means"]["test"] == pytest.approx(wanted)
+    assert (row["train"], row["val"]) == (len(task.splits["train"]), len(task.splits["val"]))
+
+
+def test_the_layer_to_choose_is_that_of_the_best_validation(done):
+    result = done[1]
+    for row in result["best"]:
+        key = {"budget": row["budget"]}
+        means = {
+            layer: np.mean(
+                [
+                    cell(result, layer=layer, seed=seed, **key)["probes"][row["probe"]]["val"]
+                    for seed in (0, 1)
+                ]
+            )
+            for layer in LAYERS
+        }
+        assert row["val"] == pytest.approx(max(means.values())) == means[row["layer"]]
+        tests = [
+            cell(result, layer=row["layer"], seed=seed, **key)["probes"][row["probe"]]["test"]
+            for seed in (0, 1)
+        ]
+        assert row["test"] == pytest.approx(np.mean(tests))
+        assert row["test_sd"] == pytest.approx(np.std(tests, ddof=1))
+
+
+def test_the_report_has_the_numbers_to_take_away(done):
+    workdir, result = done
+    assert "Accuracy against depth" in (workdir / "report.html").read_text()
+    lines = (workdir / "layers.csv").read_text().splitlines()
+    assert lines[1].startswith("stem,16 × 16 × 32,1 × 1 × 32,32,")
+    assert [line.split(",")[0] for line in lines[1:]] == list(LAYERS)
+    assert len((workdir / "budgets.csv").read_text().splitlines()) == 1 + 2 * len(LAYERS)
+    assert json.loads((workdir / "result.json").read_text()) == result
+
+
+def test_finished_cells_are_not_repeated_and_a_half_written_one_is(given, done, tmp_path):
+    lines = (done[0] / "cells.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "cells.jsonl").write_text("".join(lines[:9]) + lines[9][:70])
+    (tmp_path / "config.json").write_text((done[0] / "config.json").read_text())
+    with mock.patch.object(protocol, "examine", side_effect=protocol.examine) as called:
+        result = run(config(given), tmp_path)
+    assert sum(len(call.args[1]) for call in called.call_args_list) == len(lines) - 9
+    key = "{layer} {budget} {seed}".format_map
+    assert sorted(result["cells"], key=key) == sorted(done[1]["cells"], key=key)
+    assert result["best"] == done[1]["best"]
+
+
+def test_a_signal_leaves_what_is_finished(given, done, tmp_path):
+    with (
+        mock.patch("tl_jax.interrupt.check", side_effect=Interrupted(15)),
+        pytest.raises(Interrupted),
+    ):
+        run(config(given), tmp_path)
+    kept = (tmp_path / "cells.jsonl").read_text().splitlines()
+    assert 0 < len(kept) < len(done[1]["cells"])
+    assert run(config(given), tmp_path)["best"] == done[1]["best"]
+
+
+def test_one_seed_and_one_budget_have_no_spread(given, tmp_path):
+    one = config(given, seeds=(0,), budgets=(1.0,), probes=("class_means",), layers=LAYERS[:1])
+    result = run(one, tmp_path)
+    assert [row["test_sd"] for row in result["best"]] == [None]
+    assert "±" not in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"layers": ("stage1_block7",)}, "did you mean 'stage1_block1'"),
+        ({"probes": ("logistik",)}, "did you mean 'logistic'"),
+        ({"probes": ()}, "at least one probe"),
+        ({"budgets": (400.0,)}, "the budget 400 a class asks for more"),
+        ({"budgets": (1.5,)}, "a budget is a share up to 1"),
+        ({"seeds": (-1,)}, "a seed is a whole number"),
+        ({"pool": "max"}, "pool is mean or adaptive"),
+        ({"weights": "nowhere.pth"}, "nowhere.pth"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_line(given, tmp_path, capsys, changes, why):
+    wrong = config(given, **changes)
+    assert cli.status(lambda argv: run(wrong, tmp_path), []) == 2
+    assert why in capsys.readouterr().err
