@@ -16,7 +16,7 @@ from experiments import cli, study
 flags.adopt_module_key_flags(study)
 
 MOST = 8  # channels of a layer, images of a channel
-CHANNELS = 3  # that are shown where none is asked for
+CLASSES = 5  # whose channels are shown where no channel is asked for
 SIDE = 112  # pixels of a feature map, of an image beside it
 MOST_POINTS = 3000  # in the plane, drawn by lot of more
 NAMES = {"tsne": "t-SNE", "umap": "UMAP"}
@@ -36,7 +36,10 @@ def work(config, workdir: pathlib.Path, name: str) -> dict:
     _check(config, layer, channels=shapes[layer].shape[-1])
     called, image = _image(config, task)
     features = of_layers(base, task, layers=[layer], cache=pathlib.Path(config.cache))[layer]
-    channels = [config.channel] if config.channel >= 0 else telling(features.rows, task)
+    own = task.splits["train"]
+    channels = [config.channel]
+    if config.channel < 0:
+        channels = preferred(features.rows[own], task.labels[own], min(len(task.classes), CLASSES))
     sections = [first_filters(base), depth(base, image, called)]
     for section in (
         lambda: excited(base, task, layer, features, channels),
@@ -103,26 +106,20 @@ def _image(config, task):
     return config.image, open_image(config.image)
 
 
-def telling(rows, task) -> list[int]:
-    """The channels that tell classes apart best, on the training split: `between_classes`."""
-    own = task.splits["train"]
-    shares = between_classes(rows[own], task.labels[own])
-    return (-shares).argsort(kind="stable")[:CHANNELS].tolist()
+def preferred(rows, labels, classes: int) -> list[int]:
+    """For each of the classes the channel that goes with it most; (N, D), (N,)."""
+    found = [int(correlation(rows, labels == c).argmax()) for c in range(classes)]
+    return list(dict.fromkeys(found))
 
 
-def between_classes(rows, labels):
-    """(D,): the share of each feature's variance that lies between the classes; (N, D), (N,).
-
-    The correlation ratio (Fisher 1925); it orders features as the F of an analysis of variance.
-    """
+def correlation(rows, inside):
+    """(D,): of each feature with being `inside`, Pearson's; 0 where either is constant."""
     import numpy as np
 
-    rows = np.asarray(rows, np.float64)
-    classes, counts = np.unique(labels, return_counts=True)
-    means = np.stack([rows[labels == c].mean(0) for c in classes])
-    between = counts @ (means - rows.mean(0)) ** 2 / len(rows)
-    whole = rows.var(0)
-    return between / np.where(whole > 0, whole, 1)
+    rows = np.asarray(rows, np.float64) - np.mean(rows, 0, dtype=np.float64)
+    inside = inside - np.mean(inside)
+    scale = np.sqrt((rows**2).sum(0) * (inside**2).sum())
+    return inside @ rows / np.where(scale > 0, scale, 1)
 
 
 def first_filters(base):
@@ -188,7 +185,6 @@ def excited(base, task, layer: str, features, channels: list[int]):
     from tl_jax.report import html, pictures
     from tl_jax.report.study import Picture, Section, Table
 
-    shares = between_classes(features.rows, task.labels)
     shown, table = [], []
     for channel in channels:
         activations = features.rows[:, channel]
@@ -197,12 +193,11 @@ def excited(base, task, layer: str, features, channels: list[int]):
         tiles = [_seen(base, image, SIDE) for image in images]
         if len(features.shape) == 3 and features.shape[0] > 1:
             maps = np.asarray(outputs(base, base.preprocessing(images), [layer])[layer])
-            tiles += [pictures.feature_map(m[..., channel], side=SIDE) for m in maps]
+            maps = maps[..., channel]
+            bounds = min(0.0, maps.min()), maps.max()
+            tiles += [pictures.feature_map(m, side=SIDE, bounds=bounds) for m in maps]
         kinds = collections.Counter(task.classes[task.labels[i]] for i in best)
-        caption = (
-            f"Channel {channel} of {layer}, of whose variance {100 * shares[channel]:.1f} % lies "
-            f"between the classes: {', '.join(f'{n} {kind}' for kind, n in kinds.items())}"
-        )
+        caption = f"Channel {channel} of {layer}: {', '.join(f'{n} {k}' for k, n in kinds.items())}"
         shown.append(Picture(caption, html.png(pictures.grid(tiles, columns=len(best)))))
         table += [
             (str(channel), place, task.ids[i], task.classes[task.labels[i]], float(activations[i]))
@@ -210,7 +205,9 @@ def excited(base, task, layer: str, features, channels: list[int]):
         ]
     text = (
         f"Of all {len(task.ids):,} images those with the greatest mean activation, first on the "
-        "left; below each, where it is excited."
+        "left, and how many are of which class; below each, where it is excited, if the layer has "
+        "positions. Unless one was asked for, the channels are those whose activation on the "
+        f"training split goes most with being of each of the classes, {CLASSES} at most."
     )
     columns = ("channel", "place", "image", "class", "mean activation")
     name = "What excites a channel most"

@@ -44,16 +44,17 @@ def test_the_page_shows_filters_every_layer_channels_and_a_map(done):
         _, height, width, channels = shapes[name].shape
         assert f"{name}: {height} × {width}, {channels} channels" in page.text
     assert "64 filters of 7 × 7 × 3" in page.text
-    images = 1 + 1 + len(with_maps) + look.CHANNELS + 1
+    channels = len(result["channels"])
+    images = 1 + 1 + len(with_maps) + channels + 1
     assert len(page.all("img")) == images and len(page.all("img", "plot")) == 1
     assert all(i["src"].startswith("data:image/") for i in page.all("img"))
-    assert result["layer"] == with_maps[-1] and len(result["channels"]) == look.CHANNELS
+    assert result["layer"] == with_maps[-1] and 1 <= channels <= 3
 
 
 def test_its_numbers_are_there_as_csv(done):
     workdir, result, _ = done
     lines = (workdir / "excited.csv").read_text().splitlines()
-    assert len(lines) == 1 + look.CHANNELS * look.MOST
+    assert len(lines) == 1 + len(result["channels"]) * look.MOST
     activations = [float(line.rsplit(",", 1)[1]) for line in lines[1 : 1 + look.MOST]]
     assert activations == sorted(activations, reverse=True)
     assert len((workdir / "points.csv").read_text().splitlines()) == 1 + 60

@@ -5,11 +5,10 @@ import sys
 import numpy as np
 import PIL.Image
 import pytest
-from sklearn.feature_selection import f_classif
 from test_report_study import svg_words
 from threadpoolctl import threadpool_limits
 
-from experiments.look import between_classes
+from experiments import look
 from tl_jax import embedding
 from tl_jax.errors import UserError
 from tl_jax.report import pictures, study_plots
@@ -85,14 +84,21 @@ def test_a_contact_sheet_shows_query_and_found_whatever_they_are_called(name):
         assert pixels[y, x].tolist() == [200, 0, 10 * i]
 
 
-def test_what_tells_classes_apart_is_what_an_analysis_of_variance_says():
+def test_a_bounded_map_shows_what_is_everywhere_as_bright():
+    bright = pictures.feature_map(np.full((2, 2), 6.0), side=4, bounds=(0, 6))
+    assert (np.asarray(bright) == [253, 231, 36]).all()
+
+
+def test_the_channels_that_go_with_a_class_are_those_that_numpy_says():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 90)
-    rows = rng.normal(size=(90, 6)) + labels[:, None] * np.linspace(0, 2, 6)
-    shares = between_classes(rows, labels)
-    f, _ = f_classif(rows, labels)
-    np.testing.assert_allclose((shares / 2) / ((1 - shares) / 87), f)
-    assert between_classes(np.ones((90, 1)), labels).tolist() == [0]
+    rows = np.hstack([rng.normal(size=(90, 6)), np.ones((90, 1))])
+    rows[:, 4] += 3 * (labels == 1)
+    found = look.correlation(rows, labels == 1)
+    wanted = [np.corrcoef(column, labels == 1)[0, 1] for column in rows.T[:6]]
+    np.testing.assert_allclose(found, [*wanted, 0])
+    assert look.preferred(rows, labels, 3)[1] == 4 == found.argmax()
+    assert look.preferred(np.ones((90, 2)), labels, 3) == [0]
 
 
 def apart(n=45, d=60):

@@ -37,9 +37,14 @@ def strongest(maps: np.ndarray, most: int) -> np.ndarray:
     return np.argsort(-maps.std((0, 1)), kind="stable")[:most]
 
 
-def feature_map(activations: np.ndarray, *, side: int) -> PIL.Image.Image:
-    """One channel (H, W), least to greatest in the colours of viridis, without interpolation."""
-    low, high = activations.min(), activations.max()
+def feature_map(
+    activations: np.ndarray, *, side: int, bounds: tuple[float, float] | None = None
+) -> PIL.Image.Image:
+    """One channel (H, W) in the colours of viridis, without interpolation.
+
+    Darkest and brightest are the `bounds`, by default the least and the greatest activation.
+    """
+    low, high = bounds or (activations.min(), activations.max())
     scaled = (activations - low) / (high - low if high > low else 1)
     return enlarged(matplotlib.colormaps["viridis"](scaled, bytes=True)[..., :3], side)
 
