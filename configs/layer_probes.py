@@ -1,6 +1,6 @@
 """Probes at every layer of EfficientNet-Lite0 on ELPV, five seeds, nine label budgets.
 
-python -m experiments.layer_probes --config=configs/layer_probes.py
+    python -m experiments.layer_probes --config=configs/layer_probes.py
 
 Claim: with all labels the best layer and probe by validation, an RBF SVM on stage5_block1, gives
 84.1 ± 0.8 % confidence-weighted accuracy on test; logistic regression on stage6_block1 83.7 ± 0.8.

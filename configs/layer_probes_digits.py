@@ -1,6 +1,6 @@
 """The study of configs/layer_probes.py on scikit-learn's digits, small enough to try.
 
-python -m experiments.layer_probes --config=configs/layer_probes_digits.py
+    python -m experiments.layer_probes --config=configs/layer_probes_digits.py
 
 78 s on 2 CPU cores (2026-11-25), most of it compiling.
 """
