@@ -18,11 +18,10 @@ from typing import NamedTuple
 
 from absl import flags
 
-from experiments import cli
+from experiments import base_flags, cli
+from experiments.base_flags import BASE, INPUT, WEIGHTS
 
-_BASE = flags.DEFINE_string("base", None, "Architecture to describe layer by layer.")
-_WEIGHTS = flags.DEFINE_string("weights", None, "Its weights: with their form and classes.")
-_INPUT = flags.DEFINE_integer("input", None, "Side of its input in pixels; default: the usual one.")
+flags.adopt_module_key_flags(base_flags)
 _ALL = flags.DEFINE_bool("all", False, "Compare all architectures.")
 _CONVOLUTIONS = flags.DEFINE_bool("convolutions", False, "Count what factorising one saves.")
 _CSV = flags.DEFINE_string("csv", None, "Write the table there with all digits; -: print it so.")
@@ -61,10 +60,10 @@ def main(argv: list[str]) -> None:
     from tl_jax.errors import UserError
 
     cli.no_arguments(argv)
-    chosen = [_BASE.value is not None, _ALL.value, _CONVOLUTIONS.value]
+    chosen = [BASE.value is not None, _ALL.value, _CONVOLUTIONS.value]
     if sum(chosen) != 1:
         raise UserError("describe what? one of --base=vgg16, --all and --convolutions")
-    if not chosen[0] and (_WEIGHTS.value is not None or _INPUT.value is not None):
+    if not chosen[0] and (WEIGHTS.value is not None or INPUT.value is not None):
         raise UserError("--weights and --input belong to --base")
     if chosen[2] and _PNG.value is not None:
         raise UserError("--png draws --base and --all; there is no picture of --convolutions")
@@ -136,14 +135,14 @@ def _base():
     from tl_jax.architecture import Architecture
     from tl_jax.base import Base, load_base
 
-    name = models.canonical(_BASE.value)
-    if _WEIGHTS.value is None:
+    name = models.canonical(BASE.value)
+    if WEIGHTS.value is None:
         family = models.family(name)
         architecture = Architecture(name, family.forms(name)[0])
         base = Base(architecture, "", {}, family.preprocessing(name, architecture.form))
     else:
-        base = load_base(name, _WEIGHTS.value)
-    return base if _INPUT.value is None else base.resized(_INPUT.value)
+        base = load_base(name, WEIGHTS.value)
+    return base if INPUT.value is None else base.resized(INPUT.value)
 
 
 def layer_table(rows: Sequence, marks: dict[str, str]) -> Table:

@@ -6,6 +6,7 @@
 The first prints a ranking (similarity and file) and draws it; --layer, --whiten, --expand change
 how. Without --query every image is looked up among the others, and a table says how well those of
 its class, which is its sub-folder, were found: a row for each of --layer=a,b (default: all).
+--weights defaults to the first ones that have a name.
 """
 
 import pathlib
@@ -13,11 +14,10 @@ import sys
 
 from absl import flags
 
-from experiments import cli
+from experiments import base_flags, cli
+from experiments.base_flags import BASE, INPUT, WEIGHTS
 
-_BASE = flags.DEFINE_string("base", None, "Whose features.")
-_WEIGHTS = flags.DEFINE_string("weights", None, "Its weights; default: the first with a name.")
-_INPUT = flags.DEFINE_integer("input", None, "Side of its input in pixels; default: the usual one.")
+flags.adopt_module_key_flags(base_flags)
 _GALLERY = flags.DEFINE_string("gallery", None, "Folder of the images to be searched.")
 _QUERY = flags.DEFINE_string("query", None, "Image to be looked up.")
 _LAYER = flags.DEFINE_list("layer", None, "Layers; default: the bottleneck, of a table all.")
@@ -38,7 +38,7 @@ def main(argv: list[str]) -> None:
     from tl_jax.features import of_layers
 
     cli.no_arguments(argv)
-    if not _BASE.value or not _GALLERY.value:
+    if not BASE.value or not _GALLERY.value:
         raise UserError("search what? --base=efficientnet_lite0 --gallery=photos/, for example")
     if _QUERY.value is not None:
         query = _opened()
@@ -78,10 +78,10 @@ def _base():
     from tl_jax.base import load_base
     from tl_jax.errors import UserError
 
-    weights = _WEIGHTS.value or next(iter(models.published(_BASE.value)), None)
+    weights = WEIGHTS.value or next(iter(models.published(BASE.value)), None)
     if weights is None:
-        raise UserError(f"no weights of {_BASE.value} have a name: give --weights=FILE")
-    return load_base(_BASE.value, weights).resized(_INPUT.value)
+        raise UserError(f"no weights of {BASE.value} have a name: give --weights=FILE")
+    return load_base(BASE.value, weights).resized(INPUT.value)
 
 
 def _ready(rows):
