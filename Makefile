@@ -2,7 +2,7 @@
 # Each sets up what it needs.
 PYTHON ?= python3
 BIN := .venv/bin
-EXTRAS := elpv,weights,timm,report,tensorboard
+EXTRAS := elpv,weights,timm,report,tensorboard,onednn
 
 .PHONY: demo test test-all bench lint clean
 

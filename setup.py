@@ -8,7 +8,8 @@ TIMM = ["huggingface-hub"]
 REPORT = ["matplotlib", "jinja2"]
 TENSORBOARD = ["tensorboardX"]
 STUDIES = ["umap-learn"]
-BENCH = ["psutil", "timm", "torch", "torchvision"]
+ONEDNN = ["onednn-cpu-gomp; sys_platform == 'linux' and platform_machine == 'x86_64'"]
+BENCH = [*ONEDNN, "psutil", "timm", "torch", "torchvision"]
 
 setup(
     name="tl_jax",
@@ -48,6 +49,7 @@ setup(
         "report": REPORT,
         "tensorboard": TENSORBOARD,
         "studies": STUDIES,
+        "onednn": ONEDNN,
         "bench": BENCH,
         "dev": [
             *ELPV,
@@ -56,6 +58,7 @@ setup(
             *REPORT,
             *TENSORBOARD,
             *STUDIES,
+            *ONEDNN,
             "h5py",
             "hypothesis",
             "pytest",

@@ -54,8 +54,8 @@ def depthwise(side: int, channels: int, kernel: int, stride: int = 1) -> Op:
     edges = ((kernel // 2, kernel // 2),) * 2
     return Op(
         f"depthwise {kernel}x{kernel} s{stride}, {side}, {channels}",
-        functools.partial(ops.depthwise_conv, stride=stride, padding=edges),
-        functools.partial(stock_conv, stride=stride, padding=edges, groups=channels),
+        functools.partial(ops.conv, stride=stride, padding=edges),
+        functools.partial(stock_conv, stride=stride, padding=edges),
         (side, side, channels),
         (kernel, kernel, 1, channels),
     )

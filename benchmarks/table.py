@@ -97,7 +97,7 @@ def _cells(row: dict) -> list[str]:
     low, high = row["spread"]["ours"]
     peer_low, peer_high = row["spread"][row["peer_is"]]
     peaks = [row["peak_bytes"][name] / 2**30 for name in ("ours", row["peer_is"])]
-    giga = [said[what] * row["ours"] / row["batch"] / 1e9 for what in ("flops", "bytes")]
+    rates = [said[what] and said[what] * row["ours"] / row["batch"] for what in ("flops", "bytes")]
     return [
         row["base"] + ("" if row["idle"] else " (not idle)"),
         f"{row['batch']} {row['precision']}",
@@ -106,7 +106,7 @@ def _cells(row: dict) -> list[str]:
         f"{row['ratio']:.2f}",
         f"{row['cached_ratio']:.2f}" if "cached_ratio" in row else "",
         f"{peaks[0]:.1f}, {peaks[1]:.1f}",
-        f"{giga[0]:.0f}, {giga[1]:.0f}",
+        ", ".join("–" if rate is None else f"{rate / 1e9:.0f}" for rate in rates),
         f"{said['compile_seconds']:.1f}",
     ]
 

@@ -4,18 +4,22 @@ pooling against a loop over the windows.
 
 import functools
 import math
+import os
+import subprocess
+import sys
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import programs
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from tl_jax import ops
 from tl_jax.models.layers import ConvNorm
-from tl_jax.ops import convolution, winograd
+from tl_jax.ops import dnnl, onednn
 
 KINDS = ("dense", "depthwise")
 # kernel, stride, padding, (H, W)
@@ -62,8 +66,7 @@ def stock(kind, stride, padding):
 
 
 def ours(kind, stride, padding):
-    convolve = ops.depthwise_conv if kind == "depthwise" else ops.conv
-    return functools.partial(convolve, stride=stride, padding=padding)
+    return functools.partial(ops.conv, stride=stride, padding=padding)
 
 
 def with_gradients(f, *args):
@@ -118,53 +121,130 @@ def test_convolution_of_any_shape(sides, kernel, stride, padding, count, kind):
         assert_same(got, with_gradients(stock(kind, stride, padding), x, weights))
 
 
+ACTIVATIONS = {"none": None, "relu": jax.nn.relu, "relu6": jax.nn.relu6, "other": jax.nn.silu}
+
+
+def added_by_hand(kind, stride, padding, activation):
+    """Convolution, bias, residual, activation, one after the other."""
+
+    def f(x, kernel, bias, residual):
+        y = stock(kind, stride, padding)(x, kernel) + bias + residual
+        return activation(y) if activation else y
+
+    return f
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("activation", ACTIVATIONS.values(), ids=ACTIVATIONS)
+def test_bias_residual_and_activation_are_part_of_it(kind, activation):
+    with jax.enable_x64(True):
+        x, kernel = inputs(kind, 3, (7, 6))
+        bias = draw(kernel.shape[3], seed=2)
+        residual = 3 * draw(3, 4, 3, kernel.shape[3], seed=3)  # so that relu6 cuts off at both ends
+        convolve = functools.partial(ours(kind, 2, 1), activation=activation)
+        got = with_gradients(convolve, x, kernel, bias, residual)
+        by_hand = added_by_hand(kind, 2, 1, activation)
+        assert_same(got, with_gradients(by_hand, x, kernel, bias, residual))
+
+
+needs_onednn = pytest.mark.skipif(dnnl.library() is None, reason="oneDNN is not to be had here")
+
+
+@pytest.fixture
+def all_by_onednn(monkeypatch):
+    """However small; the calls that there were."""
+    calls, run = [], dnnl.run
+    monkeypatch.setattr(onednn, "LEAST", 0)
+    monkeypatch.setattr(dnnl, "run", lambda *args: calls.append(args) or run(*args))
+    return calls
+
+
+@needs_onednn
 @few
 @given(
     sides=st.tuples(st.integers(1, 9), st.integers(1, 9)),
-    padding=st.tuples(*[st.tuples(st.integers(0, 2), st.integers(0, 2))] * 2),
-    count=st.integers(1, 6),
-    tiles=st.integers(1, 20),
-    wide=st.booleans(),
+    kernel=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    stride=st.integers(1, 4),
+    padding=st.tuples(EDGES, EDGES),
+    count=st.integers(1, 3),
+    kind=st.sampled_from(KINDS),
+    activation=st.sampled_from(sorted(ACTIVATIONS)),
 )
-def test_winograd(sides, padding, count, tiles, wide):
-    """Against XLA's own convolution, however many images go together."""
-    assume(all(n + sum(e) >= 3 for n, e in zip(sides, padding, strict=True)))
-    dtype = np.float64 if wide else np.float32
-    x, kernel = draw(count, *sides, 6, dtype=dtype), draw(3, 3, 6, 5, seed=1, dtype=dtype)
-
-    def gradients(x, kernel):
-        y = winograd.forward(x, kernel, padding)
-        g = draw(*y.shape, seed=9, dtype=dtype)
-        by_kernel = winograd.kernel_gradient(x, g, padding)
-        return y, winograd.input_gradient(g, kernel, padding), by_kernel
-
-    with pytest.MonkeyPatch.context() as patch, jax.enable_x64(wide):
-        patch.setattr(winograd, "TILES", tiles)
-        got = jax.jit(gradients)(x, kernel)
-        wanted = with_gradients(stock("dense", 1, padding), x, kernel)
-        assert_same(got, wanted, 1e-10 if wide else 3e-5)
-
-
-def flops(f, *args):
-    return jax.jit(f).lower(*args).cost_analysis()["flops"]
+def test_onednn(sides, kernel, stride, padding, count, kind, activation):
+    """Its convolution and gradients against XLA's own, in float32."""
+    assume(all(n + sum(e) >= k for n, e, k in zip(sides, padding, kernel, strict=True)))
+    x = draw(count, *sides, 4, dtype=np.float32)
+    shape = (*kernel, *((1, 4) if kind == "depthwise" else (4, 5)))
+    weights = draw(*shape, seed=1, dtype=np.float32)
+    by_hand = added_by_hand(kind, stride, padding, ACTIVATIONS[activation])
+    y = jax.eval_shape(stock(kind, stride, padding), x, weights)
+    args = (x, weights, draw(shape[3], seed=2, dtype=np.float32))
+    args += (3 * draw(*y.shape, seed=3, dtype=np.float32),)
+    calls, run = [], dnnl.run
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onednn, "LEAST", 0)
+        patch.setattr(dnnl, "run", lambda *args: calls.append(args) or run(*args))
+        options = {"stride": stride, "padding": padding, "activation": ACTIVATIONS[activation]}
+        got = jax.block_until_ready(with_gradients(functools.partial(ops.conv, **options), *args))
+    assert len(calls) == 3
+    assert_same(got, with_gradients(by_hand, *args), 2e-5)
 
 
-def test_wide_kernels_take_winograds_form(monkeypatch):
-    """Always without gradients; with them where there is enough work."""
-    x, kernel = draw(2, 6, 6, 64, dtype=np.float32), draw(3, 3, 64, 64, dtype=np.float32)
-    padding = ((1, 1), (1, 1))
-    stock_flops = flops(stock("dense", 1, padding), x, kernel)
-    assert flops(ours("dense", 1, padding), x, kernel) < stock_flops / 1.5
+@needs_onednn
+def test_onednn_under_vmap(all_by_onednn):
+    x, kernel = inputs("dense", 3, (6, 5), np.float32)
+    kernels = np.stack([kernel, -2 * kernel])
+    got = jax.vmap(lambda k: with_gradients(ours("dense", 2, "SAME"), x, k))(kernels)
+    jax.block_until_ready(got)
+    assert len(all_by_onednn) == 5  # the gradient by the kernel is the same for both
+    for n, one in enumerate(kernels):
+        wanted = with_gradients(stock("dense", 2, "SAME"), x, one)
+        assert_same([part[n] for part in got], wanted, 1e-5)
 
-    def step(f):
-        return functools.partial(with_gradients, f(kind="dense", stride=1, padding=padding))
 
-    wanted = step(stock)(x, kernel)
-    work = flops(step(stock), x, kernel)
-    assert flops(step(ours), x, kernel) == work
-    monkeypatch.setattr(convolution, "TRAINED_FLOPS", 0)
-    assert flops(step(ours), x, kernel) < work / 1.5
-    assert_same(step(ours)(x, kernel), wanted, 1e-4)  # of sums over 576 terms near 100
+@needs_onednn
+def test_what_onednn_refuses_is_an_error_of_jax(monkeypatch, all_by_onednn):
+    def refuse(*args):
+        raise dnnl.DnnlError("dnnl_primitive_create ended with status 3")
+
+    monkeypatch.setattr(dnnl, "primitive", refuse)
+    args = inputs("dense", 3, (4, 4), np.float32)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="oneDNN: dnnl_primitive_create ended"):
+        jax.block_until_ready(jax.jit(ours("dense", 1, 0))(*args))
+
+
+@needs_onednn
+def test_a_stored_program_calls_onednn_in_another_process(tmp_path):
+    """Compiled once, taken from JAX's cache of compiled programs the second time."""
+    program = (
+        "import jax, numpy as np; from tl_jax import ops; from tl_jax.ops import dnnl, onednn\n"
+        "onednn.LEAST = 0; calls, run = [], dnnl.run\n"
+        "dnnl.run = lambda *args: calls.append(run(*args))\n"
+        "hits = []; jax.monitoring.register_event_listener(lambda e, **_: hits.append(e))\n"
+        "x, w = np.ones((2, 5, 5, 3), np.float32), np.ones((3, 3, 3, 4), np.float32)\n"
+        "print(float(jax.jit(ops.conv)(x, w).sum()), len(calls),\n"
+        "      '/jax/compilation_cache/cache_hits' in hits)"
+    )
+    environment = {
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
+    }
+    outputs = [
+        subprocess.run(
+            [sys.executable, "-W", "error", "-c", program],
+            **{"cwd": programs.ROOT, "env": os.environ | environment, "check": True},
+            **{"capture_output": True, "text": True, "timeout": 120},
+        ).stdout.split()
+        for _ in range(2)
+    ]
+    # 13 of the 15 (row, tap) pairs are in the image, along either side; 3 inputs, 4 outputs
+    assert outputs == [[str(2 * 13 * 13 * 3 * 4.0), "1", hit] for hit in ("False", "True")]
+
+
+def test_without_onednn_there_is_none(monkeypatch):
+    monkeypatch.setattr(dnnl, "PACKAGE", "no-such-package")
+    assert dnnl.library.__wrapped__() is None
 
 
 @pytest.mark.parametrize(("kind", "kernel"), [("dense", 1), ("depthwise", 3)])
@@ -338,8 +418,8 @@ def test_adaptive_avg_pool(sides, size):
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 def test_other_platforms_keep_the_stock_forms(platform):
     def step(x, wide, deep):
-        y = ops.conv(ops.depthwise_conv(x, deep), wide)
-        y = ops.add_bias(ops.scale_and_shift(y, jnp.ones(5), jnp.ones(5)), jnp.ones(5))
+        y = ops.conv(ops.conv(x, deep, activation=jax.nn.relu), wide, jnp.ones(5))
+        y = ops.scale_and_shift(y, jnp.ones(5), jnp.ones(5))
         return (y**2).sum()
 
     args = draw(2, 6, 6, 4), draw(1, 1, 4, 5), draw(3, 3, 1, 4)

@@ -27,13 +27,13 @@ class Conv(nn.Module):
     activation: Callable[[jax.Array], jax.Array] | None = None
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x, residual=None):
+        """`residual` (N, H', W', features), if any, is added before the activation."""
         kernel, convolve = _convolution(self, x)
-        x = convolve(x, kernel.astype(x.dtype))
+        bias = None
         if self.bias:
-            bias = self.param("bias", nn.initializers.zeros, (self.features,))
-            x = ops.add_bias(x, bias.astype(x.dtype))
-        return self.activation(x) if self.activation else x
+            bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(x.dtype)
+        return convolve(x, kernel.astype(x.dtype), bias, residual, activation=self.activation)
 
 
 class ConvNorm(nn.Module):
@@ -54,21 +54,20 @@ class ConvNorm(nn.Module):
     scale: bool = True
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x, residual=None):
+        """`residual` (N, H', W', features), if any, is added before the activation."""
         kernel, convolve = _convolution(self, x)
         bias = self.param("bias", nn.initializers.zeros, (self.features,)) if self.bias else None
         norm = ops.BatchNorm(self.epsilon, use_scale=self.scale, name="norm")
-        x = norm(x, kernel, convolve, bias)
-        return self.activation(x) if self.activation else x
+        return norm(x, convolve, kernel, bias, residual, self.activation)
 
 
 def _convolution(module, x):
-    """The kernel of a module with the fields above, and the function (x, kernel) that uses it."""
+    """The kernel of a module with the fields above, and `ops.conv` with its window."""
     sides = (module.kernel,) * 2 if isinstance(module.kernel, int) else module.kernel
     inputs = 1 if module.depthwise else x.shape[-1]
     kernel = module.param("kernel", nn.initializers.he_normal(), (*sides, inputs, module.features))
-    convolve = ops.depthwise_conv if module.depthwise else ops.conv
-    return kernel, functools.partial(convolve, stride=module.stride, padding=module.padding)
+    return kernel, functools.partial(ops.conv, stride=module.stride, padding=module.padding)
 
 
 class NormRelu(nn.Module):
@@ -78,7 +77,7 @@ class NormRelu(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        return jax.nn.relu(ops.BatchNorm(self.epsilon, name="norm")(x))
+        return ops.BatchNorm(self.epsilon, name="norm")(x, activation=jax.nn.relu)
 
 
 class Stem(nn.Module):
@@ -136,8 +135,8 @@ class InvertedResidual(nn.Module):
         y = conv(self.width, self.kernel, self.stride, padding, depthwise=True, name="depthwise")(y)
         if self.squeeze:
             y = SqueezeExcite(round_channels(self.width / 4), name="squeeze")(y)
-        y = conv(self.features, activation=None, name="project")(y)
-        return x + y if self.stride == 1 and x.shape[-1] == self.features else y
+        fits = self.stride == 1 and x.shape[-1] == self.features
+        return conv(self.features, activation=None, name="project")(y, x if fits else None)
 
 
 def inverted_residuals(

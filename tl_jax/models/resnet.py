@@ -9,7 +9,6 @@ v1 have it where the paper has, but biases on all convolutions and another epsil
 import functools
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from tl_jax import ops
@@ -75,13 +74,12 @@ class Block(nn.Module):
             first, second = (self.stride, 1) if keras else (1, self.stride)
             convs = ((self.width, 1, first), (self.width, 3, second), (self.features, 1, 1))
         y = x
-        for i, (features, kernel, stride) in enumerate(convs, 1):
-            activation = jax.nn.relu if i < len(convs) else None
-            options = {"activation": activation, "name": f"conv{i}"}
-            y = conv(features, kernel, stride, kernel // 2, **options)(y)
+        for i, (features, kernel, stride) in enumerate(convs[:-1], 1):
+            y = conv(features, kernel, stride, kernel // 2, name=f"conv{i}")(y)
         if x.shape[-1] != self.features or self.stride != 1:
             x = conv(self.features, 1, self.stride, 0, activation=None, name="shortcut")(x)
-        return jax.nn.relu(x + y)
+        features, kernel, stride = convs[-1]
+        return conv(features, kernel, stride, kernel // 2, name=f"conv{len(convs)}")(y, x)
 
 
 class StemV2(nn.Module):
@@ -110,7 +108,7 @@ class BlockV2(nn.Module):
             x = x[:, :: self.stride, :: self.stride]
         y = conv(self.width, 1, 1, 0, name="conv1")(y)
         y = conv(self.width, 3, self.stride, 1, name="conv2")(y)
-        return x + Conv(4 * self.width, 1, 1, 0, name="conv3")(y)
+        return Conv(4 * self.width, 1, 1, 0, name="conv3")(y, x)
 
 
 def forms(name: str) -> tuple[str, ...]:

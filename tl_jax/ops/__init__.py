@@ -1,18 +1,18 @@
 """Convolution, pooling and batch norm in the form that is fast on the backend.
 
-XLA's CPU backend is slow in some convolutions and their gradients (depthwise, strided, 1 x 1), in
-the gradient of max pooling and in sums by channel, and it computes a fused elementwise expression
-anew in each of its consumers, of which a backward pass has many (it drops optimisation barriers
-before it fuses). So these get forms of their own there: products, phases, and loops over the
-images, which it cannot fuse, each image in the cache. Every other platform keeps XLA's own forms.
-The choice is made when a program is lowered (`jax.lax.platform_dependent`), so that one program
-text serves all of them.
+On the CPU convolutions are oneDNN's where its package is installed, which XLA's own come not near
+in some (depthwise, strided, 1 x 1) and their gradients; without it these get forms of their own:
+products, phases, shifted multiply-adds. XLA is slow, too, in the gradient of max pooling and in
+sums by channel, and it computes a fused elementwise expression anew in each of its consumers, of
+which a backward pass has many (it drops optimisation barriers before it fuses); hence loops over
+the images, which it cannot fuse, each image in the cache. Every other platform keeps XLA's own
+forms. The choice is made when a program is lowered (`jax.lax.platform_dependent`), so that one
+program text serves all of them.
 """
 
 from tl_jax.ops.convolution import conv
 from tl_jax.ops.dense import dot_general
-from tl_jax.ops.depthwise import depthwise_conv
-from tl_jax.ops.norm import BatchNorm, add_bias, channel_sums, scale_and_shift, synchronised
+from tl_jax.ops.norm import BatchNorm, channel_sums, scale_and_shift, synchronised
 from tl_jax.ops.pooling import adaptive_avg_pool, avg_pool, max_pool
 from tl_jax.ops.windows import Padding
 
@@ -20,11 +20,9 @@ __all__ = [
     "BatchNorm",
     "Padding",
     "adaptive_avg_pool",
-    "add_bias",
     "avg_pool",
     "channel_sums",
     "conv",
-    "depthwise_conv",
     "dot_general",
     "max_pool",
     "scale_and_shift",

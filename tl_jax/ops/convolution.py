@@ -1,12 +1,14 @@
-"""Convolution: on the CPU in the form that is fastest there for its shape."""
+"""Convolution, with bias and activation: on the CPU in the form that is fastest there."""
 
 import functools
-import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from tl_jax.ops import winograd
+from tl_jax.ops import depthwise, onednn
+from tl_jax.ops.norm import channel_sums
 from tl_jax.ops.windows import (
     NO_PADDING,
     Padding,
@@ -16,92 +18,132 @@ from tl_jax.ops.windows import (
     spread,
 )
 
+# Activations that a convolution takes along, with what their gradient is by what came out.
+SLOPES: dict[Callable, tuple[str, Callable]] = {
+    jax.nn.relu: ("relu", lambda y: y > 0),
+    jax.nn.relu6: ("relu6", lambda y: (y > 0) & (y < 6)),
+}
 
-def conv(x, kernel, *, stride: int = 1, padding: Padding = "SAME"):
-    """Convolution of `x` (N, H, W, C) with `kernel` (kh, kw, C, D)."""
-    return _conv(x, kernel, stride, pads(padding, x.shape[1:3], kernel.shape[:2], stride))
+
+class Window(NamedTuple):
+    """How a kernel goes over an image, and what follows: None or one of `SLOPES`."""
+
+    stride: int
+    padding: tuple[tuple[int, int], tuple[int, int]]
+    activation: Callable | None
 
 
-def stock_conv(x, kernel, *, stride=1, padding=NO_PADDING, groups=1):
-    """XLA's own convolution."""
+def conv(
+    x,
+    kernel,
+    bias=None,
+    residual=None,
+    *,
+    stride: int = 1,
+    padding: Padding = "SAME",
+    activation: Callable | None = None,
+):
+    """`activation` of the convolution of `x` (N, H, W, C) with `kernel` (kh, kw, C, D), plus `bias`
+    (D,), plus `residual` (N, H', W', D): (N, H', W', D).
+
+    A `kernel` (kh, kw, 1, C) is depthwise, a filter for each channel.
+    """
+    edges = pads(padding, x.shape[1:3], kernel.shape[:2], stride)
+    own = activation if activation in SLOPES else None
+    y = _conv(x, kernel, bias, residual, Window(stride, edges, own))
+    return y if activation is own else activation(y)
+
+
+def stock_conv(x, kernel, *, stride=1, padding=NO_PADDING):
+    """XLA's own convolution; `kernel` is (kh, kw, C / groups, D)."""
     return jax.lax.conv_general_dilated(
         x,
         kernel,
         (stride, stride),
         padding,
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=groups,
+        feature_group_count=x.shape[-1] // kernel.shape[2],
     )
 
 
-# What a convolution must cost, in floating-point operations, for Winograd's form to be worth the
-# second or two that each of its three passes takes to compile.
-TRAINED_FLOPS = 1e10
+def _finished(y, bias, residual, activation):
+    y = y if bias is None else y + bias
+    y = y if residual is None else y + residual
+    return activation(y) if activation else y
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _conv(x, kernel, stride, padding):
-    return _forward(x, kernel, stride, padding, _suits_winograd(x, kernel, stride, padding))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _conv(x, kernel, bias, residual, window):
+    return _forward(x, kernel, bias, residual, window, trained=False)
 
 
-def _forward(x, kernel, stride, padding, by_winograd):
-    stock = functools.partial(stock_conv, stride=stride, padding=padding)
-    if _is_pointwise(kernel, padding):
-        cpu = functools.partial(_product, stride=stride)
-    elif by_winograd:
-        cpu = functools.partial(winograd.forward, padding=padding)
-    else:
-        return stock(x, kernel)
-    return jax.lax.platform_dependent(x, kernel, cpu=cpu, default=stock)
+def _forward(x, kernel, bias, residual, window, *, trained):
+    stride, padding, activation = window
+    alone = {"stride": stride, "padding": padding}
+
+    def stock(x, kernel, *added):
+        return _finished(stock_conv(x, kernel, **alone), *added, activation)
+
+    def cpu(x, kernel, *added):
+        if onednn.takes(x, kernel, stride, padding):
+            name = activation and SLOPES[activation][0]
+            return onednn.forward(x, kernel, *added, **alone, activation=name)
+        if _is_depthwise(x, kernel):
+            # Where a backward pass follows, the sum over taps has two consumers: hence a loop.
+            form = depthwise.by_image if trained else depthwise.shifted
+            return _finished(form(x, kernel, **alone), *added, activation)
+        if _is_pointwise(kernel, padding):
+            return _finished(_product(x, kernel, stride=stride), *added, activation)
+        return stock(x, kernel, *added)
+
+    return jax.lax.platform_dependent(x, kernel, bias, residual, cpu=cpu, default=stock)
 
 
-def _conv_fwd(x, kernel, stride, padding):
-    by_winograd = _trains_by_winograd(x, kernel, stride, padding)
-    return _forward(x, kernel, stride, padding, by_winograd), (x, kernel)
+def _conv_fwd(x, kernel, bias, residual, window):
+    y = _forward(x, kernel, bias, residual, window, trained=True)
+    given = bias is not None, residual is not None
+    return y, (x, kernel, given, y if window.activation else None)
 
 
-def _conv_bwd(stride, padding, saved, g):
-    x, kernel = saved
+def _conv_bwd(window, saved, g):
+    stride, padding, activation = window
+    x, kernel, (biased, added), y = saved
+    if activation:
+        g = jnp.where(SLOPES[activation][1](y), g, 0)
+    alone = {"stride": stride, "padding": padding}
 
     def stock(x, kernel, g):
-        f = functools.partial(stock_conv, stride=stride, padding=padding)
-        return jax.vjp(f, x, kernel)[1](g)
+        return jax.vjp(functools.partial(stock_conv, **alone), x, kernel)[1](g)
 
     def cpu(x, kernel, g):
+        if onednn.takes(x, kernel, stride, padding):
+            return (
+                onednn.input_gradient(g, kernel, x.shape, **alone),
+                onednn.kernel_gradient(x, g, kernel.shape, **alone),
+            )
+        if _is_depthwise(x, kernel):
+            return depthwise.gradients(x, kernel, g, **alone)
         if _is_pointwise(kernel, padding):
             return _product_gradients(x, kernel, g, stride=stride)
-        if _trains_by_winograd(x, kernel, stride, padding):
-            dx = winograd.input_gradient(g, kernel, padding)
-            return dx, winograd.kernel_gradient(x, g, padding)
         dx, dkernel = stock(x, kernel, g)
         if stride > 1:
             dx = _gradient_by_phases(g, kernel, x.shape, stride, padding)
         return dx, dkernel
 
-    return jax.lax.platform_dependent(x, kernel, g, cpu=cpu, default=stock)
+    dx, dkernel = jax.lax.platform_dependent(x, kernel, g, cpu=cpu, default=stock)
+    dbias = channel_sums(lambda g: (g,), g)[0].astype(g.dtype) if biased else None
+    return dx, dkernel, dbias, g if added else None
 
 
 _conv.defvjp(_conv_fwd, _conv_bwd)
 
 
-def _trains_by_winograd(x, kernel, stride, padding):
-    flops = 2 * x.size * math.prod(kernel.shape[:2]) * kernel.shape[3]
-    return flops >= TRAINED_FLOPS and _suits_winograd(x, kernel, stride, padding)
+def _is_depthwise(x, kernel):
+    return kernel.shape[2] == 1 and kernel.shape[3] == x.shape[3] > 1
 
 
 def _is_pointwise(kernel, padding):
     return kernel.shape[:2] == (1, 1) and padding == NO_PADDING
-
-
-def _suits_winograd(x, kernel, stride, padding):
-    return (
-        kernel.shape[:2] == (3, 3)
-        and stride == 1
-        and max(max(edge) for edge in padding) <= 2
-        and min(kernel.shape[2:]) >= 64  # with fewer the transforms cost more than they save
-        and x.shape[1] * x.shape[2] <= 128**2  # beyond, an image's tiles leave the cache
-        and x.dtype in (jnp.float32, jnp.float64)
-    )
 
 
 def _product(x, kernel, *, stride):

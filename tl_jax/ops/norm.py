@@ -1,4 +1,4 @@
-"""Batch norm, bias, and the sums by channel that they and their gradients need."""
+"""Batch norm, and the sums by channel that its gradients need."""
 
 import contextlib
 from collections.abc import Iterator
@@ -34,20 +34,6 @@ def channel_sums(terms, *arrays):
 
     by_image = by_image if arrays[0].ndim > 2 else stock
     return jax.lax.platform_dependent(*arrays, cpu=by_image, default=stock)
-
-
-@jax.custom_vjp
-def add_bias(x, bias):
-    """`x` (..., C) plus `bias` (C,)."""
-    return x + bias
-
-
-def _add_bias_bwd(_, g):
-    (dbias,) = channel_sums(lambda g: (g,), g)
-    return g, dbias.astype(g.dtype)
-
-
-add_bias.defvjp(lambda x, bias: (add_bias(x, bias), None), _add_bias_bwd)
 
 
 @jax.custom_vjp
@@ -91,35 +77,39 @@ class BatchNorm(nn.Module):
     use_scale: bool = True
 
     @nn.compact
-    def __call__(self, x, kernel=None, convolve=None, conv_bias=None):
-        """Norm of `x`, or of `convolve(x, kernel)`, a convolution by `kernel` (kh, kw, C, D).
+    def __call__(self, x, convolve=None, kernel=None, bias=None, residual=None, activation=None):
+        """`activation` of the norm of `x` plus `residual`.
 
-        By the running statistics the norm is part of that kernel: a pass less over the data.
-        `conv_bias` (D,) is the convolution's own, which Keras has in front of some norms.
+        With `convolve` it is the norm of `convolve(x, kernel, bias)`, an `ops.conv` with `kernel`
+        (kh, kw, C, D) and perhaps a `bias` (D,), which Keras has in front of some norms. By the
+        running statistics the norm is part of these two, and the rest the convolution's: passes
+        less over the data.
         """
-        shape = (x if kernel is None else kernel).shape[-1:]
+        shape = (x if convolve is None else kernel).shape[-1:]
         scale = self.param("scale", nn.initializers.ones, shape) if self.use_scale else 1.0
-        bias = self.param("bias", nn.initializers.zeros, shape)
+        offset = self.param("bias", nn.initializers.zeros, shape)
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         var = self.variable("batch_stats", "var", jnp.ones, shape)
         by_batch = self.is_mutable_collection("batch_stats") and not self.is_initializing()
         if by_batch:
-            if kernel is not None:
-                x = convolve(x, kernel.astype(x.dtype))
-                x = x if conv_bias is None else add_bias(x, conv_bias.astype(x.dtype))
+            if convolve is not None:
+                bias = None if bias is None else bias.astype(x.dtype)
+                x = convolve(x, kernel.astype(x.dtype), bias)
             use_mean, use_var = _moments(x)
             keep = self.momentum
             mean.value = keep * mean.value + (1 - keep) * use_mean
             var.value = keep * var.value + (1 - keep) * use_var
         else:
             use_mean, use_var = mean.value, var.value
+            use_mean = use_mean if bias is None else use_mean - bias
         factor = scale * jax.lax.rsqrt(use_var + self.epsilon)
-        if conv_bias is not None and not by_batch:
-            use_mean = use_mean - conv_bias
-        shift = (bias - use_mean * factor).astype(x.dtype)
-        if by_batch or kernel is None:
-            return scale_and_shift(x, factor.astype(x.dtype), shift)
-        return add_bias(convolve(x, (kernel * factor).astype(x.dtype)), shift)
+        shift = (offset - use_mean * factor).astype(x.dtype)
+        if convolve is not None and not by_batch:
+            kernel = (kernel * factor).astype(x.dtype)
+            return convolve(x, kernel, shift, residual, activation=activation)
+        y = scale_and_shift(x, factor.astype(x.dtype), shift)
+        y = y if residual is None else y + residual
+        return activation(y) if activation else y
 
 
 def _moments(x):
