@@ -433,3 +433,13 @@ def test_a_fingerprint_sees_every_byte_name_shape_and_type():
     assert len({fingerprint(t) for t in (tree, *changed)}) == 1 + len(changed)
     assert fingerprint({"b": tree["b"], "a": jax.numpy.arange(6.0)}) != fingerprint(tree)  # float32
     assert fingerprint({"b": tree["b"], "a": tree["a"].copy()}) == fingerprint(tree)
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+    base = load_base("mobilenet_v1_025")
+    broken = jax.tree.map(np.copy, base.variables)
+    broken["params"]["conv1"]["kernel"][1, 1, 0, 3] = np.nan
+    path = tmp_path / "broken.safetensors"
+    dataclasses.replace(base, variables=broken).save(path)
+    with pytest.raises(UserError, match=r"broken.safetensors: the weights params/conv1/kernel .*"):
+        load_base("mobilenet_v1_025", path)

@@ -82,9 +82,7 @@ def test_pooled_shapes(shape, pool, wanted):
 
 def test_what_is_not_finite_is_named_with_layer_and_image(base, task, tmp_path):
     broken = jax.tree.map(np.copy, base.variables)
-    broken["params"]["stage2_block1"] = jax.tree.map(
-        lambda a: np.full_like(a, np.nan), broken["params"]["stage2_block1"]
-    )
+    broken["params"]["stage2_block1"]["conv2"]["norm"]["bias"][:] = np.inf
     broken = dataclasses.replace(base, variables=broken)
     with pytest.raises(UserError, match="stage2_block1.*not finite.*image '0'"):
         of_layers(broken, task, layers=LAYERS, cache=tmp_path)

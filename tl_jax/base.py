@@ -195,6 +195,7 @@ def load_base(
     Every array in the file and every parameter of the architecture must match, or a UserError lists
     both sides; only the number of classes is the file's own, and a file without a classifier gives
     a base that is cut below it. `form` says whose net it is where the names fit several.
+    UserError, too, for weights that are not finite.
     """
     name = models.canonical(name)
     weights = "random:0" if weights is None else str(weights)
@@ -202,14 +203,27 @@ def load_base(
         return _random(name, weights)
     source = sources.resolve(name, weights)
     if files.is_export(source.path):
-        return _exported(name, weights, source.path)
-    state = files.read(source.path)
-    try:
-        form = form or source.form
-        base = from_state_dict(name, state, form=form, preprocessing=source.preprocessing)
-    except UserError as error:
-        raise UserError(f"{source.path}: {error}") from None
+        base = _exported(name, weights, source.path)
+    else:
+        state = files.read(source.path)
+        try:
+            form = form or source.form
+            base = from_state_dict(name, state, form=form, preprocessing=source.preprocessing)
+        except UserError as error:
+            raise UserError(f"{source.path}: {error}") from None
+    _require_finite(source.path, base.variables)
     return dataclasses.replace(base, weights=weights)
+
+
+def _require_finite(path: pathlib.Path, variables) -> None:
+    """UserError that names an array with a NaN or infinity.
+
+    Behind a convolution that takes its ReLU along they would not be seen: oneDNN makes 0 of a NaN.
+    """
+    for place, array in jax.tree_util.tree_leaves_with_path(variables):
+        if not np.isfinite(array).all():
+            name = "/".join(key.key for key in place)
+            raise UserError(f"{path}: the weights {name} are not finite")
 
 
 def from_state_dict(
