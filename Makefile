@@ -18,6 +18,9 @@ test-all: .venv/dev lint
 bench: .venv/bench
 	$(BIN)/python -m benchmarks.table
 	$(BIN)/python -m benchmarks.flagship --json=runs/flagship.json
+	$(BIN)/python -m benchmarks.cached
+	$(BIN)/python -m benchmarks.together
+	$(BIN)/python -m benchmarks.loader
 	$(BIN)/python -m benchmarks.ops
 
 lint: .venv/dev
