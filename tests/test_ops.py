@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from tl_jax import ops
 from tl_jax.models.layers import ConvNorm
-from tl_jax.ops import dnnl, onednn
+from tl_jax.ops import onednn
+from tl_jax.ops.onednn import library, primitives
 
 KINDS = ("dense", "depthwise")
 # kernel, stride, padding, (H, W)
@@ -147,15 +148,15 @@ def test_bias_residual_and_activation_are_part_of_it(kind, activation):
         assert_same(got, with_gradients(by_hand, x, kernel, bias, residual))
 
 
-needs_onednn = pytest.mark.skipif(dnnl.library() is None, reason="oneDNN is not to be had here")
+needs_onednn = pytest.mark.skipif(library.library() is None, reason="oneDNN is not to be had here")
 
 
 @pytest.fixture
 def all_by_onednn(monkeypatch):
     """However small; the calls that there were."""
-    calls, run = [], dnnl.run
-    monkeypatch.setattr(onednn, "LEAST", 0)
-    monkeypatch.setattr(dnnl, "run", lambda *args: calls.append(args) or run(*args))
+    calls, run = [], library.run
+    monkeypatch.setattr(onednn, "LEAST_WORK", 0)
+    monkeypatch.setattr(library, "run", lambda *args: calls.append(args) or run(*args))
     return calls
 
 
@@ -180,14 +181,72 @@ def test_onednn(sides, kernel, stride, padding, count, kind, activation):
     y = jax.eval_shape(stock(kind, stride, padding), x, weights)
     args = (x, weights, draw(shape[3], seed=2, dtype=np.float32))
     args += (3 * draw(*y.shape, seed=3, dtype=np.float32),)
-    calls, run = [], dnnl.run
+    calls, run = [], library.run
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(onednn, "LEAST", 0)
-        patch.setattr(dnnl, "run", lambda *args: calls.append(args) or run(*args))
+        patch.setattr(onednn, "LEAST_WORK", 0)
+        patch.setattr(library, "run", lambda *args: calls.append(args) or run(*args))
         options = {"stride": stride, "padding": padding, "activation": ACTIVATIONS[activation]}
         got = jax.block_until_ready(with_gradients(functools.partial(ops.conv, **options), *args))
     assert len(calls) == 3
     assert_same(got, with_gradients(by_hand, *args), 2e-5)
+
+
+@pytest.fixture
+def norms_by_onednn(all_by_onednn, monkeypatch):
+    monkeypatch.setattr(onednn, "LEAST_SIZE", 0)
+    return all_by_onednn
+
+
+def normed(activation, residual=False):
+    """Batch norm by the batch's statistics of 2 x + 1, with the running ones that it leaves."""
+
+    def f(module, x, params, *added):
+        variables = {"params": params, "batch_stats": {"mean": jnp.ones(5), "var": jnp.ones(5)}}
+        more = {"activation": activation, "residual": added[0] if residual else None}
+        y, changed = module.apply(variables, 2 * x + 1, **more, mutable=["batch_stats"])
+        return y, changed["batch_stats"]
+
+    return f
+
+
+def norm_inputs(residual):
+    x = draw(3, 4, 6, 5, dtype=np.float32)
+    params = {"scale": draw(5, seed=2, dtype=np.float32), "bias": draw(5, seed=3, dtype=np.float32)}
+    return x, params, *([draw(*x.shape, seed=4, dtype=np.float32)] if residual else [])
+
+
+@needs_onednn
+@pytest.mark.parametrize("activation", ACTIVATIONS.values(), ids=ACTIVATIONS)
+@pytest.mark.parametrize("residual", [False, True])
+def test_batch_norm_by_onednn(norms_by_onednn, activation, residual):
+    def by_hand(x, params, *added):
+        x = 2 * x + 1
+        mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
+        y = (x - mean) / jnp.sqrt(var + 1e-5) * params["scale"] + params["bias"]
+        y = y + added[0] if residual else y
+        running = {"mean": 0.9 + 0.1 * mean, "var": 0.9 + 0.1 * var}
+        return activation(y) if activation else y, running
+
+    args = norm_inputs(residual)
+    ours = functools.partial(normed(activation, residual), ops.BatchNorm())
+    got = with_gradients(lambda *args: ours(*args)[0], *args)
+    assert_same(got, with_gradients(lambda *args: by_hand(*args)[0], *args), 2e-5)
+    assert len(norms_by_onednn) == 2
+    assert_same(jax.jit(ours)(*args)[1], by_hand(*args)[1], 1e-5)
+
+
+@needs_onednn
+@pytest.mark.parametrize("activation", [None, jax.nn.relu], ids=["none", "relu"])
+def test_batch_norm_traced_for_onednn_is_right_elsewhere(monkeypatch, activation):
+    """Where a program that was traced with oneDNN is lowered for another platform."""
+    args = norm_inputs(False)
+    f = functools.partial(normed(activation), ops.BatchNorm())
+    wanted = with_gradients(lambda *args: f(*args)[0], *args)
+    monkeypatch.setattr(onednn, "LEAST_SIZE", 0)
+    monkeypatch.setattr(
+        jax.lax, "platform_dependent", lambda *args, cpu, default: default(*args)
+    )
+    assert_same(with_gradients(lambda *args: f(*args)[0], *args), wanted, 1e-5)
 
 
 @needs_onednn
@@ -205,9 +264,9 @@ def test_onednn_under_vmap(all_by_onednn):
 @needs_onednn
 def test_what_onednn_refuses_is_an_error_of_jax(monkeypatch, all_by_onednn):
     def refuse(*args):
-        raise dnnl.DnnlError("dnnl_primitive_create ended with status 3")
+        raise library.DnnlError("dnnl_primitive_create ended with status 3")
 
-    monkeypatch.setattr(dnnl, "primitive", refuse)
+    monkeypatch.setattr(primitives, "primitive", refuse)
     args = inputs("dense", 3, (4, 4), np.float32)
     with pytest.raises(jax.errors.JaxRuntimeError, match="oneDNN: dnnl_primitive_create ended"):
         jax.block_until_ready(jax.jit(ours("dense", 1, 0))(*args))
@@ -217,9 +276,10 @@ def test_what_onednn_refuses_is_an_error_of_jax(monkeypatch, all_by_onednn):
 def test_a_stored_program_calls_onednn_in_another_process(tmp_path):
     """Compiled once, taken from JAX's cache of compiled programs the second time."""
     program = (
-        "import jax, numpy as np; from tl_jax import ops; from tl_jax.ops import dnnl, onednn\n"
-        "onednn.LEAST = 0; calls, run = [], dnnl.run\n"
-        "dnnl.run = lambda *args: calls.append(run(*args))\n"
+        "import jax, numpy as np; from tl_jax import ops; from tl_jax.ops import onednn\n"
+        "from tl_jax.ops.onednn import library\n"
+        "onednn.LEAST_WORK = 0; calls, run = [], library.run\n"
+        "library.run = lambda *args: calls.append(run(*args))\n"
         "hits = []; jax.monitoring.register_event_listener(lambda e, **_: hits.append(e))\n"
         "x, w = np.ones((2, 5, 5, 3), np.float32), np.ones((3, 3, 3, 4), np.float32)\n"
         "print(float(jax.jit(ops.conv)(x, w).sum()), len(calls),\n"
@@ -243,8 +303,8 @@ def test_a_stored_program_calls_onednn_in_another_process(tmp_path):
 
 
 def test_without_onednn_there_is_none(monkeypatch):
-    monkeypatch.setattr(dnnl, "PACKAGE", "no-such-package")
-    assert dnnl.library.__wrapped__() is None
+    monkeypatch.setattr(library, "PACKAGE", "no-such-package")
+    assert library.library.__wrapped__() is None
 
 
 @pytest.mark.parametrize(("kind", "kernel"), [("dense", 1), ("depthwise", 3)])

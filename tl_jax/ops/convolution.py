@@ -85,9 +85,9 @@ def _forward(x, kernel, bias, residual, window, *, trained):
         return _finished(stock_conv(x, kernel, **alone), *added, activation)
 
     def cpu(x, kernel, *added):
-        if onednn.takes(x, kernel, stride, padding):
+        if onednn.takes_conv(x, kernel, stride, padding):
             name = activation and SLOPES[activation][0]
-            return onednn.forward(x, kernel, *added, **alone, activation=name)
+            return onednn.conv(x, kernel, *added, **alone, activation=name)
         if _is_depthwise(x, kernel):
             # Where a backward pass follows, the sum over taps has two consumers: hence a loop.
             form = depthwise.by_image if trained else depthwise.shifted
@@ -112,27 +112,29 @@ def _conv_bwd(window, saved, g):
         g = jnp.where(SLOPES[activation][1](y), g, 0)
     alone = {"stride": stride, "padding": padding}
 
+    def bias_gradient(g):
+        return channel_sums(lambda g: (g,), g)[0].astype(g.dtype) if biased else None
+
     def stock(x, kernel, g):
-        return jax.vjp(functools.partial(stock_conv, **alone), x, kernel)[1](g)
+        dx, dkernel = jax.vjp(functools.partial(stock_conv, **alone), x, kernel)[1](g)
+        return dx, dkernel, bias_gradient(g)
 
     def cpu(x, kernel, g):
-        if onednn.takes(x, kernel, stride, padding):
-            return (
-                onednn.input_gradient(g, kernel, x.shape, **alone),
-                onednn.kernel_gradient(x, g, kernel.shape, **alone),
-            )
+        if onednn.takes_conv(x, kernel, stride, padding):
+            dx = onednn.conv_input_gradient(g, kernel, x.shape, **alone)
+            by = onednn.conv_kernel_gradient(x, g, kernel.shape, **alone, bias=biased)
+            return dx, by[0], by[1] if biased else None
         if _is_depthwise(x, kernel):
-            return depthwise.gradients(x, kernel, g, **alone)
+            return *depthwise.gradients(x, kernel, g, **alone), bias_gradient(g)
         if _is_pointwise(kernel, padding):
-            return _product_gradients(x, kernel, g, stride=stride)
-        dx, dkernel = stock(x, kernel, g)
+            return *_product_gradients(x, kernel, g, stride=stride), bias_gradient(g)
+        dx, dkernel, dbias = stock(x, kernel, g)
         if stride > 1:
             dx = _gradient_by_phases(g, kernel, x.shape, stride, padding)
-        return dx, dkernel
+        return dx, dkernel, dbias
 
-    dx, dkernel = jax.lax.platform_dependent(x, kernel, g, cpu=cpu, default=stock)
-    dbias = channel_sums(lambda g: (g,), g)[0].astype(g.dtype) if biased else None
-    return dx, dkernel, dbias, g if added else None
+    gradients = jax.lax.platform_dependent(x, kernel, g, cpu=cpu, default=stock)
+    return *gradients, g if added else None
 
 
 _conv.defvjp(_conv_fwd, _conv_bwd)

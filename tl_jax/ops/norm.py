@@ -1,11 +1,14 @@
 """Batch norm, and the sums by channel that its gradients need."""
 
 import contextlib
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+
+from tl_jax.ops import onednn
 
 
 def channel_sums(terms, *arrays):
@@ -64,6 +67,80 @@ def synchronised(axis_name: str) -> Iterator[None]:
         _sync_axis.pop()
 
 
+def _over_devices(x):
+    return jax.lax.pmean(x, _sync_axis[-1]) if _sync_axis else x
+
+
+def batch_norm(x, scale, offset, epsilon: float, activation: Callable | None = None):
+    """`activation` of the norm of `x` (..., C) by the batch's statistics; mean and (biased)
+    variance (C,) by channel, in float32 at least, through which no gradient flows.
+
+    Ioffe & Szegedy 2015, algorithm 1, and the gradients that follow it.
+    """
+    fused = onednn.takes_image(x) and not _sync_axis
+    relu = fused and activation is jax.nn.relu
+    y, mean, var = _batch_norm(x, scale, offset, epsilon, fused, relu)
+    return y if relu else _activated(y, activation), mean, var
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
+def _batch_norm(x, scale, offset, epsilon, fused, relu):
+    return _batch_norm_fwd(x, scale, offset, epsilon, fused, relu)[0]
+
+
+def _batch_norm_fwd(x, scale, offset, epsilon, fused, relu):
+    def stock(x, scale, offset):
+        mean, var = _moments(x)
+        factor = scale * jax.lax.rsqrt(var + epsilon)
+        y = x * factor.astype(x.dtype) + (offset - mean * factor).astype(x.dtype)
+        return [jax.nn.relu(y) if relu else y, mean, var]
+
+    def others(*args):  # than the CPU keep `y` and need no more
+        return stock(*args) + [jnp.zeros(n, jnp.uint8) for n in kept]
+
+    kept = []
+    if fused:
+        kept = [onednn.batch_norm_workspace(x, epsilon=epsilon)] if relu else []
+        cpu = functools.partial(onednn.batch_norm, epsilon=epsilon, relu=relu)
+        found = jax.lax.platform_dependent(x, scale, offset, cpu=cpu, default=others)
+    else:
+        found = stock(x, scale, offset)
+    y, mean, var, *kept = found
+    return (y, mean, var), (x, scale, mean, var, y if relu else None, kept)
+
+
+def _batch_norm_bwd(epsilon, fused, relu, saved, gradients):
+    x, scale, mean, var, y, kept = saved
+    g = gradients[0]
+
+    def stock(x, g, mean, var, scale, y, _):
+        g = jnp.where(y > 0, g, 0) if relu else g
+        inverse = jax.lax.rsqrt(var + epsilon)
+        terms = channel_sums(lambda x, g: (g * ((x - mean) * inverse), g), x, g)
+        along, total = (_over_devices(s) * (x.shape[-1] / x.size) for s in terms)
+        dx = scale * inverse * (g - total - (x - mean) * inverse * along)
+        return [dx.astype(x.dtype), *(s.astype(scale.dtype) for s in terms)]
+
+    def cpu(x, g, mean, var, scale, y, kept):
+        return onednn.batch_norm_gradients(x, g, mean, var, scale, *kept, epsilon=epsilon)
+
+    given = x, g, mean, var, scale, y, kept
+    if fused:
+        return tuple(jax.lax.platform_dependent(*given, cpu=cpu, default=stock))
+    return tuple(stock(*given))
+
+
+_batch_norm.defvjp(_batch_norm_fwd, _batch_norm_bwd)
+
+
+def _moments(x):
+    """Mean and (biased) variance of `x` (..., C) by channel, in float32, over all devices."""
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    sums = channel_sums(lambda x: (x, jnp.square(x.astype(wide))), x)
+    mean, square = _over_devices([s * (x.shape[-1] / x.size) for s in sums])
+    return mean, jnp.maximum(square - jnp.square(mean), 0)
+
+
 class BatchNorm(nn.Module):
     """Batch norm (Ioffe & Szegedy 2015) over all axes but the last.
 
@@ -90,45 +167,26 @@ class BatchNorm(nn.Module):
         offset = self.param("bias", nn.initializers.zeros, shape)
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         var = self.variable("batch_stats", "var", jnp.ones, shape)
-        by_batch = self.is_mutable_collection("batch_stats") and not self.is_initializing()
-        if by_batch:
+        if self.is_mutable_collection("batch_stats") and not self.is_initializing():
             if convolve is not None:
                 bias = None if bias is None else bias.astype(x.dtype)
                 x = convolve(x, kernel.astype(x.dtype), bias)
-            use_mean, use_var = _moments(x)
+            scale = jnp.broadcast_to(scale, shape)
+            own = activation if residual is None else None
+            y, use_mean, use_var = batch_norm(x, scale, offset, self.epsilon, own)
             keep = self.momentum
             mean.value = keep * mean.value + (1 - keep) * use_mean
             var.value = keep * var.value + (1 - keep) * use_var
-        else:
-            use_mean, use_var = mean.value, var.value
-            use_mean = use_mean if bias is None else use_mean - bias
-        factor = scale * jax.lax.rsqrt(use_var + self.epsilon)
+            return y if residual is None else _activated(y + residual, activation)
+        use_mean = mean.value if bias is None else mean.value - bias
+        factor = scale * jax.lax.rsqrt(var.value + self.epsilon)
         shift = (offset - use_mean * factor).astype(x.dtype)
-        if convolve is not None and not by_batch:
+        if convolve is not None:
             kernel = (kernel * factor).astype(x.dtype)
             return convolve(x, kernel, shift, residual, activation=activation)
         y = scale_and_shift(x, factor.astype(x.dtype), shift)
-        y = y if residual is None else y + residual
-        return activation(y) if activation else y
+        return _activated(y if residual is None else y + residual, activation)
 
 
-def _moments(x):
-    """Mean and (biased) variance of `x` (..., C) by channel, in float32, over all devices."""
-    mean, square = (s / (x.size // x.shape[-1]) for s in _power_sums(x))
-    if _sync_axis:
-        mean, square = jax.lax.pmean((mean, square), _sync_axis[-1])
-    return mean, jnp.maximum(square - jnp.square(mean), 0)
-
-
-@jax.custom_vjp
-def _power_sums(x):
-    """Sums of `x` (..., C) and of its squares by channel."""
-    wide = jnp.promote_types(x.dtype, jnp.float32)
-    return tuple(channel_sums(lambda x: (x, jnp.square(x.astype(wide))), x))
-
-
-def _power_sums_bwd(x, g):
-    return ((g[0] + 2 * x * g[1]).astype(x.dtype),)
-
-
-_power_sums.defvjp(lambda x: (_power_sums(x), x), _power_sums_bwd)
+def _activated(y, activation):
+    return activation(y) if activation else y

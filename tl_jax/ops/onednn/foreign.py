@@ -1,21 +1,18 @@
-"""oneDNN's convolutions as operations of a JAX program on the CPU.
+"""oneDNN's operations as a foreign function of XLA's, through ctypes.
 
-XLA calls a function of this module for each of them (`_handle`, a foreign function of XLA's FFI,
-through ctypes); what is to be computed is in an attribute, so that compiled programs can be stored.
+XLA calls `_handle` for each; what is to be computed is in an attribute of the call, so that
+compiled programs can be stored.
 """
 
 import ctypes
 import functools
 import json
-import math
 
 import jax
-import jax.numpy as jnp
 
-from tl_jax.ops import dnnl
+from tl_jax.ops.onednn import library, primitives
 
-TARGET = "tl_jax_onednn_convolution"
-LEAST = 4e6  # floating-point operations, below which a call is not worth it
+TARGET = "tl_jax_onednn"
 
 _pointer = ctypes.c_void_p
 
@@ -100,7 +97,7 @@ _METADATA, _INTERNAL_ERROR, _VERSION = 1, 13, (0, 1)
 
 @ctypes.CFUNCTYPE(_pointer, ctypes.POINTER(_Frame))
 def _handle(frame):
-    """What XLA calls: one convolution, or the question for the version."""
+    """What XLA calls: one operation, or the question for the version."""
     frame = frame.contents
     if frame.extension:
         question = ctypes.cast(frame.extension, ctypes.POINTER(_Question)).contents
@@ -111,9 +108,10 @@ def _handle(frame):
     try:
         text = ctypes.cast(frame.attributes[0], ctypes.POINTER(_Text)).contents
         case = _case(ctypes.string_at(text.start, text.length))
-        places = [frame.inputs[i] for i in range(frame.inputs_count)] + [frame.outputs[0]]
+        places = [frame.inputs[i] for i in range(frame.inputs_count)]
+        places += [frame.outputs[i] for i in range(frame.outputs_count)]
         buffers = [ctypes.cast(place, ctypes.POINTER(_Buffer)).contents for place in places]
-        dnnl.run(dnnl.primitive(case), [buffer.data for buffer in buffers])
+        library.run(primitives.primitive(case), [buffer.data for buffer in buffers])
     except Exception as error:  # nothing may be raised into XLA
         return _error(frame.api, f"oneDNN: {error}")
     return None
@@ -127,69 +125,16 @@ def _error(api, message: str):
 
 
 @functools.cache
-def _case(text: bytes) -> dnnl.Case:
-    return dnnl.Case(*_tuples(json.loads(text)))
+def _case(text: bytes):
+    return primitives.case_of(*json.loads(text))
 
 
-def _tuples(value):
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
-
-
-@functools.cache
-def available() -> bool:
-    """Whether oneDNN can be had, and JAX has one CPU device.
-
-    XLA cannot divide a foreign function among several devices: it would gather its inputs.
-    """
-    try:
-        several = len(jax.devices("cpu")) > 1
-    except RuntimeError:  # there is no such backend, as with JAX_PLATFORMS=cuda
-        return False
-    if several or dnnl.library() is None:
-        return False
+def register() -> None:
+    """Tell XLA of it; before the first call."""
     jax.ffi.register_ffi_target(TARGET, jax.ffi.pycapsule(_handle), platform="cpu")
-    return True
 
 
-def takes(x, kernel, stride: int, padding) -> bool:
-    """Whether a convolution is to be oneDNN's, on the CPU: in float32, and large enough."""
-    work = 2 * math.prod(kernel.shape) * math.prod(_output(x, kernel, stride, padding)[:3])
-    edges = [edge for pair in padding for edge in pair]
-    fits = x.dtype == kernel.dtype == jnp.float32 and min(edges) >= 0
-    return fits and work >= LEAST and available()
-
-
-def forward(x, kernel, bias, residual, *, stride, padding, activation: str | None):
-    """`activation` of the sum of the convolution, `bias` (D,) and `residual`, which may be None:
-    (N, H, W, C) to (N, H', W', D).
-    """
-    shape = _output(x, kernel, stride, padding)
-    more = bias is not None, residual is not None, activation
-    case = dnnl.Case(dnnl.FORWARD, x.shape, kernel.shape, shape, stride, padding, *more)
-    return _call(case, shape, *(a for a in (x, kernel, bias, residual) if a is not None))
-
-
-def input_gradient(g, kernel, shape, *, stride, padding):
-    """Gradient by the input (of `shape`) of a loss whose gradient by the output is `g`."""
-    case = dnnl.Case(dnnl.INPUT_GRADIENT, shape, kernel.shape, g.shape, stride, padding)
-    return _call(case, shape, g, kernel)
-
-
-def kernel_gradient(x, g, shape, *, stride, padding):
-    """Gradient by the kernel (of `shape`)."""
-    case = dnnl.Case(dnnl.KERNEL_GRADIENT, x.shape, shape, g.shape, stride, padding)
-    return _call(case, shape, x, g)
-
-
-def _call(case: dnnl.Case, shape, *arrays):
-    out = jax.ShapeDtypeStruct(shape, jnp.float32)
-    call = jax.ffi.ffi_call(TARGET, out, vmap_method="sequential")
-    return call(*arrays, case=json.dumps(case))
-
-
-def _output(x, kernel, stride, padding):
-    sides = [
-        (n + sum(edges) - k) // stride + 1
-        for n, edges, k in zip(x.shape[1:3], padding, kernel.shape[:2], strict=True)
-    ]
-    return (x.shape[0], *sides, kernel.shape[3])
+def call(case, outputs, *arrays) -> list:
+    """The arrays that `case` says are computed of `arrays`, of the shapes and types `outputs`."""
+    text = json.dumps([type(case).__name__, case])
+    return jax.ffi.ffi_call(TARGET, outputs, vmap_method="sequential")(*arrays, case=text)

@@ -1,0 +1,108 @@
+"""oneDNN's convolutions, batch norm and pooling as operations of a JAX program on the CPU.
+
+In float32. Whether one is taken is decided where a program is traced (`takes_...`).
+"""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+
+from tl_jax.ops.onednn import foreign, library, primitives
+
+# Below these a call is not worth it: floating-point operations, and numbers read.
+LEAST_WORK = 4e6
+LEAST_SIZE = 2**16
+
+
+@functools.cache
+def available() -> bool:
+    """Whether oneDNN can be had, and JAX has one CPU device.
+
+    XLA cannot divide a foreign function among several devices: it would gather its inputs.
+    """
+    try:
+        several = len(jax.devices("cpu")) > 1
+    except RuntimeError:  # there is no such backend, as with JAX_PLATFORMS=cuda
+        return False
+    if several or library.library() is None:
+        return False
+    foreign.register()
+    return True
+
+
+def takes_conv(x, kernel, stride: int, padding) -> bool:
+    """Whether a convolution is to be oneDNN's, on the CPU."""
+    work = 2 * math.prod(kernel.shape) * math.prod(_output(x, kernel, stride, padding)[:3])
+    edges = [edge for pair in padding for edge in pair]
+    fits = x.dtype == kernel.dtype == jnp.float32 and min(edges) >= 0
+    return fits and work >= LEAST_WORK and available()
+
+
+def takes_image(x) -> bool:
+    """Whether the batch norm or the pooling of `x` is to be oneDNN's, on the CPU."""
+    fits = x.dtype == jnp.float32 and x.ndim == 4
+    return fits and x.size >= LEAST_SIZE and available()
+
+
+def conv(x, kernel, bias, residual, *, stride, padding, activation: str | None):
+    """`activation` of the sum of the convolution, `bias` (D,) and `residual`, which may be None:
+    (N, H, W, C) to (N, H', W', D).
+    """
+    shape = _output(x, kernel, stride, padding)
+    more = bias is not None, residual is not None, activation
+    case = primitives.Convolution(
+        primitives.FORWARD, x.shape, kernel.shape, shape, stride, padding, *more
+    )
+    return _call(case, [shape], *(a for a in (x, kernel, bias, residual) if a is not None))[0]
+
+
+def conv_input_gradient(g, kernel, shape, *, stride, padding):
+    """Gradient by the input (of `shape`) of a loss whose gradient by the output is `g`."""
+    kind = primitives.INPUT_GRADIENT
+    case = primitives.Convolution(kind, shape, kernel.shape, g.shape, stride, padding)
+    return _call(case, [shape], g, kernel)[0]
+
+
+def conv_kernel_gradient(x, g, shape, *, stride, padding, bias: bool):
+    """Gradient by the kernel (of `shape`) and, with `bias`, by the bias: a list."""
+    kind = primitives.KERNEL_GRADIENT
+    case = primitives.Convolution(kind, x.shape, shape, g.shape, stride, padding, bias)
+    return _call(case, [shape, *([shape[3:]] if bias else [])], x, g)
+
+
+def _output(x, kernel, stride, padding):
+    sides = [
+        (n + sum(edges) - k) // stride + 1
+        for n, edges, k in zip(x.shape[1:3], padding, kernel.shape[:2], strict=True)
+    ]
+    return (x.shape[0], *sides, kernel.shape[3])
+
+
+def batch_norm(x, scale, offset, *, epsilon: float, relu: bool):
+    """Norm of `x` (N, H, W, C), by the batch's statistics, and its ReLU if wanted; mean and
+    variance (C,); and with `relu` the bytes that `batch_norm_gradients` needs to know of it.
+    """
+    case = primitives.BatchNorm(primitives.FORWARD, x.shape, epsilon, relu)
+    kept = [batch_norm_workspace(x, epsilon=epsilon)] if relu else []
+    return _call(case, [x.shape, scale.shape, scale.shape], x, scale, offset, kept=kept)
+
+
+def batch_norm_workspace(x, *, epsilon: float) -> int:
+    """How many bytes `batch_norm` with a ReLU gives back."""
+    case = primitives.BatchNorm(primitives.FORWARD, x.shape, epsilon, True)
+    return primitives.workspace(case)
+
+
+def batch_norm_gradients(x, g, mean, var, scale, kept=None, *, epsilon: float):
+    """Gradients by `x`, `scale` and the offset."""
+    case = primitives.BatchNorm(primitives.GRADIENT, x.shape, epsilon, kept is not None)
+    more = () if kept is None else (kept,)
+    return _call(case, [x.shape, scale.shape, scale.shape], x, g, mean, var, scale, *more)
+
+
+def _call(case, shapes, *arrays, kept=()):
+    outputs = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
+    outputs += [jax.ShapeDtypeStruct((size,), jnp.uint8) for size in kept]
+    return foreign.call(case, outputs, *arrays)
