@@ -463,6 +463,30 @@ def test_avg_pool(sides, pool, count_padding):
     assert_same(got, pooled(mean, x, rows, columns), 1e-6)
 
 
+@needs_onednn
+@few
+@given(sides=SIDES, pool=POOLS, ceil=st.booleans(), kind=st.sampled_from(["max", "avg", "padded"]))
+@example(sides=(8, 7), pool=(3, 2, 0), ceil=True, kind="max")
+def test_pooling_by_onednn(sides, pool, ceil, kind):
+    """Against the other forms, which the tests above compare with loops and with XLA's own."""
+    size, _, padding = pool
+    assume(all(side + 2 * padding >= size for side in sides))
+    x = draw(2, *sides, 3, dtype=np.float32)
+    f = {
+        "max": lambda x: ops.max_pool(x, *pool, ceil=ceil),
+        "avg": lambda x: ops.avg_pool(x, *pool),
+        "padded": lambda x: ops.avg_pool(x, *pool, count_padding=True),
+    }[kind]
+    wanted = with_gradients(f, x)
+    calls, run = [], library.run
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onednn, "LEAST_SIZE", 0)
+        patch.setattr(library, "run", lambda *args: calls.append(args) or run(*args))
+        got = jax.block_until_ready([jax.jit(f)(x), *with_gradients(f, x)])
+    assert len(calls) == 3
+    assert_same(got, [wanted[0], *wanted], 1e-5)
+
+
 @few
 @given(sides=SIDES, size=st.integers(1, 7))
 @example(sides=(9, 5), size=7)  # windows overlap, or repeat

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from tl_jax.ops import onednn
 from tl_jax.ops.windows import Padding, joined_phases, pads, phase_lengths, taps
 
 
@@ -22,32 +23,57 @@ def _max_pool_stock(x, size, stride, padding):
     return nn.max_pool(x, (size, size), (stride, stride), padding)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
-def _max_pool(x, size, stride, padding):
-    def shifted(x):
-        return functools.reduce(jnp.maximum, _parts(x, size, stride, padding))
+def _window(size, stride, padding):
+    return {"size": size, "stride": stride, "padding": padding}
 
-    stock = functools.partial(_max_pool_stock, size=size, stride=stride, padding=padding)
-    return jax.lax.platform_dependent(x, cpu=shifted, default=stock)
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
+def _max_pool(x, *window):
+    window = _window(*window)
+
+    def cpu(x):
+        if onednn.takes_image(x):
+            return onednn.pool(x, of="max", **window)
+        return functools.reduce(jnp.maximum, _parts(x, **window))
+
+    stock = functools.partial(_max_pool_stock, **window)
+    return jax.lax.platform_dependent(x, cpu=cpu, default=stock)
 
 
 def _parts(x, size, stride, padding):
     return [part for _, _, part in taps(x, (size, size), stride, padding, -jnp.inf)]
 
 
-def _max_pool_bwd(size, stride, padding, x, g):
-    def by_image(x, g):
-        f = functools.partial(_max_pool_gradient, size=size, stride=stride, padding=padding)
+def _max_pool_fwd(x, *window):
+    if not onednn.takes_image(x):
+        return _max_pool(x, *window), (x, None)
+    window = _window(*window)
+
+    def stock(x):  # other platforms look for the maxima again
+        count = onednn.max_pool_places(x, **window)
+        return [_max_pool_stock(x, **window), jnp.zeros(count, jnp.uint8)]
+
+    cpu = functools.partial(onednn.max_pool_and_places, **window)
+    y, places = jax.lax.platform_dependent(x, cpu=cpu, default=stock)
+    return y, (x, places)
+
+
+def _max_pool_bwd(size, stride, padding, saved, g):
+    window = _window(size, stride, padding)
+
+    def cpu(x, places, g):
+        if places is not None:
+            return onednn.pool_gradient(g, x.shape, places, of="max", **window)
+        f = functools.partial(_max_pool_gradient, **window)
         return jax.lax.map(lambda both: f(*both), (x, g))
 
-    def stock(x, g):
-        f = functools.partial(_max_pool_stock, size=size, stride=stride, padding=padding)
-        return jax.vjp(f, x)[1](g)[0]
+    def stock(x, places, g):
+        return jax.vjp(functools.partial(_max_pool_stock, **window), x)[1](g)[0]
 
-    return (jax.lax.platform_dependent(x, g, cpu=by_image, default=stock),)
+    return (jax.lax.platform_dependent(*saved, g, cpu=cpu, default=stock),)
 
 
-_max_pool.defvjp(lambda x, *window: (_max_pool(x, *window), x), _max_pool_bwd)
+_max_pool.defvjp(_max_pool_fwd, _max_pool_bwd)
 
 
 def _max_pool_gradient(x, g, *, size, stride, padding):
@@ -79,10 +105,41 @@ def _max_pool_gradient(x, g, *, size, stride, padding):
 def avg_pool(x, size: int, stride: int, padding: Padding = 0, *, count_padding: bool = False):
     """Mean of each window of `x` (N, H, W, C); `count_padding` takes padding for zeros."""
     edges = _pool_pads(x, size, stride, padding, False)
-    window = {"size": size, "stride": stride, "padding": edges, "count_padding": count_padding}
-    cpu = functools.partial(_avg_pool_shifted, **window)
-    stock = functools.partial(_avg_pool_stock, **window)
-    return jax.lax.platform_dependent(x, cpu=cpu, default=stock)
+    return _avg_pool(x, size, stride, edges, count_padding)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
+def _avg_pool(x, size, stride, padding, count_padding):
+    window = _window(size, stride, padding)
+    forms = _averages(window, count_padding)
+    if onednn.takes_image(x):
+        forms["cpu"] = functools.partial(onednn.pool, of=_AVERAGES[count_padding], **window)
+    return jax.lax.platform_dependent(x, **forms)
+
+
+def _avg_pool_bwd(size, stride, padding, count_padding, x, g):
+    window = _window(size, stride, padding)
+
+    def transposed(form):
+        return lambda g: jax.linear_transpose(form, x)(g)[0]
+
+    forms = {name: transposed(f) for name, f in _averages(window, count_padding).items()}
+    if onednn.takes_image(x):
+        of = _AVERAGES[count_padding]
+        forms["cpu"] = functools.partial(onednn.pool_gradient, shape=x.shape, of=of, **window)
+    return (jax.lax.platform_dependent(g, **forms),)
+
+
+_avg_pool.defvjp(lambda x, *window: (_avg_pool(x, *window), x), _avg_pool_bwd)
+
+_AVERAGES = {True: "average with padding", False: "average"}
+
+
+def _averages(window, count_padding):
+    """Without oneDNN."""
+    forms = {"cpu": _avg_pool_shifted, "default": _avg_pool_stock}
+    how = {**window, "count_padding": count_padding}
+    return {name: functools.partial(form, **how) for name, form in forms.items()}
 
 
 def _avg_pool_stock(x, *, size, stride, padding, count_padding):

@@ -102,6 +102,42 @@ def batch_norm_gradients(x, g, mean, var, scale, kept=None, *, epsilon: float):
     return _call(case, [x.shape, scale.shape, scale.shape], x, g, mean, var, scale, *more)
 
 
+def pool(x, *, of: str, size: int, stride: int, padding):
+    """Of each window of `x` (N, H, W, C) the "max", the "average" of what is in the image, or the
+    "average with padding": (N, H', W', C).
+    """
+    case = _pooling(primitives.FORWARD, of, x.shape, size, stride, padding)
+    return _call(case, [case.y], x)[0]
+
+
+def max_pool_and_places(x, *, size, stride, padding):
+    """The same with the bytes that say where each maximum was."""
+    case = _pooling(primitives.FORWARD, "max", x.shape, size, stride, padding, True)
+    return _call(case, [case.y], x, kept=[primitives.workspace(case)])
+
+
+def max_pool_places(x, *, size, stride, padding) -> int:
+    """How many bytes those are."""
+    case = _pooling(primitives.FORWARD, "max", x.shape, size, stride, padding, True)
+    return primitives.workspace(case)
+
+
+def pool_gradient(g, shape, places=None, *, of: str, size: int, stride: int, padding):
+    """Gradient by the input (of `shape`)."""
+    case = _pooling(primitives.GRADIENT, of, shape, size, stride, padding)
+    return _call(case, [shape], g, *(() if places is None else (places,)))[0]
+
+
+def _pooling(kind, of, shape, size, stride, padding, trained=False):
+    n, h, w, c = shape
+    sides = [
+        (side + sum(edges) - size) // stride + 1
+        for side, edges in zip((h, w), padding, strict=True)
+    ]
+    y = (n, *sides, c)
+    return primitives.Pooling(kind, of, shape, y, size, stride, padding, trained)
+
+
 def _call(case, shapes, *arrays, kept=()):
     outputs = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
     outputs += [jax.ShapeDtypeStruct((size,), jnp.uint8) for size in kept]
