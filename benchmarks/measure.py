@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from benchmarks.rows import NETS
 
 SECONDS = 1.5  # that a turn is to take at least
+WARM = 4.0  # that a worker runs for before: its memory still grows in the first steps
 IDLE = 0.1  # cores that others may keep busy
 
 
@@ -91,7 +92,9 @@ def ask(worker: subprocess.Popen, steps: int) -> dict:
 
 
 def _steps(worker: subprocess.Popen) -> int:
-    return max(1, round(SECONDS / ask(worker, 1)["seconds"]))
+    """How many a turn has, of a worker that is warm then."""
+    warm = max(1, round(WARM / ask(worker, 1)["seconds"]))
+    return max(1, round(SECONDS * warm / ask(worker, warm)["seconds"]))
 
 
 def busy_cores() -> float:
