@@ -8,6 +8,13 @@ import PIL.Image
 import PIL.ImageDraw
 import programs
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How fast examples come says more about the machine than about the code.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 SHAPES = {
     "bar": lambda draw, box, colour: draw.rectangle((box[0], 10, box[2], 14), fill=colour),
