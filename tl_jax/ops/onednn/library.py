@@ -8,6 +8,7 @@ import ctypes
 import functools
 import importlib.metadata
 import os
+import threading
 from typing import NamedTuple
 
 PACKAGE = "onednn-cpu-gomp"
@@ -156,8 +157,17 @@ def _operand(description: Handle, argument: Argument, layout: Handle, *, compute
     return Operand(argument.number, layout, chosen, reorder, computed)
 
 
+# Each call takes all cores: of two at once each would wait for the other's threads.
+_one_at_a_time = threading.Lock()
+
+
 def run(primitive: Primitive, addresses: list[int]) -> None:
-    """Compute the outputs from the inputs at these addresses; may run in many threads."""
+    """Compute the outputs from the inputs at these addresses; may be called by any thread."""
+    with _one_at_a_time:
+        _run(primitive, addresses)
+
+
+def _run(primitive: Primitive, addresses: list[int]) -> None:
     held = []
 
     def memory(layout, address) -> Handle:
