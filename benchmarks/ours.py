@@ -61,9 +61,7 @@ def problem(base, spec: dict, batches: int = 2):
     ready = base.with_head(2)
     # The step of benchmarks.peer: neither decay nor clipping.
     bare = {"weight_decay": 0.0, "clip": 0.0}
-    settings = Settings(
-        epochs=1, learning_rate=1e-3, optimizer="sgd", batch_norm="batch", **bare
-    )
+    settings = Settings(epochs=1, learning_rate=1e-3, optimizer="sgd", batch_norm="batch", **bare)
     name = {"head": "head_only", "last": "fine_tune_top", "all": "full"}[spec["train"]]
     options = {"head": settings, "tune": settings, "from_layer": NETS[spec["base"]].last}
     plan = make_plan(name, ready.layers, new=("head",), options=options)

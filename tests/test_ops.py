@@ -243,9 +243,7 @@ def test_batch_norm_traced_for_onednn_is_right_elsewhere(monkeypatch, activation
     f = functools.partial(normed(activation), ops.BatchNorm())
     wanted = with_gradients(lambda *args: f(*args)[0], *args)
     monkeypatch.setattr(onednn, "LEAST_SIZE", 0)
-    monkeypatch.setattr(
-        jax.lax, "platform_dependent", lambda *args, cpu, default: default(*args)
-    )
+    monkeypatch.setattr(jax.lax, "platform_dependent", lambda *args, cpu, default: default(*args))
     assert_same(with_gradients(lambda *args: f(*args)[0], *args), wanted, 1e-5)
 
 
@@ -500,21 +498,31 @@ def test_adaptive_avg_pool(sides, size):
 
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
-def test_other_platforms_keep_the_stock_forms(platform):
+@pytest.mark.parametrize("onednn_for_all", [False, True])
+def test_other_platforms_keep_the_stock_forms(platform, onednn_for_all, monkeypatch):
+    if onednn_for_all:
+        monkeypatch.setattr(onednn, "LEAST_WORK", 0)
+        monkeypatch.setattr(onednn, "LEAST_SIZE", 0)
+
     def step(x, wide, deep):
         y = ops.conv(ops.conv(x, deep, activation=jax.nn.relu), wide, jnp.ones(5))
         y = ops.scale_and_shift(y, jnp.ones(5), jnp.ones(5))
-        return (y**2).sum()
+        y, *_ = ops.batch_norm(y, jnp.ones(5), jnp.ones(5), 1e-5, jax.nn.relu)
+        return (ops.avg_pool(ops.max_pool(y, 3, 1, 1), 2, 2) ** 2).sum()
 
     args = draw(2, 6, 6, 4), draw(1, 1, 4, 5), draw(3, 3, 1, 4)
     traced = jax.jit(jax.grad(step, (0, 1, 2))).trace(*(a.astype(np.float32) for a in args))
 
-    def convolutions_and_loops(platform):
+    def forms(platform):
         text = traced.lower(lowering_platforms=(platform,)).as_text()
         grouped = "feature_group_count = 4" in text or "batch_group_count = 4" in text
-        return text.count("stablehlo.convolution"), grouped, text.count("stablehlo.while")
+        loops = "stablehlo.while" in text
+        pools = text.count("stablehlo.reduce_window"), text.count("stablehlo.select_and_scatter")
+        return text.count("stablehlo.convolution"), grouped, pools, loops, "onednn" in text
 
-    count, grouped, loops = convolutions_and_loops(platform)
-    assert (count, grouped, loops) == (6, True, 0)
-    count, _, loops = convolutions_and_loops("cpu")
-    assert count == 0 and loops > 0
+    convolutions, grouped, pools, loops, calls = forms(platform)
+    assert (convolutions, grouped, loops, calls) == (6, True, False, False)
+    assert min(pools) > 0
+    convolutions, _, pools, loops, calls = forms("cpu")
+    on_cpu = onednn_for_all and onednn.available()
+    assert convolutions == 0 and (loops, calls) == (not on_cpu, on_cpu)

@@ -150,9 +150,7 @@ def _operand(description: Handle, argument: Argument, layout: Handle, *, compute
     if library().dnnl_memory_desc_equal(layout, chosen):
         return Operand(argument.number, layout, chosen, None, computed)
     ends = (chosen, layout) if computed else (layout, chosen)
-    reorder = made(
-        "dnnl_reorder_primitive_desc_create", ends[0], engine(), ends[1], engine(), None
-    )
+    reorder = made("dnnl_reorder_primitive_desc_create", ends[0], engine(), ends[1], engine(), None)
     reorder = made("dnnl_primitive_create", reorder)
     return Operand(argument.number, layout, chosen, reorder, computed)
 
