@@ -129,7 +129,7 @@ PREFIXES = [
 @pytest.mark.parametrize(("name", "layer"), PREFIXES)
 def test_receptive_field_and_stride_by_what_reaches_the_output(monkeypatch, name, layer):
     """Rows of which one pixel is NaN make NaN of exactly the positions that see them."""
-    monkeypatch.setattr(onednn, "LEAST_WORK", np.inf)  # its ReLU makes 0 of a NaN
+    monkeypatch.setattr(onednn, "available", lambda: False)  # its ReLU and maxima pass over NaN
     family = models.family(name)
     chain = family.build(name, family.forms(name)[0]).cut(layer)
     height = 96

@@ -14,6 +14,7 @@ from tl_jax import checkpoint, evaluate, interrupt, prefix, train
 from tl_jax.chain import forward
 from tl_jax.data import loader
 from tl_jax.errors import UserError
+from tl_jax.ops import onednn
 from tl_jax.parallel import Parallel
 from tl_jax.plan import Phase, Plan
 from tl_jax.state import Saver, best_row
@@ -421,6 +422,19 @@ def test_a_validation_loss_that_is_not_finite_ends_the_run_too(tmp_path):
     mine = small.problem("head_only")
     with pytest.raises(UserError, match="the loss is not finite at step 4"):
         run(mine, tmp_path, poisoned(pooled(), mine.task.splits["val"][3]))
+
+
+def test_what_an_activation_hides_from_the_loss_is_found_in_the_gradients(tmp_path, monkeypatch):
+    """oneDNN's ReLU makes 0 of what is not a number, and the loss knows nothing of it."""
+    monkeypatch.setattr(onednn, "LEAST_WORK", 0)
+    monkeypatch.setattr(onednn, "LEAST_SIZE", 0)
+    variables = jax.tree.map(lambda leaf: leaf, small.variables())
+    stem = variables["params"]["stem"]
+    variables["params"]["stem"] = {**stem, "kernel": np.full_like(stem["kernel"], np.nan)}
+    monkeypatch.setattr(small, "variables", lambda: variables)
+    mine = small.problem("full", tune=small.settings(batch_norm="batch"))
+    with pytest.raises(UserError, match="not finite at step 0: "):
+        run(mine, tmp_path)
 
 
 def test_too_large_a_rate_is_said(tmp_path):

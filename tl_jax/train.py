@@ -217,8 +217,18 @@ def train_step(recipe: Recipe, state: State, frozen: Any, batch: dict) -> State:
         step=state.step + 1,
         loss=state.loss + loss,
         weight=state.weight + weight,
-        bad=jnp.where((state.bad < 0) & ~jnp.isfinite(loss), state.step, state.bad),
+        bad=jnp.where((state.bad < 0) & ~_finite(loss, gradients), state.step, state.bad),
     )
+
+
+def _finite(loss: Any, gradients: Any) -> Any:
+    """Whether the loss and the gradients of biases and norms are.
+
+    What is not a number in a layer shows in those at little cost; from the loss a ReLU or maximum
+    of oneDNN's further up may hide it.
+    """
+    sums = [g.sum() for g in jax.tree.leaves(gradients) if g.ndim < 2]
+    return jnp.isfinite(jnp.stack([loss, *(s.astype(loss.dtype) for s in sums)])).all()
 
 
 def resident_steps(
@@ -313,7 +323,10 @@ def assess(work: Work, frozen: Any, state: State, progress: Progress) -> dict:
     problem, val = work.problem, work.problem.task.splits["val"]
     now = merged(frozen, {"params": state.params, "batch_stats": state.batch_stats})
     probs = evaluate.probabilities(problem, now, work.inputs, val)
-    if not np.isfinite(probs).all():  # after the epoch's last update, so no loss has shown it
+    # After the epoch's last update, so no loss has shown it. The weights are looked at as well:
+    # a ReLU or maximum of oneDNN's, further up, would hide what is not a number.
+    found = probs, state.params, state.batch_stats
+    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found)):
         require_finite(state._replace(bad=state.step))
     scores = evaluate.brief_score(problem.task, val, probs)
     return {
