@@ -20,7 +20,9 @@ from hypothesis import strategies as st
 from tl_jax import ops
 from tl_jax.models.layers import ConvNorm
 from tl_jax.ops import onednn
-from tl_jax.ops.onednn import library, primitives
+from tl_jax.ops.onednn import foreign, frames, library, winograd
+from tl_jax.ops.onednn.compiled import compiled
+from tl_jax.ops.onednn.program import Program
 
 KINDS = ("dense", "depthwise")
 # kernel, stride, padding, (H, W)
@@ -154,9 +156,9 @@ needs_onednn = pytest.mark.skipif(library.library() is None, reason="oneDNN is n
 @pytest.fixture
 def all_by_onednn(monkeypatch):
     """However small; the calls that there were."""
-    calls, run = [], library.run
+    calls, run = [], Program.run
     monkeypatch.setattr(onednn, "LEAST_WORK", 0)
-    monkeypatch.setattr(library, "run", lambda *args: calls.append(args) or run(*args))
+    monkeypatch.setattr(Program, "run", lambda *args: calls.append(args) or run(*args))
     return calls
 
 
@@ -181,14 +183,105 @@ def test_onednn(sides, kernel, stride, padding, count, kind, activation):
     y = jax.eval_shape(stock(kind, stride, padding), x, weights)
     args = (x, weights, draw(shape[3], seed=2, dtype=np.float32))
     args += (3 * draw(*y.shape, seed=3, dtype=np.float32),)
-    calls, run = [], library.run
+    calls, run = [], Program.run
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(onednn, "LEAST_WORK", 0)
-        patch.setattr(library, "run", lambda *args: calls.append(args) or run(*args))
+        patch.setattr(Program, "run", lambda *args: calls.append(args) or run(*args))
         options = {"stride": stride, "padding": padding, "activation": ACTIVATIONS[activation]}
         got = jax.block_until_ready(with_gradients(functools.partial(ops.conv, **options), *args))
     assert len(calls) == 3
     assert_same(got, with_gradients(by_hand, *args), 2e-5)
+
+
+def closely(got, wanted, tolerance=1e-5):
+    """By the size of the whole array, as sums of many products have it."""
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * np.abs(b).max())
+
+
+@needs_onednn
+@few
+@given(
+    sides=st.tuples(st.integers(1, 14), st.integers(1, 14)),
+    padding=st.tuples(*[st.tuples(st.integers(0, 2), st.integers(0, 2))] * 2),
+    count=st.integers(1, 4),
+    channels=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    tiles=st.sampled_from([1, 3, 8, 1000]),
+    biased=st.booleans(),
+    added=st.booleans(),
+    activation=st.sampled_from(sorted(ACTIVATIONS)),
+)
+def test_winograd(sides, padding, count, channels, tiles, biased, added, activation):
+    """With its gradients against XLA's own convolution, whatever the size of the blocks."""
+    assume(all(n + sum(e) >= 3 for n, e in zip(sides, padding, strict=True)))
+    x = draw(count, *sides, channels[0], dtype=np.float32)
+    kernel = draw(3, 3, *channels, seed=1, dtype=np.float32)
+    y = jax.eval_shape(stock("dense", 1, padding), x, kernel)
+    args = [x, kernel]
+    args += [draw(channels[1], seed=2, dtype=np.float32)] if biased else []
+    args += [draw(*y.shape, seed=3, dtype=np.float32)] if added else []
+
+    def f(convolve):
+        def whole(x, kernel, *more):
+            bias = more[0] if biased else None
+            return convolve(x, kernel, bias, more[-1] if added else None)
+
+        return with_gradients(whole, *args)
+
+    def by_hand(x, kernel, bias, residual):
+        y = stock("dense", 1, padding)(x, kernel)
+        y = y + (0 if bias is None else bias) + (0 if residual is None else residual)
+        return ACTIVATIONS[activation](y) if activation != "none" else y
+
+    cases, kept = [], foreign.compiled
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("LEAST_WORK", "WIDE", "MANY"):
+            patch.setattr(onednn, name, 0)
+        patch.setattr(winograd, "TILES", tiles)
+        patch.setattr(winograd, "NUMBERS", 0)
+        patch.setattr(foreign, "compiled", lambda case: cases.append(case) or kept(case))
+        compiled.cache_clear()
+        own = functools.partial(ops.conv, padding=padding, activation=ACTIVATIONS[activation])
+        got = jax.block_until_ready(f(own))
+        compiled.cache_clear()
+    assert [type(case).__name__ for case in cases] == ["Winograd"] * 3
+    closely(got, f(by_hand), 2e-5)
+
+
+@needs_onednn
+def test_winograds_blocks_are_the_whole():
+    """Each row of tiles is in one block; blocks are alike."""
+    for y in [(1, 5, 9, 1), (6, 14, 14, 1), (7, 56, 56, 1), (16, 7, 7, 1)]:
+        for most in (1, 10, 100):
+            block = frames.block_of(y, most)
+            rows = [
+                (n + image, row + i)
+                for n, row in frames.starts(y, block)
+                for image in range(block.images)
+                for i in range(block.rows)
+            ]
+            assert sorted(rows) == [(n, i) for n in range(y[0]) for i in range(-(-y[1] // 4))]
+            assert block.tiles <= max(most, -(-y[2] // 4))
+
+
+@needs_onednn
+@pytest.mark.parametrize(
+    ("shape", "stride", "fewer"),
+    [
+        ((3, 3, 64, 64), 1, True),
+        ((3, 3, 64, 64), 2, False),
+        ((3, 3, 64, 32), 1, False),
+        ((1, 1, 64, 64), 1, False),
+        ((5, 5, 64, 64), 1, False),
+    ],
+)
+def test_wide_convolutions_take_winograds_form(shape, stride, fewer):
+    x = jax.ShapeDtypeStruct((4, 16, 16, 64), np.float32)
+    kernel = jax.ShapeDtypeStruct(shape, np.float32)
+    text = jax.jit(functools.partial(ops.conv, stride=stride)).lower(x, kernel).as_text()
+    assert ("Winograd" in text) == fewer
+    one = jax.ShapeDtypeStruct((1, 8, 8, 64), np.float32)
+    assert "Winograd" not in jax.jit(ops.conv).lower(one, kernel).as_text()
 
 
 @pytest.fixture
@@ -264,7 +357,7 @@ def test_what_onednn_refuses_is_an_error_of_jax(monkeypatch, all_by_onednn):
     def refuse(*args):
         raise library.DnnlError("dnnl_primitive_create ended with status 3")
 
-    monkeypatch.setattr(primitives, "primitive", refuse)
+    monkeypatch.setattr(foreign, "compiled", refuse)
     args = inputs("dense", 3, (4, 4), np.float32)
     with pytest.raises(jax.errors.JaxRuntimeError, match="oneDNN: dnnl_primitive_create ended"):
         jax.block_until_ready(jax.jit(ours("dense", 1, 0))(*args))
@@ -275,9 +368,9 @@ def test_a_stored_program_calls_onednn_in_another_process(tmp_path):
     """Compiled once, taken from JAX's cache of compiled programs the second time."""
     program = (
         "import jax, numpy as np; from tl_jax import ops; from tl_jax.ops import onednn\n"
-        "from tl_jax.ops.onednn import library\n"
-        "onednn.LEAST_WORK = 0; calls, run = [], library.run\n"
-        "library.run = lambda *args: calls.append(run(*args))\n"
+        "from tl_jax.ops.onednn.program import Program\n"
+        "onednn.LEAST_WORK = 0; calls, run = [], Program.run\n"
+        "Program.run = lambda *args: calls.append(run(*args))\n"
         "hits = []; jax.monitoring.register_event_listener(lambda e, **_: hits.append(e))\n"
         "x, w = np.ones((2, 5, 5, 3), np.float32), np.ones((3, 3, 3, 4), np.float32)\n"
         "print(float(jax.jit(ops.conv)(x, w).sum()), len(calls),\n"
@@ -476,10 +569,10 @@ def test_pooling_by_onednn(sides, pool, ceil, kind):
         "padded": lambda x: ops.avg_pool(x, *pool, count_padding=True),
     }[kind]
     wanted = with_gradients(f, x)
-    calls, run = [], library.run
+    calls, run = [], Program.run
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(onednn, "LEAST_SIZE", 0)
-        patch.setattr(library, "run", lambda *args: calls.append(args) or run(*args))
+        patch.setattr(Program, "run", lambda *args: calls.append(args) or run(*args))
         got = jax.block_until_ready([jax.jit(f)(x), *with_gradients(f, x)])
     assert len(calls) == 3
     assert_same(got, [wanted[0], *wanted], 1e-5)

@@ -9,11 +9,27 @@ import math
 import jax
 import jax.numpy as jnp
 
-from tl_jax.ops.onednn import foreign, library, primitives
+from tl_jax.ops.onednn import foreign, frames, library
+from tl_jax.ops.onednn.cases import (
+    FORWARD,
+    GRADIENT,
+    INPUT_GRADIENT,
+    KERNEL_GRADIENT,
+    BatchNorm,
+    Convolution,
+    Pooling,
+    Winograd,
+)
+from tl_jax.ops.onednn.compiled import workspace
 
 # Below these a call is not worth it: floating-point operations, and numbers read.
 LEAST_WORK = 4e6
 LEAST_SIZE = 2**16
+# From here on a 3 x 3 convolution by fewer products is faster than the direct one: channels on
+# either side, and tiles of 4 x 4.
+WIDE, MANY = 64, 64
+
+_ACTIVATIONS = {None: lambda x: x, "relu": jax.nn.relu, "relu6": jax.nn.relu6}
 
 
 @functools.cache
@@ -51,25 +67,41 @@ def conv(x, kernel, bias, residual, *, stride, padding, activation: str | None):
     (N, H, W, C) to (N, H', W', D).
     """
     shape = _output(x, kernel, stride, padding)
+    given = [a for a in (x, kernel, bias) if a is not None]
+    if _fewer_products(kernel.shape, shape, stride, padding):
+        last = None if residual is not None else activation
+        form = Winograd(FORWARD, x.shape, kernel.shape, shape, padding, bias is not None, last)
+        y = _call(form, [shape], *given)[0]
+        return y if residual is None else _ACTIVATIONS[activation](y + residual)
     more = bias is not None, residual is not None, activation
-    case = primitives.Convolution(
-        primitives.FORWARD, x.shape, kernel.shape, shape, stride, padding, *more
-    )
-    return _call(case, [shape], *(a for a in (x, kernel, bias, residual) if a is not None))[0]
+    case = Convolution(FORWARD, x.shape, kernel.shape, shape, stride, padding, *more)
+    return _call(case, [shape], *given, *([] if residual is None else [residual]))[0]
 
 
 def conv_input_gradient(g, kernel, shape, *, stride, padding):
     """Gradient by the input (of `shape`) of a loss whose gradient by the output is `g`."""
-    kind = primitives.INPUT_GRADIENT
-    case = primitives.Convolution(kind, shape, kernel.shape, g.shape, stride, padding)
+    case = _gradient(INPUT_GRADIENT, shape, kernel.shape, g.shape, stride, padding)
     return _call(case, [shape], g, kernel)[0]
 
 
 def conv_kernel_gradient(x, g, shape, *, stride, padding, bias: bool):
     """Gradient by the kernel (of `shape`) and, with `bias`, by the bias: a list."""
-    kind = primitives.KERNEL_GRADIENT
-    case = primitives.Convolution(kind, x.shape, shape, g.shape, stride, padding, bias)
+    case = _gradient(KERNEL_GRADIENT, x.shape, shape, g.shape, stride, padding, bias)
     return _call(case, [shape, *([shape[3:]] if bias else [])], x, g)
+
+
+def _gradient(kind, x, kernel, y, stride, padding, bias=False):
+    if _fewer_products(kernel, y, stride, padding):
+        return Winograd(kind, x, kernel, y, padding, bias)
+    return Convolution(kind, x, kernel, y, stride, padding, bias)
+
+
+def _fewer_products(kernel, y, stride: int, padding) -> bool:
+    """Whether Winograd's form is faster than the direct one."""
+    if kernel[:2] != (3, 3) or stride != 1 or max(map(max, padding)) > 2:
+        return False
+    tiles = y[0] * -(-y[1] // frames.TILE) * -(-y[2] // frames.TILE)
+    return min(kernel[2:]) >= WIDE and tiles >= MANY
 
 
 def _output(x, kernel, stride, padding):
@@ -84,20 +116,20 @@ def batch_norm(x, scale, offset, *, epsilon: float, relu: bool):
     """Norm of `x` (N, H, W, C), by the batch's statistics, and its ReLU if wanted; mean and
     variance (C,); and with `relu` the bytes that `batch_norm_gradients` needs to know of it.
     """
-    case = primitives.BatchNorm(primitives.FORWARD, x.shape, epsilon, relu)
+    case = BatchNorm(FORWARD, x.shape, epsilon, relu)
     kept = [batch_norm_workspace(x, epsilon=epsilon)] if relu else []
     return _call(case, [x.shape, scale.shape, scale.shape], x, scale, offset, kept=kept)
 
 
 def batch_norm_workspace(x, *, epsilon: float) -> int:
     """How many bytes `batch_norm` with a ReLU gives back."""
-    case = primitives.BatchNorm(primitives.FORWARD, x.shape, epsilon, True)
-    return primitives.workspace(case)
+    case = BatchNorm(FORWARD, x.shape, epsilon, True)
+    return workspace(case)
 
 
 def batch_norm_gradients(x, g, mean, var, scale, kept=None, *, epsilon: float):
     """Gradients by `x`, `scale` and the offset."""
-    case = primitives.BatchNorm(primitives.GRADIENT, x.shape, epsilon, kept is not None)
+    case = BatchNorm(GRADIENT, x.shape, epsilon, kept is not None)
     more = () if kept is None else (kept,)
     return _call(case, [x.shape, scale.shape, scale.shape], x, g, mean, var, scale, *more)
 
@@ -106,25 +138,25 @@ def pool(x, *, of: str, size: int, stride: int, padding):
     """Of each window of `x` (N, H, W, C) the "max", the "average" of what is in the image, or the
     "average with padding": (N, H', W', C).
     """
-    case = _pooling(primitives.FORWARD, of, x.shape, size, stride, padding)
+    case = _pooling(FORWARD, of, x.shape, size, stride, padding)
     return _call(case, [case.y], x)[0]
 
 
 def max_pool_and_places(x, *, size, stride, padding):
     """The same with the bytes that say where each maximum was."""
-    case = _pooling(primitives.FORWARD, "max", x.shape, size, stride, padding, True)
-    return _call(case, [case.y], x, kept=[primitives.workspace(case)])
+    case = _pooling(FORWARD, "max", x.shape, size, stride, padding, True)
+    return _call(case, [case.y], x, kept=[workspace(case)])
 
 
 def max_pool_places(x, *, size, stride, padding) -> int:
     """How many bytes those are."""
-    case = _pooling(primitives.FORWARD, "max", x.shape, size, stride, padding, True)
-    return primitives.workspace(case)
+    case = _pooling(FORWARD, "max", x.shape, size, stride, padding, True)
+    return workspace(case)
 
 
 def pool_gradient(g, shape, places=None, *, of: str, size: int, stride: int, padding):
     """Gradient by the input (of `shape`)."""
-    case = _pooling(primitives.GRADIENT, of, shape, size, stride, padding)
+    case = _pooling(GRADIENT, of, shape, size, stride, padding)
     return _call(case, [shape], g, *(() if places is None else (places,)))[0]
 
 
@@ -135,7 +167,7 @@ def _pooling(kind, of, shape, size, stride, padding, trained=False):
         for side, edges in zip((h, w), padding, strict=True)
     ]
     y = (n, *sides, c)
-    return primitives.Pooling(kind, of, shape, y, size, stride, padding, trained)
+    return Pooling(kind, of, shape, y, size, stride, padding, trained)
 
 
 def _call(case, shapes, *arrays, kept=()):

@@ -10,7 +10,8 @@ import json
 
 import jax
 
-from tl_jax.ops.onednn import library, primitives
+from tl_jax.ops.onednn.cases import case_of
+from tl_jax.ops.onednn.compiled import compiled
 
 TARGET = "tl_jax_onednn"
 
@@ -111,7 +112,7 @@ def _handle(frame):
         places = [frame.inputs[i] for i in range(frame.inputs_count)]
         places += [frame.outputs[i] for i in range(frame.outputs_count)]
         buffers = [ctypes.cast(place, ctypes.POINTER(_Buffer)).contents for place in places]
-        library.run(primitives.primitive(case), [buffer.data for buffer in buffers])
+        compiled(case).run([buffer.data for buffer in buffers])
     except Exception as error:  # nothing may be raised into XLA
         return _error(frame.api, f"oneDNN: {error}")
     return None
@@ -126,7 +127,7 @@ def _error(api, message: str):
 
 @functools.cache
 def _case(text: bytes):
-    return primitives.case_of(*json.loads(text))
+    return case_of(*json.loads(text))
 
 
 def register() -> None:

@@ -1,0 +1,68 @@
+"""What is to be computed, in names and numbers alone, so that a stored program can carry it."""
+
+from typing import NamedTuple
+
+Shape = tuple[int, int, int, int]
+Edges = tuple[tuple[int, int], tuple[int, int]]
+
+FORWARD, GRADIENT = "forward", "gradient"
+INPUT_GRADIENT, KERNEL_GRADIENT = "input_gradient", "kernel_gradient"
+
+
+class Convolution(NamedTuple):
+    """NHWC and HWIO shapes, and what is computed."""
+
+    kind: str  # FORWARD, INPUT_GRADIENT or KERNEL_GRADIENT
+    x: Shape
+    kernel: Shape  # (kh, kw, C / groups, D)
+    y: Shape
+    stride: int
+    padding: Edges
+    bias: bool = False
+    residual: bool = False
+    activation: str | None = None  # one of ACTIVATIONS
+
+
+class BatchNorm(NamedTuple):
+    """By the batch's statistics."""
+
+    kind: str  # FORWARD or GRADIENT
+    x: Shape
+    epsilon: float
+    relu: bool
+
+
+class Pooling(NamedTuple):
+    kind: str  # FORWARD or GRADIENT
+    of: str  # one of POOLS
+    x: Shape
+    y: Shape
+    size: int
+    stride: int
+    padding: Edges
+    trained: bool = False  # a maximum's gradient needs to know where each was
+
+
+class Winograd(NamedTuple):
+    """A convolution by 3 x 3 with stride 1 in Winograd's form."""
+
+    kind: str  # FORWARD, INPUT_GRADIENT or KERNEL_GRADIENT
+    x: Shape
+    kernel: Shape
+    y: Shape
+    padding: Edges
+    bias: bool = False
+    activation: str | None = None
+
+
+Case = Convolution | BatchNorm | Pooling | Winograd
+_NAMES = {kind.__name__: kind for kind in (Convolution, BatchNorm, Pooling, Winograd)}
+
+
+def case_of(name: str, fields: list) -> Case:
+    """A case by the name of its kind, with lists for tuples."""
+    return _NAMES[name](*_tuples(fields))
+
+
+def _tuples(value):
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

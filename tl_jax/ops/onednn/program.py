@@ -1,0 +1,126 @@
+"""Primitives of oneDNN that run one after the other, as one operation."""
+
+import ctypes
+import functools
+import threading
+from typing import NamedTuple
+
+import numpy as np
+
+from tl_jax.ops.onednn import library as dnnl
+from tl_jax.ops.onednn.library import Handle
+
+_IN_ORDER, _SCRATCHPAD_MD, _SCRATCHPAD = 1, 136, 80
+_FROM, _TO = 1, 17
+_ALIGNMENT = 64
+
+
+class Place(NamedTuple):
+    """Where an operand begins: in an array that is given, or in scratch memory."""
+
+    array: int
+    offset: int = 0  # bytes
+
+    def after(self, numbers: int) -> "Place":
+        """The place that many float32 further on."""
+        return self._replace(offset=self.offset + 4 * numbers)
+
+
+_OWN = -1  # the array of scratch memory
+
+
+class Primitive(NamedTuple):
+    """Compiled; with the numbers and layouts of its operands, and a place for what it keeps there
+    while it runs.
+    """
+
+    handle: Handle
+    operands: tuple[tuple[int, Handle], ...]
+    scratchpad: Place
+
+
+class _Passed(ctypes.Structure):
+    _fields_ = [("number", ctypes.c_int), ("memory", Handle)]
+
+
+# Each program takes all cores: of two at once each would wait for the other's threads.
+_one_at_a_time = threading.Lock()
+
+
+@functools.cache
+def _stream() -> Handle:
+    return dnnl.made("dnnl_stream_create", dnnl.engine(), _IN_ORDER)
+
+
+_lent = np.empty(0, np.uint8)
+
+
+def _scratch(size: int) -> int:
+    """The address of that much memory: the same for all programs, and so soon in the cache."""
+    global _lent
+    if size + _ALIGNMENT > len(_lent):
+        _lent = np.empty(size + _ALIGNMENT, np.uint8)
+    return -(-_lent.ctypes.data // _ALIGNMENT) * _ALIGNMENT
+
+
+class Program:
+    """Steps, written down once and run on any number of arrays."""
+
+    def __init__(self):
+        self.sizes: dict[int, int] = {}  # bytes of each array that is given
+        self._scratch = 0  # bytes
+        self._bound: list[tuple[Handle, Place]] = []
+        self._steps: list[tuple[Handle, int, ctypes.Array]] = []
+        self._constants: list[np.ndarray] = []
+
+    def scratch(self, layout: Handle) -> Place:
+        """Room for what has that layout, while the program runs."""
+        place = Place(_OWN, self._scratch)
+        self._scratch += -(-dnnl.size(layout) // _ALIGNMENT) * _ALIGNMENT
+        return place
+
+    def primitive(self, description: Handle, *operands: tuple[int, Handle]) -> Primitive:
+        """What is described, for any number of steps."""
+        handle = dnnl.made("dnnl_primitive_create", description)
+        layout = dnnl.queried(description, _SCRATCHPAD_MD)
+        return Primitive(handle, (*operands, (_SCRATCHPAD, layout)), self.scratch(layout))
+
+    def reorder(self, source: Handle, target: Handle) -> Primitive:
+        """What copies from one layout to another."""
+        engine = dnnl.engine()
+        name = "dnnl_reorder_primitive_desc_create"
+        description = dnnl.made(name, source, engine, target, engine, None)
+        return self.primitive(description, (_FROM, source), (_TO, target))
+
+    def add(self, primitive: Primitive, *places: Place | np.ndarray) -> None:
+        """One more step: the primitive with its operands there, or with constants."""
+        passed = [
+            _Passed(number, self._memory(layout, place))
+            for (number, layout), place in zip(
+                primitive.operands, (*places, primitive.scratchpad), strict=True
+            )
+        ]
+        self._steps.append((primitive.handle, len(passed), (_Passed * len(passed))(*passed)))
+
+    def _memory(self, layout: Handle, place: Place | np.ndarray) -> Handle:
+        if isinstance(place, np.ndarray):
+            self._constants.append(place)  # or it would be gone
+            return dnnl.made("dnnl_memory_create", layout, dnnl.engine(), Handle(place.ctypes.data))
+        memory = dnnl.made("dnnl_memory_create", layout, dnnl.engine(), None)
+        self._bound.append((memory, place))
+        if place.array != _OWN:
+            self.sizes.setdefault(place.array, dnnl.size(layout))
+        return memory
+
+    def run(self, addresses: list[int]) -> None:
+        """Compute what is to be, with the arrays at these addresses; for any thread."""
+        bind = dnnl.library().dnnl_memory_set_data_handle
+        execute = dnnl.library().dnnl_primitive_execute
+        with _one_at_a_time:
+            addresses = [*addresses, _scratch(self._scratch)]
+            for memory, (array, offset) in self._bound:
+                bind(memory, Handle(addresses[array] + offset))
+            stream = _stream()
+            for handle, count, passed in self._steps:
+                if status := execute(handle, stream, count, passed):
+                    raise dnnl.DnnlError(f"dnnl_primitive_execute ended with status {status}")
