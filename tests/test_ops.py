@@ -280,8 +280,10 @@ def test_wide_convolutions_take_winograds_form(shape, stride, fewer):
     kernel = jax.ShapeDtypeStruct(shape, np.float32)
     text = jax.jit(functools.partial(ops.conv, stride=stride)).lower(x, kernel).as_text()
     assert ("Winograd" in text) == fewer
-    one = jax.ShapeDtypeStruct((1, 8, 8, 64), np.float32)
-    assert "Winograd" not in jax.jit(ops.conv).lower(one, kernel).as_text()
+    grouped = jax.ShapeDtypeStruct((*x.shape[:3], 128), np.float32)
+    small = jax.ShapeDtypeStruct((1, 8, 8, 64), np.float32)
+    for other in (grouped, small):
+        assert "Winograd" not in jax.jit(ops.conv).lower(other, kernel).as_text()
 
 
 @pytest.fixture

@@ -68,7 +68,7 @@ def conv(x, kernel, bias, residual, *, stride, padding, activation: str | None):
     """
     shape = _output(x, kernel, stride, padding)
     given = [a for a in (x, kernel, bias) if a is not None]
-    if _fewer_products(kernel.shape, shape, stride, padding):
+    if _fewer_products(x.shape, kernel.shape, shape, stride, padding):
         last = None if residual is not None else activation
         form = Winograd(FORWARD, x.shape, kernel.shape, shape, padding, bias is not None, last)
         y = _call(form, [shape], *given)[0]
@@ -91,14 +91,15 @@ def conv_kernel_gradient(x, g, shape, *, stride, padding, bias: bool):
 
 
 def _gradient(kind, x, kernel, y, stride, padding, bias=False):
-    if _fewer_products(kernel, y, stride, padding):
+    if _fewer_products(x, kernel, y, stride, padding):
         return Winograd(kind, x, kernel, y, padding, bias)
     return Convolution(kind, x, kernel, y, stride, padding, bias)
 
 
-def _fewer_products(kernel, y, stride: int, padding) -> bool:
-    """Whether Winograd's form is faster than the direct one."""
-    if kernel[:2] != (3, 3) or stride != 1 or max(map(max, padding)) > 2:
+def _fewer_products(x, kernel, y, stride: int, padding) -> bool:
+    """Whether Winograd's form is there and faster than the direct one."""
+    grouped = x[3] != kernel[2]
+    if kernel[:2] != (3, 3) or stride != 1 or grouped or max(map(max, padding)) > 2:
         return False
     tiles = y[0] * -(-y[1] // frames.TILE) * -(-y[2] // frames.TILE)
     return min(kernel[2:]) >= WIDE and tiles >= MANY

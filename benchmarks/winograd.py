@@ -1,0 +1,94 @@
+"""Winograd's form of a 3 x 3 convolution beside oneDNN's direct one, to see where it is faster.
+
+    python -m benchmarks.winograd [--batch=16]
+
+Milliseconds of the forward pass, the input's gradient and the kernel's, the least of several turns,
+and the greatest difference between the two, in parts of the greatest value. `tl_jax.ops.onednn`
+says from where on Winograd's is taken (`WIDE`, `MANY`).
+"""
+
+import functools
+import sys
+
+import jax
+import numpy as np
+from absl import flags
+
+from benchmarks.measure import IDLE, busy_cores
+from benchmarks.ops import PASSES, least
+from experiments import cli
+from tl_jax import ops
+from tl_jax.errors import UserError
+from tl_jax.ops import onednn
+
+_BATCH = flags.DEFINE_integer("batch", 16, "Images.", lower_bound=1)
+_TURNS = flags.DEFINE_integer("turns", 7, "Times that each is measured.", lower_bound=1)
+
+# Side, inputs and outputs, of VGG, ResNet, Inception and DenseNet.
+SHAPES = (
+    (224, 64, 64),
+    (112, 128, 128),
+    (56, 256, 256),
+    (28, 512, 512),
+    (14, 512, 512),
+    (56, 64, 64),
+    (28, 128, 128),
+    (14, 256, 256),
+    (7, 512, 512),
+    (35, 96, 96),
+    (14, 64, 64),
+    (28, 128, 32),
+)
+
+
+def main(argv: list[str]) -> None:
+    cli.no_arguments(argv)
+    if not onednn.available():
+        raise UserError("oneDNN is not to be had here: install the extra `onednn`")
+    busy = busy_cores()
+    print(f"| side, channels | {' | '.join(PASSES)} | difference |\n|---" + "|---" * 4 + "|")
+    for side, inputs, outputs in SHAPES:
+        told = cells((_BATCH.value, side, side, inputs), (3, 3, inputs, outputs), _TURNS.value)
+        print(f"| {side}, {inputs} to {outputs} | {' | '.join(told)} |", flush=True)
+    idle = "" if busy <= IDLE else f"; machine NOT idle: {busy:.1f} cores busy"
+    print(f"ms, Winograd's / direct (ratio); batch {_BATCH.value}{idle}")
+
+
+def cells(shape, kernel, turns: int) -> list[str]:
+    """'Winograd's / direct (ratio)' of each pass, and the difference."""
+    rng = np.random.default_rng(0)
+    args = jax.device_put([rng.standard_normal(s, np.float32) for s in (shape, kernel)])
+    g = jax.device_put(rng.standard_normal((*shape[:3], kernel[3]), np.float32))
+    several = compiled(args, g, wide=0, many=0), compiled(args, g, wide=0, many=sys.maxsize)
+    told, worst = [], 0.0
+    for calls in zip(*several, strict=True):
+        fewer, direct = (np.asarray(call()) for call in calls)
+        worst = max(worst, np.abs(fewer - direct).max() / np.abs(direct).max())
+        ours, theirs = least(calls, turns)
+        told.append(f"{ours:.1f} / {theirs:.1f} ({theirs / ours:.2f})")
+    return [*told, f"{worst:.0e}"]
+
+
+def compiled(args, g, *, wide: int, many: int) -> list:
+    """The three passes, in the form that these thresholds lead to."""
+
+    def gradient(place, args, g):
+        def of_one(arg):
+            return ops.conv(*args[:place], arg, *args[place + 1 :])
+
+        return jax.vjp(of_one, args[place])[1](g)[0]
+
+    kept = onednn.WIDE, onednn.MANY
+    onednn.WIDE, onednn.MANY = wide, many
+    try:
+        calls = [functools.partial(jax.jit(lambda *a: ops.conv(*a)).lower(*args).compile(), *args)]
+        for place in range(2):
+            step = jax.jit(functools.partial(gradient, place)).lower(args, g).compile()
+            calls.append(functools.partial(step, args, g))
+        return calls
+    finally:
+        onednn.WIDE, onednn.MANY = kept
+
+
+if __name__ == "__main__":
+    cli.run(main)
