@@ -21,8 +21,7 @@ from tl_jax import ops
 from tl_jax.errors import UserError
 from tl_jax.ops import onednn
 
-_BATCH = flags.DEFINE_integer("batch", 16, "Images.", lower_bound=1)
-_TURNS = flags.DEFINE_integer("turns", 7, "Times that each is measured.", lower_bound=1)
+_SETTINGS = flags.FLAGS  # those of `benchmarks.ops`
 
 # Side, inputs and outputs, of VGG, ResNet, Inception and DenseNet.
 SHAPES = (
@@ -48,10 +47,11 @@ def main(argv: list[str]) -> None:
     busy = busy_cores()
     print(f"| side, channels | {' | '.join(PASSES)} | difference |\n|---" + "|---" * 4 + "|")
     for side, inputs, outputs in SHAPES:
-        told = cells((_BATCH.value, side, side, inputs), (3, 3, inputs, outputs), _TURNS.value)
+        shape = (_SETTINGS.batch, side, side, inputs)
+        told = cells(shape, (3, 3, inputs, outputs), _SETTINGS.turns)
         print(f"| {side}, {inputs} to {outputs} | {' | '.join(told)} |", flush=True)
     idle = "" if busy <= IDLE else f"; machine NOT idle: {busy:.1f} cores busy"
-    print(f"ms, Winograd's / direct (ratio); batch {_BATCH.value}{idle}")
+    print(f"ms, Winograd's / direct (ratio); batch {_SETTINGS.batch}{idle}")
 
 
 def cells(shape, kernel, turns: int) -> list[str]:
