@@ -101,7 +101,7 @@ def _fewer_products(x, kernel, y, stride: int, padding) -> bool:
     grouped = x[3] != kernel[2]
     if kernel[:2] != (3, 3) or stride != 1 or grouped or max(map(max, padding)) > 2:
         return False
-    tiles = y[0] * -(-y[1] // frames.TILE) * -(-y[2] // frames.TILE)
+    tiles = y[0] * frames.tiles_of(y[1]) * frames.tiles_of(y[2])
     return min(kernel[2:]) >= WIDE and tiles >= MANY
 
 

@@ -1,5 +1,6 @@
 """Images by blocks of tiles, which are copied into columns and back."""
 
+import functools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -74,25 +75,28 @@ class Frame:
         self._zeros = np.zeros(whole, np.float32)
         self._copies: dict[tuple[int, bool], Primitive] = {}
         self._zeroing: dict[int, Primitive] = {}
-        self._clear(0, self._rows)
-        self._tiles = list(self._parts(block, span))
+        self._parts = functools.cache(lambda back: list(self._tile_parts(block, span, back)))
+        self._cleared = False
 
     def gather(self, images: Place, image: int, row: int, columns: Place) -> None:
         """Steps that copy the tiles of the block that starts there into columns, (span ** 2, tiles
         of the block, channels).
         """
+        if not self._cleared:  # beside the images nothing else is ever put
+            self._clear(0, self._rows)
+            self._cleared = True
         first, last = self._filled(row)
         self._clear(0, first)
         self._clear(last, self._rows)
         ends = self._region(images, image, row, first)
         self._program.add(self._copy(last - first, False), *ends)
-        for into, _, ends in self._tiles:
-            self._program.add(into, *self._at(ends, columns))
+        for copy, begins in self._parts(back=False):
+            self._program.add(copy, *self._at(begins, columns))
 
     def scatter(self, columns: Place, images: Place, image: int, row: int) -> None:
         """Steps that copy columns back into the tiles of the block that starts there."""
-        for _, back, ends in self._tiles:
-            self._program.add(back, *reversed(self._at(ends, columns)))
+        for copy, begins in self._parts(back=True):
+            self._program.add(copy, *reversed(self._at(begins, columns)))
         first, last = self._filled(row)
         ends = self._region(images, image, row, first)
         self._program.add(self._copy(last - first, True), *reversed(ends))
@@ -133,8 +137,8 @@ class Frame:
         place = self._place.after(first * columns * channels)
         self._program.add(self._zeroing[rows], self._zeros, place)
 
-    def _parts(self, block: Block, span: int):
-        """For each part of a tile what copies it into columns and back, and where it begins."""
+    def _tile_parts(self, block: Block, span: int, back: bool):
+        """For each part of a tile what copies it into columns, or back, and where it begins."""
         # oneDNN has no layout whose parts overlap: what tiles share is copied for each apart.
         channels = self._shape[3]
         line, tile_row = self._columns * channels, block.columns * channels
@@ -147,8 +151,7 @@ class Frame:
                 outside = span * column, column, block.rows * tile_row, tile_row, channels, 1
                 ends = [dnnl.strided(sizes, strides) for strides in (inside, outside)]
                 begins = top * line + left * channels, (top * span + left) * column
-                copies = self._program.reorder(*ends), self._program.reorder(*ends[::-1])
-                yield *copies, begins
+                yield self._program.reorder(*(ends[::-1] if back else ends)), begins
 
     def _at(self, begins: tuple[int, int], columns: Place) -> tuple[Place, Place]:
         return self._place.after(begins[0]), columns.after(begins[1])
