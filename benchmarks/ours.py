@@ -99,9 +99,9 @@ def _training(base, spec: dict):
 
     def run(steps: int) -> None:
         nonlocal now
-        for _ in range(steps):
+        for _ in range(steps):  # one at a time, as in `train.streamed`
             now = compiled(now, frozen, batch)
-        jax.block_until_ready(now.loss)
+            jax.block_until_ready(now.loss)
 
     run(1)
     return run, said

@@ -4,14 +4,21 @@ Needs the package `onednn-cpu-gomp` (extra `onednn`); without it, or off x86-64 
 is None. Names and numbers are those of `dnnl.h` and `dnnl_types.h` of oneDNN 3.
 """
 
+import contextlib
 import ctypes
 import functools
 import importlib.metadata
 import os
+from collections.abc import Iterator
 
 PACKAGE = "onednn-cpu-gomp"
 
 _F32, _ANY, _CPU = 3, 1, 1
+
+# How libgomp, which reads them once when it is loaded, is to wait: awake from step to step, also
+# where it counts more threads than cores (each of XLA's that has called it has a team), but soon
+# off the cores that XLA's own operations need.
+_WAITING = {"OMP_WAIT_POLICY": "active", "GOMP_SPINCOUNT": "1000"}
 
 Handle = ctypes.c_void_p
 _Dims = ctypes.c_int64 * 12
@@ -27,12 +34,22 @@ def library() -> ctypes.CDLL | None:
     try:
         files = importlib.metadata.files(PACKAGE) or []
         path = next(f.locate() for f in files if f.name == "libdnnl.so.3")
-        # Its threads are to be awake from step to step, but must soon leave the cores to XLA's.
-        # Read once, when libgomp is loaded.
-        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-        return ctypes.CDLL(str(path))
+        with _environment(_WAITING):
+            return ctypes.CDLL(str(path))
     except (importlib.metadata.PackageNotFoundError, StopIteration, OSError):
         return None
+
+
+@contextlib.contextmanager
+def _environment(wanted: dict[str, str]) -> Iterator[None]:
+    """These variables, where the user has not set them, for as long as the block runs."""
+    added = {name: value for name, value in wanted.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
 
 
 def call(name: str, *args) -> None:

@@ -69,7 +69,8 @@ class Program:
     def __init__(self):
         self.sizes: dict[int, int] = {}  # bytes of each array that is given
         self._scratch = 0  # bytes
-        self._bound: list[tuple[Handle, Place]] = []
+        self._operands: dict[int, list[tuple[Handle, int]]] = {}  # of each array: memory, offset
+        self._bound: dict[int, int] = {}  # the address that those of each array are set to
         self._steps: list[tuple[Handle, int, ctypes.Array]] = []
         self._constants: list[np.ndarray] = []
 
@@ -107,20 +108,27 @@ class Program:
             self._constants.append(place)  # or it would be gone
             return dnnl.made("dnnl_memory_create", layout, dnnl.engine(), Handle(place.ctypes.data))
         memory = dnnl.made("dnnl_memory_create", layout, dnnl.engine(), None)
-        self._bound.append((memory, place))
+        self._operands.setdefault(place.array, []).append((memory, place.offset))
         if place.array != _OWN:
             self.sizes.setdefault(place.array, dnnl.size(layout))
         return memory
 
     def run(self, addresses: list[int]) -> None:
         """Compute what is to be, with the arrays at these addresses; for any thread."""
-        bind = dnnl.library().dnnl_memory_set_data_handle
         execute = dnnl.library().dnnl_primitive_execute
         with _one_at_a_time:
-            addresses = [*addresses, _scratch(self._scratch)]
-            for memory, (array, offset) in self._bound:
-                bind(memory, Handle(addresses[array] + offset))
+            for array, address in [*enumerate(addresses), (_OWN, _scratch(self._scratch))]:
+                self._bind(array, address)
             stream = _stream()
             for handle, count, passed in self._steps:
                 if status := execute(handle, stream, count, passed):
                     raise dnnl.DnnlError(f"dnnl_primitive_execute ended with status {status}")
+
+    def _bind(self, array: int, address: int) -> None:
+        """Set the operands in that array to where it is: often where it was a step ago."""
+        if self._bound.get(array) == address:
+            return
+        bind = dnnl.library().dnnl_memory_set_data_handle
+        for memory, offset in self._operands.get(array, ()):
+            bind(memory, Handle(address + offset))
+        self._bound[array] = address
