@@ -13,6 +13,7 @@ import json
 import math
 import pathlib
 import platform
+import re
 import statistics
 
 from absl import flags
@@ -119,7 +120,18 @@ def _machine() -> str:
     if device.platform != "cpu":
         return device.device_kind
     gigabytes = psutil.virtual_memory().total / 2**30
-    return f"{psutil.cpu_count()} cores ({platform.machine()}), {gigabytes:.0f} GiB"
+    return f"{psutil.cpu_count()} cores ({_processor()}), {gigabytes:.0f} GiB"
+
+
+def _processor() -> str:
+    """Its name and family, by which generations of one name differ; elsewhere the architecture."""
+    try:
+        text = pathlib.Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return platform.machine()
+    said = dict(re.findall(r"^([^:\n]*?)\s*: (.*)$", text, re.MULTILINE))
+    parts = (said.get("model name"), f"family {said.get('cpu family')}, model {said.get('model')}")
+    return ", ".join((platform.machine(), *parts)) if parts[0] else platform.machine()
 
 
 if __name__ == "__main__":
