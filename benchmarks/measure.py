@@ -35,12 +35,15 @@ def measure(base: str, train: str, batch: int, precision: str, *, turns: int) ->
             workers[name] = stack.enter_context(started(*way))
             said[name] = json.loads(workers[name].stdout.readline())
         steps = {name: _steps(worker) for name, worker in workers.items()}
-        seconds = {name: [] for name in workers}
+        answers = {name: [] for name in workers}
         for _ in range(turns):
             for name, worker in workers.items():
-                seconds[name].append(ask(worker, steps[name])["seconds"] / steps[name])
+                answers[name].append(ask(worker, steps[name]))
         peaks = {name: ask(worker, 1)["peak_bytes"] for name, worker in workers.items()}
-    rates = {name: [batch / s for s in several] for name, several in seconds.items()}
+    rates = {
+        name: [batch * steps[name] / answer["seconds"] for answer in several]
+        for name, several in answers.items()
+    }
     medians = {name: statistics.median(several) for name, several in rates.items()}
     peer = max(("eager", "compiled"), key=medians.get)
     row = {
@@ -50,6 +53,10 @@ def measure(base: str, train: str, batch: int, precision: str, *, turns: int) ->
         "peer_is": peer,
         "ratio": medians["ours"] / medians[peer],
         "spread": {name: [min(several), max(several)] for name, several in rates.items()},
+        "turns": [
+            {"rate": rate, "system_seconds": answer["system_seconds"]}
+            for rate, answer in zip(rates["ours"], answers["ours"], strict=True)
+        ],
         "peak_bytes": peaks,
         "said": said,
         "busy_cores_before": busy,

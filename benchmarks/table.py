@@ -74,12 +74,12 @@ def document(rows: list[dict]) -> str:
     lines = [
         "# Speed beside PyTorch",
         "",
-        f"By `make bench` on {datetime.date.today()}: {_machine()}; {versions}.",
-        "Images a second: the median of several turns, least and greatest in brackets. The peer is",
-        "the better of PyTorch eager (channels-last) and `torch.compile`; each has a process of",
-        "its own, all keep freed memory, and they take turns. From stored: the same step from the",
-        "frozen layers' stored output. Rates: operations and memory traffic of our compiled step,",
-        "as its `cost_analysis` counts them, a second.",
+        f"By `benchmarks.table` on {datetime.date.today()}: {_machine()}; {versions}.",
+        f"Images a second: the median of {_turns(rows)} turns, least and greatest in brackets. The",
+        "peer is the better of PyTorch eager (channels-last) and `torch.compile`; each has a",
+        "process of its own, all keep freed memory, and they take turns. From stored: the same",
+        "step from the frozen layers' stored output. Rates: operations and memory traffic of our",
+        "compiled step, as its `cost_analysis` counts them, a second.",
     ]
     for way, title in TITLES.items():
         chosen = [row for row in rows if row["train"] == way]
@@ -91,6 +91,10 @@ def document(rows: list[dict]) -> str:
         empty = " |" * (len(COLUMNS) - 5)
         lines += [f"| geometric mean | | | | **{mean:.2f}** |{empty}"]
     return "\n".join(lines) + "\n"
+
+
+def _turns(rows: list[dict]) -> str:
+    return " or ".join(str(n) for n in sorted({len(row["turns"]) for row in rows}))
 
 
 def _cells(row: dict) -> list[str]:

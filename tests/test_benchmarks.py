@@ -24,6 +24,7 @@ def row(net, train, ours, peer, *, idle=True):
         "peer_is": "eager",
         "ratio": ours / peer,
         "spread": {"ours": [ours - 1, ours + 1], "eager": [peer, peer], "compiled": [1, 2]},
+        "turns": [{"rate": ours, "system_seconds": 0.0}] * 3,
         "peak_bytes": {"ours": 2**30, "eager": 2**31, "compiled": 0},
         "said": {"ours": {"compile_seconds": 3.21, "flops": 32e9, "bytes": 16e9}},
         "idle": idle,
@@ -35,6 +36,7 @@ def test_the_page_has_a_table_a_way_with_the_geometric_mean(monkeypatch):
     monkeypatch.setattr(table, "PACKAGES", ("jax",))
     rows = [row("vgg16", "none", 8, 4), row("resnet50", "none", 4, 8), row("vgg16", "all", 9, 3)]
     page = table.document(rows)
+    assert "the median of 3 turns" in page
     speed = "| vgg16 | 16 float32 | 8.0 (7.0 to 9.0) | 4.0 (4.0 to 4.0), eager | 2.00 |"
     assert f"{speed}  | 1.0, 2.0 | 16, 8 | 3.2 |" in page
     assert page.count("| geometric mean |") == 2
@@ -67,3 +69,4 @@ def test_our_worker_takes_steps_on_command(train, cached):
     said, *answers = map(json.loads, ended.stdout.splitlines())
     assert said["flops"] > 0 and said["compile_seconds"] > 0
     assert len(answers) == 2 and all(answer["seconds"] > 0 for answer in answers)
+    assert all(answer["system_seconds"] >= 0 for answer in answers)

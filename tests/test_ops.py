@@ -617,3 +617,12 @@ def test_other_platforms_keep_the_stock_forms(platform, onednn_for_all, monkeypa
     convolutions, _, pools, loops, calls = forms("cpu")
     on_cpu = onednn_for_all and onednn.available()
     assert convolutions == 0 and (loops, calls) == (not on_cpu, on_cpu)
+
+
+def test_how_threads_wait_is_said_to_oneDNN_alone(monkeypatch):
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    with library._environment(library._WAITING):
+        assert os.environ["GOMP_SPINCOUNT"] == "7"  # the user's
+        assert os.environ["OMP_WAIT_POLICY"] == "active"
+    assert os.environ["GOMP_SPINCOUNT"] == "7" and "OMP_WAIT_POLICY" not in os.environ
