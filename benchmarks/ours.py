@@ -28,23 +28,20 @@ def _pixels(spec: dict):
 def _inference(base, spec: dict):
     import jax
 
-    from tl_jax.chain import forward
+    from tl_jax.chain import forward_program
 
     variables = jax.device_put(base.variables)
     variables["params"] = jax.tree.map(lambda p: p.astype(spec["precision"]), variables["params"])
     x = jax.device_put(base.preprocessing.normalise(_pixels(spec))).astype(spec["precision"])
-    started = time.perf_counter()
-    traced = forward.trace(base.chain, variables, x)
-    compiled = traced.lower().compile()
-    said = {"compile_seconds": time.perf_counter() - started} | _cost(traced, compiled)
+    program = forward_program(base.chain, None, None)
+    forward = program.of(variables)
 
     def run(steps: int) -> None:
         for _ in range(steps):
-            out = compiled(variables, x)
+            out = forward(x)
         jax.block_until_ready(out)
 
-    run(1)
-    return run, said
+    return run, _compiling(run) | _cost(program.whole.trace(variables, x))
 
 
 def problem(base, spec: dict, batches: int = 2):
@@ -76,7 +73,7 @@ def _training(base, spec: dict):
     import numpy as np
 
     from tl_jax import prefix, state, train
-    from tl_jax.chain import forward
+    from tl_jax.chain import forward, forward_program
 
     mine, ready = problem(base, spec)
     phase = mine.plan.phases[0]
@@ -91,32 +88,46 @@ def _training(base, spec: dict):
     work = train.Work(mine, phase, 0, inputs)
     parallel = mine.parallel
     now = parallel.place(state.begin(phase, ready.variables, None))
-    frozen, batch = parallel.place(work.frozen(ready.variables)), parallel.share(batch)
-    started = time.perf_counter()
-    traced = work.step.trace(now, frozen, batch)
-    compiled = traced.lower().compile()
-    said = {"compile_seconds": time.perf_counter() - started} | _cost(traced, compiled)
+    frozen = parallel.place(work.frozen(ready.variables))
+    below, batch = work.below(frozen), parallel.share(batch)
+    traced = [work.step.trace(now, frozen, below(batch))]
+    if work.recipe.start != inputs.start:
+        prefix_alone = forward_program(ready.chain, None, work.recipe.start).whole
+        pixels = ready.preprocessing.normalise(batch["inputs"])
+        traced.append(prefix_alone.trace(ready.variables, pixels))
 
     def run(steps: int) -> None:
         nonlocal now
         for _ in range(steps):  # one at a time, as in `train.streamed`
-            now = compiled(now, frozen, batch)
+            now = work.step(now, frozen, below(batch))
             jax.block_until_ready(now.loss)
 
-    run(1)
-    return run, said
+    return run, _compiling(run) | _cost(*traced)
 
 
-def _cost(traced, compiled) -> dict:
-    """Operations of XLA's own forms, and the bytes that the program moves (None: not known).
+def _compiling(run) -> dict:
+    """Run a first time, and report how long that took beyond a second time."""
+
+    seconds = []
+    for _ in range(2):
+        started = time.perf_counter()
+        run(1)
+        seconds.append(time.perf_counter() - started)
+    return {"compile_seconds": seconds[0] - seconds[1]}
+
+
+def _cost(*traced) -> dict:
+    """Operations of XLA's own forms, and the bytes that the programs move (None: not known).
 
     In a program for the CPU there are calls of oneDNN, of which XLA knows neither.
     """
     import jax
 
-    flops = traced.lower(lowering_platforms=("tpu",)).cost_analysis()["flops"]
-    moved = compiled.cost_analysis()["bytes accessed"]
-    return {"flops": flops, "bytes": None if jax.default_backend() == "cpu" else moved}
+    analyses = [t.lower(lowering_platforms=("tpu",)).cost_analysis() for t in traced]
+    moved = None
+    if jax.default_backend() != "cpu":
+        moved = sum(t.lower().compile().cost_analysis()["bytes accessed"] for t in traced)
+    return {"flops": sum(a["flops"] for a in analyses), "bytes": moved}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Classify images with a finished run: one line an image, with class and probability.
 
-    python -m experiments.predict --run=runs/elpv photo.png folder/
+python -m experiments.predict --run=runs/elpv photo.png folder/
 """
 
 import json
@@ -73,7 +73,7 @@ def _probabilities(model, pixels):
     import jax
     import numpy as np
 
-    from tl_jax.chain import forward
+    from tl_jax.chain import forward_program
     from tl_jax.data import views
 
     if not len(pixels):
@@ -81,7 +81,8 @@ def _probabilities(model, pixels):
     padded = np.concatenate([pixels, np.repeat(pixels[:1], BATCH - len(pixels), 0)])
     several = [views.view(padded, v) for v in range(views.count(model.views))]
     inputs = [model.preprocessing.normalise(view) for view in several]
-    logits = [forward(model.chain, model.variables, x) for x in inputs]
+    forward = forward_program(model.chain, None, None).of(model.variables)
+    logits = [forward(x) for x in inputs]
     return np.mean([jax.nn.softmax(x) for x in logits], 0)[: len(pixels)]
 
 

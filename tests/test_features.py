@@ -59,7 +59,7 @@ def test_the_order_in_which_layers_are_named_does_not_matter_and_all_is_the_rule
 
 def test_a_second_time_nothing_is_computed(base, task, tmp_path, monkeypatch):
     first = of_layers(base, task, layers=LAYERS, cache=tmp_path)
-    monkeypatch.setattr("tl_jax.features._mapped", lambda *_: None)
+    monkeypatch.setattr("tl_jax.features._mapped", lambda *_: lambda fixed: None)
     again = of_layers(base, task, layers=LAYERS, cache=tmp_path)
     for name in LAYERS:
         np.testing.assert_array_equal(first[name].rows, again[name].rows)

@@ -1,6 +1,7 @@
 """The four ways in which freezing leaks: weights, statistics, memory, cost."""
 
 import functools
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import small
 
 from tl_jax import prefix, state, train
-from tl_jax.chain import forward
+from tl_jax.chain import forward, forward_program
 from tl_jax.data import loader
 
 LOW, HIGH = ("stem", "stage1_block1", "stage1_block2"), ("stage2_block1", "pool", "head")
@@ -54,9 +55,19 @@ def test_a_head_alone_moves_alone(tmp_path):
     }
 
 
+class Step(NamedTuple):
+    """What a plan's last phase does with a batch."""
+
+    begun: state.State
+    frozen: Any
+    batch: dict  # as it is read
+    taken: dict  # as the program takes it, behind the frozen layers
+    compiled: Any
+    flops: float  # of that program and of the frozen layers before it
+
+
 @functools.cache
-def step(plan: str, *, start: str | None = None, **dropout):
-    """What a plan's last phase does with a batch: the arrays and the compiled program."""
+def step(plan: str, *, start: str | None = None, **dropout) -> Step:
     mine = small.problem(plan, chain=small.chain(**dropout))
     inputs = prefix.decoded(mine.task, mine.preprocessing)._replace(start=start)
     work = train.Work(mine, mine.plan.phases[-1], 0, inputs)
@@ -64,12 +75,18 @@ def step(plan: str, *, start: str | None = None, **dropout):
     if start is not None:
         pixels = small.PREPROCESSING.normalise(batch["inputs"])
         batch["inputs"] = forward(mine.chain, small.variables(), pixels, stop=start)
-    arguments = state.begin(work.phase, small.variables()), work.frozen(small.variables()), batch
-    return *arguments, work.step.lower(*arguments).compile()
+    begun, frozen = state.begin(work.phase, small.variables()), work.frozen(small.variables())
+    taken = work.below(frozen)(batch)
+    compiled = work.step.lower(begun, frozen, taken).compile()
+    total = flops(compiled)
+    if work.recipe.start != start:
+        x = batch["inputs"] if start else small.PREPROCESSING.normalise(batch["inputs"])
+        total += flops(alone(mine.chain, x, start, work.recipe.start))
+    return Step(begun, frozen, batch, taken, compiled, total)
 
 
 def test_no_memory_is_taken_for_frozen_layers():
-    begun = step("fine_tune_top")[0]
+    begun = step("fine_tune_top").begun
     paths = [jax.tree_util.keystr(p) for p, _ in jax.tree_util.tree_leaves_with_path(begun)]
     assert any("head" in path for path in paths)
     assert not [path for path in paths if any(name in path for name in LOW)]
@@ -79,8 +96,7 @@ def test_no_memory_is_taken_for_frozen_layers():
     scalars = len(("step", "loss", "weight", "bad"))
     assert sum(map(np.size, jax.tree.leaves(begun))) == 3 * params + stats + counts + scalars
     # What comes out of a step is again only this.
-    _, _, _, compiled = step("fine_tune_top")
-    assert jax.tree.structure(compiled.out_info) == jax.tree.structure(begun)
+    assert jax.tree.structure(step("fine_tune_top").compiled.out_info) == jax.tree.structure(begun)
 
 
 def flops(compiled) -> float:
@@ -89,17 +105,20 @@ def flops(compiled) -> float:
 
 @functools.cache
 def forward_flops(start: str | None = None) -> float:
-    features = step("head_only", start=start)[2]["inputs"] if start else np.zeros((16, 8, 8, 3))
-    return flops(
-        forward.lower(small.chain(), small.variables(), np.float32(features), start=start).compile()
-    )
+    features = step("head_only", start=start).batch["inputs"] if start else np.zeros((16, 8, 8, 3))
+    return flops(alone(small.chain(), np.float32(features), start))
+
+
+def alone(chain, x, start: str | None, stop: str | None = None):
+    """The compiled forward pass of some layers."""
+    return forward_program(chain, start, stop).whole.lower(small.variables(), x).compile()
 
 
 def own_flops(plan: str, start: str | None, below: str | None, **dropout) -> float:
     """Forward up to `below`, and forward and backward of what a plan trains above it, as programs
     of their own: what a step may cost."""
     chain = small.chain(**dropout)
-    _, _, batch, _ = step(plan, start=start, **dropout)
+    batch = step(plan, start=start, **dropout).batch
     x = batch["inputs"] if start else small.PREPROCESSING.normalise(batch["inputs"])
     trained = small.problem(plan, chain=chain).plan.phases[-1].trained
 
@@ -111,7 +130,7 @@ def own_flops(plan: str, start: str | None, below: str | None, **dropout) -> flo
 
     total, features = 0.0, x
     if below != start:
-        prefix_alone = forward.lower(chain, small.variables(), x, start=start, stop=below).compile()
+        prefix_alone = alone(chain, x, start, below)
         total, features = flops(prefix_alone), prefix_alone(small.variables(), x)
     params = {n: small.variables()["params"][n] for n in trained if n != "pool"}
     return total + flops(jax.jit(jax.grad(loss)).lower(params, features).compile())
@@ -130,8 +149,8 @@ def test_a_step_costs_the_frozen_layers_forward_and_the_trained_ones_own_gradien
     plan, start, below
 ):
     wanted = own_flops(plan, start, below, frozen_dropout=0.0)
-    parameters = sum(map(np.size, jax.tree.leaves(step(plan, frozen_dropout=0.0)[0].params)))
-    update = flops(step(plan, start=start, frozen_dropout=0.0)[-1]) - wanted
+    parameters = sum(map(np.size, jax.tree.leaves(step(plan, frozen_dropout=0.0).begun.params)))
+    update = step(plan, start=start, frozen_dropout=0.0).flops - wanted
     # Beyond that only the optimizer, some operations a parameter.
     assert -0.03 * wanted < update < 0.03 * wanted + 25 * parameters
 
@@ -145,23 +164,23 @@ def test_what_xla_counts_is_what_convolutions_cost():
 
 
 def test_a_head_costs_a_forward_pass():
-    assert forward_flops() < flops(step("head_only")[-1]) < 1.05 * forward_flops()
+    assert forward_flops() < step("head_only").flops < 1.05 * forward_flops()
 
 
 def test_the_backward_pass_stops_at_the_lowest_trained_layer():
     # Of the lowest trained layer there is a gradient of the kernel but none of its input.
     suffix = forward_flops("stage1_block2")
-    assert 0.9 * suffix < flops(step("fine_tune_top")[-1]) - forward_flops() < 1.3 * suffix
+    assert 0.9 * suffix < step("fine_tune_top").flops - forward_flops() < 1.3 * suffix
 
 
 def test_a_cached_prefix_is_not_run():
     suffix = forward_flops("stage1_block2")
     assert suffix < 0.25 * forward_flops()
-    assert flops(step("fine_tune_top", start="stage1_block2")[-1]) < 2.3 * suffix
+    assert step("fine_tune_top", start="stage1_block2").flops < 2.3 * suffix
 
 
 def test_training_all_costs_thrice_a_forward_pass():
-    assert 2.5 < flops(step("full", frozen_dropout=0.0)[-1]) / forward_flops() < 3.5
+    assert 2.5 < step("full", frozen_dropout=0.0).flops / forward_flops() < 3.5
 
 
 def inference_loss(batch) -> float:
@@ -172,8 +191,8 @@ def inference_loss(batch) -> float:
 
 @pytest.mark.parametrize(("dropout", "same"), [({}, True), ({"dropout": 0.5}, False)])
 def test_dropout_is_off_in_frozen_layers(dropout, same):
-    begun, frozen, batch, compiled = step("head_only", **dropout)
-    after = compiled(jax.tree.map(np.asarray, begun), frozen, batch)
+    begun, frozen, batch, taken, compiled, _ = step("head_only", **dropout)
+    after = compiled(jax.tree.map(np.asarray, begun), frozen, taken)
     assert (float(after.loss) == pytest.approx(inference_loss(batch), rel=1e-5)) == same
 
 

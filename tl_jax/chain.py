@@ -18,7 +18,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tl_jax.cores import Divided
 from tl_jax.errors import UserError, unknown
+from tl_jax.ops import frozen
 
 Variables = Mapping[str, Mapping[str, Any]]
 COLLECTIONS = ("params", "batch_stats")
@@ -120,6 +122,7 @@ class Chain:
                     stats[name] = own["batch_stats"]
             if name in taps:
                 kept[name] = x
+                frozen.want(x)
         return Applied(x, stats, kept)
 
     def _chosen(self, layers: bool | Collection[str]) -> tuple[str, ...]:
@@ -211,10 +214,19 @@ def merged(variables: Any, others: Any) -> dict[str, Any]:
     return {c: {**variables[c], **others[c]} for c in COLLECTIONS}
 
 
-@functools.partial(jax.jit, static_argnames=("chain", "start", "stop"))
 def forward(chain: Chain, variables: Variables, x: jax.Array, *, start=None, stop=None):
     """`chain.apply` in inference mode, compiled once per chain, place and shape."""
-    return chain.apply(variables, x, start=start, stop=stop).output
+    return forward_program(chain, start, stop)(variables, x)
+
+
+@functools.lru_cache(maxsize=32)
+def forward_program(chain: Chain, start: str | None, stop: str | None) -> Divided:
+    """The function of variables and `x` that `forward` calls."""
+
+    def apply(variables, x):
+        return chain.apply(variables, x, start=start, stop=stop).output
+
+    return Divided(apply)
 
 
 def fingerprint(tree: Any) -> str:

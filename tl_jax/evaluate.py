@@ -57,13 +57,13 @@ def _of_streamed(
     network: Network, placed: Any, inputs: Inputs, examples: np.ndarray, view: int
 ) -> np.ndarray:
     """(n, C) in one view; while a batch is computed, the next is read and put on the device."""
-    parallel, predict = network.parallel, _predictor(network, inputs.start)
+    parallel, predict = network.parallel, _predictor(network, inputs.start)(placed)
     found, running = [], None
     for batch in loader.once(inputs.read, examples, view=view, batch_size=_batch(network)):
         shared = parallel.share(batch.inputs)
         if running is not None:
             found.append(parallel.gathered(running))
-        running = predict(placed, shared)
+        running = predict(shared)
     found.append(parallel.gathered(running))
     return np.concatenate(found)[: len(examples)]
 

@@ -61,14 +61,13 @@ def of_layers(
     key = prefix.cache_key(
         "layers", below.key, repr(chain.layers), fingerprint(used), repr(names), pool
     )
-    run = _mapped(chain, preprocessing, names, pool, parallel)
-    used = parallel.place(used)
+    run = _mapped(chain, preprocessing, names, pool, parallel)(parallel.place(used))
     batch = -(-store.BLOCK // parallel.count) * parallel.count
 
     def compute(first: int, last: int) -> np.ndarray:
         examples = np.arange(first, first + batch) % len(task.ids)
         images = below.read(examples, np.zeros(batch, int))
-        rows = parallel.gathered(run(used, parallel.share(images)))[: last - first]
+        rows = parallel.gathered(run(parallel.share(images)))[: last - first]
         _require_finite(rows, dict(zip(names, ends, strict=True)), task.ids[first:last])
         return rows
 

@@ -16,6 +16,7 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from tl_jax import ops
+from tl_jax.cores import Divided
 from tl_jax.errors import UserError, unknown
 
 AXIS = "data"
@@ -98,12 +99,15 @@ class Parallel:
         whole, columns = (NamedSharding(mesh(), PartitionSpec(*a)) for a in ((), (None, AXIS)))
         return jax.jit(fn, in_shardings=(whole, whole, columns), out_shardings=columns)
 
-    def map(self, fn: Callable) -> Callable:
-        """`fn(fixed, batch) -> (B, ...)` of a shared batch, jitted; `gathered` gets it back."""
+    def map(self, fn: Callable) -> Callable[[Any], Callable[[Any], jax.Array]]:
+        """`fn(fixed, batch) -> (B, ...)`, jitted, for inference: of `fixed` the function of a
+        shared batch; `gathered` gets back what that gives.
+        """
         if self.way == "pmap":
-            return jax.pmap(_synchronised(fn), AXIS, in_axes=(None, 0))
+            mapped = jax.pmap(_synchronised(fn), AXIS, in_axes=(None, 0))
+            return functools.partial(functools.partial, mapped)
         whole, parts = (NamedSharding(mesh(), PartitionSpec(*a)) for a in ((), (AXIS,)))
-        return jax.jit(fn, in_shardings=(whole, parts), out_shardings=parts)
+        return Divided(fn, in_shardings=(whole, parts), out_shardings=parts).of
 
     def gathered(self, out: jax.Array) -> np.ndarray:
         """What a mapped function gave, (B, ...) on the host; waits until it is there."""

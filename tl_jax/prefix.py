@@ -105,14 +105,13 @@ def features(
     )
 
     forward = functools.partial(_forward, chain, below.preprocessing, below.start, stop)
-    run = _mapped(chain, below.preprocessing, below.start, stop, parallel)
-    used = parallel.place(used)
+    run = _mapped(chain, below.preprocessing, below.start, stop, parallel)(parallel.place(used))
     batch = -(-store.BLOCK // parallel.count) * parallel.count
 
     def compute(first: int, last: int) -> np.ndarray:
         rows = np.arange(first, first + batch) % (examples * stored_views)
         batch_in = parallel.share(below.read(rows % examples, rows // examples))
-        out = parallel.gathered(run(used, batch_in))[: last - first]
+        out = parallel.gathered(run(batch_in))[: last - first]
         with np.errstate(over="ignore"):  # said better below
             kept = out.astype(dtype)
         if not np.isfinite(kept).all():

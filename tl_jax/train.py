@@ -95,7 +95,7 @@ class Recipe(NamedTuple):
     """What a step is compiled for; runs that differ in seed, rates or data share the program."""
 
     network: Network
-    start: str | None  # the layer whose output the inputs are
+    start: str | None  # the layer whose output a step takes
     multipliers: tuple[tuple[str, float], ...]
     settings: Settings  # what of the phase's enters a step, at a constant rate of 1
 
@@ -131,18 +131,30 @@ class Work:
         self.total = self.steps * phase.settings.epochs
         self.learning_rate = optim.schedule(phase.settings, self.total)
         self.above = tuple(layer.name for layer in problem.chain.between(inputs.start, None))
-        self.recipe = recipe(problem.network, phase, inputs.start)
+        # Of the frozen layers above the inputs a step takes the output as well: see `below`.
+        self.recipe = recipe(problem.network, phase, phase.prefix or inputs.start)
         self.step = _step(self.recipe)
         self.compiled: Callable | None = None
         self.compile_seconds = 0.0
         self.pace = 1  # steps in one call, where inputs are on the device
 
     def frozen(self, variables: Any) -> Any:
-        """What steps need and leave as it is: layers that are not trained, random key, rates."""
+        """What the phase needs and leaves as it is: layers not trained, random key, rates."""
         fixed = select(variables, [n for n in self.above if n not in self.phase.trained])
         key = jax.random.key_data(jax.random.key(self.problem.seed))
         rates = jax.vmap(self.learning_rate)(jnp.arange(self.total))
         return fixed | {"key": key, "rates": jnp.asarray(rates, jnp.float32)}
+
+    def below(self, frozen: Any) -> Callable[[dict], dict]:
+        """The function that makes of a batch what a step takes: runs the frozen layers of which
+        the output is not stored.
+        """
+        ends = self.inputs.start, self.recipe.start
+        if ends[0] == ends[1]:
+            return lambda batch: batch
+        layers = [layer.name for layer in self.problem.chain.between(*ends)]
+        run = _below(self.problem.network, *ends)(select(frozen, layers))
+        return lambda batch: batch | {"inputs": run(batch["inputs"])}
 
     @functools.cached_property
     def data(self) -> dict[str, jax.Array]:
@@ -176,6 +188,14 @@ class Work:
             self.compiled = program.lower(*args).compile()
             self.compile_seconds = time.perf_counter() - started
         return self.compiled(*args)
+
+
+@functools.lru_cache(maxsize=8)
+def _below(network: Network, start: str | None, stop: str) -> Callable:
+    def forward(variables, x):
+        return network.apply(variables, x, start, stop=stop).output
+
+    return network.parallel.map(forward)
 
 
 def train_step(recipe: Recipe, state: State, frozen: Any, batch: dict) -> State:
@@ -289,10 +309,11 @@ def streamed(work: Work, frozen: Any, state: State, progress: Progress) -> Itera
     While a step runs, the next batch is read and put on the device. No more than one runs at a
     time, so that memory stays bounded and a signal is heeded soon.
     """
+    below = work.below(frozen)
     for batch in work.batches(progress.epoch, first=progress.batch):
         batch = work.problem.parallel.share(batch)
         jax.block_until_ready(state.loss)
-        state = work.call(work.step, state, frozen, batch)
+        state = work.call(work.step, state, frozen, below(batch))
         progress.batch += 1
         yield state
 
@@ -350,8 +371,9 @@ def recalibrated(work: Work, variables: Any) -> Any:
     fixed = parallel.place(select(variables, work.above))
     stats = select(variables, work.phase.trained)["batch_stats"]
     total = parallel.place(jax.tree.map(np.zeros_like, stats))
+    below = work.below(fixed)
     for batch in work.batches(0, augment=False):
-        total = step(total, fixed, parallel.share(batch))
+        total = step(total, fixed, below(parallel.share(batch)))
     scale = 1 / (work.steps * (1 - BatchNorm.momentum))
     mean = jax.tree.map(lambda t: np.asarray(t) * np.float32(scale), total)
     return merged(variables, {"params": {}, "batch_stats": mean})

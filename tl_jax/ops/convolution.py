@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from tl_jax.ops import depthwise, onednn
+from tl_jax.ops import depthwise, frozen, onednn
 from tl_jax.ops.norm import channel_sums
 from tl_jax.ops.windows import (
     NO_PADDING,
@@ -50,7 +50,8 @@ def conv(
     """
     edges = pads(padding, x.shape[1:3], kernel.shape[:2], stride)
     own = activation if activation in SLOPES else None
-    y = _conv(x, kernel, bias, residual, Window(stride, edges, own))
+    convolve = functools.partial(_forward, trained=False) if frozen.active() else _conv
+    y = convolve(x, kernel, bias, residual, Window(stride, edges, own))
     return y if activation is own else activation(y)
 
 
@@ -79,6 +80,7 @@ def _conv(x, kernel, bias, residual, window):
 
 def _forward(x, kernel, bias, residual, window, *, trained):
     stride, padding, activation = window
+    bias = frozen.keep(bias) if bias is not None else None
     alone = {"stride": stride, "padding": padding}
 
     def stock(x, kernel, *added):
@@ -96,6 +98,8 @@ def _forward(x, kernel, bias, residual, window, *, trained):
             return _finished(_product(x, kernel, stride=stride), *added, activation)
         return stock(x, kernel, *added)
 
+    if frozen.active():
+        return cpu(x, kernel, bias, residual)
     return jax.lax.platform_dependent(x, kernel, bias, residual, cpu=cpu, default=stock)
 
 

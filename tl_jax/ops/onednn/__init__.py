@@ -9,18 +9,22 @@ import math
 import jax
 import jax.numpy as jnp
 
+from tl_jax.ops import frozen
 from tl_jax.ops.onednn import foreign, frames, library
 from tl_jax.ops.onednn.cases import (
     FORWARD,
     GRADIENT,
     INPUT_GRADIENT,
     KERNEL_GRADIENT,
+    PACKING,
+    PACKING_DEPTHWISE,
     BatchNorm,
     Convolution,
+    Pair,
     Pooling,
     Winograd,
 )
-from tl_jax.ops.onednn.compiled import workspace
+from tl_jax.ops.onednn.compiled import last_size, possible
 
 # Below these a call is not worth it: floating-point operations, and numbers read.
 LEAST_WORK = 4e6
@@ -48,6 +52,11 @@ def available() -> bool:
     return True
 
 
+def cores() -> int:
+    """How many cores can have a program each; 1 without oneDNN."""
+    return library.cores() if available() else 1
+
+
 def takes_conv(x, kernel, stride: int, padding) -> bool:
     """Whether a convolution is to be oneDNN's, on the CPU."""
     work = 2 * math.prod(kernel.shape) * math.prod(_output(x, kernel, stride, padding)[:3])
@@ -67,15 +76,62 @@ def conv(x, kernel, bias, residual, *, stride, padding, activation: str | None):
     (N, H, W, C) to (N, H', W', D).
     """
     shape = _output(x, kernel, stride, padding)
-    given = [a for a in (x, kernel, bias) if a is not None]
     if _fewer_products(x.shape, kernel.shape, shape, stride, padding):
         last = None if residual is not None else activation
         form = Winograd(FORWARD, x.shape, kernel.shape, shape, padding, bias is not None, last)
-        y = _call(form, [shape], *given)[0]
+        y = _forward(form, x, kernel, bias)
         return y if residual is None else _ACTIVATIONS[activation](y + residual)
     more = bias is not None, residual is not None, activation
     case = Convolution(FORWARD, x.shape, kernel.shape, shape, stride, padding, *more)
-    return _call(case, [shape], *given, *([] if residual is None else [residual]))[0]
+    return _forward(case, x, kernel, bias, residual)
+
+
+def _forward(case, x, kernel, bias, residual=None):
+    """A convolution; of a frozen kernel, what is made of it is made once."""
+    given = [a for a in (bias, residual) if a is not None]
+    if not frozen.active():
+        return _call(case, [case.y], x, kernel, *given)[0]
+    if residual is None and (pair := _pair(case, x, kernel, bias)):
+        return _call(pair[0], [case.y], *pair[1:])[0]
+    packed = _packed(case._replace(kind=PACKING), kernel)
+    y = _call(case._replace(packed=True), [case.y], x, packed, *given)[0]
+    frozen.note(y, (case, x, kernel, bias))
+    return y
+
+
+def _packed(case, kernel):
+    return frozen.keep(_call(case, [(last_size(case) // 4,)], kernel)[0])
+
+
+def _pair(case, x, kernel, bias):
+    """The case and operands of a depthwise convolution with the 1 x 1 one that made `x`, if it did.
+
+    What is between them is then never written to memory.
+    """
+    made = frozen.noted(x)
+    if not made or bias is None or not _is_depthwise(case):
+        return None
+    first, before, first_kernel, first_bias = made
+    if first_bias is None or not _is_pointwise(first):
+        return None
+    ends = first.x, first.kernel, first.activation, case.kernel
+    pair = Pair(FORWARD, *ends, case.stride, case.padding, case.y, case.activation)
+    if not possible(pair):
+        return None
+    packed = _packed(pair._replace(kind=PACKING), first_kernel)
+    packed_depthwise = _packed(pair._replace(kind=PACKING_DEPTHWISE), kernel)
+    return pair, before, packed, first_bias, packed_depthwise, bias
+
+
+def _is_depthwise(case) -> bool:
+    """And with the same padding before rows and columns."""
+    (top, _), (left, _) = case.padding
+    return case.kernel[2] == 1 and case.kernel[3] == case.x[3] > 1 and top == left
+
+
+def _is_pointwise(case) -> bool:
+    dense, bare = case.kernel[2] == case.x[3], case.x[:3] == case.y[:3]
+    return case.kernel[:2] == (1, 1) and dense and bare and not case.residual
 
 
 def conv_input_gradient(g, kernel, shape, *, stride, padding):
@@ -125,7 +181,7 @@ def batch_norm(x, scale, offset, *, epsilon: float, relu: bool):
 def batch_norm_workspace(x, *, epsilon: float) -> int:
     """How many bytes `batch_norm` with a ReLU gives back."""
     case = BatchNorm(FORWARD, x.shape, epsilon, True)
-    return workspace(case)
+    return last_size(case)
 
 
 def batch_norm_gradients(x, g, mean, var, scale, kept=None, *, epsilon: float):
@@ -146,13 +202,13 @@ def pool(x, *, of: str, size: int, stride: int, padding):
 def max_pool_and_places(x, *, size, stride, padding):
     """The same with the bytes that say where each maximum was."""
     case = _pooling(FORWARD, "max", x.shape, size, stride, padding, True)
-    return _call(case, [case.y], x, kept=[workspace(case)])
+    return _call(case, [case.y], x, kept=[last_size(case)])
 
 
 def max_pool_places(x, *, size, stride, padding) -> int:
     """How many bytes those are."""
     case = _pooling(FORWARD, "max", x.shape, size, stride, padding, True)
-    return workspace(case)
+    return last_size(case)
 
 
 def pool_gradient(g, shape, places=None, *, of: str, size: int, stride: int, padding):

@@ -7,12 +7,14 @@ Edges = tuple[tuple[int, int], tuple[int, int]]
 
 FORWARD, GRADIENT = "forward", "gradient"
 INPUT_GRADIENT, KERNEL_GRADIENT = "input_gradient", "kernel_gradient"
+PACKING = "packing"  # of the kernel, as the forward pass wants it
+PACKING_DEPTHWISE = "packing_depthwise"
 
 
 class Convolution(NamedTuple):
     """NHWC and HWIO shapes, and what is computed."""
 
-    kind: str  # FORWARD, INPUT_GRADIENT or KERNEL_GRADIENT
+    kind: str  # FORWARD, INPUT_GRADIENT, KERNEL_GRADIENT or PACKING
     x: Shape
     kernel: Shape  # (kh, kw, C / groups, D)
     y: Shape
@@ -21,6 +23,7 @@ class Convolution(NamedTuple):
     bias: bool = False
     residual: bool = False
     activation: str | None = None  # one of ACTIVATIONS
+    packed: bool = False  # the kernel
 
 
 class BatchNorm(NamedTuple):
@@ -46,17 +49,32 @@ class Pooling(NamedTuple):
 class Winograd(NamedTuple):
     """A convolution by 3 x 3 with stride 1 in Winograd's form."""
 
-    kind: str  # FORWARD, INPUT_GRADIENT or KERNEL_GRADIENT
+    kind: str  # FORWARD, INPUT_GRADIENT, KERNEL_GRADIENT or PACKING
     x: Shape
     kernel: Shape
     y: Shape
     padding: Edges
     bias: bool = False
     activation: str | None = None
+    packed: bool = False
 
 
-Case = Convolution | BatchNorm | Pooling | Winograd
-_NAMES = {kind.__name__: kind for kind in (Convolution, BatchNorm, Pooling, Winograd)}
+class Pair(NamedTuple):
+    """A 1 x 1 convolution and a depthwise one of its output, both with bias and packed kernels."""
+
+    kind: str  # FORWARD, PACKING (of the first kernel) or PACKING_DEPTHWISE
+    x: Shape
+    kernel: Shape  # (1, 1, C, D)
+    between: str | None  # the activation after the first
+    depthwise: Shape  # (k, k, 1, D)
+    stride: int
+    padding: Edges
+    y: Shape
+    activation: str | None
+
+
+Case = Convolution | BatchNorm | Pooling | Winograd | Pair
+_NAMES = {kind.__name__: kind for kind in (Convolution, BatchNorm, Pooling, Winograd, Pair)}
 
 
 def case_of(name: str, fields: list) -> Case:

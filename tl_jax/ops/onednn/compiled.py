@@ -2,8 +2,11 @@
 
 import functools
 
+from tl_jax.ops import frozen
 from tl_jax.ops.onednn import primitives, winograd
-from tl_jax.ops.onednn.cases import BatchNorm, Case, Convolution, Pooling, Winograd
+from tl_jax.ops.onednn.cases import BatchNorm, Case, Convolution, Pair, Pooling, Winograd
+from tl_jax.ops.onednn.lanes import Lane, lane
+from tl_jax.ops.onednn.library import DnnlError
 from tl_jax.ops.onednn.program import Program
 
 _COMPILERS = {
@@ -11,19 +14,31 @@ _COMPILERS = {
     BatchNorm: primitives.batch_norm,
     Pooling: primitives.pooling,
     Winograd: winograd.winograd,
+    Pair: primitives.pair,
 }
 
 
 @functools.cache
-def compiled(case: Case) -> Program:
-    """What `case` says, on its inputs and then its outputs; DnnlError if oneDNN has no such thing.
+def compiled(case: Case, lane: Lane) -> Program:
+    """What `case` says, on its inputs and then its outputs, for the lane one is in.
 
-    Programs are few and small, and so are never given back.
+    DnnlError if oneDNN has no such thing. Programs are few and small, and so never given back.
     """
     return _COMPILERS[type(case)](case)
 
 
-def workspace(case: BatchNorm | Pooling) -> int:
-    """The bytes that the forward pass of `case` leaves for its gradient: its last output."""
-    sizes = compiled(case).sizes
+def last_size(case: Case) -> int:
+    """The bytes of the last output of `case`."""
+    with lane(one_core=frozen.active()) as mine:
+        sizes = compiled(case, mine).sizes
     return sizes[max(sizes)]
+
+
+def possible(case: Case) -> bool:
+    """Whether oneDNN has it."""
+    try:
+        with lane(one_core=frozen.active()) as mine:
+            compiled(case, mine)
+    except DnnlError:
+        return False
+    return True

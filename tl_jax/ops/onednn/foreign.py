@@ -4,14 +4,17 @@ XLA calls `_handle` for each; what is to be computed is in an attribute of the c
 compiled programs can be stored.
 """
 
+import atexit
 import ctypes
 import functools
 import json
 
 import jax
 
+from tl_jax.ops import frozen
 from tl_jax.ops.onednn.cases import case_of
 from tl_jax.ops.onednn.compiled import compiled
+from tl_jax.ops.onednn.lanes import lane
 
 TARGET = "tl_jax_onednn"
 
@@ -108,11 +111,12 @@ def _handle(frame):
             return None
     try:
         text = ctypes.cast(frame.attributes[0], ctypes.POINTER(_Text)).contents
-        case = _case(ctypes.string_at(text.start, text.length))
+        case, one_core = _case(ctypes.string_at(text.start, text.length))
         places = [frame.inputs[i] for i in range(frame.inputs_count)]
         places += [frame.outputs[i] for i in range(frame.outputs_count)]
         buffers = [ctypes.cast(place, ctypes.POINTER(_Buffer)).contents for place in places]
-        compiled(case).run([buffer.data for buffer in buffers])
+        with lane(one_core=one_core) as mine:
+            compiled(case, mine).run([buffer.data for buffer in buffers], mine)
     except Exception as error:  # nothing may be raised into XLA
         return _error(frame.api, f"oneDNN: {error}")
     return None
@@ -127,15 +131,22 @@ def _error(api, message: str):
 
 @functools.cache
 def _case(text: bytes):
-    return case_of(*json.loads(text))
+    name, fields, one_core = json.loads(text)
+    return case_of(name, fields), one_core
 
 
 def register() -> None:
     """Tell XLA of it; before the first call."""
     jax.ffi.register_ffi_target(TARGET, jax.ffi.pycapsule(_handle), platform="cpu")
+    atexit.register(_finish)
+
+
+def _finish() -> None:
+    """Wait for what still runs: JAX would, too, but then Python lets nobody call `_handle`."""
+    jax.block_until_ready(jax.live_arrays())
 
 
 def call(case, outputs, *arrays) -> list:
     """The arrays that `case` says are computed of `arrays`, of the shapes and types `outputs`."""
-    text = json.dumps([type(case).__name__, case])
+    text = json.dumps([type(case).__name__, case, frozen.active()])
     return jax.ffi.ffi_call(TARGET, outputs, vmap_method="sequential")(*arrays, case=text)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 PACKAGE = "onednn-cpu-gomp"
 
-_F32, _ANY, _CPU = 3, 1, 1
+F32, _ANY, _CPU = 3, 1, 1
 
 # How libgomp, which reads them once when it is loaded, is to wait: awake from step to step, also
 # where it counts more threads than cores (each of XLA's that has called it has a team), but soon
@@ -38,6 +38,12 @@ def library() -> ctypes.CDLL | None:
             return ctypes.CDLL(str(path))
     except (importlib.metadata.PackageNotFoundError, StopIteration, OSError):
         return None
+
+
+@functools.cache
+def cores() -> int:
+    """How many threads the library takes: of those that OpenMP may, OMP_NUM_THREADS or all."""
+    return library().omp_get_max_threads()
 
 
 @contextlib.contextmanager
@@ -80,7 +86,7 @@ def dims(*numbers: int):
 def strided(sizes: tuple[int, ...], strides: tuple[int, ...]) -> Handle:
     """A layout of float32 numbers."""
     name = "dnnl_memory_desc_create_with_strides"
-    return made(name, len(sizes), dims(*sizes), _F32, dims(*strides))
+    return made(name, len(sizes), dims(*sizes), F32, dims(*strides))
 
 
 def image(shape: tuple[int, int, int, int]) -> Handle:
@@ -96,14 +102,14 @@ def vector(length: int) -> Handle:
 
 def free(sizes: tuple[int, ...]) -> Handle:
     """A layout that is left to the primitive."""
-    return made("dnnl_memory_desc_create_with_tag", len(sizes), dims(*sizes), _F32, _ANY)
+    return made("dnnl_memory_desc_create_with_tag", len(sizes), dims(*sizes), F32, _ANY)
 
 
-def queried(description: Handle, what: int) -> Handle:
-    """A layout that a primitive has chosen."""
+def queried(description: Handle, what: int, number: int = 0) -> Handle:
+    """A layout that a primitive has chosen; perhaps that of an operand with that number."""
     query = library().dnnl_primitive_desc_query_md
     query.restype = Handle
-    return Handle(query(description, what, 0))
+    return Handle(query(description, what, number))
 
 
 def size(layout: Handle) -> int:

@@ -7,21 +7,24 @@ import ctypes
 from typing import NamedTuple
 
 from tl_jax.ops.onednn import library as dnnl
-from tl_jax.ops.onednn.attributes import ADDED, attributes
+from tl_jax.ops.onednn.attributes import ADDED, DEPTHWISE, attributes
 from tl_jax.ops.onednn.cases import (
     FORWARD,
     GRADIENT,
     INPUT_GRADIENT,
+    PACKING,
     BatchNorm,
     Convolution,
     Edges,
+    Pair,
     Pooling,
+    Shape,
 )
 from tl_jax.ops.onednn.library import Handle
 from tl_jax.ops.onednn.program import Place, Program
 
 _TRAINING, _INFERENCE, _BACKWARD = 64, 96, 128  # kinds of propagation
-_WORKSPACE_MD = 135
+_WORKSPACE_MD, _BY_NUMBER = 135, 255
 
 
 class Argument(NamedTuple):
@@ -53,8 +56,11 @@ def convolution(case: Convolution) -> Program:
         "dnnl_convolution_forward_primitive_desc_create",
         *(engine, _TRAINING, _DIRECT, x, free, bias, y, *window, after),
     )
+    packed = dnnl.queried(forward, _WEIGHTS.query)
+    if case.kind == PACKING:
+        return _packing(given, packed)
     if case.kind == FORWARD:
-        inputs = [(_SRC, x), (_WEIGHTS, given)]
+        inputs = [(_SRC, x), (_WEIGHTS, packed if case.packed else given)]
         inputs += [(_BIAS, bias)] if case.bias else []
         inputs += [(_ADDED, y)] if case.residual else []
         return _program(forward, inputs, [(_DST, y)])
@@ -72,19 +78,62 @@ def convolution(case: Convolution) -> Program:
     return _program(chosen, [(_SRC, x), (_DIFF_DST, y)], outputs)
 
 
+def pair(case: Pair) -> Program:
+    """DnnlError, too, where oneDNN would have another window than is wanted."""
+    (n, h, w, c), (side, _, _, d) = case.x, case.depthwise
+    window = side, case.stride, case.padding[0][0]
+    none = dnnl.dims(0, 0)
+    chosen = dnnl.made(
+        "dnnl_convolution_forward_primitive_desc_create",
+        *(dnnl.engine(), _INFERENCE, _DIRECT, dnnl.image(case.x), dnnl.free((d, c, 1, 1))),
+        *(dnnl.vector(d), dnnl.image((n, h, w, d)), dnnl.dims(1, 1), none, none, none),
+        attributes(case.between, depthwise=(*window, case.activation)),
+    )
+
+    def layout(number: int) -> Handle:
+        return dnnl.queried(chosen, _BY_NUMBER, number)
+
+    if not dnnl.library().dnnl_memory_desc_equal(layout(_DST.number), dnnl.image(case.y)):
+        raise dnnl.DnnlError(f"no such window: {case}")
+    if case.kind != FORWARD:
+        first = case.kind == PACKING
+        shape, groups = (case.kernel, 1) if first else (case.depthwise, d)
+        number = _WEIGHTS.number if first else DEPTHWISE | _WEIGHTS.number
+        return _packing(_given_kernel(shape, groups), layout(number))
+    kernels = _WEIGHTS.number, _BIAS.number
+    numbers = _SRC.number, *kernels, *(DEPTHWISE | number for number in kernels), _DST.number
+    program = Program()
+    primitive = program.primitive(chosen, *((number, layout(number)) for number in numbers))
+    program.add(primitive, *map(Place, range(len(numbers))))
+    return program
+
+
+def _packing(given: Handle, wanted: Handle) -> Program:
+    program = Program()
+    program.add(program.reorder(given, wanted), Place(0), Place(1))
+    return program
+
+
 def _edges(padding: Edges):
     return [dnnl.dims(*edges) for edges in zip(*padding, strict=True)]
 
 
 def _kernel(case: Convolution) -> tuple[Handle, Handle]:
     """The layout of the kernel as it is given, and one that leaves the choice to oneDNN."""
-    kh, kw, inputs, outputs = case.kernel
-    groups = case.x[3] // inputs
+    groups = case.x[3] // case.kernel[2]
+    return _given_kernel(case.kernel, groups), dnnl.free(_kernel_sizes(case.kernel, groups))
+
+
+def _kernel_sizes(kernel: Shape, groups: int) -> tuple[int, ...]:
+    kh, kw, inputs, outputs = kernel
     sizes = (groups, outputs // groups, inputs, kh, kw)
+    return sizes if groups > 1 else sizes[1:]
+
+
+def _given_kernel(kernel: Shape, groups: int) -> Handle:
+    _, kw, inputs, outputs = kernel
     strides = (outputs // groups, 1, outputs, kw * inputs * outputs, inputs * outputs)
-    if groups == 1:
-        sizes, strides = sizes[1:], strides[1:]
-    return dnnl.strided(sizes, strides), dnnl.free(sizes)
+    return dnnl.strided(_kernel_sizes(kernel, groups), strides if groups > 1 else strides[1:])
 
 
 _USE_SCALE, _USE_SHIFT, _WITH_RELU = 2, 4, 8

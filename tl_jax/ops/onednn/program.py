@@ -1,21 +1,17 @@
 """Primitives of oneDNN that run one after the other, as one operation."""
 
-import contextlib
 import ctypes
-import functools
-import mmap
-import threading
 from typing import NamedTuple
 
 import numpy as np
 
 from tl_jax.ops.onednn import library as dnnl
+from tl_jax.ops.onednn.lanes import Lane
 from tl_jax.ops.onednn.library import Handle
 
-_IN_ORDER, _SCRATCHPAD_MD, _SCRATCHPAD = 1, 136, 80
+_SCRATCHPAD_MD, _SCRATCHPAD = 136, 80
 _FROM, _TO = 1, 17
 _ALIGNMENT = 64
-_HUGE = 2**21  # bytes of a huge page
 
 
 class Place(NamedTuple):
@@ -44,33 +40,6 @@ class Primitive(NamedTuple):
 
 class _Passed(ctypes.Structure):
     _fields_ = [("number", ctypes.c_int), ("memory", Handle)]
-
-
-# Each program takes all cores: of two at once each would wait for the other's threads.
-_one_at_a_time = threading.Lock()
-
-
-@functools.cache
-def _stream() -> Handle:
-    return dnnl.made("dnnl_stream_create", dnnl.engine(), _IN_ORDER)
-
-
-_lent = np.empty(0, np.uint8)
-
-
-def _scratch(size: int) -> int:
-    """The address of that much memory: the same for all programs, and so soon in the cache.
-
-    On huge pages, where the system has them: a Winograd program walks over hundreds of small ones
-    at once, and took up to 1.7 times as long.
-    """
-    global _lent
-    if size + _HUGE > len(_lent):
-        pages = mmap.mmap(-1, -(-size // _HUGE) * _HUGE + _HUGE)
-        with contextlib.suppress(OSError):  # a kernel without them
-            pages.madvise(mmap.MADV_HUGEPAGE)
-        _lent = np.frombuffer(pages, np.uint8)
-    return -(-_lent.ctypes.data // _HUGE) * _HUGE
 
 
 class Program:
@@ -123,16 +92,14 @@ class Program:
             self.sizes.setdefault(place.array, dnnl.size(layout))
         return memory
 
-    def run(self, addresses: list[int]) -> None:
-        """Compute what is to be, with the arrays at these addresses; for any thread."""
+    def run(self, addresses: list[int], lane: Lane) -> None:
+        """Compute what is to be, with the arrays at these addresses; always in the same lane."""
         execute = dnnl.library().dnnl_primitive_execute
-        with _one_at_a_time:
-            for array, address in [*enumerate(addresses), (_OWN, _scratch(self._scratch))]:
-                self._bind(array, address)
-            stream = _stream()
-            for handle, count, passed in self._steps:
-                if status := execute(handle, stream, count, passed):
-                    raise dnnl.DnnlError(f"dnnl_primitive_execute ended with status {status}")
+        for array, address in [*enumerate(addresses), (_OWN, lane.scratch(self._scratch))]:
+            self._bind(array, address)
+        for handle, count, passed in self._steps:
+            if status := execute(handle, lane.stream, count, passed):
+                raise dnnl.DnnlError(f"dnnl_primitive_execute ended with status {status}")
 
     def _bind(self, array: int, address: int) -> None:
         """Set the operands in that array to where it is: often where it was a step ago."""

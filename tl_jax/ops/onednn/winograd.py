@@ -14,7 +14,13 @@ import numpy as np
 
 from tl_jax.ops.onednn import library as dnnl
 from tl_jax.ops.onednn.attributes import attributes
-from tl_jax.ops.onednn.cases import INPUT_GRADIENT, KERNEL_GRADIENT, Shape, Winograd
+from tl_jax.ops.onednn.cases import (
+    INPUT_GRADIENT,
+    KERNEL_GRADIENT,
+    PACKING,
+    Shape,
+    Winograd,
+)
 from tl_jax.ops.onednn.frames import TILE, Block, Frame, block_of, column_stride, starts
 from tl_jax.ops.onednn.library import Handle
 from tl_jax.ops.onednn.program import Place, Primitive, Program
@@ -59,7 +65,11 @@ _INPUT, _TAPS, _OUTPUT = _matrices()
 
 
 def winograd(case: Winograd) -> Program:
-    """The convolution, or a gradient of it."""
+    """The convolution, a gradient of it, or the transformed kernel."""
+    if case.kind == PACKING:
+        program, kernels = Program(), _stack(_SPAN**2, *case.kernel[2:])
+        program.add(_transform(program, _TAPS, kernels), _TAPS, Place(0), Place(1))
+        return program
     if case.kind == KERNEL_GRADIENT:
         return _kernel_gradient(case)
     if case.kind == INPUT_GRADIENT:
@@ -81,7 +91,7 @@ def _convolution(case: Winograd, source: Shape, target: Shape, edges, *, turned=
     inputs, outputs = (_columns(block, shape[3]) for shape in (source, target))
     one, other = (program.scratch(max(inputs, outputs).layout) for _ in range(2))
     kernels = _stack(_SPAN**2, *case.kernel[2:])
-    transformed = program.scratch(kernels.layout)
+    transformed = kernel if case.packed else program.scratch(kernels.layout)
     to_points = _transform(program, _INPUT, inputs)
     # The bias goes to the products of the point (1, 1), which are the first.
     stacks = inputs, kernels.turned if turned else kernels, outputs
@@ -89,8 +99,9 @@ def _convolution(case: Winograd, source: Shape, target: Shape, edges, *, turned=
     products = _product(program, *(each.some(_SPAN**2 - len(first)) for each in stacks))
     from_points = _transform(program, _OUTPUT, outputs, activation=case.activation)
 
-    taps = np.ascontiguousarray(_TAPS[:, ::-1]) if turned else _TAPS
-    program.add(_transform(program, taps, kernels), taps, kernel, transformed)
+    if not case.packed:
+        taps = np.ascontiguousarray(_TAPS[:, ::-1]) if turned else _TAPS
+        program.add(_transform(program, taps, kernels), taps, kernel, transformed)
     for image, row in starts(target, block):
         seen.gather(x, image, row, one)
         program.add(to_points, _INPUT, one, other)
