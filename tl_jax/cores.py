@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend.core import Literal
 
 from tl_jax.ops import frozen, onednn
@@ -26,54 +27,56 @@ class Divided:
     def __init__(self, fn: Callable[[Any, jax.Array], jax.Array], **shardings: Any):
         self.whole = jax.jit(fn, **shardings)
         self._kept = jax.jit(functools.partial(_kept, fn))
-        self._part = jax.jit(functools.partial(_part, fn), static_argnums=4)
-        self._compiled: set[tuple[int, ...]] = set()  # shapes of batches
+        self._part = jax.jit(functools.partial(_part, fn))
+        self._compiled: set[Any] = set()  # shapes and types of parts
 
     def __call__(self, fixed: Any, batch: Any) -> jax.Array:
         return self.of(fixed)(batch)
 
     def of(self, fixed: Any) -> Callable[[Any], jax.Array]:
         """The function of the batch alone; what is kept of `fixed` is made for the first batch."""
-        cores, kept = onednn.cores(), {}
+        cores, made = onednn.cores(), {}
 
         def run(batch: Any) -> jax.Array:
             if isinstance(batch, jax.core.Tracer) or cores == 1 or len(batch) % cores:
                 return self.whole(fixed, batch)
-            if batch.shape not in kept:
-                kept[batch.shape] = self._made(fixed, batch)
-            return self._run(*kept[batch.shape], batch, cores)
+            # Views of the batch's memory: a slice by JAX would be a copy.
+            parts = jax.device_put(np.split(np.asarray(batch), cores))
+            key = parts[0].shape, parts[0].dtype
+            if key not in made:
+                made[key] = self._made(fixed, parts[0])
+            return self._run(*made[key], parts, first=key not in self._compiled)
 
         return run
 
-    def _made(self, fixed, batch):
+    def _made(self, fixed: Any, part: jax.Array) -> tuple[Any, list[jax.Array]]:
         fixed = jax.device_put(fixed)
-        traced = self._kept.trace(fixed, batch)
+        traced = self._kept.trace(fixed, part)
         _require_independent(traced.jaxpr, len(jax.tree.leaves(fixed)))
-        return fixed, self._kept(fixed, batch)
+        return fixed, self._kept(fixed, part)
 
-    def _run(self, fixed, kept, batch, cores):
-        parts = []
-        for number, thread in enumerate(_threads(cores)):
-            parts.append(thread.submit(self._part, fixed, kept, batch, number, cores))
-            if batch.shape not in self._compiled:
-                parts[0].result()  # or all threads would compile it
-                self._compiled.add(batch.shape)
-        found = [part.result() for part in parts]
+    def _run(self, fixed: Any, kept: list[jax.Array], parts: list[jax.Array], *, first: bool):
+        found = []
+        for thread, part in zip(_threads(len(parts)), parts, strict=True):
+            found.append(thread.submit(self._part, fixed, kept, part))
+            if first:  # all threads at once would each compile it
+                found[0].result()
+        self._compiled.add((parts[0].shape, parts[0].dtype))
+        found = [part.result() for part in found]
         for part in found:
             _waiting().submit(part.block_until_ready)
         return jnp.concatenate(found)
 
 
-def _kept(fn, fixed, batch):
+def _kept(fn, fixed, part):
     with frozen.recorded() as kept:
-        fn(fixed, batch[: len(batch) // onednn.cores()])
+        fn(fixed, part)
     return kept
 
 
-def _part(fn, fixed, kept, batch, number, cores):
-    own = batch.reshape(cores, -1, *batch.shape[1:])[number]
+def _part(fn, fixed, kept, part):
     with frozen.replayed(kept):
-        return fn(fixed, own)
+        return fn(fixed, part)
 
 
 def _require_independent(jaxpr, first: int) -> None:
