@@ -69,7 +69,6 @@ def problem(base, spec: dict, batches: int = 2):
 
 def _training(base, spec: dict):
     """One step of `tl_jax.train`, cut at the phase's prefix if `spec["cached"]`."""
-    import jax
     import numpy as np
 
     from tl_jax import prefix, state, train
@@ -99,8 +98,9 @@ def _training(base, spec: dict):
     def run(steps: int) -> None:
         nonlocal now
         for _ in range(steps):  # one at a time, as in `train.streamed`
+            started = time.perf_counter()
             now = work.step(now, frozen, below(batch))
-            jax.block_until_ready(now.loss)
+            train.finish(now, started)
 
     return run, _compiling(run) | _cost(*traced)
 

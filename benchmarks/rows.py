@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from tl_jax.errors import unknown
+
 
 class Net(NamedTuple):
     """A base here and the same net in PyTorch."""
@@ -36,5 +38,15 @@ NETS = {
         ("blocks.6", "conv_head", "bn2", "classifier"),
     ),
 }  # fmt: skip
+
+
+def checked(names: list[str]) -> list[str]:
+    """The names; UserError for one that is no net's."""
+    for name in names:
+        if name not in NETS:
+            raise unknown("net", name, NETS)
+    return names
+
+
 TRAINED = ("none", "head", "last", "all")
 PRECISIONS = ("float32", "bfloat16")  # of activations; bfloat16 is for accelerators

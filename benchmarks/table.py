@@ -19,7 +19,7 @@ import statistics
 from absl import flags
 
 from benchmarks.measure import line, measure
-from benchmarks.rows import NETS, PRECISIONS
+from benchmarks.rows import NETS, PRECISIONS, checked
 from experiments import cli
 
 _NETS = flags.DEFINE_list("nets", list(NETS), "The nets.")
@@ -56,7 +56,7 @@ def main(argv: list[str]) -> None:
     kept.parent.mkdir(parents=True, exist_ok=True)
     rows = [json.loads(text) for text in kept.read_text().splitlines()] if kept.exists() else []
     for way in _WAYS.value:
-        for net in _NETS.value:
+        for net in checked(_NETS.value):
             wanted = (net, way, _BATCH.value, _PRECISION.value)
             if any(tuple(row[key] for key in ROW) == wanted for row in rows):
                 continue

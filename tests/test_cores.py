@@ -172,6 +172,13 @@ def test_a_layer_whose_output_is_asked_for_is_computed_once(all_by_onednn):
     assert between(all_by_onednn) == ["Convolution"] * 4  # two layers, two parts
 
 
+@pytest.mark.parametrize("backend", ["gpu", "tpu"])
+def test_only_where_jax_runs_on_the_cpu(backend, monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    assert onednn.cores() == 1
+
+
 def test_what_depends_on_the_batch_cannot_be_kept():
     program = Divided(lambda v, x: x * frozen.keep(x.mean() + v))
     with pytest.raises(ValueError, match="depends on the batch"):

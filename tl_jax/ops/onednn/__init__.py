@@ -53,8 +53,8 @@ def available() -> bool:
 
 
 def cores() -> int:
-    """How many cores can have a program each; 1 without oneDNN."""
-    return library.cores() if available() else 1
+    """How many cores can have a program each; 1 without oneDNN, and where JAX runs elsewhere."""
+    return library.cores() if jax.default_backend() == "cpu" and available() else 1
 
 
 def takes_conv(x, kernel, stride: int, padding) -> bool:

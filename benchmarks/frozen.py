@@ -1,0 +1,85 @@
+"""Frozen layers in one program on all cores, and in one for each core: what that is worth.
+
+    python -m benchmarks.frozen [--nets=mobilenet_v2,resnet50] [--batch=16]
+
+Inference, images a second, the median of turns that the three ways take one after the other, with
+least and greatest: `whole`, one program; `parts`, a part of the batch for each core with weights
+prepared once (`tl_jax.cores`); `pairs`, what the library does, in which depthwise convolutions
+besides take the 1 x 1 ones before them along.
+"""
+
+import statistics
+import time
+from unittest import mock
+
+import jax
+import numpy as np
+from absl import flags
+
+from benchmarks.measure import IDLE, busy_cores
+from benchmarks.rows import NETS, checked
+from experiments import cli
+from tl_jax.base import load_base
+from tl_jax.cores import Divided
+from tl_jax.errors import UserError
+from tl_jax.ops import frozen, onednn
+
+_NETS = flags.DEFINE_list("nets", list(NETS), "The nets.")
+_BATCH = flags.DEFINE_integer("batch", 16, "Images at once.", lower_bound=1)
+_TURNS = flags.DEFINE_integer("turns", 7, "Times that each is measured.", lower_bound=2)
+SECONDS = 1.0  # that a turn takes, or one batch
+
+
+def main(argv: list[str]) -> None:
+    cli.no_arguments(argv)
+    cli.keep_memory()
+    if onednn.cores() == 1:
+        raise UserError("there is one way only: it takes oneDNN (extra `onednn`) and several cores")
+    busy = busy_cores()
+    print("| net | whole | parts | pairs | pairs / whole |\n|---" + "|---" * 4 + "|")
+    for name in checked(_NETS.value):
+        print(f"| {name} | {' | '.join(cells(name))} |", flush=True)
+    idle = "" if busy <= IDLE else f"; machine NOT idle: {busy:.1f} cores busy"
+    print(f"images/s, batch {_BATCH.value}, {onednn.cores()} cores{idle}")
+
+
+def cells(name: str) -> list[str]:
+    """'median (least to greatest)' of each way, and the ratio of the last to the first."""
+    base = load_base(name).resized(NETS[name].size)
+    shape = (_BATCH.value, *base.preprocessing.input_shape[1:])
+    x = jax.device_put(np.random.default_rng(0).standard_normal(shape, np.float32))
+    variables = jax.device_put(base.variables)
+
+    def forward(variables, x):
+        return base.chain.apply(variables, x).output
+
+    program = Divided(forward)
+    alone, pairs = Divided(forward).of(variables), program.of(variables)
+    with mock.patch.object(frozen, "note", lambda *_: None):  # nobody hears of the one before
+        jax.block_until_ready(alone(x))
+    ways = [lambda x: program.whole(variables, x), alone, pairs]
+    counts = [max(1, round(SECONDS / seconds(way, x, 2))) for way in ways]
+    rates = [[] for _ in ways]
+    for _ in range(_TURNS.value):
+        for way, count, several in zip(ways, counts, rates, strict=True):
+            several.append(_BATCH.value / seconds(way, x, count))
+    medians = [statistics.median(several) for several in rates]
+    told = [
+        f"{median:.1f} ({min(several):.1f} to {max(several):.1f})"
+        for median, several in zip(medians, rates, strict=True)
+    ]
+    return [*told, f"{medians[-1] / medians[0]:.2f}"]
+
+
+def seconds(way, x, count: int) -> float:
+    """That a batch takes, of so many."""
+    jax.block_until_ready(way(x))
+    started = time.perf_counter()
+    for _ in range(count):
+        out = way(x)
+    jax.block_until_ready(out)
+    return (time.perf_counter() - started) / count
+
+
+if __name__ == "__main__":
+    cli.run(main)
