@@ -320,14 +320,14 @@ def streamed(work: Work, frozen: Any, state: State, progress: Progress) -> Itera
 
 
 def finish(state: State, started: float) -> None:
-    """Wait for a step that `started` then, and for a hundredth of its time, 2 ms at most, longer.
+    """Wait for a step that `started` then, and half a percent of its time, 10 ms at most, longer.
 
     XLA's CPU backend gives a step's temporaries back a moment after its results are there. A step
     that began before would take new ones from the system, which takes seconds and is never undone.
     """
     jax.block_until_ready(state.loss)
     if jax.default_backend() == "cpu":
-        time.sleep(min(0.002, 0.01 * (time.perf_counter() - started)))
+        time.sleep(min(0.01, 0.005 * (time.perf_counter() - started)))
 
 
 def resident(work: Work, frozen: Any, state: State, progress: Progress) -> Iterator[State]:
