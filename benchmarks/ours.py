@@ -89,11 +89,6 @@ def _training(base, spec: dict):
     now = parallel.place(state.begin(phase, ready.variables, None))
     frozen = parallel.place(work.frozen(ready.variables))
     below, batch = work.below(frozen), parallel.share(batch)
-    traced = [work.step.trace(now, frozen, below(batch))]
-    if work.recipe.start != inputs.start:
-        prefix_alone = forward_program(ready.chain, None, work.recipe.start).whole
-        pixels = ready.preprocessing.normalise(batch["inputs"])
-        traced.append(prefix_alone.trace(ready.variables, pixels))
 
     def run(steps: int) -> None:
         nonlocal now
@@ -102,7 +97,13 @@ def _training(base, spec: dict):
             now = work.step(now, frozen, below(batch))
             train.finish(now, started)
 
-    return run, _compiling(run) | _cost(*traced)
+    said = _compiling(run)  # first: what is traced for the costs would not be traced again
+    traced = [work.step.trace(now, frozen, below(batch))]
+    if work.recipe.start != inputs.start:
+        prefix_alone = forward_program(ready.chain, None, work.recipe.start).whole
+        pixels = ready.preprocessing.normalise(batch["inputs"])
+        traced.append(prefix_alone.trace(ready.variables, pixels))
+    return run, said | _cost(*traced)
 
 
 def _compiling(run) -> dict:
