@@ -14,8 +14,9 @@ def prepare(spec: dict):
     imported = time.perf_counter()
     base = load_base(spec["base"]).resized(spec["size"])
     said = {"load_seconds": time.perf_counter() - imported, "jax": jax.__version__}
-    run, compiled = (_inference if spec["train"] == "none" else _training)(base, spec)
-    return run, said | compiled
+    run, traced = (_inference if spec["train"] == "none" else training)(base, spec)
+    said |= _compiling(run)  # first: what is traced for the costs would not be traced again
+    return run, said | _cost(*traced())
 
 
 def _pixels(spec: dict):
@@ -41,7 +42,7 @@ def _inference(base, spec: dict):
             out = forward(x)
         jax.block_until_ready(out)
 
-    return run, _compiling(run) | _cost(program.whole.trace(variables, x))
+    return run, lambda: [program.whole.trace(variables, x)]
 
 
 def problem(base, spec: dict, batches: int = 2):
@@ -67,8 +68,10 @@ def problem(base, spec: dict, batches: int = 2):
     return Problem(*network, task, plan, **sizes), ready
 
 
-def _training(base, spec: dict):
-    """One step of `tl_jax.train`, cut at the phase's prefix if `spec["cached"]`."""
+def training(base, spec: dict):
+    """What runs so many steps of `tl_jax.train`, cut at the phase's prefix if `spec["cached"]`, and
+    what traces the programs of one.
+    """
     import numpy as np
 
     from tl_jax import prefix, state, train
@@ -97,13 +100,14 @@ def _training(base, spec: dict):
             now = work.step(now, frozen, below(batch))
             train.finish(now, started)
 
-    said = _compiling(run)  # first: what is traced for the costs would not be traced again
-    traced = [work.step.trace(now, frozen, below(batch))]
-    if work.recipe.start != inputs.start:
-        prefix_alone = forward_program(ready.chain, None, work.recipe.start).whole
-        pixels = ready.preprocessing.normalise(batch["inputs"])
-        traced.append(prefix_alone.trace(ready.variables, pixels))
-    return run, said | _cost(*traced)
+    def traced():
+        yield work.step.trace(now, frozen, below(batch))
+        if work.recipe.start != inputs.start:
+            prefix_alone = forward_program(ready.chain, None, work.recipe.start).whole
+            pixels = ready.preprocessing.normalise(batch["inputs"])
+            yield prefix_alone.trace(ready.variables, pixels)
+
+    return run, traced
 
 
 def _compiling(run) -> dict:

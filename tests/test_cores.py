@@ -5,6 +5,7 @@ import sys
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import small
@@ -130,6 +131,25 @@ def test_a_depthwise_convolution_with_the_one_before(
 
     x = images(2, size, inputs)
     program = Divided(both)
+    np.testing.assert_allclose(program(v, x), program.whole(v, x), rtol=1e-4, atol=1e-4)
+
+
+@given(
+    st.integers(3, 14), st.integers(2, 40), st.integers(1, 70), st.booleans(), st.booleans(),
+    st.sampled_from([None, jax.nn.relu, jax.nn.relu6]),
+)  # fmt: skip
+@example(14, 64, 256, True, True, jax.nn.relu)
+def test_a_pointwise_convolution(size, inputs, outputs, biased, added, activation):
+    rng = np.random.default_rng(0)
+    v = [rng.standard_normal(n).astype(np.float32) for n in ((1, 1, inputs, outputs), outputs)]
+    v = v if biased else [v[0], None]
+
+    def pointwise(v, x):
+        residual = jnp.tile(x[..., :1], outputs) if added else None
+        return ops.conv(x, *v, residual, activation=activation)
+
+    x = images(2, size, inputs)
+    program = Divided(pointwise)
     np.testing.assert_allclose(program(v, x), program.whole(v, x), rtol=1e-4, atol=1e-4)
 
 

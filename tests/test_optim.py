@@ -169,3 +169,13 @@ def test_another_optimizer_begins_afresh():
     new = optim.carry_over(old, fresh)
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(new))
     assert jax.tree.structure(new) == jax.tree.structure(fresh)
+
+
+@pytest.mark.parametrize("settings", [{}, {"optimizer": "sgd"}, {"clip": 0.0}])
+def test_the_first_state_is_the_one_that_optax_begins_with(settings):
+    of, params = phase(**settings), random(0)
+    mine, theirs = optim.begin(of, params), optim.transformation(of, STEPS).init(params)
+    assert jax.tree.structure(mine) == jax.tree.structure(theirs)
+    for a, b in zip(jax.tree.leaves(mine), jax.tree.leaves(theirs), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)

@@ -5,6 +5,7 @@ Places in the chain are layer names. `stop=name` ends with that layer's output; 
 start=n)` is `apply(v, x)`.
 """
 
+import concurrent.futures
 import dataclasses
 import functools
 import hashlib
@@ -146,7 +147,7 @@ class Chain:
         for name, module in self.layers:
             before = x.shape
             try:
-                x, own = jax.eval_shape(module.init_with_output, jax.random.key(0), x)
+                x, own = _traced(module, x.shape)
             except (TypeError, ValueError, ZeroDivisionError) as error:
                 if isinstance(error, UserError) or min(before[1:]) >= 8:  # not for want of space
                     raise
@@ -158,7 +159,7 @@ class Chain:
                     f"in layer {name!r}"
                 )
             for collection, tree in own.items():
-                variables[collection][name] = tree
+                variables[collection][name] = jax.tree.map(lambda leaf: leaf, tree)  # a copy
             outputs[name] = x
         return variables, outputs
 
@@ -184,11 +185,24 @@ class Chain:
                 f"{largest}: pool before a dense layer, or take a smaller input"
             )
         empty = flax.traverse_util.empty_node
-        filled = {p: v if v is empty else _fresh(seed, p, v.shape) for p, v in flat.items()}
+
+        def fill(path: str):
+            return flat[path] if flat[path] is empty else _fresh(seed, path, flat[path].shape)
+
+        with concurrent.futures.ThreadPoolExecutor() as threads:  # numpy lets them run at once
+            found = threads.map(fill, flat)
+        filled = dict(zip(flat, found, strict=True))
         for name in (name for name, module in self.layers if getattr(module, "zero", False)):
             own = (p for p in filled if p.startswith(f"params/{name}/"))
             filled |= {p: np.zeros_like(filled[p]) for p in own}
         return flax.traverse_util.unflatten_dict(filled, sep="/")
+
+
+@functools.lru_cache(maxsize=2**10)  # nets repeat their layers, and are asked several times
+def _traced(module: nn.Module, shape: tuple[int, ...]) -> tuple[Any, dict[str, Any]]:
+    """A layer's output and variables for an input of `shape`, as shapes."""
+    x = jax.ShapeDtypeStruct(shape, jnp.float32)
+    return jax.eval_shape(module.init_with_output, jax.random.key(0), x)
 
 
 def _fresh(seed: int, path: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 
 from tl_jax.plan import Phase, Settings
@@ -41,6 +42,15 @@ def transformation(phase: Phase, total_steps: int) -> optax.GradientTransformati
         optax.partition(by_layer, lambda params: {name: name for name in params}),
         optax.scale_by_learning_rate(schedule(settings, total_steps)),
     )
+
+
+def begin(phase: Phase, params: Any) -> Any:
+    """The phase's first optimizer state: zeros, whichever the optimizer.
+
+    On the host, as `init` would compile a program for every shape of the parameters.
+    """
+    state = jax.eval_shape(transformation(phase, total_steps=1).init, params)
+    return jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), state)
 
 
 def carry_over(old: Any, new: Any) -> Any:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from tl_jax import checkpoint, interrupt, optim
@@ -104,12 +103,12 @@ def best_row(phase: Phase, rows: Sequence[dict]) -> dict:
 def begin(phase: Phase, variables: Any, former: State | None = None) -> State:
     """A phase's first state; what `former` knows of layers that were already training is kept."""
     params, stats = select(variables, phase.trained).values()
-    params, stats = jax.tree.map(lambda a: jnp.array(a, jnp.float32), (params, stats))
-    optimizer = optim.transformation(phase, total_steps=1).init(params)
-    step = jnp.int32(0)
+    # Copied here, as JAX may use the memory of what it is given, and a step's is used again.
+    params, stats = jax.tree.map(lambda a: np.array(a, np.float32), (params, stats))
+    optimizer, step, zero = optim.begin(phase, params), np.int32(0), np.float32(0)
     if former is not None:
         optimizer, step = optim.carry_over(former.optimizer, optimizer), former.step
-    return State(params, stats, optimizer, step, jnp.zeros(()), jnp.zeros(()), jnp.int32(-1))
+    return jax.device_put(State(params, stats, optimizer, step, zero, zero, np.int32(-1)))
 
 
 def snapshot(state: State) -> Any:
@@ -143,7 +142,7 @@ def resume(
     """Progress, variables, state and best of the newest whole checkpoint; a fresh start without."""
 
     def template(meta: dict) -> Any:
-        state = jax.eval_shape(lambda v: begin(plan.phases[meta["phase"]], v), variables)
+        state = begin(plan.phases[meta["phase"]], variables)
         best = {"params": state.params, "batch_stats": state.batch_stats}
         host = jax.tree.map(lambda a: np.empty(a.shape, a.dtype), (variables, best))
         return {"variables": host[0], "state": state._asdict(), "best": host[1]}

@@ -16,27 +16,33 @@ def channel_sums(terms, *arrays):
 
     `terms` is elementwise; sums are taken in float32 at least.
     """
+    if arrays[0].ndim < 3:
+        return stock_channel_sums(terms, *arrays)
+    forms = {"cpu": _sums_by_image, "default": stock_channel_sums}
+    forms = {platform: functools.partial(form, terms) for platform, form in forms.items()}
+    return jax.lax.platform_dependent(*arrays, **forms)
 
-    def total(x, axes):
-        return x.sum(axes, jnp.promote_types(x.dtype, jnp.float32))
 
-    def stock(*arrays):
-        return [total(x, tuple(range(x.ndim - 1))) for x in terms(*arrays)]
+def stock_channel_sums(terms, *arrays):
+    """The same as XLA sums: where the CPU has a form of its own, so that tracing is short."""
+    return [_total(x, tuple(range(x.ndim - 1))) for x in terms(*arrays)]
 
-    def by_image(*arrays):
-        def image(arrays):
-            return [total(x, 0) for x in terms(*arrays)]
 
-        def add_image(totals, arrays):
-            return jax.tree.map(jnp.add, totals, image(arrays)), None
+def _total(x, axes):
+    return x.sum(axes, jnp.promote_types(x.dtype, jnp.float32))
 
-        shapes = jax.eval_shape(image, [x[0] for x in arrays])
-        zeros = [jnp.zeros(s.shape, s.dtype) for s in shapes]
-        totals, _ = jax.lax.scan(add_image, zeros, list(arrays))
-        return [x.sum(tuple(range(x.ndim - 1))) for x in totals]
 
-    by_image = by_image if arrays[0].ndim > 2 else stock
-    return jax.lax.platform_dependent(*arrays, cpu=by_image, default=stock)
+def _sums_by_image(terms, *arrays):
+    def image(arrays):
+        return [_total(x, 0) for x in terms(*arrays)]
+
+    def add_image(totals, arrays):
+        return jax.tree.map(jnp.add, totals, image(arrays)), None
+
+    shapes = jax.eval_shape(image, [x[0] for x in arrays])
+    zeros = [jnp.zeros(s.shape, s.dtype) for s in shapes]
+    totals, _ = jax.lax.scan(add_image, zeros, list(arrays))
+    return [x.sum(tuple(range(x.ndim - 1))) for x in totals]
 
 
 @jax.custom_vjp
@@ -89,14 +95,14 @@ def _batch_norm(x, scale, offset, epsilon, fused, relu):
 
 
 def _batch_norm_fwd(x, scale, offset, epsilon, fused, relu):
-    def stock(x, scale, offset):
-        mean, var = _moments(x)
+    def stock(x, scale, offset, sums=channel_sums):
+        mean, var = _moments(x, sums)
         factor = scale * jax.lax.rsqrt(var + epsilon)
         y = x * factor.astype(x.dtype) + (offset - mean * factor).astype(x.dtype)
         return [jax.nn.relu(y) if relu else y, mean, var]
 
     def others(*args):  # than the CPU keep `y` and need no more
-        return stock(*args) + [jnp.zeros(n, jnp.uint8) for n in kept]
+        return stock(*args, stock_channel_sums) + [jnp.zeros(n, jnp.uint8) for n in kept]
 
     kept = []
     if fused:
@@ -116,7 +122,8 @@ def _batch_norm_bwd(epsilon, fused, relu, saved, gradients):
     def stock(x, g, mean, var, scale, y, _):
         g = jnp.where(y > 0, g, 0) if relu else g
         inverse = jax.lax.rsqrt(var + epsilon)
-        terms = channel_sums(lambda x, g: (g * ((x - mean) * inverse), g), x, g)
+        sums = stock_channel_sums if fused else channel_sums
+        terms = sums(lambda x, g: (g * ((x - mean) * inverse), g), x, g)
         along, total = (_over_devices(s) * (x.shape[-1] / x.size) for s in terms)
         dx = scale * inverse * (g - total - (x - mean) * inverse * along)
         return [dx.astype(x.dtype), *(s.astype(scale.dtype) for s in terms)]
@@ -133,11 +140,11 @@ def _batch_norm_bwd(epsilon, fused, relu, saved, gradients):
 _batch_norm.defvjp(_batch_norm_fwd, _batch_norm_bwd)
 
 
-def _moments(x):
+def _moments(x, sums):
     """Mean and (biased) variance of `x` (..., C) by channel, in float32, over all devices."""
     wide = jnp.promote_types(x.dtype, jnp.float32)
-    sums = channel_sums(lambda x: (x, jnp.square(x.astype(wide))), x)
-    mean, square = _over_devices([s * (x.shape[-1] / x.size) for s in sums])
+    found = sums(lambda x: (x, jnp.square(x.astype(wide))), x)
+    mean, square = _over_devices([s * (x.shape[-1] / x.size) for s in found])
     return mean, jnp.maximum(square - jnp.square(mean), 0)
 
 

@@ -112,7 +112,7 @@ def _pair(case, x, kernel, bias):
     if not made or bias is None or not _is_depthwise(case):
         return None
     first, before, first_kernel, first_bias = made
-    if first_bias is None or not _is_pointwise(first):
+    if first_bias is None or not _can_be_taken_along(first):
         return None
     ends = first.x, first.kernel, first.activation, case.kernel
     pair = Pair(FORWARD, *ends, case.stride, case.padding, case.y, case.activation)
@@ -129,9 +129,8 @@ def _is_depthwise(case) -> bool:
     return case.kernel[2] == 1 and case.kernel[3] == case.x[3] > 1 and top == left
 
 
-def _is_pointwise(case) -> bool:
-    dense, bare = case.kernel[2] == case.x[3], case.x[:3] == case.y[:3]
-    return case.kernel[:2] == (1, 1) and dense and bare and not case.residual
+def _can_be_taken_along(case) -> bool:
+    return isinstance(case, Convolution) and case.pointwise and not case.residual
 
 
 def conv_input_gradient(g, kernel, shape, *, stride, padding):

@@ -25,6 +25,12 @@ class Convolution(NamedTuple):
     activation: str | None = None  # one of ACTIVATIONS
     packed: bool = False  # the kernel
 
+    @property
+    def pointwise(self) -> bool:
+        """Whether each pixel of the output is a product of the kernel and one pixel."""
+        dense = self.kernel[2] == self.x[3]
+        return self.kernel[:2] == (1, 1) and dense and self.x[:3] == self.y[:3]
+
 
 class BatchNorm(NamedTuple):
     """By the batch's statistics."""

@@ -1,0 +1,79 @@
+"""A program that is started again: seconds to its first step, compiled programs read from disk.
+
+    python -m benchmarks.start [--nets=resnet50,densenet121] [--times=3]
+
+A process trains every layer for one step and leaves what it compiled in a folder of its own
+(`JAX_COMPILATION_CACHE_DIR`); then others do the same. Their time is from the start of the process:
+Python and JAX, the parameters (in brackets), tracing, reading the program, the step.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+from absl import flags
+
+from benchmarks.measure import IDLE, busy_cores
+from benchmarks.rows import NETS, checked
+from experiments import cli
+
+_NETS = flags.DEFINE_list("nets", ["resnet50", "inception_v3", "densenet121"], "The nets.")
+_BATCH = flags.DEFINE_integer("batch", 16, "Images a step.", lower_bound=1)
+_TIMES = flags.DEFINE_integer("times", 3, "Times that each is started again.", lower_bound=1)
+
+
+def main(argv: list[str]) -> None:
+    cli.no_arguments(argv)
+    busy = busy_cores()
+    print("| net | first start, s | started again (parameters) |\n|---|---|---|")
+    for name in checked(_NETS.value):
+        print(f"| {name} | {' | '.join(cells(name))} |", flush=True)
+    print("" if busy <= IDLE else f"machine NOT idle: {busy:.1f} cores busy")
+
+
+def cells(name: str) -> list[str]:
+    """Seconds of the first start, and of those that follow: median, least and greatest."""
+    with tempfile.TemporaryDirectory() as folder:
+        first, *others = (started(name, folder) for _ in range(1 + _TIMES.value))
+    told = [f"{first['step']:.1f}"]
+    seconds, parameters = ([each[what] for each in others] for what in ("step", "parameters"))
+    spread = f"{min(seconds):.1f} to {max(seconds):.1f}"
+    made = f"{statistics.median(parameters):.2f}"
+    return [*told, f"{statistics.median(seconds):.1f} ({made}), {spread}"]
+
+
+def started(name: str, folder: str) -> dict[str, float]:
+    """Seconds from the start of a process to its first step, and for its parameters."""
+    code = f"from benchmarks import start; start.first_step({name!r}, {_BATCH.value})"
+    cache = {"JAX_COMPILATION_CACHE_DIR": folder}
+    begun = time.perf_counter()
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, env=os.environ | cache, stdout=subprocess.PIPE) as process:
+        said = process.stdout.readline()
+        seconds = time.perf_counter() - begun
+    if process.returncode:
+        raise SystemExit(f"a step of {name} failed")
+    return {"step": seconds, "parameters": json.loads(said)}
+
+
+def first_step(name: str, batch: int) -> None:
+    """Train every layer of a fresh net for a step; prints the seconds that its parameters took."""
+    cli.keep_memory()
+    from benchmarks import ours
+    from tl_jax.base import load_base
+
+    begun, size = time.perf_counter(), NETS[name].size
+    base = load_base(name).resized(size)
+    parameters = time.perf_counter() - begun
+    spec = {"base": name, "train": "all", "batch": batch, "size": size, "cached": False}
+    run, _ = ours.training(base, spec | {"precision": "float32"})
+    run(1)
+    print(json.dumps(parameters), flush=True)
+
+
+if __name__ == "__main__":
+    cli.run(main)
