@@ -59,6 +59,34 @@ def test_computed_once_then_mapped(built):
     np.testing.assert_array_equal(rows[[5, 300, 5]], WANTED[[5, 300, 5]])
 
 
+def test_what_is_taken_is_the_rows_and_stays(built):
+    rows, _ = build(built)
+    numbers = np.array([5, ROWS - 1, 5])
+    taken, again = store.take(rows, numbers), store.take(rows, numbers[:1])
+    np.testing.assert_array_equal(taken, WANTED[numbers])
+    np.testing.assert_array_equal(again, WANTED[numbers[:1]])
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_what_was_read_of_a_store_is_no_memory_of_the_process(tmp_path):
+    """In a process of its own: how much is mapped after it, and after a plain index."""
+    code = (
+        "import pathlib, re, sys, numpy as np\n"
+        "from tl_jax.data import store\n"
+        "rows = store.build(pathlib.Path(sys.argv[1]), (4096, 4096), 'uint8',\n"
+        "                   lambda a, b: np.ones((b - a, 4096), 'uint8'), what='x')\n"
+        "def mapped():\n"
+        "    status = pathlib.Path('/proc/self/status').read_text()\n"
+        "    return int(re.search(r'RssFile:\\s+(\\d+)', status)[1])\n"
+        "before = mapped()\n"
+        "store.take(rows, np.arange(4096)); after = mapped()\n"
+        "rows[np.arange(4096)]; print(after - before, mapped() - before)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code, tmp_path], check=True, capture_output=True)
+    taken, indexed = map(int, ended.stdout.split())
+    assert taken < 4096 and indexed >= 16384  # KiB, of 16 MiB
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "float16", "bfloat16"])
 def test_other_types_and_shapes(tmp_path, dtype):
     import ml_dtypes  # noqa: F401  # numpy knows bfloat16 by it

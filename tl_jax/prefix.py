@@ -76,7 +76,8 @@ def pixels(task: Task, preprocessing: Preprocessing, *, cache: pathlib.Path) -> 
         )
 
     def read(examples: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-        return np.stack([views.view(rows[e], v) for e, v in zip(examples, numbers, strict=True)])
+        images = store.take(rows, examples)
+        return np.stack([views.view(i, v) for i, v in zip(images, numbers, strict=True)])
 
     return Inputs(read, None, key, preprocessing, rows.nbytes)
 
@@ -130,7 +131,7 @@ def features(
         return views * examples + numbers
 
     def read(numbers: np.ndarray, views: np.ndarray) -> np.ndarray:
-        return rows[row(numbers, views)]
+        return store.take(rows, row(numbers, views))
 
     return Inputs(read, stop, key, below.preprocessing, rows.nbytes, rows, row)
 
@@ -154,7 +155,7 @@ def on_device(inputs: Inputs, parallel: Parallel) -> Inputs:
     rows = inputs.stored
     if rows is None or rows.ndim != 2 or rows.nbytes > RESIDENT or not parallel.resident:
         return inputs
-    return inputs._replace(resident=parallel.place(np.array(rows)))
+    return inputs._replace(resident=parallel.place(store.take(rows, np.arange(len(rows)))))
 
 
 def for_plan(

@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import logging
+import mmap
 import os
 import pathlib
 import shutil
@@ -49,6 +50,18 @@ def build(
             _announce(folder, what, sum(last - first for first, last in todo) * row_bytes)
             _compute(folder, todo, row_bytes, dtype, compute, progress)
     return np.memmap(folder / "data", dtype, "r", shape=tuple(shape))
+
+
+def take(rows: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """`rows[numbers]`, in memory of their own.
+
+    Of rows that are mapped, what was read is given back to the system, to keep or drop: it would
+    count as the process's own.
+    """
+    taken = rows[numbers]
+    if isinstance(rows.base, mmap.mmap):
+        rows.base.madvise(mmap.MADV_DONTNEED)
+    return taken
 
 
 def _compute(folder, todo, row_bytes, dtype, compute, progress) -> None:
