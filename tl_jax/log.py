@@ -4,9 +4,10 @@ import contextlib
 import json
 import pathlib
 import shutil
+import sys
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 
 def writer(workdir: pathlib.Path) -> Callable[[dict], None]:
@@ -31,9 +32,10 @@ def _curves(folder: pathlib.Path) -> Callable[[dict], None]:
     a word to us, and then its queue blocks for ever.
     """
     try:
-        from tensorboardX.event_file_writer import EventsWriter
-        from tensorboardX.proto.event_pb2 import Event
-        from tensorboardX.proto.summary_pb2 import Summary
+        with _without_torch():
+            from tensorboardX.event_file_writer import EventsWriter
+            from tensorboardX.proto.event_pb2 import Event
+            from tensorboardX.proto.summary_pb2 import Summary
     except ModuleNotFoundError:
         return lambda row: None
     folder.mkdir(parents=True)
@@ -55,3 +57,18 @@ def _curves(folder: pathlib.Path) -> Callable[[dict], None]:
 
     weakref.finalize(add, close)
     return add
+
+
+@contextlib.contextmanager
+def _without_torch() -> Iterator[None]:
+    """In the block nothing imports PyTorch: tensorboardX would, for what is not used here, and
+    that takes seconds and a third of a gigabyte.
+    """
+    if "torch" in sys.modules:
+        yield
+        return
+    sys.modules["torch"] = None  # an ImportError, which tensorboardX expects
+    try:
+        yield
+    finally:
+        del sys.modules["torch"]
