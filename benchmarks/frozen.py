@@ -19,6 +19,7 @@ from absl import flags
 from benchmarks.measure import IDLE, busy_cores
 from benchmarks.rows import NETS, checked
 from experiments import cli
+from tl_jax import heap
 from tl_jax.base import load_base
 from tl_jax.cores import Divided
 from tl_jax.errors import UserError
@@ -32,7 +33,7 @@ SECONDS = 1.0  # that a turn takes, or one batch
 
 def main(argv: list[str]) -> None:
     cli.no_arguments(argv)
-    cli.keep_memory()
+    heap.keep()
     if onednn.cores() == 1:
         raise UserError("there is one way only: it takes oneDNN (extra `onednn`) and several cores")
     busy = busy_cores()

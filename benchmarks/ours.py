@@ -96,9 +96,8 @@ def training(base, spec: dict):
     def run(steps: int) -> None:
         nonlocal now
         for _ in range(steps):  # one at a time, as in `train.streamed`
-            started = time.perf_counter()
-            now = work.step(now, frozen, below(batch))
-            train.finish(now, started)
+            now = work.call(work.step, now, frozen, below(batch))
+            work.finish(now)
 
     def traced():
         yield work.step.trace(now, frozen, below(batch))

@@ -20,6 +20,7 @@ from absl import flags
 from benchmarks.measure import IDLE, busy_cores
 from benchmarks.rows import NETS, checked
 from experiments import cli
+from tl_jax import heap
 
 _NETS = flags.DEFINE_list("nets", ["resnet50", "inception_v3", "densenet121"], "The nets.")
 _BATCH = flags.DEFINE_integer("batch", 16, "Images a step.", lower_bound=1)
@@ -62,7 +63,7 @@ def started(name: str, folder: str) -> dict[str, float]:
 
 def first_step(name: str, batch: int) -> None:
     """Train every layer of a fresh net for a step; prints the seconds that its parameters took."""
-    cli.keep_memory()
+    heap.keep()
     from benchmarks import ours
     from tl_jax.base import load_base
 

@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from experiments import cli
+from tl_jax import heap
 
 
 def serve(prepare: Callable[[dict], tuple[Callable[[int], None], dict[str, Any]]]) -> None:
     """`prepare(specification)` gives a function that runs so many steps, and what to report."""
-    cli.keep_memory()
+    heap.keep()
     out, sys.stdout = sys.stdout, sys.stderr  # what libraries print does not get in between
     started = time.perf_counter()
     run, said = prepare(json.loads(sys.stdin.readline()))

@@ -1,6 +1,5 @@
 """What every program shares: parsing a config, one clear line for what a user can mend."""
 
-import ctypes
 import errno
 import glob
 import logging
@@ -15,13 +14,11 @@ import ml_collections
 from absl import app, flags
 from absl import logging as absl_logging
 
+from tl_jax import heap
 from tl_jax.errors import UserError, unknown
 from tl_jax.interrupt import Interrupted
 
 BAD_INPUT = 2
-
-# mallopt's M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD and M_ARENA_MAX (malloc.h of glibc)
-_KEEP_MEMORY = {-4: 0, -1: -1, -2: 2**28, -8: 1}
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -30,7 +27,7 @@ def run(main: Callable[[list[str]], int | None]) -> None:
     sys.stdout.reconfigure(errors="backslashreplace")  # file names may be of any bytes
     absl_logging.get_absl_handler().setFormatter(logging.Formatter("%(message)s"))
     logging.getLogger("tl_jax").setLevel(logging.INFO)
-    keep_memory()
+    heap.keep()
     app.run(lambda argv: status(main, argv), flags_parser=_parse)
 
 
@@ -68,18 +65,6 @@ def complain(what: str) -> int:
     shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)  # names are hostile
     print(f"error: {shown}", file=sys.stderr)
     return BAD_INPUT
-
-
-def keep_memory() -> None:
-    """Let glibc reuse the memory that a step frees instead of handing it back to the system.
-
-    Every step of XLA's CPU backend asks for its temporaries anew; the page faults took a fifth of a
-    training step of EfficientNet-Lite0's upper stages.
-    """
-    libc = ctypes.CDLL(None)
-    if sys.platform == "linux" and hasattr(libc, "mallopt"):
-        for option, value in _KEEP_MEMORY.items():
-            libc.mallopt(option, value)
 
 
 def no_arguments(argv: list[str]) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import optax
 import tqdm
 
-from tl_jax import evaluate, optim, prefix
+from tl_jax import evaluate, heap, optim, prefix
 from tl_jax.chain import merged, select
 from tl_jax.data import loader, views
 from tl_jax.ops import BatchNorm
@@ -35,6 +35,7 @@ from tl_jax.state import (
 )
 
 CALL_SECONDS = 1.0  # that one call of several steps may take: how late a signal is heeded
+MUCH = 2**26  # bytes of temporaries that are worth waiting for, and far more than a batch
 
 
 def run(
@@ -136,6 +137,7 @@ class Work:
         self.step = _step(self.recipe)
         self.compiled: Callable | None = None
         self.compile_seconds = 0.0
+        self.temporaries = self.held = 0  # bytes: the program's, and in use before its last call
         self.pace = 1  # steps in one call, where inputs are on the device
 
     def frozen(self, variables: Any) -> Any:
@@ -187,7 +189,16 @@ class Work:
             started = time.perf_counter()
             self.compiled = program.lower(*args).compile()
             self.compile_seconds = time.perf_counter() - started
+            if jax.default_backend() == "cpu":
+                self.temporaries = self.compiled.memory_analysis().temp_size_in_bytes
+        self.held = heap.in_use()
         return self.compiled(*args)
+
+    def finish(self, state: State) -> None:
+        """Wait for the call that gives `state`, and until it has given back its temporaries."""
+        jax.block_until_ready(state.loss)
+        if self.temporaries >= MUCH:
+            heap.wait(self.held + self.temporaries // 2, seconds=0.01)
 
 
 @functools.lru_cache(maxsize=8)
@@ -309,25 +320,13 @@ def streamed(work: Work, frozen: Any, state: State, progress: Progress) -> Itera
     While a step runs, the next batch is read and put on the device. No more than one runs at a
     time, so that memory stays bounded and a signal is heeded soon.
     """
-    below, started = work.below(frozen), time.perf_counter()
+    below = work.below(frozen)
     for batch in work.batches(progress.epoch, first=progress.batch):
         batch = work.problem.parallel.share(batch)
-        finish(state, started)
-        started = time.perf_counter()
+        work.finish(state)
         state = work.call(work.step, state, frozen, below(batch))
         progress.batch += 1
         yield state
-
-
-def finish(state: State, started: float) -> None:
-    """Wait for a step that `started` then, and half a percent of its time, 10 ms at most, longer.
-
-    XLA's CPU backend gives a step's temporaries back a moment after its results are there. A step
-    that began before would take new ones from the system, which takes seconds and is never undone.
-    """
-    jax.block_until_ready(state.loss)
-    if jax.default_backend() == "cpu":
-        time.sleep(min(0.01, 0.005 * (time.perf_counter() - started)))
 
 
 def resident(work: Work, frozen: Any, state: State, progress: Progress) -> Iterator[State]:
