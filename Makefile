@@ -23,6 +23,7 @@ bench: .venv/bench
 	$(BIN)/python -m benchmarks.loader
 	$(BIN)/python -m benchmarks.frozen
 	$(BIN)/python -m benchmarks.ops
+	$(BIN)/python -m benchmarks.start
 
 lint: .venv/dev
 	$(BIN)/ruff check .

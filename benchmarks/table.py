@@ -26,7 +26,7 @@ _NETS = flags.DEFINE_list("nets", list(NETS), "The nets.")
 _WAYS = flags.DEFINE_list("ways", ["none", "all", "last"], "What is trained.")
 _BATCH = flags.DEFINE_integer("batch", 16, "Images a step.", lower_bound=1)
 _PRECISION = flags.DEFINE_enum("precision", "float32", PRECISIONS, "Of the activations.")
-_TURNS = flags.DEFINE_integer("turns", 5, "Times that each is measured.", lower_bound=2)
+_TURNS = flags.DEFINE_integer("turns", 3, "Times that each is measured.", lower_bound=2)
 _ROWS = flags.DEFINE_string("rows", "runs/bench.jsonl", "Where the rows are kept.")
 _OUT = flags.DEFINE_string("out", "docs/benchmarks.md", "Where the table is written.")
 
