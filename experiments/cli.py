@@ -24,6 +24,7 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 def run(main: Callable[[list[str]], int | None]) -> None:
     """`absl.app.run` for `main`, which ends with the exit status that `status` gives."""
+    heap.without_caches()
     sys.stdout.reconfigure(errors="backslashreplace")  # file names may be of any bytes
     absl_logging.get_absl_handler().setFormatter(logging.Formatter("%(message)s"))
     logging.getLogger("tl_jax").setLevel(logging.INFO)

@@ -1,6 +1,10 @@
 """What of the C library's heap is in use, and waiting for what others free."""
 
 import ctypes
+import json
+import os
+import pathlib
+import subprocess
 import sys
 import threading
 import time
@@ -49,3 +53,37 @@ def test_waits_no_longer_than_it_is_to(block):
     heap.wait(0, seconds=0.01)  # returns, though something is always in use
     assert heap.in_use() > 0
     LIBC.free(block)
+
+
+PROGRAM = """
+import json, os, pathlib, sys
+print(os.getpid(), flush=True)
+from tl_jax import heap
+heap.without_caches()
+first = pathlib.Path("/proc/self/environ").read_bytes().decode()
+begun = "glibc.malloc.tcache_count=0" in first
+print(json.dumps([begun, os.environ["GLIBC_TUNABLES"], sys.argv[1:]]))
+"""
+
+
+def started(folder, given: str) -> list[str]:
+    """The lines of the program, started with such tunables."""
+    (folder / "program.py").write_text(PROGRAM)
+    path = os.pathsep.join([str(folder), str(pathlib.Path(__file__).parent.parent)])
+    command = [sys.executable, "-m", "program", "--a=b c", "d"]
+    environment = os.environ | {"PYTHONPATH": path, "GLIBC_TUNABLES": given}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return ended.stdout.splitlines()
+
+
+@pytest.mark.parametrize("given", ["", "glibc.malloc.mxfast=64"])
+def test_a_program_starts_again_without_caches_and_leaves_no_trace(tmp_path, given):
+    first, again, said = started(tmp_path, given)
+    assert first == again  # the same process
+    assert json.loads(said) == [True, given, ["--a=b c", "d"]]
+
+
+def test_who_has_set_the_caches_is_left_alone(tmp_path):
+    given = "glibc.malloc.tcache_count=3"
+    _, said = started(tmp_path, given)
+    assert json.loads(said) == [False, given, ["--a=b c", "d"]]

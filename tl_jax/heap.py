@@ -7,11 +7,14 @@ keeps them.
 
 import ctypes
 import functools
+import os
 import sys
 import time
 
 # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD and M_ARENA_MAX of malloc.h.
 _KEPT = {-4: 0, -1: -1, -2: 2**28, -8: 1}
+_TUNABLES, _NO_CACHES = "GLIBC_TUNABLES", "glibc.malloc.tcache_count=0"
+_BEFORE = "TL_JAX_TUNABLES_BEFORE"  # what they were; also says that the program has been restarted
 _NAP = 2e-4  # seconds
 
 
@@ -44,6 +47,25 @@ def keep() -> None:
     if libc := _libc():
         for option, value in _KEPT.items():
             libc.mallopt(option, value)
+
+
+def without_caches() -> None:
+    """Start the program again, in this process, with malloc's caches of each thread off.
+
+    That can be said only where a process begins, in GLIBC_TUNABLES, which is as it was for what
+    the program starts. `posix_memalign` cuts what it needs from a larger block; with the scraps in
+    such a cache, the block that is freed is too small for the same request in the next step. For
+    programs that were started by `python -m`.
+    """
+    before = os.environ.pop(_BEFORE, None)
+    if before is not None:
+        os.environ[_TUNABLES] = before
+        return
+    before = os.environ.get(_TUNABLES, "")
+    if _libc() and sys.modules["__main__"].__spec__ and "tcache" not in before:
+        now = f"{before}:{_NO_CACHES}".removeprefix(":")
+        os.environ.update({_BEFORE: before, _TUNABLES: now})
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def in_use() -> int:
