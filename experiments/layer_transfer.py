@@ -353,7 +353,7 @@ def step_flops(config, net: Net, classes: int, stop: str | None) -> float:
     from tl_jax import train
     from tl_jax.chain import select
     from tl_jax.parallel import Parallel
-    from tl_jax.state import Network, begin
+    from tl_jax.state import Network, shapes
 
     chain, shape = net.chain(classes), jax.ShapeDtypeStruct
     phase = _phase(config, chain, stop, 1)
@@ -369,7 +369,7 @@ def step_flops(config, net: Net, classes: int, stop: str | None) -> float:
         "targets": shape((config.batch_size, classes), jnp.float32),
         "weights": shape((config.batch_size,), jnp.float32),
     }
-    state = jax.eval_shape(functools.partial(begin, phase), variables)
+    state = shapes(phase, variables)
     lowered = network.parallel.step(step).lower(state, fixed, batch)
     return lowered.compile().cost_analysis()["flops"]
 

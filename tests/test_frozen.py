@@ -267,3 +267,11 @@ def test_recalibrated_statistics_are_the_mean_over_the_training_batches(tmp_path
         assert_statistics(variables, name, mean=mean, var=var)
     assert differing(variables)["params"] == {*BLOCKS, "head"}
     assert differing(variables)["batch_stats"] == set(BLOCKS)
+
+
+def test_the_shapes_of_a_state_are_those_of_the_first_one():
+    phase = small.problem("head_then_fine_tune").plan.phases[1]
+    begun, said = state.begin(phase, small.variables()), state.shapes(phase, small.variables())
+    assert jax.tree.map(lambda a: (a.shape, a.dtype), begun) == jax.tree.map(
+        lambda a: (a.shape, a.dtype), said
+    )

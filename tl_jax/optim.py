@@ -49,8 +49,12 @@ def begin(phase: Phase, params: Any) -> Any:
 
     On the host, as `init` would compile a program for every shape of the parameters.
     """
-    state = jax.eval_shape(transformation(phase, total_steps=1).init, params)
-    return jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), state)
+    return jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), shapes(phase, params))
+
+
+def shapes(phase: Phase, params: Any) -> Any:
+    """That state as shapes, of parameters or their shapes."""
+    return jax.eval_shape(transformation(phase, total_steps=1).init, params)
 
 
 def carry_over(old: Any, new: Any) -> Any:

@@ -111,6 +111,17 @@ def begin(phase: Phase, variables: Any, former: State | None = None) -> State:
     return jax.device_put(State(params, stats, optimizer, step, zero, zero, np.int32(-1)))
 
 
+def shapes(phase: Phase, variables: Any) -> State:
+    """What `begin` gives as shapes, of variables or their shapes."""
+
+    def of(array: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(array.shape, np.float32)
+
+    params, stats = jax.tree.map(of, tuple(select(variables, phase.trained).values()))
+    whole, real = (jax.ShapeDtypeStruct((), dtype) for dtype in (np.int32, np.float32))
+    return State(params, stats, optim.shapes(phase, params), whole, real, real, whole)
+
+
 def snapshot(state: State) -> Any:
     """The trained layers' variables as they are now, on the host."""
     return jax.device_get({"params": state.params, "batch_stats": state.batch_stats})
@@ -142,7 +153,7 @@ def resume(
     """Progress, variables, state and best of the newest whole checkpoint; a fresh start without."""
 
     def template(meta: dict) -> Any:
-        state = begin(plan.phases[meta["phase"]], variables)
+        state = shapes(plan.phases[meta["phase"]], variables)
         best = {"params": state.params, "batch_stats": state.batch_stats}
         host = jax.tree.map(lambda a: np.empty(a.shape, a.dtype), (variables, best))
         return {"variables": host[0], "state": state._asdict(), "best": host[1]}
