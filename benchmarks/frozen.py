@@ -19,7 +19,6 @@ from absl import flags
 from benchmarks.measure import IDLE, busy_cores
 from benchmarks.rows import NETS, checked
 from experiments import cli
-from tl_jax import heap
 from tl_jax.base import load_base
 from tl_jax.cores import Divided
 from tl_jax.errors import UserError
@@ -33,7 +32,6 @@ SECONDS = 1.0  # that a turn takes, or one batch
 
 def main(argv: list[str]) -> None:
     cli.no_arguments(argv)
-    heap.keep()
     if onednn.cores() == 1:
         raise UserError("there is one way only: it takes oneDNN (extra `onednn`) and several cores")
     busy = busy_cores()

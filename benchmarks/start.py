@@ -33,18 +33,18 @@ def main(argv: list[str]) -> None:
     print("| net | first start, s | started again (parameters) |\n|---|---|---|")
     for name in checked(_NETS.value):
         print(f"| {name} | {' | '.join(cells(name))} |", flush=True)
-    print("" if busy <= IDLE else f"machine NOT idle: {busy:.1f} cores busy")
+    idle = "" if busy <= IDLE else f"; machine NOT idle: {busy:.1f} cores busy"
+    print(f"seconds, batch {_BATCH.value}{idle}")
 
 
 def cells(name: str) -> list[str]:
     """Seconds of the first start, and of those that follow: median, least and greatest."""
     with tempfile.TemporaryDirectory() as folder:
         first, *others = (started(name, folder) for _ in range(1 + _TIMES.value))
-    told = [f"{first['step']:.1f}"]
     seconds, parameters = ([each[what] for each in others] for what in ("step", "parameters"))
-    spread = f"{min(seconds):.1f} to {max(seconds):.1f}"
-    made = f"{statistics.median(parameters):.2f}"
-    return [*told, f"{statistics.median(seconds):.1f} ({made}), {spread}"]
+    middle, made = statistics.median(seconds), statistics.median(parameters)
+    again = f"{middle:.1f} ({made:.2f}), {min(seconds):.1f} to {max(seconds):.1f}"
+    return [f"{first['step']:.1f}", again]
 
 
 def started(name: str, folder: str) -> dict[str, float]:

@@ -1,8 +1,7 @@
 """The C library's heap, where XLA's CPU backend has a step's temporaries: glibc's, or nothing.
 
-XLA asks for them anew in every step, and gives them back some milliseconds after its results are
-there. A step that begins before takes others, from the system: that costs time, and the process
-keeps them.
+XLA asks for them anew in every step, and gives them back a moment after its results are there. A
+step that begins before takes others, from the system: that costs time, and the process keeps them.
 """
 
 import ctypes

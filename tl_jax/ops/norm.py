@@ -95,14 +95,16 @@ def _batch_norm(x, scale, offset, epsilon, fused, relu):
 
 
 def _batch_norm_fwd(x, scale, offset, epsilon, fused, relu):
-    def stock(x, scale, offset, sums=channel_sums):
+    sums = stock_channel_sums if fused else channel_sums
+
+    def stock(x, scale, offset):
         mean, var = _moments(x, sums)
         factor = scale * jax.lax.rsqrt(var + epsilon)
         y = x * factor.astype(x.dtype) + (offset - mean * factor).astype(x.dtype)
         return [jax.nn.relu(y) if relu else y, mean, var]
 
     def others(*args):  # than the CPU keep `y` and need no more
-        return stock(*args, stock_channel_sums) + [jnp.zeros(n, jnp.uint8) for n in kept]
+        return stock(*args) + [jnp.zeros(n, jnp.uint8) for n in kept]
 
     kept = []
     if fused:
@@ -117,12 +119,11 @@ def _batch_norm_fwd(x, scale, offset, epsilon, fused, relu):
 
 def _batch_norm_bwd(epsilon, fused, relu, saved, gradients):
     x, scale, mean, var, y, kept = saved
-    g = gradients[0]
+    g, sums = gradients[0], stock_channel_sums if fused else channel_sums
 
     def stock(x, g, mean, var, scale, y, _):
         g = jnp.where(y > 0, g, 0) if relu else g
         inverse = jax.lax.rsqrt(var + epsilon)
-        sums = stock_channel_sums if fused else channel_sums
         terms = sums(lambda x, g: (g * ((x - mean) * inverse), g), x, g)
         along, total = (_over_devices(s) * (x.shape[-1] / x.size) for s in terms)
         dx = scale * inverse * (g - total - (x - mean) * inverse * along)
