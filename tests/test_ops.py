@@ -2,6 +2,7 @@
 pooling against a loop over the windows.
 """
 
+import ctypes
 import functools
 import math
 import os
@@ -20,8 +21,10 @@ from hypothesis import strategies as st
 from tl_jax import ops
 from tl_jax.models.layers import ConvNorm
 from tl_jax.ops import onednn
-from tl_jax.ops.onednn import foreign, frames, library, winograd
+from tl_jax.ops.onednn import depthwise, foreign, frames, library, winograd
+from tl_jax.ops.onednn.cases import KERNEL_GRADIENT, Convolution
 from tl_jax.ops.onednn.compiled import compiled
+from tl_jax.ops.onednn.lanes import lane
 from tl_jax.ops.onednn.program import Program
 
 KINDS = ("dense", "depthwise")
@@ -280,6 +283,36 @@ def test_wide_convolutions_take_winograds_form(x, kernel, stride, fewer):
     args = [jax.ShapeDtypeStruct(shape, np.float32) for shape in (x, kernel)]
     text = jax.jit(functools.partial(ops.conv, stride=stride)).lower(*args).as_text()
     assert ("Winograd" in text, "Convolution" in text) == (fewer, not fewer)
+
+
+@needs_onednn
+@few
+@given(
+    sides=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    rows=st.integers(1, 5),
+    stride=st.integers(1, 3),
+    padding=st.tuples(*[st.tuples(st.integers(0, 2), st.integers(0, 2))] * 2),
+    count=st.integers(1, 3),
+    channels=st.integers(2, 40),
+)
+@example(sides=(7, 7), rows=5, stride=1, padding=((2, 2),) * 2, count=3, channels=32)
+@example(sides=(8, 8), rows=5, stride=2, padding=((1, 2),) * 2, count=2, channels=17)
+@example(sides=(8, 8), rows=5, stride=2, padding=((2, 2),) * 2, count=2, channels=16)
+def test_depthwise_kernel_of_five_columns(sides, rows, stride, padding, count, channels):
+    """Its gradient in parts against XLA's own, whatever was in scratch memory before."""
+    kernel = (rows, 5, 1, channels)
+    assume(all(n + sum(e) >= k for n, e, k in zip(sides, padding, kernel[:2], strict=True)))
+    x = draw(count, *sides, channels, dtype=np.float32)
+    convolve = stock("depthwise", stride, padding)
+    y, gradient = jax.vjp(lambda k: convolve(x, k), np.zeros(kernel, np.float32))
+    g = draw(*y.shape, seed=1, dtype=np.float32)
+    case = Convolution(KERNEL_GRADIENT, x.shape, kernel, g.shape, stride, padding)
+    assume(depthwise.in_parts(case))
+    got = np.full(kernel, np.nan, np.float32)
+    with lane() as mine:
+        ctypes.memset(mine.scratch(2**20), 0xFF, 2**20)  # not numbers
+        compiled(case, mine).run([a.ctypes.data for a in (x, g, got)], mine)
+    closely(got, *gradient(g), 2e-6)
 
 
 @pytest.fixture

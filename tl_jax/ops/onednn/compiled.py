@@ -3,14 +3,20 @@
 import functools
 
 from tl_jax.ops import frozen
-from tl_jax.ops.onednn import primitives, winograd
+from tl_jax.ops.onednn import depthwise, primitives, winograd
 from tl_jax.ops.onednn.cases import BatchNorm, Case, Convolution, Pair, Pooling, Winograd
 from tl_jax.ops.onednn.lanes import Lane, lane
 from tl_jax.ops.onednn.library import DnnlError
 from tl_jax.ops.onednn.program import Program
 
+
+def _convolution(case: Convolution) -> Program:
+    in_parts = depthwise.in_parts(case)
+    return depthwise.kernel_gradient(case) if in_parts else primitives.convolution(case)
+
+
 _COMPILERS = {
-    Convolution: primitives.convolution,
+    Convolution: _convolution,
     BatchNorm: primitives.batch_norm,
     Pooling: primitives.pooling,
     Winograd: winograd.winograd,

@@ -95,6 +95,11 @@ def image(shape: tuple[int, int, int, int]) -> Handle:
     return strided((n, c, h, w), (h * w * c, 1, w * c, c))
 
 
+def matrix(sizes: tuple[int, int]) -> Handle:
+    """The layout of (rows, columns)."""
+    return strided(sizes, (sizes[1], 1))
+
+
 def vector(length: int) -> Handle:
     """The layout of (length,)."""
     return strided((length,), (1,))

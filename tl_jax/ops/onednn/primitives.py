@@ -13,6 +13,7 @@ from tl_jax.ops.onednn.cases import (
     FORWARD,
     GRADIENT,
     INPUT_GRADIENT,
+    KERNEL_GRADIENT,
     PACKING,
     BatchNorm,
     Convolution,
@@ -35,8 +36,8 @@ class Argument(NamedTuple):
     query: int | None = None
 
 
-_SRC, _WEIGHTS, _BIAS, _DST = Argument(1, 129), Argument(33, 131), Argument(41), Argument(17, 133)
-_DIFF_SRC, _DIFF_WEIGHTS, _DIFF_DST = Argument(129, 130), Argument(161, 132), Argument(145, 134)
+SRC, _WEIGHTS, _BIAS, _DST = Argument(1, 129), Argument(33, 131), Argument(41), Argument(17, 133)
+_DIFF_SRC, DIFF_WEIGHTS, DIFF_DST = Argument(129, 130), Argument(161, 132), Argument(145, 134)
 _DIFF_BIAS, _WORKSPACE = Argument(169), Argument(64)
 _MEAN, _VARIANCE, _SCALE, _SHIFT = map(Argument, (49, 50, 51, 52))
 _DIFF_SCALE, _DIFF_SHIFT = map(Argument, (255, 256))
@@ -50,29 +51,42 @@ POOLS = {"max": 0x1FF, "average": 0x3FF, "average with padding": 0x2FF}
 def convolution(case: Convolution) -> Program:
     if (case.packed or case.kind == PACKING) and case.pointwise:
         return _product(case)
-    x, y = dnnl.image(case.x), dnnl.image(case.y)
-    given, free = _kernel(case)
-    bias = dnnl.vector(case.kernel[3]) if case.bias else None
+    (x, y, bias), description = _ends(case), described(case)
+    given = given_kernel(case.kernel, _groups(case))
+    if case.kind in (FORWARD, PACKING):
+        return _forward(case, description, x, given, bias, y)
+    if case.kind == INPUT_GRADIENT:
+        return _program(description, [(DIFF_DST, y), (_WEIGHTS, given)], [(_DIFF_SRC, x)])
+    outputs = [(DIFF_WEIGHTS, given), *([(_DIFF_BIAS, bias)] if case.bias else [])]
+    return _program(description, [(SRC, x), (DIFF_DST, y)], outputs)
+
+
+def described(case: Convolution) -> Handle:
+    """A convolution or a gradient of it; the layout of the kernel is oneDNN's choice."""
+    x, y, bias = _ends(case)
+    kernel = dnnl.free(_kernel_sizes(case.kernel, _groups(case)))
     window = [dnnl.dims(case.stride, case.stride), dnnl.dims(0, 0), *_edges(case.padding)]
     engine, after = dnnl.engine(), attributes(case.activation, y if case.residual else None)
     forward = dnnl.made(
         "dnnl_convolution_forward_primitive_desc_create",
-        *(engine, _TRAINING, _DIRECT, x, free, bias, y, *window, after),
+        *(engine, _TRAINING, _DIRECT, x, kernel, bias, y, *window, after),
     )
-    if case.kind in (FORWARD, PACKING):
-        return _forward(case, forward, x, given, bias, y)
     if case.kind == INPUT_GRADIENT:
-        chosen = dnnl.made(
+        return dnnl.made(
             "dnnl_convolution_backward_data_primitive_desc_create",
-            *(engine, _DIRECT, x, free, y, *window, forward, after),
+            *(engine, _DIRECT, x, kernel, y, *window, forward, after),
         )
-        return _program(chosen, [(_DIFF_DST, y), (_WEIGHTS, given)], [(_DIFF_SRC, x)])
-    chosen = dnnl.made(
-        "dnnl_convolution_backward_weights_primitive_desc_create",
-        *(engine, _DIRECT, x, free, bias, y, *window, forward, after),
-    )
-    outputs = [(_DIFF_WEIGHTS, given), *([(_DIFF_BIAS, bias)] if case.bias else [])]
-    return _program(chosen, [(_SRC, x), (_DIFF_DST, y)], outputs)
+    if case.kind == KERNEL_GRADIENT:
+        return dnnl.made(
+            "dnnl_convolution_backward_weights_primitive_desc_create",
+            *(engine, _DIRECT, x, kernel, bias, y, *window, forward, after),
+        )
+    return forward
+
+
+def _ends(case: Convolution) -> tuple[Handle, Handle, Handle | None]:
+    """The layouts of input, output and bias."""
+    return dnnl.image(case.x), dnnl.image(case.y), dnnl.vector(case.y[3]) if case.bias else None
 
 
 def _forward(case: Convolution, description: Handle, x, given, bias, y) -> Program:
@@ -80,7 +94,7 @@ def _forward(case: Convolution, description: Handle, x, given, bias, y) -> Progr
     packed = dnnl.queried(description, _WEIGHTS.query)
     if case.kind == PACKING:
         return _packing(given, packed)
-    inputs = [(_SRC, x), (_WEIGHTS, packed if case.packed else given)]
+    inputs = [(SRC, x), (_WEIGHTS, packed if case.packed else given)]
     inputs += [(_BIAS, bias)] if case.bias else []
     inputs += [(_ADDED, y)] if case.residual else []
     return _program(description, inputs, [(_DST, y)])
@@ -94,18 +108,14 @@ def _product(case: Convolution) -> Program:
     """
     *_, inputs, outputs = case.kernel
     pixels = math.prod(case.x[:3])
-    x, y = _matrix(pixels, inputs), _matrix(pixels, outputs)
-    bias, given = _matrix(1, outputs), _matrix(inputs, outputs)
+    x, y = dnnl.matrix((pixels, inputs)), dnnl.matrix((pixels, outputs))
+    bias, given = dnnl.matrix((1, outputs)), dnnl.matrix((inputs, outputs))
     description = dnnl.made(
         "dnnl_matmul_primitive_desc_create",
         *(dnnl.engine(), x, dnnl.free((inputs, outputs)), bias if case.bias else None, y),
         attributes(case.activation, y if case.residual else None),
     )
     return _forward(case, description, x, given, bias, y)
-
-
-def _matrix(rows: int, columns: int) -> Handle:
-    return dnnl.strided((rows, columns), (columns, 1))
 
 
 def pair(case: Pair) -> Program:
@@ -129,9 +139,9 @@ def pair(case: Pair) -> Program:
         first = case.kind == PACKING
         shape, groups = (case.kernel, 1) if first else (case.depthwise, d)
         number = _WEIGHTS.number if first else DEPTHWISE | _WEIGHTS.number
-        return _packing(_given_kernel(shape, groups), layout(number))
+        return _packing(given_kernel(shape, groups), layout(number))
     kernels = _WEIGHTS.number, _BIAS.number
-    numbers = _SRC.number, *kernels, *(DEPTHWISE | number for number in kernels), _DST.number
+    numbers = SRC.number, *kernels, *(DEPTHWISE | number for number in kernels), _DST.number
     program = Program()
     primitive = program.primitive(chosen, *((number, layout(number)) for number in numbers))
     program.add(primitive, *map(Place, range(len(numbers))))
@@ -148,10 +158,8 @@ def _edges(padding: Edges):
     return [dnnl.dims(*edges) for edges in zip(*padding, strict=True)]
 
 
-def _kernel(case: Convolution) -> tuple[Handle, Handle]:
-    """The layout of the kernel as it is given, and one that leaves the choice to oneDNN."""
-    groups = case.x[3] // case.kernel[2]
-    return _given_kernel(case.kernel, groups), dnnl.free(_kernel_sizes(case.kernel, groups))
+def _groups(case: Convolution) -> int:
+    return case.x[3] // case.kernel[2]
 
 
 def _kernel_sizes(kernel: Shape, groups: int) -> tuple[int, ...]:
@@ -160,9 +168,10 @@ def _kernel_sizes(kernel: Shape, groups: int) -> tuple[int, ...]:
     return sizes if groups > 1 else sizes[1:]
 
 
-def _given_kernel(kernel: Shape, groups: int) -> Handle:
+def given_kernel(kernel: Shape, groups: int, *, row: int | None = None) -> Handle:
+    """The layout of a kernel (kh, kw, C / groups, D), or of columns of one with a longer `row`."""
     _, kw, inputs, outputs = kernel
-    strides = (outputs // groups, 1, outputs, kw * inputs * outputs, inputs * outputs)
+    strides = (outputs // groups, 1, outputs, (row or kw) * inputs * outputs, inputs * outputs)
     return dnnl.strided(_kernel_sizes(kernel, groups), strides if groups > 1 else strides[1:])
 
 
@@ -180,13 +189,13 @@ def batch_norm(case: BatchNorm) -> Program:
     kept = [(_WORKSPACE, dnnl.queried(forward, _WORKSPACE_MD))] if case.relu else []
     statistics = [(_MEAN, vector), (_VARIANCE, vector)]
     if case.kind == FORWARD:
-        inputs = [(_SRC, x), (_SCALE, vector), (_SHIFT, vector)]
+        inputs = [(SRC, x), (_SCALE, vector), (_SHIFT, vector)]
         return _program(forward, inputs, [(_DST, x), *statistics, *kept])
     backward = dnnl.made(
         "dnnl_batch_normalization_backward_primitive_desc_create",
         *(engine, _BACKWARD, x, x, x, *how, forward, plain),
     )
-    inputs = [(_SRC, x), (_DIFF_DST, x), *statistics, (_SCALE, vector), *kept]
+    inputs = [(SRC, x), (DIFF_DST, x), *statistics, (_SCALE, vector), *kept]
     outputs = [(_DIFF_SRC, x), (_DIFF_SCALE, vector), (_DIFF_SHIFT, vector)]
     return _program(backward, inputs, outputs)
 
@@ -204,33 +213,39 @@ def pooling(case: Pooling) -> Program:
     if trained and case.of == "max":
         kept = [(_WORKSPACE, dnnl.queried(forward, _WORKSPACE_MD))]
     if case.kind == FORWARD:
-        return _program(forward, [(_SRC, x)], [(_DST, y), *kept])
+        return _program(forward, [(SRC, x)], [(_DST, y), *kept])
     backward = dnnl.made(
         "dnnl_pooling_backward_primitive_desc_create",
         *(engine, of, x, y, *window, forward, plain),
     )
-    return _program(backward, [(_DIFF_DST, y), *kept], [(_DIFF_SRC, x)])
+    return _program(backward, [(DIFF_DST, y), *kept], [(_DIFF_SRC, x)])
 
 
 Layouts = list[tuple[Argument, Handle]]
+Operands = list[tuple[Argument, Handle, Place]]
 
 
 def _program(description: Handle, inputs: Layouts, outputs: Layouts) -> Program:
-    """The primitive described, for arrays of these layouts, copied to and from its own."""
-    program, operands, places, before, after = Program(), [], [], [], []
-    for array, (argument, layout) in enumerate([*inputs, *outputs]):
-        given, chosen = Place(array), layout
-        if argument.query:
-            chosen = dnnl.queried(description, argument.query)
+    """The primitive described, for arrays of these layouts."""
+    program = Program()
+    given = [(*operand, Place(array)) for array, operand in enumerate([*inputs, *outputs])]
+    add(program, description, given[: len(inputs)], given[len(inputs) :])
+    return program
+
+
+def add(program: Program, description: Handle, inputs: Operands, outputs: Operands) -> None:
+    """Steps that run the primitive described, and copy what has not the layout it has chosen."""
+    operands, places, before, after = [], [], [], []
+    for number, (argument, layout, given) in enumerate([*inputs, *outputs]):
+        chosen = dnnl.queried(description, argument.query) if argument.query else layout
         operands.append((argument.number, chosen))
         if dnnl.library().dnnl_memory_desc_equal(layout, chosen):
             places.append(given)
             continue
         places.append(program.scratch(chosen))
-        if array < len(inputs):
+        if number < len(inputs):
             before.append((program.reorder(layout, chosen), given, places[-1]))
         else:
             after.append((program.reorder(chosen, layout), places[-1], given))
     for step in (*before, (program.primitive(description, *operands), *places), *after):
         program.add(*step)
-    return program
