@@ -1,7 +1,7 @@
 """The gradient by a depthwise kernel of 5 columns.
 
 oneDNN has a fast one for up to 3 columns, with padding beside the image of up to half of them, and
-is up to ten times slower beyond. So the columns 0 to 2 and 2 to 4 are kernels of their own here.
+is several times slower beyond. So the columns 0 to 2 and 2 to 4 are kernels of their own here.
 """
 
 import numpy as np
