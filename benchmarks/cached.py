@@ -14,7 +14,7 @@ import time
 
 from absl import flags
 
-from benchmarks.measure import IDLE, busy_cores
+from benchmarks.measure import busy_cores, idle_note
 from benchmarks.rows import NETS
 from experiments import cli
 
@@ -63,11 +63,10 @@ def main(argv: list[str]) -> None:
                 epochs.append(cost["train_seconds"] / cost["steps"])
                 steps.append((time.perf_counter() - started) / cost["steps"])
     epoch, step = statistics.median(epochs), statistics.median(steps)
-    idle = "" if busy <= IDLE else f"; machine NOT idle: {busy:.1f} cores busy"
     print(
         f"{_BASE.value} {_TRAIN.value} x{_BATCH.value}: a step of an epoch on the stored prefix "
         f"{1e3 * epoch:.1f} ms ({1e3 * min(epochs):.1f} to {1e3 * max(epochs):.1f}), the trained "
-        f"layers alone {1e3 * step:.1f} ms: {epoch / step:.2f} times{idle}"
+        f"layers alone {1e3 * step:.1f} ms: {epoch / step:.2f} times{idle_note(busy)}"
     )
 
 

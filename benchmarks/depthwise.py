@@ -11,7 +11,7 @@ import functools
 import numpy as np
 from absl import flags
 
-from benchmarks.measure import IDLE, busy_cores
+from benchmarks.measure import busy_cores, idle_note
 from benchmarks.ops import least
 from experiments import cli
 from tl_jax.errors import UserError
@@ -36,8 +36,7 @@ def main(argv: list[str]) -> None:
     for side, channels, stride in SHAPES:
         told = cells(gradient(_SETTINGS.batch, side, channels, stride), _SETTINGS.turns)
         print(f"| {side}, {channels}, {stride} | {' | '.join(told)} |", flush=True)
-    idle = "" if busy <= IDLE else f"; machine NOT idle: {busy:.1f} cores busy"
-    print(f"ms; batch {_SETTINGS.batch}{idle}")
+    print(f"ms; batch {_SETTINGS.batch}{idle_note(busy)}")
 
 
 def gradient(batch: int, side: int, channels: int, stride: int) -> Convolution:

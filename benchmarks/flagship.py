@@ -26,7 +26,7 @@ _JSON = flags.DEFINE_string("json", None, "Write the figures there.")
 
 def main(argv: list[str]) -> None:
     cli.no_arguments(argv)
-    from benchmarks.measure import IDLE, busy_cores
+    from benchmarks.measure import IDLE, busy_cores, idle_note
 
     busy = busy_cores()
     with tempfile.TemporaryDirectory() as folder:
@@ -47,8 +47,7 @@ def main(argv: list[str]) -> None:
             f"{name}: {row['seconds']:.0f} s, {row['peak_bytes'] / 2**30:.2f} GiB, "
             f"weighted accuracy {row['weighted_accuracy']:.4f}"
         )
-    idle = "" if busy <= IDLE else f"; machine NOT idle: {busy:.1f} cores busy"
-    print(f"{ratio:.2f} times as fast{idle}")
+    print(f"{ratio:.2f} times as fast{idle_note(busy)}")
     if _JSON.value:
         figures = {"ours": ours, "peer": theirs, "ratio": ratio, "idle": busy <= IDLE}
         pathlib.Path(_JSON.value).write_text(json.dumps(figures, indent=1) + "\n")

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from benchmarks.measure import IDLE, busy_cores
+from benchmarks.measure import busy_cores, idle_note
 from benchmarks.rows import NETS, checked
 from experiments import cli
 from tl_jax.base import load_base
@@ -38,8 +38,7 @@ def main(argv: list[str]) -> None:
     print("| net | whole | parts | pairs | pairs / whole |\n|---" + "|---" * 4 + "|")
     for name in checked(_NETS.value):
         print(f"| {name} | {' | '.join(cells(name))} |", flush=True)
-    idle = "" if busy <= IDLE else f"; machine NOT idle: {busy:.1f} cores busy"
-    print(f"images/s, batch {_BATCH.value}, {onednn.cores()} cores{idle}")
+    print(f"images/s, batch {_BATCH.value}, {onednn.cores()} cores{idle_note(busy)}")
 
 
 def cells(name: str) -> list[str]:

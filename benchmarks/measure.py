@@ -71,11 +71,10 @@ def line(row: dict) -> str:
     """The row as people read it."""
     low, high = row["spread"]["ours"]
     cached = f" ({row['cached']:.2f} from the stored prefix)" if "cached" in row else ""
-    note = "" if row["idle"] else f"; machine NOT idle: {row['busy_cores_before']:.1f} cores busy"
     return (
         f"{row['base']} {row['train']} x{row['batch']}: ours {row['ours']:.2f} images/s "
         f"({low:.2f} to {high:.2f}){cached}, PyTorch {row['peer_is']} {row['peer']:.2f}: "
-        f"ratio {row['ratio']:.2f}{note}"
+        f"ratio {row['ratio']:.2f}{idle_note(row['busy_cores_before'])}"
     )
 
 
@@ -102,6 +101,11 @@ def _steps(worker: subprocess.Popen) -> int:
     """How many a turn has, of a worker that is warm then."""
     warm = max(1, round(WARM / ask(worker, 1)["seconds"]))
     return max(1, round(SECONDS * warm / ask(worker, warm)["seconds"]))
+
+
+def idle_note(busy: float) -> str:
+    """What is said behind figures that were taken with so many cores busy before."""
+    return "" if busy <= IDLE else f"; machine NOT idle: {busy:.1f} cores busy"
 
 
 def busy_cores() -> float:

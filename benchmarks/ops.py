@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from benchmarks.measure import IDLE, busy_cores
+from benchmarks.measure import busy_cores, idle_note
 from experiments import cli
 from tl_jax import ops
 from tl_jax.ops.convolution import stock_conv
@@ -119,8 +119,7 @@ def main(argv: list[str]) -> None:
             print(
                 f"| {op.name} | {' | '.join(cells(op, _BATCH.value, _TURNS.value))} |", flush=True
             )
-    idle = "" if busy <= IDLE else f"; machine NOT idle: {busy:.1f} cores busy"
-    print(f"ms, ours / XLA's own; batch {_BATCH.value}, {jax.default_backend()}{idle}")
+    print(f"ms, ours / XLA's own; batch {_BATCH.value}, {jax.default_backend()}{idle_note(busy)}")
 
 
 PASSES = ("forward", "input's gradient", "parameters' gradient")

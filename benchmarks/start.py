@@ -17,7 +17,7 @@ import time
 
 from absl import flags
 
-from benchmarks.measure import IDLE, busy_cores
+from benchmarks.measure import busy_cores, idle_note
 from benchmarks.rows import NETS, checked
 from experiments import cli
 from tl_jax import heap
@@ -33,8 +33,7 @@ def main(argv: list[str]) -> None:
     print("| net | first start, s | started again (parameters) |\n|---|---|---|")
     for name in checked(_NETS.value):
         print(f"| {name} | {' | '.join(cells(name))} |", flush=True)
-    idle = "" if busy <= IDLE else f"; machine NOT idle: {busy:.1f} cores busy"
-    print(f"seconds, batch {_BATCH.value}{idle}")
+    print(f"seconds, batch {_BATCH.value}{idle_note(busy)}")
 
 
 def cells(name: str) -> list[str]:

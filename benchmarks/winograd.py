@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from benchmarks.measure import IDLE, busy_cores
+from benchmarks.measure import busy_cores, idle_note
 from benchmarks.ops import PASSES, least
 from experiments import cli
 from tl_jax import ops
@@ -50,8 +50,7 @@ def main(argv: list[str]) -> None:
         shape = (_SETTINGS.batch, side, side, inputs)
         told = cells(shape, (3, 3, inputs, outputs), _SETTINGS.turns)
         print(f"| {side}, {inputs} to {outputs} | {' | '.join(told)} |", flush=True)
-    idle = "" if busy <= IDLE else f"; machine NOT idle: {busy:.1f} cores busy"
-    print(f"ms, Winograd's / direct (ratio); batch {_SETTINGS.batch}{idle}")
+    print(f"ms, Winograd's / direct (ratio); batch {_SETTINGS.batch}{idle_note(busy)}")
 
 
 def cells(shape, kernel, turns: int) -> list[str]:

@@ -13,7 +13,7 @@ from tl_jax.ops.onednn.primitives import DIFF_DST, DIFF_WEIGHTS, SRC
 from tl_jax.ops.onednn.program import Place, Program
 
 _COLUMNS, _PART = 5, 3
-_ZEROS = _COLUMNS - _PART  # of them one row and the next have so many between them
+_ZEROS = _COLUMNS - _PART  # so many between one row and the next
 
 
 def in_parts(case: Convolution) -> bool:
@@ -22,8 +22,8 @@ def in_parts(case: Convolution) -> bool:
     depthwise = case.kernel[2] == 1 and case.kernel[3] == case.x[3] > 1
     wanted = case.kind == KERNEL_GRADIENT and depthwise and not case.bias
     fits = case.kernel[1] == _COLUMNS and max(before, after) <= _ZEROS
-    # As wide as what a part makes of a row of the image and zeros.
-    return wanted and fits and case.y[2] == (case.x[2] + _ZEROS - _PART) // case.stride + 1
+    made = (case.x[2] + _ZEROS - _PART) // case.stride + 1  # of a row with its zeros, by a part
+    return wanted and fits and case.y[2] == made
 
 
 def kernel_gradient(case: Convolution) -> Program:
