@@ -31,8 +31,11 @@ def main(argv: list[str]) -> None:
     import jax
 
     from benchmarks import ours
-    from tl_jax import prefix, state, train
-    from tl_jax.base import load_base
+    from tl_jax.base.base import load_base
+    from tl_jax.engine import prefix
+    from tl_jax.train import loop as train
+    from tl_jax.train import state
+    from tl_jax.train.inputs import for_plan
 
     busy, size = busy_cores(), NETS[_BASE.value].size
     spec = {"base": _BASE.value, "train": _TRAIN.value, "batch": _BATCH.value, "size": size}
@@ -40,7 +43,7 @@ def main(argv: list[str]) -> None:
     problem, ready = ours.problem(base, spec | {"precision": "float32"}, batches=_STEPS.value)
     phase = problem.plan.phases[0]
     with tempfile.TemporaryDirectory() as folder:
-        inputs_for = prefix.for_plan(
+        inputs_for = for_plan(
             problem, test_views="none", cache=pathlib.Path(folder), dtype=_DTYPE.value
         )
         stored = inputs_for(phase, ready.variables)

@@ -15,10 +15,10 @@ from benchmarks.measure import busy_cores, idle_note
 from benchmarks.ops import least
 from experiments import cli
 from tl_jax.errors import UserError
-from tl_jax.ops import onednn
-from tl_jax.ops.onednn import depthwise, primitives
-from tl_jax.ops.onednn.cases import KERNEL_GRADIENT, Convolution
-from tl_jax.ops.onednn.lanes import lane
+from tl_jax.ops.cpu import onednn
+from tl_jax.ops.cpu.onednn import depthwise, primitives
+from tl_jax.ops.cpu.onednn.cases import KERNEL_GRADIENT, Convolution
+from tl_jax.ops.cpu.onednn.lanes import lane
 
 _SETTINGS = flags.FLAGS  # those of `benchmarks.ops`
 

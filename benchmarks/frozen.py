@@ -19,10 +19,10 @@ from absl import flags
 from benchmarks.measure import busy_cores, idle_note
 from benchmarks.rows import NETS, checked
 from experiments import cli
-from tl_jax.base import load_base
-from tl_jax.cores import Divided
+from tl_jax.base.base import load_base
 from tl_jax.errors import UserError
-from tl_jax.ops import frozen, onednn
+from tl_jax.ops.cpu import frozen, onednn
+from tl_jax.ops.cpu.cores import Divided
 
 _NETS = flags.DEFINE_list("nets", list(NETS), "The nets.")
 _BATCH = flags.DEFINE_integer("batch", 16, "Images at once.", lower_bound=1)

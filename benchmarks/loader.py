@@ -39,8 +39,8 @@ def main(argv: list[str]) -> None:
 
 def measure(path: pathlib.Path, cache: pathlib.Path) -> None:
     """Print the rates for the images in a folder."""
-    from tl_jax.data.folder import folder
-    from tl_jax.preprocessing import imagenet
+    from tl_jax.data.preprocessing import imagenet
+    from tl_jax.data.tasks.folder import folder
 
     task, preprocessing = folder(path, seed=0), imagenet(224, 256, "bicubic")
     ways = dict(ours(task, preprocessing, cache) | {"PyTorch": theirs(path, task.ids)})
@@ -66,8 +66,8 @@ def ours(task, preprocessing, cache: pathlib.Path) -> dict[str, Callable[[], Ite
     import jax
     import numpy as np
 
-    from tl_jax import prefix
     from tl_jax.data import loader
+    from tl_jax.engine import prefix
 
     normalise = jax.jit(preprocessing.normalise)
     everything = np.arange(len(task.ids))
@@ -89,7 +89,7 @@ def theirs(path: pathlib.Path, ids: tuple[str, ...]) -> Callable[[], Iterator[in
     import torch
 
     from tl_jax.data.loader import THREADS
-    from tl_jax.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+    from tl_jax.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
     mean, std = (torch.tensor(v, dtype=torch.float32) for v in (IMAGENET_MEAN, IMAGENET_STD))
 

@@ -26,7 +26,7 @@ LONG = ("logistic", "linear_svm")
 
 
 def main(argv: list[str]) -> None:
-    from tl_jax.probes import protocol
+    from tl_jax.measure.probes import protocol
 
     cli.no_arguments(argv)
     warnings.simplefilter("ignore")  # scikit-learn's, that it has not converged
@@ -60,7 +60,7 @@ def _times(theirs: float, ours: float) -> str:
 
 def subject():
     """The task and the features of configs/layer_probes.py, seed 0."""
-    from tl_jax.features import of_layers
+    from tl_jax.measure.features import of_layers
 
     config = cli.load_config("configs/layer_probes.py")
     task = study.task_of(config, seed=0)
@@ -70,7 +70,7 @@ def subject():
 
 def loop(probe: str, x: np.ndarray, task, own) -> tuple[float, float]:
     """Seconds of scikit-learn for the probe's grid and the refit, and its accuracy on test."""
-    from tl_jax.probes import protocol
+    from tl_jax.measure.probes import protocol
 
     settings = protocol.PROBES[probe].settings
     some = settings[:: _EVERY.value] if probe in LONG else settings
@@ -116,8 +116,8 @@ def predicted(model, x: np.ndarray) -> np.ndarray:
 
 def agreement(x: np.ndarray, task, own) -> str:
     """How far scikit-learn's objective lies from ours, of logistic regression on train."""
-    from tl_jax.probes import linear, protocol
-    from tl_jax.probes.problem import pose
+    from tl_jax.measure.probes import linear, protocol
+    from tl_jax.measure.probes.problem import pose
 
     some = list(linear.L2[:: _EVERY.value])
     labels, weights = protocol.taught(task)[own.train], task.weights[own.train]

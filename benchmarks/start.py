@@ -20,7 +20,7 @@ from absl import flags
 from benchmarks.measure import busy_cores, idle_note
 from benchmarks.rows import NETS, checked
 from experiments import cli
-from tl_jax import heap
+from tl_jax.ops.cpu import heap
 
 _NETS = flags.DEFINE_list("nets", ["resnet50", "inception_v3", "densenet121"], "The nets.")
 _BATCH = flags.DEFINE_integer("batch", 16, "Images a step.", lower_bound=1)
@@ -64,7 +64,7 @@ def first_step(name: str, batch: int) -> None:
     """Train every layer of a fresh net for a step; prints the seconds that its parameters took."""
     heap.keep()
     from benchmarks import ours
-    from tl_jax.base import load_base
+    from tl_jax.base.base import load_base
 
     begun, size = time.perf_counter(), NETS[name].size
     base = load_base(name).resized(size)

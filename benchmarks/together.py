@@ -18,9 +18,9 @@ from absl import flags
 
 from benchmarks.measure import IDLE, busy_cores
 from experiments import cli
-from tl_jax import heads
-from tl_jax.chain import Chain
-from tl_jax.together import WAYS, Data, Run, fit, stacked, together
+from tl_jax.chain import heads
+from tl_jax.chain.network import Chain
+from tl_jax.train.together import WAYS, Data, Run, fit, stacked, together
 
 _EXAMPLES = flags.DEFINE_integer("examples", 2624, "Rows of features.", lower_bound=1)
 _FEATURES = flags.DEFINE_integer("features", 1280, "Features a row.", lower_bound=1)

@@ -19,7 +19,7 @@ from benchmarks.ops import PASSES, least
 from experiments import cli
 from tl_jax import ops
 from tl_jax.errors import UserError
-from tl_jax.ops import onednn
+from tl_jax.ops.cpu import onednn
 
 _SETTINGS = flags.FLAGS  # those of `benchmarks.ops`
 

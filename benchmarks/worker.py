@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tl_jax import heap
+from tl_jax.ops.cpu import heap
 
 
 def serve(prepare: Callable[[dict], tuple[Callable[[int], None], dict[str, Any]]]) -> None:

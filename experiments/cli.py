@@ -14,9 +14,9 @@ import ml_collections
 from absl import app, flags
 from absl import logging as absl_logging
 
-from tl_jax import heap
 from tl_jax.errors import UserError, unknown
 from tl_jax.interrupt import Interrupted
+from tl_jax.ops.cpu import heap
 
 BAD_INPUT = 2
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

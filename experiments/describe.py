@@ -101,7 +101,7 @@ def _require_places() -> None:
 
 def _layers() -> Description:
     """One base, layer by layer."""
-    from tl_jax.analysis import layers, lectures
+    from tl_jax.describe import layers, lectures
 
     base = _base()
     architecture, preprocessing = base.architecture, base.preprocessing
@@ -120,7 +120,7 @@ def _layers() -> Description:
         ]
 
     def draw() -> bytes:
-        from tl_jax.analysis import plots
+        from tl_jax.describe import plots
 
         return plots.layers(title, rows)
 
@@ -132,8 +132,8 @@ def _layers() -> Description:
 def _base():
     """The `Base` that the flags ask for; no variables are made or loaded without --weights."""
     from tl_jax import models
-    from tl_jax.architecture import Architecture
-    from tl_jax.base import Base, load_base
+    from tl_jax.base.architecture import Architecture
+    from tl_jax.base.base import Base, load_base
 
     name = models.canonical(BASE.value)
     if WEIGHTS.value is None:
@@ -195,13 +195,13 @@ def _zoo() -> Description:
     import tqdm
 
     from tl_jax import models
-    from tl_jax.analysis import lectures, zoo
+    from tl_jax.describe import lectures, zoo
 
     bar = tqdm.tqdm(models.names(), desc="describe", leave=False, disable=None)
     entries = zoo.ranked(zoo.entry(name) for name in bar)
 
     def draw() -> bytes:
-        from tl_jax.analysis import plots
+        from tl_jax.describe import plots
 
         return plots.zoo(entries)
 
@@ -228,7 +228,7 @@ def _zoo() -> Description:
 
 def _convolutions() -> Description:
     """The factorisations, of which there is no picture."""
-    from tl_jax.analysis import convolutions
+    from tl_jax.describe import convolutions
 
     table, exact = [list(CONVOLUTIONS)], [["comparison", "convolution", "weights", "macs", "field"]]
     for comparison in convolutions.comparisons():

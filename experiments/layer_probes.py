@@ -31,9 +31,9 @@ ROOM = 2**24  # numbers of features, of several seeds, that a thread has before 
 
 def work(config, workdir: pathlib.Path, name: str) -> dict:
     """Every probe at every layer, and the report."""
-    from tl_jax import results
-    from tl_jax.cells import Cells
-    from tl_jax.features import of_layers
+    from tl_jax.measure.features import of_layers
+    from tl_jax.runs import results
+    from tl_jax.runs.cells import Cells
 
     started = time.time()
     base, sets = study.base_of(config), examples(config)
@@ -64,7 +64,7 @@ def work(config, workdir: pathlib.Path, name: str) -> dict:
 def examples(config) -> dict:
     """For each budget and seed the task and its rows; UserError for what cannot be done."""
     from tl_jax.errors import UserError, unknown
-    from tl_jax.probes import protocol
+    from tl_jax.measure.probes import protocol
 
     if not (config.probes and config.budgets and config.seeds):
         raise UserError("a study has at least one probe, one budget and one seed")
@@ -85,7 +85,7 @@ def fill(cells, config, features: dict, sets: dict) -> None:
     import tqdm
 
     from tl_jax import interrupt
-    from tl_jax.probes import protocol
+    from tl_jax.measure.probes import protocol
 
     jobs = []
     for layer, rows in features.items():
@@ -176,7 +176,7 @@ def commonest(sets) -> dict[str, float]:
     """The metrics of always answering the class with most weight, mean over seeds and budgets."""
     import numpy as np
 
-    from tl_jax.probes import protocol
+    from tl_jax.measure.probes import protocol
 
     found = collections.defaultdict(list)
     for task, own in sets:
@@ -257,7 +257,7 @@ def _named(budget: float) -> str:
 def _depth_section(page, result: dict, found: Found, metric: str):
     import numpy as np
 
-    from tl_jax.report import study_plots
+    from tl_jax.report import figures
 
     series = {PROBES[p]: found.values(found.most, p, metric) for p in found.probes}
     left_out = [name for name, values in series.items() if np.isnan(values).all()]
@@ -277,7 +277,7 @@ def _depth_section(page, result: dict, found: Found, metric: str):
             f"{o['what']}, {o['figure']} % {o['metric'].replace('_', ' ')} ({o['source']})"
             for o in result["published"]
         )
-    picture = study_plots.against_depth(
+    picture = figures.against_depth(
         found.layers,
         {name: values for name, values in series.items() if name not in left_out},
         label=f"test {METRICS[metric].replace('_', ' ')}",
@@ -293,14 +293,14 @@ def _depth_section(page, result: dict, found: Found, metric: str):
 def _budget_section(page, result: dict, found: Found, metric: str):
     import numpy as np
 
-    from tl_jax.report import study_plots
+    from tl_jax.report import figures
 
     shown = "logistic" if "logistic" in found.probes else found.probes[0]
     ordered = sorted(found.budgets, key=found.examples)
     means = np.stack([found.values(b, shown, metric).mean(1) for b in ordered], axis=1)
     pictures = ()
     if np.isfinite(means).any():
-        picture = study_plots.heat_map(
+        picture = figures.heat_map(
             means,
             found.layers,
             [_named(budget) for budget in ordered],
@@ -377,7 +377,7 @@ def _of_layers(result: dict, found: Found, budget: float, metric: str) -> list[t
 
     import numpy as np
 
-    from tl_jax import results
+    from tl_jax.runs import results
 
     figures = []
     for probe in found.probes:

@@ -26,10 +26,10 @@ _CHECK = flags.DEFINE_integer(
 
 def layer_transfer(config, workdir: pathlib.Path, name: str) -> dict:
     """Train the bases and what is made of them, and report."""
-    from tl_jax import results
-    from tl_jax.cells import Cells
-    from tl_jax.report import layer_transfer as pages
     from tl_jax.report import study as page
+    from tl_jax.runs import results
+    from tl_jax.runs.cells import Cells
+    from tl_jax.studies.layer_transfer import page as pages
 
     started = time.time()
     net, arms = Net(config), _arms(config)
@@ -76,7 +76,7 @@ class Net:
         from tl_jax import models
         from tl_jax.errors import unknown
         from tl_jax.models import alexnet_small
-        from tl_jax.transferability.layer_transfer import cuts
+        from tl_jax.studies.layer_transfer.study import cuts
 
         if config.base == "alexnet_small":
             self.chain, self.preprocessing = alexnet_small.build, alexnet_small.preprocessing()
@@ -115,7 +115,7 @@ def _resized(preprocessing, config):
 def _arms(config) -> dict[str, dict[str, list]]:
     """For each arm the name of A's and of B's half, and the half itself for each seed."""
     from tl_jax.errors import UserError, unknown
-    from tl_jax.transferability.layer_transfer import Half, group, halves
+    from tl_jax.studies.layer_transfer.study import Half, group, halves
 
     if len(config.budgets) != len(config.epochs) or not config.budgets or config.seeds < 1:
         raise UserError("a study has at least one seed, and as many epochs as it has budgets")
@@ -147,7 +147,7 @@ def _arms(config) -> dict[str, dict[str, list]]:
 
 
 def _source(config, seed: int):
-    from tl_jax.data import load_task
+    from tl_jax.data.tasks import load_task
     from tl_jax.errors import UserError
 
     if not config.source.name:
@@ -158,7 +158,7 @@ def _source(config, seed: int):
 
 def _arm(config, net, workdir: pathlib.Path, cells, sides: dict, place: int, train) -> None:
     """Every training of one arm at one budget that is not finished; base A has all labels."""
-    from tl_jax.transferability.layer_transfer import TREATMENTS, beginning
+    from tl_jax.studies.layer_transfer.study import TREATMENTS, beginning
 
     base = functools.partial(_base, config, net, workdir, cells, train)
     (a, halves_a), (b, halves_b) = sides.items()
@@ -240,9 +240,9 @@ def _together(config, net, workdir, halves, begun, place, stop, what) -> list:
     import jax
     import numpy as np
 
-    from tl_jax.chain import merged, select
-    from tl_jax.together import Run, stacked, together
-    from tl_jax.transferability.layer_transfer import Transfer, transferred
+    from tl_jax.chain.network import merged, select
+    from tl_jax.studies.layer_transfer.study import Transfer, transferred
+    from tl_jax.train.together import Run, stacked, together
 
     chain = net.chain(len(halves[0].classes))
     below = () if stop is None else chain.cut(stop).names
@@ -286,9 +286,9 @@ def _images(config, net, task):
     """The pixels of a task, decoded once, on the device."""
     import numpy as np
 
-    from tl_jax import prefix
-    from tl_jax.parallel import Parallel
-    from tl_jax.transferability.layer_transfer import Images
+    from tl_jax.engine import prefix
+    from tl_jax.engine.parallel import Parallel
+    from tl_jax.studies.layer_transfer.study import Images
 
     if task.fingerprint not in net.images:
         every = np.arange(len(task.ids))
@@ -305,9 +305,11 @@ def _one_by_one(config, net, workdir, halves, begun, place, stop, what) -> list:
     """(variables, row) of a training for each seed, each streamed from disk."""
     import numpy as np
 
-    from tl_jax import evaluate, prefix, train
-    from tl_jax.plan import Plan
-    from tl_jax.state import Problem
+    from tl_jax.plans.plan import Plan
+    from tl_jax.train import evaluate
+    from tl_jax.train import loop as train
+    from tl_jax.train.inputs import for_plan
+    from tl_jax.train.state import Problem
 
     chain = net.chain(len(halves[0].classes))
     phase = _phase(config, chain, stop, config.epochs[place])
@@ -323,7 +325,7 @@ def _one_by_one(config, net, workdir, halves, begun, place, stop, what) -> list:
             precision=config.precision,
         )
         cache = pathlib.Path(config.cache) if config.cache else None
-        inputs_for = prefix.for_plan(problem, test_views="none", cache=cache, dtype="float32")
+        inputs_for = for_plan(problem, test_views="none", cache=cache, dtype="float32")
         folder = workdir / "training"
         variables, progress, inputs = train.run(problem, variables, inputs_for, workdir=folder)
         row = {"loss": progress.history[-1]["train_loss"]}
@@ -338,7 +340,7 @@ def _one_by_one(config, net, workdir, halves, begun, place, stop, what) -> list:
 
 def _phase(config, chain, stop, epochs: int):
     """Everything above `stop` learns, for as long as it is told."""
-    from tl_jax.plan import Phase, Settings
+    from tl_jax.plans.plan import Phase, Settings
 
     below = () if stop is None else chain.cut(stop).names
     settings = Settings(epochs=epochs, best_by="last", batch_norm="batch", **config.train)
@@ -350,10 +352,10 @@ def step_flops(config, net: Net, classes: int, stop: str | None) -> float:
     import jax
     import jax.numpy as jnp
 
-    from tl_jax import train
-    from tl_jax.chain import select
-    from tl_jax.parallel import Parallel
-    from tl_jax.state import Network, shapes
+    from tl_jax.chain.network import select
+    from tl_jax.engine.parallel import Parallel
+    from tl_jax.train import loop as train
+    from tl_jax.train.state import Network, shapes
 
     chain, shape = net.chain(classes), jax.ShapeDtypeStruct
     phase = _phase(config, chain, stop, 1)

@@ -24,9 +24,10 @@ NAMES = {"tsne": "t-SNE", "umap": "UMAP"}
 
 def work(config, workdir: pathlib.Path, name: str) -> dict:
     """All pictures, and the report they are in."""
-    from tl_jax import interrupt, results
-    from tl_jax.features import of_layers
+    from tl_jax import interrupt
+    from tl_jax.measure.features import of_layers
     from tl_jax.report import study as page
+    from tl_jax.runs import results
 
     started = time.time()
     base, task = study.base_of(config), study.task_of(config, seed=config.seed)
@@ -79,8 +80,8 @@ def _check(config, layer: str, channels: int) -> None:
     """UserError for what is not there, before anything is computed."""
     import importlib.util
 
-    from tl_jax.embedding import METHODS
     from tl_jax.errors import UserError, unknown
+    from tl_jax.measure.embedding import METHODS
 
     if not -1 <= config.channel < channels:
         raise UserError(f"channel {config.channel} of {layer!r}: it has 0 to {channels - 1}")
@@ -218,15 +219,15 @@ def plane(config, task, layer: str, rows):
     """Maps of the layer's features, by the methods that the config names."""
     import numpy as np
 
-    from tl_jax.embedding import KEPT, METHODS
-    from tl_jax.report import study_plots
+    from tl_jax.measure.embedding import KEPT, METHODS
+    from tl_jax.report import figures
     from tl_jax.report.study import Picture, Section, Table
 
     rng = np.random.default_rng(config.seed)
     own = np.sort(rng.permutation(len(rows))[:MOST_POINTS])
     labels = task.labels[own]
     points = {m: METHODS[m](rows[own], seed=config.seed) for m in config.maps}
-    shown = [Picture(NAMES[m], study_plots.scatter(p, labels)) for m, p in points.items()]
+    shown = [Picture(NAMES[m], figures.scatter(p, labels)) for m, p in points.items()]
     text = (
         f"The features of {layer} for {len(own):,} images, {KEPT} principal components at most, in "
         "the plane, where neighbours stay near each other. Distances between groups, and their "

@@ -18,7 +18,7 @@ BATCH = 16
 
 
 def main(argv: list[str]) -> int:
-    from tl_jax import export
+    from tl_jax.base import file as export
     from tl_jax.errors import UserError
 
     if not _RUN.value or len(argv) < 2:
@@ -73,7 +73,7 @@ def _probabilities(model, pixels):
     import jax
     import numpy as np
 
-    from tl_jax.chain import forward_program
+    from tl_jax.chain.network import forward_program
     from tl_jax.data import views
 
     if not len(pixels):

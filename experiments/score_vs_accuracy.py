@@ -40,8 +40,8 @@ PUBLISHED = {
 
 def work(config, workdir: pathlib.Path, name: str) -> dict:
     """Scores and accuracies of all candidates, what agrees with what, and the report."""
-    from tl_jax import results
-    from tl_jax.cells import Cells
+    from tl_jax.runs import results
+    from tl_jax.runs.cells import Cells
 
     started = time.time()
     require_layers(config)
@@ -75,7 +75,7 @@ def require_layers(config) -> None:
 def measure(config, called: str, seed: int, cells, runs: pathlib.Path) -> None:
     """Finish the cells of one base and seed."""
     from tl_jax import interrupt
-    from tl_jax.features import of_layers
+    from tl_jax.measure.features import of_layers
 
     own = config.bases[called]
     missing = [cut for cut in own.cuts if not cells.get(base=called, cut=cut, seed=seed)]
@@ -101,7 +101,7 @@ def measure(config, called: str, seed: int, cells, runs: pathlib.Path) -> None:
 
 def on_features(rows, task) -> dict[str, float]:
     """The scores of features (N, D) on the training split."""
-    from tl_jax.transferability import scores
+    from tl_jax.measure import scores
 
     train = task.splits["train"]
     return {k: f(rows[train], task.labels[train]) for k, f in scores.ON_FEATURES.items()}
@@ -112,7 +112,7 @@ def on_source(logits, task) -> dict[str, float]:
     import numpy as np
     from scipy.special import softmax
 
-    from tl_jax.transferability import scores
+    from tl_jax.measure import scores
 
     train = task.splits["train"]
     probabilities = softmax(np.float64(logits[train]), axis=1)
@@ -125,9 +125,11 @@ def on_source(logits, task) -> dict[str, float]:
 
 def transferred(config, base, task, pooled, cut: str, seed: int, folder) -> dict[str, float]:
     """Test accuracy of a linear head on the frozen base, then with layers below it fine-tuned."""
-    from tl_jax import evaluate, prefix, train
-    from tl_jax.plan import Settings, fine_tune_top, head_only
-    from tl_jax.state import Problem
+    from tl_jax.plans.plan import Settings, fine_tune_top, head_only
+    from tl_jax.train import evaluate
+    from tl_jax.train import loop as train
+    from tl_jax.train.inputs import for_plan
+    from tl_jax.train.state import Problem
 
     ready = base.with_head(len(task.classes), cut=cut, seed=seed)
     names, variables, test = ready.layers, ready.variables, task.splits["test"]
@@ -141,7 +143,7 @@ def transferred(config, base, task, pooled, cut: str, seed: int, folder) -> dict
         problem = Problem(
             ready.chain, base.preprocessing, task, plan, seed=seed, batch_size=config.batch_size
         )
-        inputs_for = prefix.for_plan(
+        inputs_for = for_plan(
             problem, test_views="none", cache=pathlib.Path(config.cache), dtype="float16"
         )
         if step == "head":  # pools first, so that pooled features are all it sees
@@ -155,7 +157,7 @@ def transferred(config, base, task, pooled, cut: str, seed: int, folder) -> dict
 def _on_pooled(rows, cut: str, preprocessing):
     import numpy as np
 
-    from tl_jax.prefix import Inputs
+    from tl_jax.engine.prefix import Inputs
 
     def read(examples, views):
         return rows[examples]
@@ -178,7 +180,7 @@ def agreements(rows: list[dict], resamples: int) -> list[dict]:
     """How each score agrees with each accuracy, over the candidates; of LEEP and NCE, the bases."""
     import numpy as np
 
-    from tl_jax.transferability import ranking
+    from tl_jax.stats import ranking
 
     found = []
     for score in dict.fromkeys(s for row in rows for s in row["scores"]):
@@ -286,7 +288,7 @@ def _scatter(page, rows: list[dict], agreed: list[dict]):
     import numpy as np
     from matplotlib.ticker import FuncFormatter
 
-    from tl_jax.report import plots, study_plots
+    from tl_jax.report import figures, plots
 
     names = [a["score"] for a in _of_candidates(agreed)]
     accuracy = _by_candidate(rows, "accuracy", "fine_tuned")
@@ -296,7 +298,7 @@ def _scatter(page, rows: list[dict], agreed: list[dict]):
         grid = figure.subplots(-(-len(names) // 3), 3, squeeze=False, sharey=True)
         for axes, name in zip(grid.flat, names, strict=False):
             score = _by_candidate(rows, "scores", name)
-            for base, colour in zip(bases, study_plots.COLOURS, strict=False):
+            for base, colour in zip(bases, figures.COLOURS, strict=False):
                 own = [c for c in accuracy if c[0] == base]
                 x, y = ([np.mean(values[c]) for c in own] for values in (score, accuracy))
                 axes.plot(x, y, color=colour, lw=0.6, marker="o", ms=4, label=base)
@@ -312,15 +314,15 @@ def _scatter(page, rows: list[dict], agreed: list[dict]):
     height = 0.5 + 2.6 * -(-len(names) // 3)
     return page.Picture(
         "Accuracy after fine-tuning against each score; a line joins the cuts of a base, in order",
-        plots.svg(draw, width=study_plots.WIDE, height=height),
+        plots.svg(draw, width=figures.WIDE, height=height),
     )
 
 
 def _candidates_section(page, rows: list[dict]):
     import numpy as np
 
-    from tl_jax import results
-    from tl_jax.report import analysis
+    from tl_jax.runs import results
+    from tl_jax.stats import intervals as analysis
 
     scores = list(dict.fromkeys(s for row in rows for s in row["scores"]))
     table = []

@@ -33,9 +33,9 @@ AT = (1, 5, 10)
 def main(argv: list[str]) -> None:
     import jax
 
-    from tl_jax.data.folder import gallery
+    from tl_jax.data.tasks.folder import gallery
     from tl_jax.errors import UserError
-    from tl_jax.features import of_layers
+    from tl_jax.measure.features import of_layers
 
     cli.no_arguments(argv)
     if not BASE.value or not _GALLERY.value:
@@ -75,7 +75,7 @@ def _opened():
 
 def _base():
     from tl_jax import models
-    from tl_jax.base import load_base
+    from tl_jax.base.base import load_base
     from tl_jax.errors import UserError
 
     weights = WEIGHTS.value or next(iter(models.published(BASE.value)), None)
@@ -86,7 +86,7 @@ def _base():
 
 def _ready(rows):
     """The gallery's features (N, D) as they are compared, and what does the same to a query's."""
-    from tl_jax import retrieval
+    from tl_jax.measure import retrieval
 
     gallery = retrieval.unit(rows)
     if not _WHITEN.value:
@@ -102,7 +102,7 @@ def _search(base, images, found, query) -> None:
     """Print the ranking, draw it."""
     import numpy as np
 
-    from tl_jax import retrieval
+    from tl_jax.measure import retrieval
     from tl_jax.report import pictures
     from tl_jax.report.text import visible
 
@@ -123,8 +123,8 @@ def _search(base, images, found, query) -> None:
 
 def _evaluate(images, found) -> None:
     """Print how well the images of a class find each other, by layer."""
-    from tl_jax import retrieval
     from tl_jax.errors import UserError
+    from tl_jax.measure import retrieval
 
     if len(images.classes) < 2:
         raise UserError(

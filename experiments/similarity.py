@@ -20,8 +20,9 @@ MEASURES = {"cka": "CKA", "svcca": "SVCCA"}
 
 def work(config, workdir: pathlib.Path, name: str) -> dict:
     """The comparisons that the config asks for, and the report."""
-    from tl_jax import interrupt, results
-    from tl_jax.cells import Cells
+    from tl_jax import interrupt
+    from tl_jax.runs import results
+    from tl_jax.runs.cells import Cells
 
     started = time.time()
     base, task = study.base_of(config), study.task_of(config, seed=0)
@@ -48,7 +49,7 @@ def bases(config, base) -> dict:
     """What the base is compared with, by name."""
     import ml_collections
 
-    from tl_jax.base import load_base
+    from tl_jax.base.base import load_base
 
     found = {OWN: base}
     for called, own in config.others.items():
@@ -62,8 +63,8 @@ def bases(config, base) -> dict:
 
 def compared(config, base, other, task) -> dict:
     """CKA and SVCCA of all pairs of layers: rows the base's, columns the other's."""
-    from tl_jax.features import of_layers
-    from tl_jax.transferability.similarity import linear_cka, svcca
+    from tl_jax.measure.features import of_layers
+    from tl_jax.measure.similarity import linear_cka, svcca
 
     options = {"pool": config.pool, "cache": pathlib.Path(config.cache)}
     one = of_layers(base, task, **options)
@@ -105,7 +106,7 @@ def report(workdir: pathlib.Path, result: dict) -> None:
 def _section(page, comparison: dict):
     import numpy as np
 
-    from tl_jax.report import study_plots
+    from tl_jax.report import figures
 
     called = comparison["other"]
     rows, columns = comparison["layers"], comparison["others"]
@@ -113,7 +114,7 @@ def _section(page, comparison: dict):
     pictures = [
         page.Picture(
             f"{shown} of every layer of the base (down) with every layer of {called} (across)",
-            study_plots.heat_map(
+            figures.heat_map(
                 np.clip(values[m], 0, 1), rows, columns, label=shown, along=("base", called)
             ),
         )
@@ -149,7 +150,7 @@ def _section(page, comparison: dict):
             0,
             page.Picture(
                 "How far fine-tuning moved each layer",
-                study_plots.against_depth(
+                figures.against_depth(
                     both, series, label="1 - similarity before and after", fractions=False
                 ),
             ),

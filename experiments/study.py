@@ -50,7 +50,8 @@ def finished(
     """The result of `work(config, workdir, name)`, done now or before, in `result.json` too."""
     import jax
 
-    from tl_jax import report, results
+    from tl_jax import report
+    from tl_jax.runs import results
 
     with claimed(workdir, config.to_dict()) as done:
         result = done
@@ -73,8 +74,8 @@ def claimed(workdir: pathlib.Path, config: dict) -> Iterator[dict | None]:
 
     UserError if another process is at work there, or if what is there is of another config.
     """
-    from tl_jax import results
     from tl_jax.errors import UserError
+    from tl_jax.runs import results
 
     workdir.mkdir(parents=True, exist_ok=True)
     with open(workdir / ".lock", "w") as lock:
@@ -97,7 +98,7 @@ def claimed(workdir: pathlib.Path, config: dict) -> Iterator[dict | None]:
 def base_of(config):
     """The base that `config.base` names, with its weights, for the config's size and channels."""
     from tl_jax import models
-    from tl_jax.base import load_base
+    from tl_jax.base.base import load_base
     from tl_jax.errors import UserError
 
     weights = config.weights or next(iter(models.published(config.base)), None)
@@ -110,7 +111,7 @@ def base_of(config):
 
 def task_of(config, seed: int):
     """The task that `config.task` describes, with the splits of `seed`."""
-    from tl_jax.data import load_task
+    from tl_jax.data.tasks import load_task
 
     # Options left empty are not every task's.
     given = {k: v for k, v in config.task.items() if k != "name" and v != ""}

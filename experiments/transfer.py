@@ -29,7 +29,12 @@ def _shown(result: dict) -> str:
 
 def workflow(config, workdir: pathlib.Path, name: str) -> dict:
     """The seven steps, and what came of them."""
-    from tl_jax import evaluate, export, log, prefix, report, results, train
+    from tl_jax import report
+    from tl_jax.base import file as export
+    from tl_jax.runs import log, results
+    from tl_jax.train import evaluate
+    from tl_jax.train import loop as train
+    from tl_jax.train.inputs import for_plan
 
     started = time.time()
 
@@ -39,7 +44,7 @@ def workflow(config, workdir: pathlib.Path, name: str) -> dict:
     problem, variables, architecture = _problem(config, base, task)
 
     # Steps 5 to 7: freeze, train the head, unfreeze, fine-tune.
-    inputs_for = prefix.for_plan(
+    inputs_for = for_plan(
         problem,
         test_views=config.test_views,
         cache=pathlib.Path(config.cache) if config.cache else None,
@@ -80,9 +85,9 @@ def workflow(config, workdir: pathlib.Path, name: str) -> dict:
 
 def _problem(config, base, task):
     """The problem, the variables it starts from, and its architecture: a base cut, a new head."""
-    from tl_jax.parallel import Parallel
-    from tl_jax.plan import Settings, make_plan
-    from tl_jax.state import Problem
+    from tl_jax.engine.parallel import Parallel
+    from tl_jax.plans.plan import Settings, make_plan
+    from tl_jax.train.state import Problem
 
     ready = base.with_head(
         len(task.classes),

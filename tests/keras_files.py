@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import refusals
 
-from tl_jax.pretrained.keras_file import read_state_dict
+from tl_jax.weights.keras_file import read_state_dict
 
 W = np.arange(6, dtype="<f4").reshape(2, 3)
 Arrays = dict[str, np.ndarray]

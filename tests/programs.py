@@ -16,7 +16,8 @@ import jax
 from jax.experimental.compilation_cache import compilation_cache
 
 from experiments import cli, transfer
-from tl_jax import interrupt, log
+from tl_jax import interrupt
+from tl_jax.runs import log
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIG = "configs/folder.py"

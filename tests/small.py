@@ -10,14 +10,14 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from tl_jax.chain import Chain, Layer
-from tl_jax.data.arrays import from_arrays
+from tl_jax.chain.heads import Classifier
+from tl_jax.chain.network import Chain, Layer
+from tl_jax.data.preprocessing import Preprocessing
 from tl_jax.data.task import Task
-from tl_jax.heads import Classifier
+from tl_jax.data.tasks.arrays import from_arrays
 from tl_jax.models.layers import ConvNorm, GlobalPool
-from tl_jax.plan import Settings, make_plan
-from tl_jax.preprocessing import Preprocessing
-from tl_jax.state import Problem
+from tl_jax.plans.plan import Settings, make_plan
+from tl_jax.train.state import Problem
 
 SIZE = 8
 PREPROCESSING = Preprocessing(size=SIZE, crop=1.0, mean=(120.0, 110.0, 100.0), std=60.0)

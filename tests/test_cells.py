@@ -1,6 +1,6 @@
 """Cells of a study: what is finished stays so, whatever happened to the process."""
 
-from tl_jax.cells import Cells
+from tl_jax.runs.cells import Cells
 
 
 def test_what_was_added_is_there_again(tmp_path):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import small
 
-from tl_jax.chain import Chain, Layer, forward
+from tl_jax.chain.network import Chain, Layer, forward
 from tl_jax.errors import UserError
 from tl_jax.ops import BatchNorm
 

@@ -21,7 +21,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tl_jax import checkpoint
+from tl_jax.engine import checkpoint
 from tl_jax.errors import UserError
 
 ROOT = Path(checkpoint.__file__).parent.parent
@@ -418,5 +418,5 @@ def test_leaves_no_thread_and_says_nothing(two, caplog, capfd):
 
 
 def test_import_leaves_orbax_alone():
-    code = "import sys, tl_jax.checkpoint; print('orbax.checkpoint' in sys.modules)"
+    code = "import sys, tl_jax.engine.checkpoint; print('orbax.checkpoint' in sys.modules)"
     assert run_child(code).communicate()[0] == "False\n"

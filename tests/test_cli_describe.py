@@ -12,10 +12,11 @@ from absl import flags
 from absl.testing import flagsaver
 
 from experiments import cli, describe
-from tl_jax import export, models
-from tl_jax.analysis import plots
-from tl_jax.architecture import Architecture
-from tl_jax.preprocessing import imagenet
+from tl_jax import models
+from tl_jax.base import file as export
+from tl_jax.base.architecture import Architecture
+from tl_jax.data.preprocessing import imagenet
+from tl_jax.describe import plots
 
 
 def described(**settings):

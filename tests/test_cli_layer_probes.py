@@ -8,10 +8,10 @@ import pytest
 from sklearn import neighbors
 
 from experiments import cli, layer_probes, study
-from tl_jax.base import load_base
-from tl_jax.data import load_task
+from tl_jax.base.base import load_base
+from tl_jax.data.tasks import load_task
 from tl_jax.interrupt import Interrupted
-from tl_jax.probes import protocol
+from tl_jax.measure.probes import protocol
 
 LAYERS = ("stem", "stage1_block1", "stage2_block1")
 SMALL = {

@@ -11,7 +11,7 @@ from programs import ROOT
 from experiments import cli, layer_transfer, study
 from tl_jax import interrupt
 from tl_jax.models import alexnet_small
-from tl_jax.transferability.layer_transfer import TREATMENTS
+from tl_jax.studies.layer_transfer.study import TREATMENTS
 
 SMALL = {"seeds": 2, "budgets": (0, 10), "epochs": (1, 2), "layers": ("conv2",)}
 

@@ -11,8 +11,8 @@ from absl import flags
 from absl.testing import flagsaver
 
 from experiments import cli, predict
-from tl_jax.base import load_base
-from tl_jax.data import load_task
+from tl_jax.base.base import load_base
+from tl_jax.data.tasks import load_task
 
 
 def predicted(run, *images, as_json=False):

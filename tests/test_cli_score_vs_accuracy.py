@@ -9,9 +9,9 @@ from scipy import stats
 from scipy.special import softmax
 
 from experiments import cli, score_vs_accuracy, study
-from tl_jax.base import load_base
-from tl_jax.data import load_task
-from tl_jax.transferability import scores
+from tl_jax.base.base import load_base
+from tl_jax.data.tasks import load_task
+from tl_jax.measure import scores
 
 CUTS = ("stem", "stage1_block1", "stage2_block1")
 

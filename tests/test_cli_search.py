@@ -10,8 +10,8 @@ from absl import flags
 from absl.testing import flagsaver
 
 from experiments import cli, search
-from tl_jax.base import load_base
-from tl_jax.data.folder import gallery
+from tl_jax.base.base import load_base
+from tl_jax.data.tasks.folder import gallery
 from tl_jax.errors import UserError
 
 GIVEN = {"base": "resnet18", "weights": "random:0", "input": 32, "layer": ["stage1_block1"]}

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from experiments import cli, similarity, study
-from tl_jax.base import load_base
+from tl_jax.base.base import load_base
 
 LOWEST = "stage6_block1"  # of the layers that are changed
 

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 import small
 
-from tl_jax import prefix, state, train
-from tl_jax.data.arrays import from_arrays
+from tl_jax.data.tasks.arrays import from_arrays
+from tl_jax.engine import prefix
+from tl_jax.train import loop as train
+from tl_jax.train import state
+from tl_jax.train.inputs import for_plan
 
 COMPILED: list[str] = []
 
@@ -41,7 +44,7 @@ def problem(plan: str, **changes):
 
 def run(mine, folder, **options):
     """What is left of a run with a cache of its own."""
-    inputs_for = prefix.for_plan(mine, test_views="none", cache=folder, dtype="float32")
+    inputs_for = for_plan(mine, test_views="none", cache=folder, dtype="float32")
     return train.run(mine, small.variables(), inputs_for, workdir=folder, **options)
 
 
@@ -99,7 +102,7 @@ def test_a_program_is_shared_only_by_what_it_is_right_for(changes):
 def placed(plan: str, folder):
     """A phase's program and what it takes beside the state, on the device."""
     mine = problem(plan)
-    inputs_for = prefix.for_plan(mine, test_views="none", cache=folder, dtype="float32")
+    inputs_for = for_plan(mine, test_views="none", cache=folder, dtype="float32")
     phase, parallel = mine.plan.phases[0], mine.parallel
     inputs = prefix.on_device(inputs_for(phase, small.variables()), parallel)
     work = train.Work(mine, phase, 0, inputs)

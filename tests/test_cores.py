@@ -13,11 +13,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tl_jax import ops
-from tl_jax.chain import Chain, Layer
-from tl_jax.cores import Divided
+from tl_jax.chain.network import Chain, Layer
 from tl_jax.models.layers import Conv, InvertedResidual, MaxPool, NormRelu, Stem
-from tl_jax.ops import frozen, onednn
-from tl_jax.ops.onednn import foreign, library
+from tl_jax.ops.cpu import frozen, onednn
+from tl_jax.ops.cpu.cores import Divided
+from tl_jax.ops.cpu.onednn import foreign, library
 
 pytestmark = pytest.mark.skipif(library.library() is None, reason="oneDNN is not to be had here")
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import sklearn.datasets
 
-from tl_jax.data import load_task
-from tl_jax.data.arrays import from_arrays
+from tl_jax.data.tasks import load_task
+from tl_jax.data.tasks.arrays import from_arrays
 from tl_jax.errors import UserError
 
 LABELS = np.arange(30) % 3
@@ -104,6 +104,6 @@ def test_unknown_tasks_and_options_are_refused(name, options, message):
 
 def test_the_table_of_tasks_imports_none_of_them():
     heavy = "sklearn", "tensorflow_datasets", "elpv_dataset", "tensorflow", "jax"
-    code = f"import sys, tl_jax.data; print([m for m in {heavy} if m in sys.modules])"
+    code = f"import sys, tl_jax.data.tasks; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

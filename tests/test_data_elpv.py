@@ -5,7 +5,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from tl_jax.data import load_task
+from tl_jax.data.tasks import load_task
 from tl_jax.errors import UserError
 
 

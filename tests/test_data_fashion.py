@@ -6,7 +6,7 @@ import struct
 import numpy as np
 import pytest
 
-from tl_jax.data import load_task
+from tl_jax.data.tasks import load_task
 from tl_jax.errors import UserError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (80, 28, 28)).astype(np.uint8)

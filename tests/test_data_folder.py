@@ -6,8 +6,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from tl_jax.data import load_task
-from tl_jax.data.folder import folder
+from tl_jax.data.tasks import load_task
+from tl_jax.data.tasks.folder import folder
 from tl_jax.errors import UserError
 
 

@@ -9,8 +9,8 @@ import PIL.Image
 import pytest
 import tensorflow_datasets as tfds
 
-from tl_jax.data import load_task
-from tl_jax.data.tfds import from_tfds
+from tl_jax.data.tasks import load_task
+from tl_jax.data.tasks.tfds import from_tfds
 from tl_jax.errors import UserError
 
 CLASSES = ("circle", "square")

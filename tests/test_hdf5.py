@@ -26,8 +26,8 @@ from keras_files import (
 )
 
 from tl_jax.errors import UserError
-from tl_jax.pretrained import hdf5
-from tl_jax.pretrained.keras_file import read_state_dict
+from tl_jax.weights import hdf5
+from tl_jax.weights.keras_file import read_state_dict
 
 
 @pytest.mark.parametrize("dtype", ["<f2", "<f4", ">f4", "<f8", "<i8", "u1"])

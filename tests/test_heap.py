@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from tl_jax import heap
+from tl_jax.ops.cpu import heap
 
 LIBC = ctypes.CDLL(None)
 SIZE = 2**26

@@ -17,7 +17,7 @@ from keras_files import (
 )
 
 from tl_jax.errors import UserError
-from tl_jax.pretrained.keras_file import read_state_dict, renumbered
+from tl_jax.weights.keras_file import read_state_dict, renumbered
 
 
 @both_layouts

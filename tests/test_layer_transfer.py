@@ -11,17 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tl_jax.chain import Chain, Layer, select
-from tl_jax.data.arrays import from_arrays
+from tl_jax.chain.heads import Classifier
+from tl_jax.chain.network import Chain, Layer, select
+from tl_jax.data.preprocessing import Preprocessing
+from tl_jax.data.tasks.arrays import from_arrays
 from tl_jax.errors import UserError
-from tl_jax.heads import Classifier
 from tl_jax.models import alexnet_small
 from tl_jax.models.alexnet import build as alexnet
 from tl_jax.models.layers import Conv, FullyConnected, MaxPool
-from tl_jax.preprocessing import Preprocessing
-from tl_jax.report.layer_transfer import Tables
-from tl_jax.together import Run, batches, stacked, together
-from tl_jax.transferability.layer_transfer import (
+from tl_jax.studies.layer_transfer.page import Tables
+from tl_jax.studies.layer_transfer.study import (
     PUBLISHED,
     PUBLISHED_BASE,
     PUBLISHED_DISSIMILAR,
@@ -38,6 +37,7 @@ from tl_jax.transferability.layer_transfer import (
     interval,
     transferred,
 )
+from tl_jax.train.together import Run, batches, stacked, together
 
 SIZE = 8
 PREPROCESSING = Preprocessing(size=SIZE, crop=1.0, mean=100.0, std=60.0, channels=1)

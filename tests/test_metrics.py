@@ -4,7 +4,7 @@ import sklearn.metrics
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tl_jax import metrics
+from tl_jax.stats import metrics
 
 
 def scores(probabilities, labels, classes="ab", **changes):

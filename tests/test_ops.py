@@ -21,12 +21,12 @@ from hypothesis import strategies as st
 
 from tl_jax import ops
 from tl_jax.models.layers import ConvNorm
-from tl_jax.ops import onednn
-from tl_jax.ops.onednn import depthwise, foreign, frames, library, winograd
-from tl_jax.ops.onednn.cases import KERNEL_GRADIENT, Convolution
-from tl_jax.ops.onednn.compiled import compiled
-from tl_jax.ops.onednn.lanes import lane
-from tl_jax.ops.onednn.program import Program
+from tl_jax.ops.cpu import onednn
+from tl_jax.ops.cpu.onednn import depthwise, foreign, frames, library, winograd
+from tl_jax.ops.cpu.onednn.cases import KERNEL_GRADIENT, Convolution
+from tl_jax.ops.cpu.onednn.compiled import compiled
+from tl_jax.ops.cpu.onednn.lanes import lane
+from tl_jax.ops.cpu.onednn.program import Program
 
 KINDS = ("dense", "depthwise")
 # kernel, stride, padding, (H, W)

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tl_jax import optim
-from tl_jax.plan import Phase, Settings
+from tl_jax.plans.plan import Phase, Settings
+from tl_jax.train import optim
 
 SHAPES = {"kernel": (4, 3), "bias": (3,), "scale": (5,)}
 RATES = {"stem": 0.0, "low": 0.1, "high": 0.25, "head": 1.0}

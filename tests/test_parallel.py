@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 import small
 
-from tl_jax import prefix, state, train
+from tl_jax.engine import prefix
+from tl_jax.engine.parallel import Parallel
 from tl_jax.errors import UserError
-from tl_jax.parallel import Parallel
+from tl_jax.train import loop as train
+from tl_jax.train import state
+from tl_jax.train.inputs import for_plan
 
 ROOT = pathlib.Path(__file__).parent.parent
 FLAGS = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
@@ -26,7 +29,7 @@ def trained(workdir: pathlib.Path, way: str, *, dropout: float):
     chain = small.chain(frozen_dropout=0.0, dropout=dropout)
     tune = small.settings(batch_norm="batch", weight_decay=0.1, best_by="last", optimizer="sgd")
     mine = small.problem("fine_tune_top", tune=tune, chain=chain, parallel=Parallel(way))
-    inputs_for = prefix.for_plan(mine, test_views="none", cache=workdir, dtype="float32")
+    inputs_for = for_plan(mine, test_views="none", cache=workdir, dtype="float32")
     variables, progress, _ = train.run(mine, small.variables(), inputs_for, workdir=workdir)
     losses = [(row["train_loss"], row["val_loss"]) for row in progress.history]
     return jax.device_get(variables), np.array(losses)
@@ -36,7 +39,7 @@ def trained_on_device(folder: pathlib.Path):
     """Variables and losses of a head, from vectors that are on the device, in two views."""
     head = small.settings(views="flip", best_by="last")
     mine = small.problem("head_only", head=head)
-    inputs_for = prefix.for_plan(mine, test_views="none", cache=folder, dtype="float32")
+    inputs_for = for_plan(mine, test_views="none", cache=folder, dtype="float32")
     variables, progress, inputs = train.run(mine, small.variables(), inputs_for, workdir=folder)
     assert inputs.resident is not None and len(inputs.resident.devices()) == jax.device_count()
     losses = [(row["train_loss"], row["val_loss"]) for row in progress.history]

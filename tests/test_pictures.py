@@ -9,9 +9,9 @@ from test_report_study import svg_words
 from threadpoolctl import threadpool_limits
 
 from experiments import look
-from tl_jax import embedding
 from tl_jax.errors import UserError
-from tl_jax.report import pictures, study_plots
+from tl_jax.measure import embedding
+from tl_jax.report import figures, pictures
 
 
 def test_filters_are_scaled_each_for_itself_with_grey_for_zero():
@@ -138,7 +138,7 @@ def test_without_umap_learn_it_is_said_what_to_install(monkeypatch):
 
 def test_a_scatter_numbers_the_classes():
     points = np.random.default_rng(0).normal(size=(24, 2))
-    words = svg_words(study_plots.scatter(points, np.arange(24) % 12))
+    words = svg_words(figures.scatter(points, np.arange(24) % 12))
     assert words == 2 * [str(n) for n in range(1, 13)]  # where they are, and in the legend
-    many = svg_words(study_plots.scatter(np.repeat(points, 2, 0), np.arange(48)))
+    many = svg_words(figures.scatter(np.repeat(points, 2, 0), np.arange(48)))
     assert many == [str(n) for n in range(1, 49)]

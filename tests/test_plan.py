@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tl_jax import plan
 from tl_jax.errors import UserError
-from tl_jax.plan import Phase, Settings, make_plan
+from tl_jax.plans import plan
+from tl_jax.plans.plan import Phase, Settings, make_plan
 
 NAMES = ("stem", "stage1_block1", "stage1_block2", "stage2_block1", "stage3_block1", "pool", "head")
 NEW = ("head",)
@@ -149,6 +149,6 @@ def test_settings_that_cannot_be_are_refused(changes, message):
 
 
 def test_planning_needs_no_arrays_and_no_optimizer():
-    code = "import sys, tl_jax.plan; print({'jax', 'optax', 'flax'} & sys.modules.keys())"
+    code = "import sys, tl_jax.plans.plan; print({'jax', 'optax', 'flax'} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -12,13 +12,16 @@ import numpy as np
 import pytest
 import small
 
-from tl_jax import evaluate, prefix, train
-from tl_jax.chain import forward, merged, select
-from tl_jax.data import store, views
-from tl_jax.data.arrays import from_arrays
+from tl_jax.chain.network import forward, merged, select
+from tl_jax.data import views
+from tl_jax.data.tasks.arrays import from_arrays
+from tl_jax.engine import prefix, store
+from tl_jax.engine.parallel import Parallel
 from tl_jax.errors import UserError
-from tl_jax.parallel import Parallel
-from tl_jax.plan import Plan
+from tl_jax.plans.plan import Plan
+from tl_jax.train import evaluate
+from tl_jax.train import loop as train
+from tl_jax.train.inputs import for_plan
 
 BOTH_PHASES = "head_then_fine_tune"
 EVERY = np.arange(len(small.task().ids))
@@ -33,7 +36,7 @@ def problem(**changes):
 def trained(cache: pathlib.Path | None, workdir: pathlib.Path, **changes):
     """Variables and history of a run, by the inputs that it trained on."""
     mine = problem(**changes)
-    inputs_for = prefix.for_plan(mine, test_views="flip", cache=cache, dtype="float32")
+    inputs_for = for_plan(mine, test_views="flip", cache=cache, dtype="float32")
     variables, progress, inputs = train.run(mine, small.variables(), inputs_for, workdir=workdir)
     return mine, variables, progress, inputs
 
@@ -210,7 +213,7 @@ def test_a_phase_that_freezes_more_goes_on_from_the_cache_of_the_one_before(tmp_
     head = dataclasses.replace(tune, name="head", multipliers=dict.fromkeys(small.NAMES, 0.0))
     head.multipliers["head"] = 1.0
     mine = dataclasses.replace(mine, plan=Plan("freezing", (tune, head)))
-    inputs_for = prefix.for_plan(mine, test_views="none", cache=tmp_path, dtype="float32")
+    inputs_for = for_plan(mine, test_views="none", cache=tmp_path, dtype="float32")
     variables, _, inputs = train.run(mine, small.variables(), inputs_for, workdir=tmp_path)
     assert begun == [(None, CUT), (None, CUT), (CUT, "pool")]
     # By the weights that the first phase has trained meanwhile.
@@ -250,7 +253,7 @@ def test_two_processes_that_want_the_same_features_compute_them_once(tmp_path):
 
 def test_a_plan_that_trains_all_reads_pixels(tmp_path):
     mine = small.problem("full")
-    inputs_for = prefix.for_plan(mine, test_views="none", cache=tmp_path, dtype="float32")
+    inputs_for = for_plan(mine, test_views="none", cache=tmp_path, dtype="float32")
     inputs = inputs_for(mine.plan.phases[0], small.variables())
     assert inputs.start is None
     assert inputs.key == prefix.pixels(mine.task, mine.preprocessing, cache=tmp_path).key

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from scipy import optimize
 from sklearn import linear_model, neighbors, svm
 
-from tl_jax.probes import distance, linear
-from tl_jax.probes.problem import pose
+from tl_jax.measure.probes import distance, linear
+from tl_jax.measure.probes.problem import pose
 
 GRID = np.array([10.0, 1e-1, 1e-3, 1e-5])
 

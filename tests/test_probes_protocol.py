@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from sklearn import linear_model, neighbors
 
-from tl_jax.data.arrays import from_arrays
+from tl_jax.data.tasks.arrays import from_arrays
 from tl_jax.errors import UserError
-from tl_jax.probes import linear, protocol
+from tl_jax.measure.probes import linear, protocol
 
 CLASSES = 3
 

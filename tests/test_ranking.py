@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from tl_jax.errors import UserError
-from tl_jax.transferability import ranking
+from tl_jax.stats import ranking
 
 
 def column(values):

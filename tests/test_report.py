@@ -12,10 +12,12 @@ import pytest
 import scipy.stats
 from sklearn.calibration import calibration_curve
 
-from tl_jax import metrics, report
+from tl_jax import report
 from tl_jax.data.task import Task
 from tl_jax.errors import UserError
-from tl_jax.report import analysis, page, plots, text
+from tl_jax.report import page, plots, text
+from tl_jax.stats import intervals as analysis
+from tl_jax.stats import metrics
 
 LAYERS = ("stem", "stage1_block1", "stage1_block2", "pool", "head")
 VOID = {"meta", "img", "br", "link", "input"}

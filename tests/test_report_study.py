@@ -10,8 +10,9 @@ import pytest
 import scipy.stats
 from test_report import Page
 
-from tl_jax.report import analysis, study, study_plots, text
+from tl_jax.report import figures, study, text
 from tl_jax.report.study import Picture, Section, Table
+from tl_jax.stats import intervals as analysis
 
 EVIL = '"><script>alert(1)</script>\u202e\udcff{{7*7}}'
 RESULT = {
@@ -45,7 +46,7 @@ def svg_words(uri: str) -> list[str]:
 
 
 def test_the_page_holds_all_that_was_given(tmp_path):
-    figure = study_plots.against_depth(("a", "b"), {"ridge": np.ones((2, 3))}, label="accuracy")
+    figure = figures.against_depth(("a", "b"), {"ridge": np.ones((2, 3))}, label="accuracy")
     pictures = (Picture("a figure", figure), Picture("an image", PIXEL))
     facts = {"base": "resnet18", "seeds": "5"}
     page = written(tmp_path, section(pictures=pictures, tables=(TABLE,)), facts=facts)
@@ -163,7 +164,7 @@ def test_what_is_missing_is_left_out_of_the_interval():
 def test_a_figure_against_depth_names_layers_series_and_levels():
     layers = [f"stage{i}" for i in range(14)]
     series = {"ridge": np.random.default_rng(0).random((14, 5)), "knn": np.full((14, 1), 0.5)}
-    shown = study_plots.against_depth(
+    shown = figures.against_depth(
         layers, series, label="accuracy", published={"others": np.ones(14)}, levels={"chance": 0.1}
     )
     words = svg_words(shown)
@@ -173,22 +174,22 @@ def test_a_figure_against_depth_names_layers_series_and_levels():
 
 def test_of_very_many_layers_some_are_named():
     layers = [f"layer{i}" for i in range(200)]
-    words = svg_words(study_plots.against_depth(layers, {"x": np.ones((200, 1))}, label="y"))
+    words = svg_words(figures.against_depth(layers, {"x": np.ones((200, 1))}, label="y"))
     assert 30 <= sum(word.startswith("layer") for word in words) <= 60
 
 
 def test_a_heat_map_writes_few_values_and_shades_many():
     words = svg_words(
-        study_plots.heat_map([[0.25, 1], [np.nan, 0]], ("r1", "r2"), ("c1", "c2"), label="CKA")
+        figures.heat_map([[0.25, 1], [np.nan, 0]], ("r1", "r2"), ("c1", "c2"), label="CKA")
     )
     assert {"r1", "r2", "c1", "c2", "CKA", "0.25", "1.00", "0.00"} <= set(words)
     names = [f"layer{i}" for i in range(20)]
-    shown = study_plots.heat_map(np.eye(20), names, names, label="CKA", along=("a", "b"))
+    shown = figures.heat_map(np.eye(20), names, names, label="CKA", along=("a", "b"))
     assert {*names, "a", "b"} <= set(svg_words(shown))
 
 
 def test_figures_are_reproducible():
     drawn = [
-        study_plots.heat_map(np.eye(3), "abc", "def", label="x", bounds=None) for _ in range(2)
+        figures.heat_map(np.eye(3), "abc", "def", label="x", bounds=None) for _ in range(2)
     ]
     assert drawn[0] == drawn[1]

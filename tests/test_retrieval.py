@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 from sklearn.metrics import average_precision_score
 
-from tl_jax import retrieval
 from tl_jax.errors import UserError
+from tl_jax.measure import retrieval
 
 
 def noise(n, d, seed=0):

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tl_jax.errors import UserError
-from tl_jax.pretrained.safetensors_file import metadata, read_state_dict
+from tl_jax.weights.safetensors_file import metadata, read_state_dict
 
 
 def entry(dtype: str, shape: list[int], start: int, end: int) -> dict[str, object]:

@@ -8,7 +8,7 @@ from scipy import optimize, stats
 from sklearn.covariance import LedoitWolf
 
 from tl_jax.errors import UserError
-from tl_jax.transferability import scores
+from tl_jax.measure import scores
 
 WIDTHS = [5, 60]  # fewer and more than there are examples
 

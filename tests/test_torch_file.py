@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tl_jax.errors import UserError
-from tl_jax.pretrained.torch_file import read_state_dict, sha256
+from tl_jax.weights.torch_file import read_state_dict, sha256
 
 MAGIC = 0x1950A86A20F9469CFC6C
 SYSTEM = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"int": 4, "long": 4}}

@@ -10,14 +10,17 @@ import small
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tl_jax import checkpoint, evaluate, interrupt, prefix, train
-from tl_jax.chain import forward
+from tl_jax import interrupt
+from tl_jax.chain.network import forward
 from tl_jax.data import loader
+from tl_jax.engine import checkpoint, prefix
+from tl_jax.engine.parallel import Parallel
 from tl_jax.errors import UserError
-from tl_jax.ops import onednn
-from tl_jax.parallel import Parallel
-from tl_jax.plan import Phase, Plan
-from tl_jax.state import Saver, best_row
+from tl_jax.ops.cpu import onednn
+from tl_jax.plans.plan import Phase, Plan
+from tl_jax.train import evaluate
+from tl_jax.train import loop as train
+from tl_jax.train.state import Saver, best_row
 
 TIMES = ("compile_seconds", "train_seconds", "steps", "images")  # what a process has done of a row
 
@@ -458,7 +461,7 @@ def test_inputs_made_with_another_preprocessing_are_refused(tmp_path):
 def test_only_from_scratch_starts_from_fresh_weights(plan):
     from configs import defaults
     from experiments import transfer
-    from tl_jax.base import load_base
+    from tl_jax.base.base import load_base
 
     config = defaults.get_config()
     changes = {"cut": "stage1_block1", "plan.name": plan, "seed": 5}

@@ -18,7 +18,7 @@ if _CPU_FLAG not in os.environ.get("XLA_FLAGS", ""):
 def __getattr__(name: str) -> Any:
     # Not at the top: programs that only show their flags do without JAX.
     if name in ("Base", "load_base"):
-        return getattr(importlib.import_module("tl_jax.base"), name)
+        return getattr(importlib.import_module("tl_jax.base.base"), name)
     if name == "UserError":
         return importlib.import_module("tl_jax.errors").UserError
     if name == "models":

@@ -17,7 +17,7 @@ import pkgutil
 from types import ModuleType
 
 from tl_jax.errors import unknown
-from tl_jax.pretrained.published import Published
+from tl_jax.weights.published import Published
 
 # What else the field calls some of them
 ALIASES = {"googlenet": "inception_v1", "bn_inception": "inception_v2"}

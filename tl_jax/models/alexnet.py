@@ -6,12 +6,12 @@ response normalisation.
 
 import jax
 
-from tl_jax.chain import Chain, Layer
-from tl_jax.heads import Classifier
+from tl_jax.chain.heads import Classifier
+from tl_jax.chain.network import Chain, Layer
+from tl_jax.data.preprocessing import Preprocessing, imagenet
 from tl_jax.models.layers import Conv, FullyConnected, MaxPool, head
-from tl_jax.preprocessing import Preprocessing, imagenet
-from tl_jax.pretrained import published
-from tl_jax.pretrained.convert import Rule, dense_after
+from tl_jax.weights import published
+from tl_jax.weights.convert import Rule, dense_after
 
 # name: (channels, kernel, stride, padding) of the five convolutions
 VARIANTS = {

@@ -13,11 +13,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from tl_jax.chain import Chain, Layer
-from tl_jax.heads import Classifier
+from tl_jax.chain.heads import Classifier
+from tl_jax.chain.network import Chain, Layer
+from tl_jax.data.preprocessing import Preprocessing
 from tl_jax.models.layers import FullyConnected
 from tl_jax.ops.windows import pads, taps
-from tl_jax.preprocessing import Preprocessing
 
 CONVOLUTIONS = ((8, 5, 2), (16, 3, 1), (32, 3, 1), (32, 3, 1))  # (channels, kernel, stride)
 POOLED = (2, 4)  # the convolutions that a max pooling follows

@@ -7,11 +7,11 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from tl_jax import ops
-from tl_jax.chain import Chain, Layer
+from tl_jax.chain.network import Chain, Layer
+from tl_jax.data.preprocessing import Preprocessing, imagenet
 from tl_jax.models.layers import Conv, ConvNorm, NormRelu, Stem, conv_norm, head, pool_and_head
-from tl_jax.preprocessing import Preprocessing, imagenet
-from tl_jax.pretrained import published
-from tl_jax.pretrained.convert import Rule
+from tl_jax.weights import published
+from tl_jax.weights.convert import Rule
 
 # name: (dense layers in blocks 1 to 4, growth rate): Huang et al., table 1; 161 is torchvision's
 VARIANTS = {

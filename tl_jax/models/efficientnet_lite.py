@@ -9,7 +9,8 @@ import math
 
 import jax
 
-from tl_jax.chain import Chain, Layer
+from tl_jax.chain.network import Chain, Layer
+from tl_jax.data.preprocessing import Preprocessing, imagenet, minus_one_to_one
 from tl_jax.models.layers import (
     ConvNorm,
     conv_norm,
@@ -19,9 +20,8 @@ from tl_jax.models.layers import (
     round_channels,
     timm_inverted_residuals,
 )
-from tl_jax.preprocessing import Preprocessing, imagenet, minus_one_to_one
-from tl_jax.pretrained import published
-from tl_jax.pretrained.convert import Rule
+from tl_jax.weights import published
+from tl_jax.weights.convert import Rule
 
 # name: (width, depth, input size)
 VARIANTS = {

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import flax.linen as nn
 import jax
 
-from tl_jax.chain import Chain, Layer
+from tl_jax.chain.network import Chain, Layer
+from tl_jax.data.preprocessing import Preprocessing, minus_one_to_one
 from tl_jax.models.inception_v4 import (
     EPSILON,
     AvgPool,
@@ -20,9 +21,8 @@ from tl_jax.models.inception_v4 import (
     side_by_side,
 )
 from tl_jax.models.layers import Conv, ConvNorm, MaxPool, conv_norm, head, pool_and_head
-from tl_jax.preprocessing import Preprocessing, minus_one_to_one
-from tl_jax.pretrained import published
-from tl_jax.pretrained.convert import Rule
+from tl_jax.weights import published
+from tl_jax.weights.convert import Rule
 
 VARIANTS = {"inception_resnet_v2": ()}
 TIMM = minus_one_to_one(299, 0.8975, "bicubic")

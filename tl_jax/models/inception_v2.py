@@ -9,11 +9,11 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from tl_jax import ops
-from tl_jax.chain import Chain, Layer
+from tl_jax.chain.network import Chain, Layer
+from tl_jax.data.preprocessing import Preprocessing
 from tl_jax.models.layers import ConvNorm, MaxPool, conv_norm, head, pool_and_head
-from tl_jax.preprocessing import Preprocessing
-from tl_jax.pretrained import published
-from tl_jax.pretrained.convert import Rule
+from tl_jax.weights import published
+from tl_jax.weights.convert import Rule
 
 # name: channels of each module's 1x1, 3x3 reduce, 3x3, double 3x3 reduce, double 3x3 and pool proj.
 # Modules without 1x1 and pool proj halve the map.

@@ -10,11 +10,11 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from tl_jax import ops
-from tl_jax.chain import Chain, Layer
+from tl_jax.chain.network import Chain, Layer
+from tl_jax.data.preprocessing import Preprocessing, imagenet, minus_one_to_one
 from tl_jax.models.layers import ConvNorm, MaxPool, conv_norm, head, pool_and_head
-from tl_jax.preprocessing import Preprocessing, imagenet, minus_one_to_one
-from tl_jax.pretrained import published
-from tl_jax.pretrained.convert import Rule
+from tl_jax.weights import published
+from tl_jax.weights.convert import Rule
 
 # Convolutions one after the other: channels and kernel, or two kernels for two side by side
 Convs = tuple[tuple, ...]

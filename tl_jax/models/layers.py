@@ -7,9 +7,9 @@ import flax.linen as nn
 import jax
 
 from tl_jax import ops
-from tl_jax.chain import Layer
-from tl_jax.heads import Classifier
-from tl_jax.pretrained.convert import Rule
+from tl_jax.chain.heads import Classifier
+from tl_jax.chain.network import Layer
+from tl_jax.weights.convert import Rule
 
 
 class Conv(nn.Module):

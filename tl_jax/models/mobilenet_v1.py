@@ -3,11 +3,11 @@
 import flax.linen as nn
 import jax
 
-from tl_jax.chain import Chain, Layer
+from tl_jax.chain.network import Chain, Layer
+from tl_jax.data.preprocessing import Preprocessing, minus_one_to_one
 from tl_jax.models.layers import ConvNorm, conv_norm, head, pool_and_head
-from tl_jax.preprocessing import Preprocessing, minus_one_to_one
-from tl_jax.pretrained import published
-from tl_jax.pretrained.convert import Rule, dense_of_conv, keras_depthwise
+from tl_jax.weights import published
+from tl_jax.weights.convert import Rule, dense_of_conv, keras_depthwise
 
 # name: width multiplier
 VARIANTS = {

@@ -7,7 +7,8 @@ import functools
 
 import jax
 
-from tl_jax.chain import Chain, Layer
+from tl_jax.chain.network import Chain, Layer
+from tl_jax.data.preprocessing import Preprocessing, imagenet, minus_one_to_one
 from tl_jax.models.layers import (
     ConvNorm,
     conv_norm,
@@ -17,9 +18,8 @@ from tl_jax.models.layers import (
     round_channels,
     timm_inverted_residuals,
 )
-from tl_jax.preprocessing import Preprocessing, imagenet, minus_one_to_one
-from tl_jax.pretrained import published
-from tl_jax.pretrained.convert import Rule, keras_depthwise
+from tl_jax.weights import published
+from tl_jax.weights.convert import Rule, keras_depthwise
 
 # name: width multiplier
 VARIANTS = {

@@ -4,8 +4,9 @@ import functools
 
 import jax
 
-from tl_jax.chain import Chain, Layer
-from tl_jax.heads import Classifier
+from tl_jax.chain.heads import Classifier
+from tl_jax.chain.network import Chain, Layer
+from tl_jax.data.preprocessing import Preprocessing, imagenet, minus_one_to_one
 from tl_jax.models.layers import (
     ConvNorm,
     FullyConnected,
@@ -15,9 +16,8 @@ from tl_jax.models.layers import (
     head,
     timm_inverted_residuals,
 )
-from tl_jax.preprocessing import Preprocessing, imagenet, minus_one_to_one
-from tl_jax.pretrained import published
-from tl_jax.pretrained.convert import Rule, dense_after, dense_of_conv, keras_depthwise
+from tl_jax.weights import published
+from tl_jax.weights.convert import Rule, dense_after, dense_of_conv, keras_depthwise
 
 # name: ((channels, kernel, stride, squeeze-and-excitation, hard swish, expanded channels of each
 # block) of the stages, features of the layer `fc`): Howard et al., tables 1 and 2

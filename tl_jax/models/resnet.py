@@ -12,11 +12,11 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from tl_jax import ops
-from tl_jax.chain import Chain, Layer
+from tl_jax.chain.network import Chain, Layer
+from tl_jax.data.preprocessing import Preprocessing, caffe, imagenet, minus_one_to_one
 from tl_jax.models.layers import Conv, ConvNorm, NormRelu, Stem, conv_norm, head, pool_and_head
-from tl_jax.preprocessing import Preprocessing, caffe, imagenet, minus_one_to_one
-from tl_jax.pretrained import published
-from tl_jax.pretrained.convert import Rule
+from tl_jax.weights import published
+from tl_jax.weights.convert import Rule
 
 # name: (blocks in stages 1 to 4, what they are, width of the 3x3 convolutions in stage 1):
 # He et al., table 1; Zagoruyko & Komodakis, table 8

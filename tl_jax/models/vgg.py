@@ -7,12 +7,12 @@ than 224 x 224, at which the mean does nothing, are possible with Keras's weight
 
 import jax
 
-from tl_jax.chain import Chain, Layer
-from tl_jax.heads import Classifier
+from tl_jax.chain.heads import Classifier
+from tl_jax.chain.network import Chain, Layer
+from tl_jax.data.preprocessing import Preprocessing, caffe, imagenet
 from tl_jax.models.layers import Conv, ConvNorm, FullyConnected, MaxPool, conv_norm, head
-from tl_jax.preprocessing import Preprocessing, caffe, imagenet
-from tl_jax.pretrained import published
-from tl_jax.pretrained.convert import Rule, dense_after
+from tl_jax.weights import published
+from tl_jax.weights.convert import Rule, dense_after
 
 WIDTHS = (64, 128, 256, 512, 512)
 # Convolutions in the stages: Simonyan & Zisserman, table 1, columns A, B, D, E

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from tl_jax.ops import depthwise, frozen, onednn
+from tl_jax.ops.cpu import depthwise, frozen, onednn
 from tl_jax.ops.norm import channel_sums
 from tl_jax.ops.windows import (
     NO_PADDING,

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from tl_jax.ops import onednn
+from tl_jax.ops.cpu import onednn
 
 
 def channel_sums(terms, *arrays):

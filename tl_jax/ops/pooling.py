@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from tl_jax.ops import onednn
+from tl_jax.ops.cpu import onednn
 from tl_jax.ops.windows import Padding, joined_phases, pads, phase_lengths, taps
 
 

@@ -10,7 +10,8 @@ import PIL.Image
 
 from tl_jax.data.task import Task
 from tl_jax.errors import UserError
-from tl_jax.report import analysis, html, text
+from tl_jax.report import html, text
+from tl_jax.stats import intervals as analysis
 
 MOST_MISTAKES = 12
 MOST_PAIRS = 10

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from tl_jax.report import html
-from tl_jax.report.analysis import Bins
+from tl_jax.stats.intervals import Bins
 
 INK, FAINT, BLUE, ORANGE = "#33373d", "#8b929c", "#2f6db3", "#d8661f"
 STYLE = {

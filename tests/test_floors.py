@@ -1,0 +1,51 @@
+"""The house: a floor imports only floors below it, never beside it or above."""
+
+import ast
+import pathlib
+from collections.abc import Iterator
+
+import tl_jax
+
+ROOT = pathlib.Path(tl_jax.__file__).parent
+FLOORS = (
+    {"errors", "interrupt"},  # the ground
+    {"ops"},
+    {"chain", "data", "stats"},
+    {"weights", "engine", "plans", "report"},
+    {"train", "models"},
+    {"base", "describe"},
+    {"runs", "measure"},
+    {"studies"},
+)
+FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+
+
+def imports(path: pathlib.Path) -> Iterator[tuple[str, int]]:
+    """Every module of tl_jax that a file imports, anywhere in it, and the line."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        yield from ((name, node.lineno) for name in names if name.split(".")[0] == "tl_jax")
+
+
+def test_every_file_stands_in_a_room_of_the_table():
+    rooms = {path.stem for path in ROOT.iterdir() if path.name[0] != "_"}
+    assert rooms == set(FLOOR)
+
+
+def test_imports_run_downwards():
+    wrong = []
+    for path in sorted(ROOT.rglob("*.py")):
+        place = path.relative_to(ROOT)
+        if place == pathlib.Path("__init__.py"):  # the door, above them all
+            continue
+        own = place.parts[0].removesuffix(".py")
+        for name, line in imports(path):
+            room = (name.split(".") + [""])[1]
+            if room != own and FLOOR.get(room, len(FLOORS)) >= FLOOR[own]:
+                wrong.append(f"{place}:{line} imports {name}")
+    assert not wrong

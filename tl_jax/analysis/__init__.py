@@ -1,5 +1,0 @@
-"""What networks are made of and what they cost, from their shapes alone."""
-
-from tl_jax.analysis.layers import Row, layers
-
-__all__ = ["Row", "layers"]

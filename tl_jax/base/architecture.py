@@ -1,0 +1,47 @@
+"""What a network is built from, as plain values that a file can carry."""
+
+import dataclasses
+
+from tl_jax import models
+from tl_jax.chain import heads
+from tl_jax.chain.network import Chain
+from tl_jax.errors import UserError, unknown
+
+MAX_CLASSES = 100_000  # a model file may come from a stranger, and the classifier grows with them
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """An architecture of the zoo in one of its forms, whole or cut, with its own or a new head."""
+
+    name: str
+    form: str
+    classes: int = 1000
+    cut: str = ""  # the last layer kept; empty: all of them, the classifier included
+    head: str = ""  # on top of the cut (tl_jax.heads); empty: none
+    dropout: float = 0.0  # of the head
+
+    def __post_init__(self):
+        forms = models.family(self.name).forms(self.name)
+        if self.form not in forms:
+            raise unknown(f"form of {self.name}", self.form, forms)
+        if not 1 <= self.classes <= MAX_CLASSES:
+            raise UserError(f"classes are at least 1 and at most {MAX_CLASSES}; got {self.classes}")
+        if self.head and not self.cut:
+            raise UserError("a new head goes on top of a cut: name the last layer that is kept")
+
+    def chain(self) -> Chain:
+        """The layers; UserError for an unknown cut, or one that would keep the old classifier."""
+        family = models.family(self.name)
+        if not self.cut:
+            return family.build(self.name, self.form, self.classes)
+        whole = family.build(self.name, self.form)
+        if self.head and self.cut == whole.names[-1]:
+            raise UserError(
+                f"a cut at {self.cut!r} would keep the old classifier; cut below it: "
+                f"{whole.names[-2]!r}"
+            )
+        kept = whole.cut(self.cut)
+        if not self.head:
+            return kept
+        return kept.with_head(*heads.make(self.head, self.classes, dropout=self.dropout))

@@ -1,0 +1,107 @@
+"""A network in one safetensors file, with all that is needed to use it again."""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+from typing import Any, NamedTuple
+
+import flax.traverse_util
+import jax
+import numpy as np
+
+from tl_jax.base.architecture import Architecture
+from tl_jax.chain.network import COLLECTIONS, Chain, fingerprint
+from tl_jax.data import views
+from tl_jax.data.preprocessing import Preprocessing
+from tl_jax.errors import UserError
+from tl_jax.weights.safetensors_file import EXPORT
+
+
+class Model(NamedTuple):
+    """A network ready for use."""
+
+    architecture: Architecture
+    variables: Any
+    preprocessing: Preprocessing
+    classes: tuple[str, ...] = ()  # names, where they are known
+    views: str = "none"  # over which its probabilities are to be averaged
+
+    @property
+    def chain(self) -> Chain:
+        return self.architecture.chain()
+
+
+def save(path: pathlib.Path, model: Model) -> None:
+    """Write the model; UserError if the disk is full."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    flat = flax.traverse_util.flatten_dict(model.variables, sep="/")
+    about = {
+        "architecture": dataclasses.asdict(model.architecture),
+        "classes": model.classes,
+        "preprocessing": dataclasses.asdict(model.preprocessing),
+        "views": model.views,
+    }
+    about["checksum"] = _checksum(about, model.variables)
+    if path.is_dir() or not path.parent.is_dir():
+        raise UserError(f"{path} cannot be written: name a file in a folder that exists")
+    arrays = {name: np.ascontiguousarray(array) for name, array in flat.items()}
+    partial = path.with_suffix(".partial")
+    try:
+        save_file(arrays, partial, {EXPORT: json.dumps(about)})
+    except SafetensorError as error:  # what it makes of any OSError
+        partial.unlink(missing_ok=True)
+        raise UserError(f"{path} cannot be written, is the disk full? ({error})") from error
+    partial.replace(path)
+
+
+def load(path: pathlib.Path) -> Model:
+    """Read a model; UserError if the file is missing, damaged or not one of ours."""
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise UserError(f"no model there: {path} does not exist")
+    try:
+        with safe_open(path, "numpy") as file:
+            about = json.loads((file.metadata() or {})[EXPORT])
+            flat = {name: file.get_tensor(name) for name in file.keys()}
+        return _model(about, flat)
+    except (AttributeError, LookupError, RecursionError, SafetensorError, TypeError,
+            ValueError) as error:  # fmt: skip
+        why = next(iter(str(error).splitlines()), "")  # JAX explains itself on several lines
+        raise UserError(f"{path} is damaged or not a model of tl_jax: {why}") from error
+
+
+def _model(about: dict, flat: dict[str, np.ndarray]) -> Model:
+    """The model, if what the file says of it and the arrays fit together; almost any error else."""
+    architecture = Architecture(**about["architecture"])
+    preprocessing = Preprocessing(**_tuples(about["preprocessing"]))
+    classes = tuple(map(str, about["classes"]))
+    if classes and len(classes) != architecture.classes:
+        raise ValueError(f"{len(classes)} names for {architecture.classes} classes")
+    views.count(about["views"])
+    # Means and deviations of another number than the channels would show in the shape.
+    pixels = jax.ShapeDtypeStruct((*preprocessing.input_shape[:3], 1), np.uint8)
+    shape = jax.eval_shape(preprocessing.normalise, pixels).shape
+    expected = flax.traverse_util.flatten_dict(architecture.chain().shapes(shape)[0], sep="/")
+    if {n: (a.shape, a.dtype) for n, a in flat.items()} != {
+        n: (a.shape, a.dtype) for n, a in expected.items()
+    }:
+        raise ValueError(f"its parameters are not those of {architecture}")
+    # In forward order: safetensors sorts names.
+    flat = {name: flat[name] for name in expected}
+    variables = {c: {} for c in COLLECTIONS} | flax.traverse_util.unflatten_dict(flat, sep="/")
+    if about.pop("checksum") != _checksum(about, variables):
+        raise ValueError("its contents differ from their checksum")
+    return Model(architecture, variables, preprocessing, classes, about["views"])
+
+
+def _checksum(about: dict, variables: Any) -> str:
+    text = json.dumps(about, sort_keys=True) + fingerprint(variables)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _tuples(fields: dict) -> dict:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}

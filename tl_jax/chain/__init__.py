@@ -1,0 +1,1 @@
+"""Networks as named layers: places, variables, heads."""

@@ -1,0 +1,89 @@
+"""Heads: the new layers on top of the cut. The last of them is called `head`."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from tl_jax import ops
+from tl_jax.chain.network import Layer
+from tl_jax.errors import UserError, unknown
+
+
+class Classifier(nn.Module):
+    """Global average pooling where the input still has space, dropout, one dense layer.
+
+    (N, H, W, C) or (N, D) to logits (N, classes). With `zero` its fresh weights are 0.
+    """
+
+    classes: int
+    dropout: float = 0.0
+    zero: bool = False
+
+    @nn.compact
+    def __call__(self, x):
+        if x.ndim == 4:
+            x = x.mean((1, 2))
+        return nn.Dense(self.classes, dot_general=ops.dot_general)(_dropped(self, x))
+
+
+class Hidden(nn.Module):
+    """One dense layer with ReLU, then dropout: (N, H, W, C), flattened, or (N, D) to (N, features).
+    """
+
+    features: int
+    dropout: float
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.relu(nn.Dense(self.features)(x.reshape(len(x), -1)))
+        return _dropped(self, x)
+
+
+class ConcatPool(nn.Module):
+    """Global maximum and mean side by side, as fastai has it: (N, H, W, C) to (N, 2 C)."""
+
+    @nn.compact
+    def __call__(self, x):
+        if x.ndim != 4:
+            raise UserError("the head concat_pool pools over space: cut below the base's pooling")
+        return jnp.concatenate([x.max((1, 2)), x.mean((1, 2))], -1)
+
+
+def _dropped(module: nn.Module, x: jax.Array) -> jax.Array:
+    return nn.Dropout(module.dropout)(x, deterministic=not module.has_rng("dropout"))
+
+
+def linear(classes: int, dropout: float) -> tuple[Layer, ...]:
+    """The usual one: dropout and a dense layer."""
+    return (Layer("head", Classifier(classes, dropout)),)
+
+
+def zero(classes: int, dropout: float) -> tuple[Layer, ...]:
+    """`linear` that starts at 0: every class equally likely, whatever the features (VTAB, BiT)."""
+    return (Layer("head", Classifier(classes, dropout, zero=True)),)
+
+
+def fc_pair(classes: int, dropout: float) -> tuple[Layer, ...]:
+    """Two dense layers of 4096 and the classifier, as on top of AlexNet and VGG."""
+    return (
+        Layer("head_fc1", Hidden(4096, dropout)),
+        Layer("head_fc2", Hidden(4096, dropout)),
+        Layer("head", Classifier(classes)),
+    )
+
+
+def concat_pool(classes: int, dropout: float) -> tuple[Layer, ...]:
+    """Maximum and mean over space, dropout, a dense layer; cut below the base's own pooling."""
+    return (Layer("head_pool", ConcatPool()), Layer("head", Classifier(classes, dropout)))
+
+
+HEADS = {f.__name__: f for f in (linear, zero, fc_pair, concat_pool)}
+
+
+def make(name: str, classes: int, *, dropout: float = 0.0) -> tuple[Layer, ...]:
+    """The layers of the head `name` with fresh parameters to come; UserError if it is unknown."""
+    if name not in HEADS:
+        raise unknown("head", name, HEADS)
+    if not 0 <= dropout < 1:
+        raise UserError(f"dropout is a share from 0 to below 1; got {dropout}")
+    return HEADS[name](classes, dropout)

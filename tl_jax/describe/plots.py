@@ -1,0 +1,151 @@
+"""Pictures of one chain and of the zoo, as PNG. Needs matplotlib (the `report` extra)."""
+
+import io
+import itertools
+from collections.abc import Callable, Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from tl_jax.describe.layers import Row
+from tl_jax.describe.zoo import Entry
+from tl_jax.report.plots import BLUE, FAINT, INK, ORANGE, STYLE
+
+# One a family: Paul Tol's "muted" with the house's blue and orange, then again with another marker
+COLOURS = (BLUE, ORANGE, "#117733", "#882255", "#44aa99", "#999933", "#aa4499", "#332288")
+MARKERS = "osD"
+COSTS = {"macs": "multiply-accumulates for an image", "parameters": "parameters"}
+# Where a label may be, seen from its point (in points), best first
+AROUND = ((1, 0), (-1, 0), (0, 1), (0, -1), (0.7, 0.7), (-0.7, 0.7), (0.7, -0.7), (-0.7, -0.7))
+PLACES = tuple((x * far, y * far) for far in (5, 9, 14, 20) for x, y in AROUND)
+FAR = len(AROUND)  # from this place on a line leads back to the point
+
+
+def zoo(entries: Sequence[Entry]) -> bytes:
+    """Published top-1 over multiply-accumulates and over parameters, as a PNG.
+
+    As MobileNet's paper plots it (Howard et al. 2017, arXiv:1704.04861, figures 4 and 5).
+    """
+    known = [e for e in entries if e.top1 is not None]
+
+    def draw(figure: Figure) -> None:
+        panels = figure.subplots(1, 2, sharey=True)
+        for axes, (key, label) in zip(panels, COSTS.items(), strict=True):
+            _scatter(axes, known, key)
+            axes.set_xlabel(label)
+        panels[0].set_ylabel("published top-1 on ImageNet, %")
+        legend = panels[0].get_legend_handles_labels()
+        figure.legend(*legend, loc="outside lower center", ncols=7, handletextpad=0.2)
+        figure.canvas.draw()  # the layout is settled before labels are placed
+        figure.set_layout_engine("none")
+        for axes, key in zip(panels, COSTS, strict=True):
+            _label(axes, [(getattr(e, key), e.top1, _variant(e)) for e in known])
+
+    return _png(draw, 13.0, 7.6)
+
+
+def _scatter(axes, entries: Sequence[Entry], key: str) -> None:
+    """Top-1 over the entries' field `key`, a colour and marker a family."""
+    styles = itertools.cycle(itertools.product(MARKERS, COLOURS))
+    for family, (marker, colour) in zip(sorted({e.family for e in entries}), styles, strict=False):
+        members = [e for e in entries if e.family == family]
+        x, y = [getattr(e, key) for e in members], [e.top1 for e in members]
+        axes.plot(x, y, marker, color=colour, ms=5, label=family)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(_short)
+    axes.grid(True, axis="both")
+    axes.margins(0.06)
+
+
+def layers(title: str, rows: Sequence[Row]) -> bytes:
+    """Parameters, multiply-accumulates and receptive fields of a chain, a bar a layer, as a PNG."""
+    places = range(len(rows))
+
+    def draw(figure: Figure) -> None:
+        figure.suptitle(title, size=11)
+        left, middle, right = figure.subplots(1, 3, sharey=True)
+        left.barh(places, [r.parameters for r in rows], color=BLUE)
+        left.set_xlabel("parameters")
+        middle.barh(places, [r.macs for r in rows], color=ORANGE)
+        middle.set_xlabel("multiply-accumulates")
+        for key, label, colour, line in (
+            ("field", "with pooling", BLUE, "-"),
+            ("convs", "convolutions only", ORANGE, "--"),
+        ):
+            seen = np.array([max(getattr(r, key)) for r in rows], np.float64)
+            seen[np.isinf(seen)] = np.nan
+            right.plot(seen, places, line, marker="o", ms=3, color=colour, label=label)
+        right.set_xlabel("receptive field, pixels (none drawn: all)")
+        right.legend(loc="best")
+        right.set_xlim(left=0)
+        left.set_yticks(places, [r.name for r in rows], size=8)
+        left.set_ylim(len(rows) - 0.4, -0.6)
+        for axes in (left, middle, right):
+            axes.grid(True, axis="x")
+            axes.grid(False, axis="y")
+            axes.xaxis.set_major_locator(MaxNLocator(5))
+            axes.xaxis.set_major_formatter(_short)
+
+    return _png(draw, 11.0, 1.6 + 0.19 * len(rows))
+
+
+def _png(draw: Callable[[Figure], None], width: float, height: float) -> bytes:
+    """What `draw` draws on a figure of so many inches."""
+    buffer = io.BytesIO()
+    with matplotlib.rc_context(STYLE):
+        figure = Figure((width, height), layout="constrained", dpi=120)
+        FigureCanvasAgg(figure)
+        draw(figure)
+        figure.savefig(buffer, format="png", facecolor="white", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _short(x: float, _: int) -> str:
+    """25557032 -> '25.6M', for an axis."""
+    for power, unit in ((9, "G"), (6, "M"), (3, "k")):
+        if x >= 10**power:
+            return f"{x / 10**power:.3g}{unit}"
+    return f"{x:.3g}"
+
+
+def _variant(e: Entry) -> str:
+    """The name without the family's, which the colour tells; the whole if nothing is left."""
+    rest = e.name.replace(e.family, "").strip("_").replace("__", "_")
+    return rest or e.name
+
+
+def _label(axes, points: Sequence[tuple[float, float, str]]) -> None:
+    """Write each (x, y, text) beside its point, where least is in the way."""
+    renderer, pixels = axes.figure.canvas.get_renderer(), axes.figure.dpi / 72
+    at = axes.transData.transform([point[:2] for point in points])
+    taken = np.hstack([at - 3 * pixels, at + 3 * pixels])  # boxes: (left, low, right, high)
+    panel = axes.bbox.extents[None]
+    style = {"textcoords": "offset points", "ha": "center", "va": "center", "color": INK}
+    for (x, y, text), point in zip(points, at, strict=True):
+        label = axes.annotate(text, (x, y), (0, 0), size=7.5, **style)
+        places = _around(point, pixels, label.get_window_extent(renderer).size)
+        hidden = _shared(places, taken).sum(1) - _shared(places, panel)[:, 0]
+        best = int(hidden.round().argmin())  # of places that are as good, the first
+        taken = np.vstack([taken, places[best]])
+        label.set_position(((places[best, :2] + places[best, 2:]) / 2 - point) / pixels)
+        if best >= FAR:
+            line = {"arrowstyle": "-", "color": FAINT, "lw": 0.5, "shrinkA": 3, "shrinkB": 0}
+            axes.annotate("", (x, y), label.get_position(), arrowprops=line, **style)
+
+
+def _around(point: np.ndarray, pixels: float, size: np.ndarray) -> np.ndarray:
+    """Boxes (P, 4) of that size at each of PLACES; where a coordinate is 0, centred on the point's.
+    """
+    away = np.asarray(PLACES)
+    low = point + pixels * away + np.where(away < 0, -size, np.where(away > 0, 0, -size / 2))
+    return np.hstack([low, low + size])
+
+
+def _shared(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(A, B): the areas that boxes (A, 4) and (B, 4) share."""
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    return np.maximum(high - low, 0).prod(-1)

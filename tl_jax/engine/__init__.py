@@ -1,0 +1,1 @@
+"""Devices and disk: how a step is spread, stores, checkpoints."""

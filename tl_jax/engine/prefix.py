@@ -1,0 +1,172 @@
+"""The frozen-prefix engine: what does not change is computed once and kept on disk.
+
+The input of a phase is either pixels or the output of the last frozen layer below the lowest
+trained one, for each example in each stored view. All are read in the same way, so a phase does
+not know which it trains on.
+"""
+
+import concurrent.futures
+import functools
+import hashlib
+import json
+import pathlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tqdm
+
+from tl_jax.chain.network import Chain, fingerprint, select
+from tl_jax.data import views
+from tl_jax.data.loader import Read
+from tl_jax.data.preprocessing import Preprocessing
+from tl_jax.data.task import Task
+from tl_jax.engine import store
+from tl_jax.engine.parallel import Parallel
+from tl_jax.errors import UserError
+
+VERSION = 2  # of what is stored: to be raised when the same key would mean other numbers
+DTYPES = ("float32", "float16", "bfloat16")
+RESIDENT = 2**28  # bytes of stored vectors that are put on the device for a phase
+
+
+class Inputs(NamedTuple):
+    """Where a phase's inputs come from: `read(examples (B,), views (B,))` gives them, (B, ...)."""
+
+    read: Read
+    start: str | None  # the layer whose output they are; None: pixels, uint8
+    key: str  # what they are a function of, hashed
+    preprocessing: Preprocessing  # that made the pixels
+    nbytes: int = 0  # on disk
+    stored: np.ndarray | None = None  # the rows (R, ...) of which `read` gives some, if so stored
+    row: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None  # examples, views -> rows
+    resident: jax.Array | None = None  # the same rows on the device
+
+    def described(self) -> dict[str, Any]:
+        """What a report says of them."""
+        return {"prefix": self.start, "cached_bytes": self.nbytes, "cache_key": self.key}
+
+
+def decoded(task: Task, preprocessing: Preprocessing) -> Inputs:
+    """Every image decoded whenever it is asked for: (B, S, S, C) uint8."""
+
+    def read(examples: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+        images = (_fit(task, preprocessing, e) for e in examples)
+        return np.stack([views.view(i, v) for i, v in zip(images, numbers, strict=True)])
+
+    key = cache_key(task.fingerprint, preprocessing.fingerprint())
+    return Inputs(read, None, key, preprocessing)
+
+
+def pixels(task: Task, preprocessing: Preprocessing, *, cache: pathlib.Path) -> Inputs:
+    """Every image decoded once and kept: (B, S, S, C) uint8; views are made as they are read."""
+    key = cache_key("pixels", task.fingerprint, preprocessing.fingerprint())
+    shape = (len(task.ids), preprocessing.size, preprocessing.size, task.channels)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+
+        def compute(first: int, last: int) -> np.ndarray:
+            fit = functools.partial(_fit, task, preprocessing)
+            return np.stack(list(pool.map(fit, range(first, last))))
+
+        rows = store.build(
+            cache / key, shape, np.uint8, compute, what="decoded images", progress=bar("decode")
+        )
+
+    def read(examples: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+        images = store.take(rows, examples)
+        return np.stack([views.view(i, v) for i, v in zip(images, numbers, strict=True)])
+
+    return Inputs(read, None, key, preprocessing, rows.nbytes)
+
+
+def features(
+    chain: Chain,
+    variables: Any,
+    below: Inputs,
+    stop: str,
+    *,
+    examples: int,
+    stored_views: int,
+    parallel: Parallel,
+    cache: pathlib.Path,
+    dtype: str,
+) -> Inputs:
+    """The output of the layer `stop` for every example in every view, run once, kept on disk.
+
+    `below` is what it is computed from: pixels, or the stored output of a lower layer. Kept as
+    `dtype`; rows are ordered view by view.
+    """
+    layers = chain.between(below.start, stop)
+    used = select(variables, [name for name, _ in layers])
+    key = cache_key(
+        "features", below.key, repr(layers), fingerprint(used), str(stored_views), dtype
+    )
+
+    forward = functools.partial(_forward, chain, below.preprocessing, below.start, stop)
+    run = _mapped(chain, below.preprocessing, below.start, stop, parallel)(parallel.place(used))
+    batch = -(-store.BLOCK // parallel.count) * parallel.count
+
+    def compute(first: int, last: int) -> np.ndarray:
+        rows = np.arange(first, first + batch) % (examples * stored_views)
+        batch_in = parallel.share(below.read(rows % examples, rows // examples))
+        out = parallel.gathered(run(batch_in))[: last - first]
+        with np.errstate(over="ignore"):  # said better below
+            kept = out.astype(dtype)
+        if not np.isfinite(kept).all():
+            raise UserError(
+                f"the output of layer {stop!r} does not fit {dtype}: "
+                "take --config.cache_dtype=float32"
+            )
+        return kept
+
+    one = below.read(np.zeros(1, int), np.zeros(1, int))
+    shape = (examples * stored_views, *jax.eval_shape(forward, used, one).shape[1:])
+    what = f"output of {stop}"
+    rows = store.build(cache / key, shape, dtype, compute, what=what, progress=bar(what))
+
+    def row(numbers: np.ndarray, views: np.ndarray) -> np.ndarray:
+        return views * examples + numbers
+
+    def read(numbers: np.ndarray, views: np.ndarray) -> np.ndarray:
+        return store.take(rows, row(numbers, views))
+
+    return Inputs(read, stop, key, below.preprocessing, rows.nbytes, rows, row)
+
+
+def _forward(chain, preprocessing, start, stop, variables, x):
+    x = preprocessing.normalise(x) if start is None else x.astype(jnp.float32)
+    return chain.apply(variables, x, start=start, stop=stop).output
+
+
+@functools.lru_cache(maxsize=8)  # so that another run's frozen layers need no new program
+def _mapped(chain, preprocessing, start, stop, parallel) -> Callable:
+    return parallel.map(functools.partial(_forward, chain, preprocessing, start, stop))
+
+
+def on_device(inputs: Inputs, parallel: Parallel) -> Inputs:
+    """The inputs, with their rows on the device if they are stored vectors (R, D) and few enough.
+
+    Vectors only: what is trained above them is dense, and quick enough for the way to the device
+    and back to matter. XLA's CPU backend runs convolutions at half the speed inside a loop.
+    """
+    rows = inputs.stored
+    if rows is None or rows.ndim != 2 or rows.nbytes > RESIDENT or not parallel.resident:
+        return inputs
+    return inputs._replace(resident=parallel.place(store.take(rows, np.arange(len(rows)))))
+
+
+def _fit(task: Task, preprocessing: Preprocessing, example: int) -> np.ndarray:
+    image = preprocessing.fit(task.open(int(example)))
+    return np.broadcast_to(image, (*image.shape[:2], task.channels))
+
+
+def cache_key(*parts: str) -> str:
+    """A folder's name for what is a function of the parts alone."""
+    return hashlib.sha256(json.dumps([VERSION, *parts]).encode()).hexdigest()[:24]
+
+
+def bar(what: str) -> Callable:
+    """A progress bar over the blocks of `store.build`."""
+    return lambda blocks, total: tqdm.tqdm(blocks, what, total, unit="block", leave=False)

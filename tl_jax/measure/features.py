@@ -1,0 +1,129 @@
+"""Features at every layer: one forward pass over a task, pooled, kept on disk."""
+
+import functools
+import math
+import pathlib
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tl_jax.base.base import Base
+from tl_jax.chain.network import Chain, fingerprint, select
+from tl_jax.data.preprocessing import Preprocessing
+from tl_jax.data.task import Task
+from tl_jax.engine import prefix, store
+from tl_jax.engine.parallel import Parallel
+from tl_jax.errors import UserError
+from tl_jax.ops import adaptive_avg_pool
+
+
+class LayerFeatures(NamedTuple):
+    """What a layer gives for the N examples of a task, in the task's order."""
+
+    rows: np.ndarray  # (N, D) float32, mapped from disk
+    shape: tuple[int, ...]  # of its output for one image: (H, W, C) or (D,)
+    pooled: tuple[int, ...]  # of that after pooling: (h, w, C) or (D,), whose product is D
+
+
+def of_layers(
+    base: Base,
+    task: Task,
+    *,
+    layers: Sequence[str] | None = None,
+    pool: str = "mean",
+    cache: pathlib.Path,
+    parallel: Parallel | None = None,
+) -> dict[str, LayerFeatures]:
+    """The pooled outputs of the layers (default: all below the classifier), by name, forwards.
+
+    `pool`: see `pooled`. Computed in one pass, kept in the folder `cache`, checked when reopened.
+    UserError for an unknown layer or rule, and for features that are not finite, with the layer and
+    the image.
+    """
+    parallel = parallel or Parallel()
+    chain, preprocessing = base.chain, base.preprocessing
+    own = base.layers[: chain.index(base.bottleneck) + 1]
+    chosen = {chain.index(name) for name in (own if layers is None else layers)}
+    names = tuple(base.layers[place] for place in sorted(chosen))
+    chain = chain.cut(names[-1])
+    outputs = chain.shapes((1, *preprocessing.input_shape[1:]))[1]
+    shapes = {name: outputs[name].shape[1:] for name in names}
+    sizes = {name: pooled_shape(shape, pool) for name, shape in shapes.items()}
+    ends = np.cumsum([math.prod(size) for size in sizes.values()])
+
+    below = prefix.pixels(task, preprocessing, cache=cache)
+    used = select(base.variables, chain.names)
+    key = prefix.cache_key(
+        "layers", below.key, repr(chain.layers), fingerprint(used), repr(names), pool
+    )
+    run = _mapped(chain, preprocessing, names, pool, parallel)(parallel.place(used))
+    batch = -(-store.BLOCK // parallel.count) * parallel.count
+
+    def compute(first: int, last: int) -> np.ndarray:
+        examples = np.arange(first, first + batch) % len(task.ids)
+        images = below.read(examples, np.zeros(batch, int))
+        rows = parallel.gathered(run(parallel.share(images)))[: last - first]
+        _require_finite(rows, dict(zip(names, ends, strict=True)), task.ids[first:last])
+        return rows
+
+    what = f"features of {len(names)} layers"
+    shape = (len(task.ids), int(ends[-1]))
+    rows = store.build(
+        cache / key, shape, np.float32, compute, what=what, progress=prefix.bar(what)
+    )
+    parts = zip(names, np.split(rows, ends[:-1], axis=1), strict=True)
+    return {name: LayerFeatures(part, shapes[name], sizes[name]) for name, part in parts}
+
+
+def pooled_shape(shape: tuple[int, ...], pool: str) -> tuple[int, ...]:
+    """What an output of `shape`, (H, W, C) or (D,), is pooled to by the rule `pool`.
+
+    `mean`: the global average, (1, 1, C). `adaptive:9000`: adaptive average pooling to the largest
+    square of at most so many features (Goyal et al. 2019, arXiv:1905.01235, which take about 9000).
+    Vectors stay as they are.
+    """
+    adaptive = re.fullmatch(r"adaptive:(\d+)", pool)
+    if pool != "mean" and not adaptive:
+        raise UserError(f"pool is mean or adaptive:<most features>, as adaptive:9000; got {pool!r}")
+    if len(shape) == 1:
+        return shape
+    height, width, channels = shape
+    side = math.isqrt(int(adaptive[1]) // channels) if adaptive else 1
+    side = max(1, min(side, height, width))
+    return (side, side, channels)
+
+
+def _forward(
+    chain: Chain,
+    preprocessing: Preprocessing,
+    names: tuple[str, ...],
+    pool: str,
+    variables: Any,
+    images: jax.Array,
+) -> jax.Array:
+    taps = chain.apply(variables, preprocessing.normalise(images), taps=names).taps
+    pooled = []
+    for name in names:
+        x = taps[name]
+        if x.ndim == 4:
+            side = pooled_shape(x.shape[1:], pool)[0]
+            x = x.mean((1, 2)) if side == 1 else adaptive_avg_pool(x, side)
+        pooled.append(x.reshape(len(x), -1))
+    return jnp.concatenate(pooled, axis=1)
+
+
+@functools.lru_cache(maxsize=8)
+def _mapped(chain, preprocessing, names, pool, parallel) -> Callable:
+    return parallel.map(functools.partial(_forward, chain, preprocessing, names, pool))
+
+
+def _require_finite(rows: np.ndarray, ends: dict[str, int], ids: Sequence[str]) -> None:
+    wrong = np.argwhere(~np.isfinite(rows))
+    if len(wrong):
+        row, column = wrong[wrong[:, 1].argmin()]  # the lowest layer, where it began
+        layer = next(name for name, end in ends.items() if column < end)
+        raise UserError(f"the features of layer {layer!r} are not finite for image {ids[row]!r}")

@@ -1,0 +1,58 @@
+"""Probes that go by distances: nearest neighbours, nearest class mean, RBF SVM."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tl_jax.measure.probes.problem import Problem
+
+
+def neighbours(problem: Problem, ks: Sequence[int]) -> np.ndarray:
+    """The class with most weight among the k nearest by cosine of centred features: (len(ks), M).
+
+    Of equal ones the first. A k above the number of examples takes all of them.
+    """
+    lengths = np.linalg.norm(problem.train, axis=1)
+    # A query's own length changes nothing in the order of its neighbours.
+    cosines = problem.query @ (problem.train / np.where(lengths > 0, lengths, 1)[:, None]).T
+    most = min(max(ks), len(problem.train))
+    nearest = np.argpartition(-cosines, most - 1, axis=1)[:, :most]
+    order = np.argsort(-np.take_along_axis(cosines, nearest, 1), axis=1, kind="stable")
+    nearest = np.take_along_axis(nearest, order, 1)
+    votes = np.eye(problem.classes)[problem.labels] * problem.weights[:, None]
+    votes = votes[nearest].cumsum(1).round(12)  # (M, most, C)
+    return np.stack([votes[:, min(k, most) - 1].argmax(1) for k in ks])
+
+
+def class_means(problem: Problem) -> np.ndarray:
+    """The class whose mean is nearest (Euclid): (1, M)."""
+    shares = np.eye(problem.classes)[problem.labels] * problem.weights[:, None]
+    means = (shares / shares.sum(0)).T @ problem.train
+    # |q - m|^2 without |q|^2, which is the same for all
+    distances = (means**2).sum(1) - 2 * problem.query @ means.T
+    return distances.argmin(1)[None]
+
+
+def rbf_svm(problem: Problem, settings: Sequence[tuple[float, float]]) -> np.ndarray:
+    """scikit-learn's SVC with exp(-gamma * d^2): (len(settings), M) for pairs (C, width).
+
+    gamma is `width` over the mean squared distance of two examples, so that the same settings fit
+    every layer. C is of an example of mean weight.
+    """
+    from sklearn.svm import SVC
+
+    n = len(problem.train)
+    inner = _squared_distances(problem.train, problem.train)
+    outer = _squared_distances(problem.query, problem.train) + problem.outside[:, None]
+    mean = inner.sum() / (n * (n - 1)) or 1.0
+    found = []
+    for penalty, width in settings:
+        svm = SVC(C=penalty, kernel="precomputed")
+        svm.fit(np.exp(-width / mean * inner), problem.labels, n * problem.weights)
+        found.append(svm.predict(np.exp(-width / mean * outer)))
+    return np.stack(found)
+
+
+def _squared_distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    lengths = (one**2).sum(1)[:, None] + (other**2).sum(1)
+    return np.maximum(lengths - 2 * one @ other.T, 0)

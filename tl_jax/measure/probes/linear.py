@@ -1,0 +1,195 @@
+"""Linear probes along a path of L2 penalties: ridge, logistic regression, squared-hinge SVM.
+
+All minimise mean loss + l2 / 2 * |W|^2 over N examples, the intercept free. These are the
+objectives of scikit-learn, where Ridge has alpha = N * l2 on one-hot targets, LogisticRegression
+and LinearSVC have C = 1 / (N * l2); for two classes the last two have one output, as there. With
+weights, N is their sum there.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tl_jax.measure.probes.problem import Problem
+from tl_jax.train.together import stacked, together
+
+L2 = tuple(np.logspace(5, -6, 45).tolist())  # Kornblith et al. 2019 (arXiv:1805.08974), A.3
+NEWTON, CONJUGATE = 50, 200  # steps at most: of a penalty, and inside each of those
+GAIN = 1e-4  # of the objective; a step that gains less is the last one
+FREE = 1e-6  # added to the curvature along the intercept, where classes that are certain have none
+APPROACH = 12  # penalties on the way to one alone
+COARSE = 256  # rows and columns are filled up to powers of two, and finer from here on
+
+
+class Path(NamedTuple):
+    """The minima along G penalties: of R coordinates, K outputs (1 for two classes, or C)."""
+
+    weights: np.ndarray  # (G, R, K)
+    intercepts: np.ndarray  # (G, K)
+    objectives: np.ndarray  # (G,)
+
+    def predicted(self, query: np.ndarray) -> np.ndarray:
+        """The classes of queries (M, R): (G, M)."""
+        outputs = np.einsum("mr,grk->gmk", query, self.weights, optimize=True)
+        outputs = outputs + self.intercepts[:, None]
+        return outputs.argmax(2) if outputs.shape[2] > 1 else np.int64(outputs[..., 0] > 0)
+
+
+def ridge(problem: Problem, l2: Sequence[float]) -> Path:
+    """Least squares on one-hot targets, in closed form: in principal axes a division each."""
+    weights, penalties = problem.weights[:, None], np.asarray(l2)[:, None, None]
+    targets = np.eye(problem.classes)[problem.labels]
+    mean = (weights * targets).sum(0)
+    products = problem.train.T @ (weights * (targets - mean))
+    solutions = products / (problem.variances[:, None] + penalties)
+    errors = problem.train @ solutions - (targets - mean)
+    losses = weights * errors**2 / 2
+    objectives = losses.sum((1, 2)) + (penalties / 2 * solutions**2).sum((1, 2))
+    return Path(solutions, np.broadcast_to(mean, (len(solutions), len(mean))), objectives)
+
+
+class _Run(NamedTuple):
+    """One path to compute, filled up: examples of weight 0, coordinates that are always 0."""
+
+    inputs: np.ndarray  # (N, R) float32, a column of ones among them, for the intercept
+    targets: np.ndarray  # (N, K) 0 or 1
+    weights: np.ndarray  # (N,) whose sum is 1
+    penalised: np.ndarray  # (R,) 0 for the intercept's column
+    l2: np.ndarray  # (G,) strong to weak; one that is repeated costs nothing
+
+
+def paths(loss: str, problems: Sequence[Problem], l2: Sequence[Sequence[float]]) -> list[Path]:
+    """Paths of `logistic` or `squared_hinge` (one class against the rest), one for each problem.
+
+    `l2`: (P, G), for each of P problems G penalties from strong to weak. All problems are filled up
+    to one size and solved in one program, and every device takes its part of them.
+    """
+    rows = _filled(max(len(problem.train) for problem in problems))
+    columns = _filled(1 + max(problem.train.shape[1] for problem in problems))
+    runs = [_run(*both, rows, columns) for both in zip(problems, l2, strict=True)]
+    name = "softmax" if loss == "logistic" and problems[0].classes > 2 else loss
+    found, objectives = jax.device_get(together(_path, stacked(runs), loss=name))
+    ranks = [problem.train.shape[1] for problem in problems]
+    return [
+        Path(own[:, :rank], own[:, rank], objective)
+        for own, rank, objective in zip(found, ranks, objectives, strict=True)
+    ]
+
+
+def approach(l2: float, count: int) -> np.ndarray:
+    """`count` penalties from the strongest of `L2` to one, most of them that one itself."""
+    way = np.geomspace(max(L2[0], l2), l2, min(APPROACH, count))
+    return np.concatenate([way, np.full(count - len(way), l2)])
+
+
+def _run(problem: Problem, l2: Sequence[float], rows: int, columns: int) -> _Run:
+    n, rank = problem.train.shape
+    inputs = np.zeros((rows, columns), np.float32)
+    inputs[:n, :rank], inputs[:n, rank] = problem.train, 1
+    targets = np.zeros((rows, problem.classes), np.float32)
+    targets[np.arange(n), problem.labels] = 1
+    weights = np.zeros(rows, np.float32)
+    weights[:n] = problem.weights
+    penalised = np.ones(columns, np.float32)
+    penalised[rank] = 0
+    targets = targets[:, 1:] if problem.classes == 2 else targets
+    return _Run(inputs, targets, weights, penalised, np.asarray(l2, np.float32))
+
+
+def _filled(count: int) -> int:
+    """The next size of which there are few, so that few programs are compiled."""
+    power = 1 << max(6, (count - 1).bit_length())
+    step = power // 8 if power > COARSE else power
+    return -(-count // step) * step
+
+
+# Losses of outputs, targets (N, K) and weights (N,): value, slopes (N, K), the diagonal of the
+# curvature (N, K), and the function that multiplies (N, K) by the curvature.
+
+
+def _logistic(outputs, targets, weights):
+    side, w = 2 * targets - 1, weights[:, None]
+    p = jax.nn.sigmoid(-side * outputs)
+    curvature = w * p * (1 - p)
+    return (w * jax.nn.softplus(-side * outputs)).sum(), -w * side * p, curvature, curvature.__mul__
+
+
+def _softmax(outputs, targets, weights):
+    log = jax.nn.log_softmax(outputs)
+    p, w = jnp.exp(log), weights[:, None]
+
+    def product(d):
+        return w * p * (d - (p * d).sum(1, keepdims=True))
+
+    return -(w * targets * log).sum(), w * (p - targets), w * p * (1 - p), product
+
+
+def _squared_hinge(outputs, targets, weights):
+    side, w = 2 * targets - 1, weights[:, None]
+    missing = jnp.maximum(1 - side * outputs, 0)
+    curvature = 2 * w * (missing > 0)
+    return (w * missing**2).sum(), -2 * w * side * missing, curvature, curvature.__mul__
+
+
+LOSSES = {"logistic": _logistic, "softmax": _softmax, "squared_hinge": _squared_hinge}
+
+
+def _path(run: _Run, shared, *, loss: str):
+    """Newton's method by conjugate gradients, along the penalties.
+
+    Each begins where the two before it point to. In principal axes the Hessian is nearly diagonal,
+    so its diagonal is a good preconditioner.
+    """
+    inputs, parts = run.inputs, LOSSES[loss]
+    # A copy: on CPUs the product of a matrix as it lies in memory is 5 to 13 times as fast.
+    turned = jax.lax.optimization_barrier(inputs.T)
+    squares = jnp.square(turned)
+
+    def minimum(before, l2):
+        last, last_but_one, last_l2 = before
+        penalty = (l2 * run.penalised)[:, None]
+        damped = penalty + FREE * (1 - run.penalised)[:, None]
+
+        def value(solution, outputs):
+            loss = parts(outputs, run.targets, run.weights)[0]
+            return loss + (penalty * solution**2).sum() / 2
+
+        def newton(state):
+            solution, outputs, step, _ = state
+            _, slopes, curvatures, product = parts(outputs, run.targets, run.weights)
+            gradient = turned @ slopes + penalty * solution
+            diagonal = squares @ curvatures + damped
+            change, _ = jax.scipy.sparse.linalg.cg(
+                lambda d: turned @ product(inputs @ d) + damped * d,
+                -gradient,
+                tol=0.03,
+                maxiter=CONJUGATE,
+                M=lambda d: d / diagonal,
+            )
+            decrement = -(gradient * change).sum()
+            moved = inputs @ change
+            now = value(solution, outputs)
+
+            def too_long(t):
+                enough = now - 1e-4 * t * decrement + 1e-7 * now  # as exact as float32 is
+                return (value(solution + t * change, outputs + t * moved) > enough) & (t > 1e-6)
+
+            t = jax.lax.while_loop(too_long, lambda t: t / 2, jnp.float32(1))
+            return solution + t * change, outputs + t * moved, step + 1, decrement / now
+
+        def goes_on(state):
+            return (state[2] < NEWTON) & (state[3] > GAIN)
+
+        guess = 2 * last - last_but_one
+        better = value(guess, inputs @ guess) < value(last, inputs @ last)
+        start = jnp.where(better & (l2 < last_l2), guess, last)
+        gain = jnp.where(l2 == last_l2, 0.0, jnp.inf)
+        state = (start, inputs @ start, jnp.int32(0), gain)
+        solution, outputs, _, _ = jax.lax.while_loop(goes_on, newton, state)
+        return (solution, last, l2), (solution, value(solution, outputs))
+
+    zero = jnp.zeros((inputs.shape[1], run.targets.shape[1]), jnp.float32)
+    return jax.lax.scan(minimum, (zero, zero, jnp.float32(jnp.inf)), run.l2)[1]

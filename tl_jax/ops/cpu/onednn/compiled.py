@@ -1,0 +1,50 @@
+"""Cases, compiled."""
+
+import functools
+
+from tl_jax.ops.cpu import frozen
+from tl_jax.ops.cpu.onednn import depthwise, primitives, winograd
+from tl_jax.ops.cpu.onednn.cases import BatchNorm, Case, Convolution, Pair, Pooling, Winograd
+from tl_jax.ops.cpu.onednn.lanes import Lane, lane
+from tl_jax.ops.cpu.onednn.library import DnnlError
+from tl_jax.ops.cpu.onednn.program import Program
+
+
+def _convolution(case: Convolution) -> Program:
+    in_parts = depthwise.in_parts(case)
+    return depthwise.kernel_gradient(case) if in_parts else primitives.convolution(case)
+
+
+_COMPILERS = {
+    Convolution: _convolution,
+    BatchNorm: primitives.batch_norm,
+    Pooling: primitives.pooling,
+    Winograd: winograd.winograd,
+    Pair: primitives.pair,
+}
+
+
+@functools.cache
+def compiled(case: Case, lane: Lane) -> Program:
+    """What `case` says, on its inputs and then its outputs, for the lane one is in.
+
+    DnnlError if oneDNN has no such thing. Programs are few and small, and so never given back.
+    """
+    return _COMPILERS[type(case)](case)
+
+
+def last_size(case: Case) -> int:
+    """The bytes of the last output of `case`."""
+    with lane(one_core=frozen.active()) as mine:
+        sizes = compiled(case, mine).sizes
+    return sizes[max(sizes)]
+
+
+def possible(case: Case) -> bool:
+    """Whether oneDNN has it."""
+    try:
+        with lane(one_core=frozen.active()) as mine:
+            compiled(case, mine)
+    except DnnlError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""How to transfer: phases, and the strategies that make them."""

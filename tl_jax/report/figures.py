@@ -1,0 +1,140 @@
+"""Figures that studies share: something against depth, something for every pair of layers.
+
+What is written into them is layers' names and the study's own words, never a class or a file.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from tl_jax.report.plots import BLUE, FAINT, INK, ORANGE, percent, svg
+from tl_jax.stats import intervals as analysis
+
+# After the house's two, Paul Tol's "muted": apart for most of the colour-blind too
+COLOURS = (BLUE, ORANGE, "#117733", "#882255", "#44aa99", "#999933", "#aa4499", "#332288")
+DASHES = ((5, 2), (2, 2), (6, 2, 1, 2), (1, 1))
+NARROW, WIDE = 5.2, 10.5  # inches: half a page, and all of it
+FEW = 12  # names that fit a narrow figure; cells a side that have room for their value
+MOST = 60  # names that can be read on a wide figure
+
+
+def against_depth(
+    layers: Sequence[str],
+    series: Mapping[str, np.ndarray],
+    *,
+    label: str,
+    fractions: bool = True,
+    published: Mapping[str, np.ndarray] | None = None,
+    levels: Mapping[str, float] | None = None,
+) -> str:
+    """Lines over L layers in forward order, as a data URI.
+
+    Each of `series` is (L, S), S values over seeds: drawn is their mean, and shaded its 95 %
+    interval (`analysis.over_seeds`). `published` are others' (L,), dashed; `levels` hold for all
+    layers. `label` is the vertical axis', in percent if `fractions`.
+    """
+    width = _width(layers)
+
+    def draw(figure: Figure) -> None:
+        axes, places = figure.subplots(), np.arange(len(layers))
+        for (name, values), colour in zip(series.items(), itertools.cycle(COLOURS), strict=False):
+            mean, half = analysis.over_seeds(values)
+            axes.fill_between(places, mean - half, mean + half, color=colour, alpha=0.16, lw=0)
+            axes.plot(places, mean, color=colour, marker="o", ms=3, label=name)
+        dashes = itertools.cycle(DASHES)
+        for name, values in (published or {}).items():
+            axes.plot(places, values, color=FAINT, ls=(0, next(dashes)), lw=1.4, label=name)
+        for name, value in (levels or {}).items():
+            axes.axhline(value, color=FAINT, lw=1, ls=(0, next(dashes)), label=name)
+        _name(axes.xaxis, layers, room=width)
+        axes.set_ylabel(label)
+        axes.margins(x=0.02)
+        if fractions:
+            axes.yaxis.set_major_formatter(FuncFormatter(percent))
+        _, names = axes.get_legend_handles_labels()
+        columns = max(1, int(width / (0.7 + 0.09 * max(map(len, names), default=1))))
+        figure.legend(loc="outside upper center", ncols=columns, handlelength=1.8)
+
+    return svg(draw, width=width, height=4.3)
+
+
+def heat_map(
+    values: np.ndarray,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    *,
+    label: str,
+    bounds: tuple[float, float] | None = (0, 1),
+    along: tuple[str, str] = ("", ""),
+) -> str:
+    """A shade for each of (R, C) values, as a data URI; NaN is left blank.
+
+    `label` says what of; `bounds` are the values of the lightest and the darkest shade, None: the
+    least and the greatest there is; `along` names the vertical and the horizontal axis. Few values
+    are written out.
+    """
+    values = np.asarray(values, np.float64)
+    low, high = bounds or (np.nanmin(values), np.nanmax(values))
+    width = max(_width(rows), _width(columns))
+    size = min(width, 7.5)
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        axes.grid(False)
+        shades = axes.imshow(values, cmap="Blues", vmin=low, vmax=high, aspect="auto")
+        _name(axes.yaxis, rows)
+        _name(axes.xaxis, columns, room=size)
+        axes.set(ylabel=along[0], xlabel=along[1])
+        if max(values.shape) <= FEW:
+            for (row, column), x in np.ndenumerate(values):
+                dark = x > low + 0.6 * (high - low)
+                colour = {"color": "white" if dark else INK}
+                shown = f"{x:.2f}" if np.isfinite(x) else ""
+                axes.text(column, row, shown, ha="center", va="center", size=7.5, **colour)
+        figure.colorbar(shades, shrink=0.8, label=label).outline.set_visible(False)
+
+    return svg(draw, width=size, height=0.8 * size)
+
+
+def scatter(points: np.ndarray, labels: np.ndarray) -> str:
+    """Points (N, 2) in a colour for each of the classes `labels` (N,), which are numbered from 1.
+
+    As a data URI. From the ninth class on colours come again with another marker.
+    """
+    looks = itertools.product("os^Dv", COLOURS)
+    classes = np.unique(labels)
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        axes.set_axis_off()
+        for label, (marker, colour) in zip(classes, itertools.cycle(looks), strict=False):
+            own = points[labels == label]
+            style = {"color": colour, "marker": marker, "s": 9, "lw": 0, "alpha": 0.75}
+            axes.scatter(*own.T, **style, rasterized=True, label=str(label + 1))
+            number = {"color": colour, "weight": "bold", "ha": "center", "va": "center"}
+            paper = {"facecolor": "white", "alpha": 0.8, "lw": 0, "boxstyle": "circle,pad=0.15"}
+            axes.text(*np.median(own, 0), str(label + 1), **number, bbox=paper)
+        if len(classes) <= 2 * FEW:
+            style = {"markerscale": 2, "handletextpad": 0, "columnspacing": 1}
+            figure.legend(loc="outside lower center", ncols=FEW, **style)
+
+    return svg(draw, height=4.6)
+
+
+def _width(names: Sequence[str]) -> float:
+    return NARROW if len(names) <= FEW else WIDE
+
+
+def _name(axis: Axis, names: Sequence[str], *, room: float | None = None) -> None:
+    """Ticks with the names; only every second, third, ... where they are too many to be read.
+
+    They are turned upright where `room` inches do not hold them side by side.
+    """
+    step = -(-len(names) // MOST)
+    upright = room is not None and 0.1 * len(names) * max(map(len, names)) > room
+    style = {"size": 8.5 if len(names) <= MOST / 2 else 6.5, "rotation": 90 if upright else 0}
+    axis.set_ticks(range(0, len(names), step), names[::step], **style)

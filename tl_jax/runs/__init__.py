@@ -1,0 +1,1 @@
+"""What was done: results folders, their settings, results and logs."""

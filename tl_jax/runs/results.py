@@ -1,0 +1,176 @@
+"""`result.json`: what a run found, what it cost, and what one needs to run it again."""
+
+import dataclasses
+import datetime
+import importlib.metadata
+import json
+import math
+import os
+import pathlib
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+from typing import Any
+
+import jax
+import numpy as np
+
+from tl_jax.base.base import Base
+from tl_jax.data import views
+from tl_jax.data.task import Task
+from tl_jax.plans.plan import Phase
+from tl_jax.train.state import Problem, Progress, best_row
+
+PACKAGES = ("tl_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn")
+
+
+def collect(
+    *,
+    name: str,
+    config: dict,
+    problem: Problem,
+    base: Base,
+    cut: str,
+    variables: Any,
+    progress: Progress,
+    scores: dict[str, dict],
+    total_seconds: float,
+) -> dict[str, Any]:
+    """The result as JSON-able data; `scores` are the metrics by split."""
+    task = problem.task
+    phases = [
+        _phase(phase, progress.rows(phase), variables, source)
+        for phase, source in zip(problem.plan.phases, progress.inputs, strict=True)
+    ]
+    return finite(
+        {
+            "name": name,
+            "seed": problem.seed,
+            "config": config,
+            "base": {
+                "name": base.name,
+                "weights": base.weights if problem.plan.pretrained else f"random:{problem.seed}",
+                "size": problem.preprocessing.size,
+                "parameters": _count(base.variables["params"]),
+                "layers": list(base.chain.names),
+                "cut": cut,
+                "preprocessing": dataclasses.asdict(problem.preprocessing),
+            },
+            "task": _task(task),
+            "plan": {"name": problem.plan.name, "phases": phases},
+            **scores,
+            "cost": _cost(progress, phases, total_seconds),
+            **provenance("transfer"),
+            "published": list(task.published),
+        }
+    )
+
+
+def provenance(program: str) -> dict[str, Any]:
+    """By what command of `experiments/`, when, with which code and on what machine."""
+    return {
+        "versions": versions(),
+        "git": git(),
+        "machine": {
+            "platform": platform.platform(),
+            "cores": os.cpu_count(),
+            "devices": [d.device_kind for d in jax.devices()],
+        },
+        "command": " ".join(["python", "-m", f"experiments.{program}", *sys.argv[1:]]),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def finite(tree: Any) -> Any:
+    """The tree with None for numbers that JSON does not have."""
+    if isinstance(tree, dict):
+        return {k: finite(v) for k, v in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [finite(v) for v in tree]
+    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
+
+
+def write_json(path: pathlib.Path, tree: Any) -> None:
+    """Write all of it or nothing."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(tree, indent=1) + "\n")
+    partial.replace(path)
+
+
+def _phase(phase: Phase, rows: list[dict], variables: Any, source: dict) -> dict[str, Any]:
+    settings = dataclasses.asdict(phase.settings)
+    return settings | {
+        "name": phase.name,
+        "multipliers": dict(phase.multipliers),
+        "views": views.count(phase.settings.views),
+        "epochs_run": len(rows),
+        "best_epoch": best_row(phase, rows)["epoch"],
+        "stopped_early": len(rows) < phase.settings.epochs,
+        "trained_parameters": _count({n: variables["params"].get(n) for n in phase.trained}),
+        "seconds": sum(r["train_seconds"] + r["compile_seconds"] for r in rows),
+        **source,
+    }
+
+
+def _task(task: Task) -> dict[str, Any]:
+    counts = {
+        split: {name: int(np.sum(task.labels[own] == c)) for c, name in enumerate(task.classes)}
+        for split, own in task.splits.items()
+    }
+    return {
+        "name": task.name,
+        "classes": list(task.classes),
+        "sizes": {split: len(own) for split, own in task.splits.items()},
+        "class_counts": counts,
+        "skipped": len(task.skipped),
+    }
+
+
+def _cost(progress: Progress, phases: list[dict], total_seconds: float) -> dict[str, Any]:
+    rows = [r for r in progress.history if r["steps"]]
+    last = [r for r in rows if r["phase"] == rows[-1]["phase"]]
+    trained = sum(r["train_seconds"] for r in last)
+    stats = jax.devices()[0].memory_stats() or {}
+    kilobyte = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilobyte
+    return {
+        "total_seconds": total_seconds,
+        "compile_seconds": sum(r["compile_seconds"] for r in rows),
+        "step_ms": 1e3 * statistics.median(r["train_seconds"] / r["steps"] for r in last),
+        "images_per_second": sum(r["images"] for r in last) / trained,
+        "peak_memory_bytes": stats.get("peak_bytes_in_use", peak),
+        "cached_bytes": sum({p["cache_key"]: p["cached_bytes"] for p in phases}.values()),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that numbers depend on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def git() -> dict[str, Any] | None:
+    """Commit of the checkout that this file is in and whether it was changed; None outside one."""
+
+    def ask(*command: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(pathlib.Path(__file__).parent), *command],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        return done.stdout.strip()
+
+    try:
+        return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain"))}
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _count(tree: Any) -> int:
+    return sum(int(np.size(leaf)) for leaf in jax.tree.leaves(tree))

@@ -1,0 +1,95 @@
+"""What the page adds to a run's metrics: intervals, calibration bins, the worst mistakes."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from tl_jax.stats.metrics import BINS
+
+RESAMPLES = 1000
+
+
+class Bins(NamedTuple):
+    """Predictions binned by confidence; B bins of equal width over [0, 1]."""
+
+    edges: np.ndarray  # (B + 1,)
+    count: np.ndarray  # (B,)
+    confidence: np.ndarray  # (B,) mean in the bin; NaN where it is empty
+    accuracy: np.ndarray  # (B,) likewise
+    error: float  # expected calibration error; NaN without predictions
+
+
+def wilson(correct: int, n: int) -> tuple[float, float] | None:
+    """95 % Wilson score interval of a proportion (Wilson 1927); None without examples."""
+    if n == 0:
+        return None
+    from scipy import stats
+
+    interval = stats.binomtest(correct, n).proportion_ci(0.95, method="wilson")
+    return interval.low, interval.high
+
+
+def bootstrap(correct: np.ndarray, weights: np.ndarray) -> tuple[float, float] | None:
+    """95 % percentile bootstrap interval of a weighted accuracy: `correct`, `weights` (N,).
+
+    None where the weights sum to nothing. Always the same draws, so that the page is reproducible.
+    """
+    if not weights.sum() > 0:
+        return None
+    random = np.random.default_rng(0)
+    figures = np.full(RESAMPLES, np.nan)
+    for i in range(RESAMPLES):
+        drawn = random.integers(0, len(weights), len(weights))
+        if weights[drawn].any():
+            figures[i] = np.average(correct[drawn], weights=weights[drawn])
+    low, high = np.nanquantile(figures, (0.025, 0.975))
+    return float(low), float(high)
+
+
+def over_seeds(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (...,) of (..., S), and half its 95 % interval by Student's t (1908); NaNs are left out.
+
+    The half is NaN where fewer than two values are left.
+    """
+    from scipy import stats
+
+    values = np.asarray(values, np.float64)
+    kept = np.isfinite(values)
+    n = kept.sum(-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = np.where(kept, values, 0).sum(-1) / n
+        squares = np.where(kept, values - mean[..., None], 0) ** 2
+        half = stats.t.ppf(0.975, n - 1) * np.sqrt(squares.sum(-1) / (n - 1) / n)
+    return mean, half
+
+
+def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -> Bins:
+    """Confidence and accuracy by bin, and their mean gap, ECE (Guo et al. 2017, eq. 3): (N,), (N,).
+
+    Confidences that are not finite, as of a run that diverged, are left out.
+    """
+    finite = np.isfinite(confidence)
+    confidence, correct = confidence[finite], correct[finite]
+    where = np.minimum((confidence * bins).astype(int), bins - 1)
+    count = np.bincount(where, minlength=bins)
+    divisor = np.where(count, count, np.nan)
+    mean = np.bincount(where, confidence, bins) / divisor
+    accuracy = np.bincount(where, correct, bins) / divisor
+    gaps = count * np.abs(accuracy - mean)
+    error = float(np.nansum(gaps) / len(confidence)) if len(confidence) else float("nan")
+    return Bins(np.linspace(0, 1, bins + 1), count, mean, accuracy, error)
+
+
+def worst(probabilities: np.ndarray, labels: np.ndarray, *, most: int) -> np.ndarray:
+    """Rows of the wrong predictions, the most confident first: (N, C), (N,) -> at most (most,)."""
+    confidence = probabilities.max(1, initial=0)
+    wrong = np.flatnonzero((probabilities.argmax(1) != labels) & np.isfinite(confidence))
+    return wrong[np.argsort(-confidence[wrong], kind="stable")][:most]
+
+
+def confusions(confusion: np.ndarray, *, most: int) -> list[tuple[int, int, int]]:
+    """(true, predicted, count) of the commonest mistakes: (C, C), rows true."""
+    off = confusion - np.diag(np.diag(confusion))
+    order = np.argsort(-off, axis=None, kind="stable")[:most]
+    pairs = np.transpose(np.unravel_index(order, off.shape)).tolist()
+    return [(t, p, int(off[t, p])) for t, p in pairs if off[t, p]]

@@ -1,0 +1,1 @@
+"""Studies, a folder each: `study.py` computes, `page.py` shows."""

@@ -1,1 +1,0 @@
-"""How well what a base has learned serves a task: scores, similarity, layers put on trial."""

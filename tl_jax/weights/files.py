@@ -1,0 +1,53 @@
+"""Any weight file: arrays by the names they have in it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from tl_jax.errors import UserError
+from tl_jax.weights import hdf5, keras_file, safetensors_file, torch_file
+from tl_jax.weights.reading import AGAIN, reading
+
+_KERAS_ARCHIVE = (b"metadata.json", b"config.json", b"model.weights.h5")  # what may come first
+_WHAT = "give a weight file of PyTorch (.pth), Keras (.h5) or safetensors"
+
+
+def read(path: str | Path) -> dict[str, np.ndarray]:
+    """Array by name, from a file of PyTorch, Keras or safetensors, which its content tells.
+
+    Raises UserError for whatever is not a whole and harmless weight file.
+    """
+    path = Path(path)
+    with reading(path), path.open("rb") as file:
+        read_state_dict = _reader(file.read(64))
+    return read_state_dict(path)
+
+
+def is_export(path: str | Path) -> bool:
+    """Whether it is a file of `tl_jax.export`, damaged perhaps; False if there is no file."""
+    try:
+        return safetensors_file.EXPORT in safetensors_file.metadata(path)
+    except UserError:
+        return False
+
+
+def _reader(head: bytes) -> Callable[[Path], dict[str, np.ndarray]]:
+    if head.startswith(hdf5.SIGNATURE):
+        return keras_file.read_state_dict
+    if head[8:9] == b"{" and 0 in head[:8]:  # the header's length, which no text looks like
+        return safetensors_file.read_state_dict
+    if head.startswith(b"PK\x03\x04") and head[30:].startswith(_KERAS_ARCHIVE):
+        raise UserError(
+            "is a .keras archive, a whole model; load it in Keras and save it by "
+            "model.save('name.h5')"
+        )
+    if head.startswith((b"PK\x03\x04", b"\x80")):
+        return torch_file.read_state_dict
+    if not head:
+        raise UserError(f"is empty; {AGAIN}")
+    if head.lstrip().startswith(b"<"):
+        raise UserError("is a web page, not a weight file; fetch the file that the page offers")
+    if head.startswith(b"version https://git-lfs"):
+        raise UserError("is a Git LFS pointer, not a weight file; run 'git lfs pull'")
+    raise UserError(f"is not a weight file of a known kind; {_WHAT}")

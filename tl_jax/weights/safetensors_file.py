@@ -1,0 +1,62 @@
+"""State dicts out of safetensors files.
+
+Format: https://github.com/huggingface/safetensors#format
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from safetensors import safe_open
+
+from tl_jax.errors import UserError
+from tl_jax.weights.reading import AGAIN, reading
+
+EXPORT = "tl_jax"  # under which tl_jax/export.py keeps what it says of the arrays
+_MAX_HEADER = 2**22  # bytes: some 40 000 tensors
+
+
+def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
+    """Array by name, in the order of their places in the file.
+
+    Raises UserError for whatever is not a whole and harmless safetensors file.
+    """
+    path = Path(path)
+    with reading(path):
+        header = _header(path)
+        with safe_open(path, "numpy") as file:
+            # The library has checked the places: they neither overlap nor leave a gap, so that the
+            # arrays are no larger than the file.
+            json.loads(header, object_pairs_hook=_unique)
+            arrays = {name: file.get_tensor(name) for name in file.offset_keys()}
+        if not arrays:
+            raise UserError("holds no arrays; give a file of weights")
+        return arrays
+
+
+def metadata(path: str | Path) -> dict[str, str]:
+    """What the header says beside the arrays; they are not looked at, and may be damaged.
+
+    Raises UserError for what has no header of safetensors.
+    """
+    path = Path(path)
+    with reading(path):
+        return dict(json.loads(_header(path)).get("__metadata__", {}))
+
+
+def _header(path: Path) -> bytes:
+    size = path.stat().st_size - 8
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > size:
+            raise UserError(f"is truncated, or not a safetensors file; {AGAIN}")
+        if length > _MAX_HEADER:
+            raise UserError(f"its header is longer than {_MAX_HEADER} bytes; take another file")
+        return file.read(length)
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):  # of equal names the library takes the last
+        raise UserError(f"its header has a name twice; {AGAIN}")
+    return found
