@@ -240,9 +240,10 @@ def _together(config, net, workdir, halves, begun, place, stop, what) -> list:
     import jax
     import numpy as np
 
-    from tl_jax.chain.network import merged, select
+    from tl_jax.chain.variables import merged, select
     from tl_jax.studies.layer_transfer.study import Transfer, transferred
-    from tl_jax.train.together import Run, stacked, together
+    from tl_jax.train.fit import Run
+    from tl_jax.train.together import stacked, together
 
     chain = net.chain(len(halves[0].classes))
     below = () if stop is None else chain.cut(stop).names
@@ -309,7 +310,7 @@ def _one_by_one(config, net, workdir, halves, begun, place, stop, what) -> list:
     from tl_jax.train import evaluate
     from tl_jax.train import loop as train
     from tl_jax.train.inputs import for_plan
-    from tl_jax.train.state import Problem
+    from tl_jax.train.problem import Problem
 
     chain = net.chain(len(halves[0].classes))
     phase = _phase(config, chain, stop, config.epochs[place])
@@ -352,7 +353,7 @@ def step_flops(config, net: Net, classes: int, stop: str | None) -> float:
     import jax
     import jax.numpy as jnp
 
-    from tl_jax.chain.network import select
+    from tl_jax.chain.variables import select
     from tl_jax.engine.parallel import Parallel
     from tl_jax.train import loop as train
     from tl_jax.train.state import Network, shapes

@@ -129,7 +129,7 @@ def transferred(config, base, task, pooled, cut: str, seed: int, folder) -> dict
     from tl_jax.train import evaluate
     from tl_jax.train import loop as train
     from tl_jax.train.inputs import for_plan
-    from tl_jax.train.state import Problem
+    from tl_jax.train.problem import Problem
 
     ready = base.with_head(len(task.classes), cut=cut, seed=seed)
     names, variables, test = ready.layers, ready.variables, task.splits["test"]

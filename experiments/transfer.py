@@ -87,7 +87,7 @@ def _problem(config, base, task):
     """The problem, the variables it starts from, and its architecture: a base cut, a new head."""
     from tl_jax.engine.parallel import Parallel
     from tl_jax.plans.plan import Settings, make_plan
-    from tl_jax.train.state import Problem
+    from tl_jax.train.problem import Problem
 
     ready = base.with_head(
         len(task.classes),

@@ -17,7 +17,8 @@ from parity import fixtures
 import tl_jax
 from tl_jax.base.base import from_state_dict, load_base
 from tl_jax.chain import heads
-from tl_jax.chain.network import Chain, fingerprint
+from tl_jax.chain.network import Network
+from tl_jax.chain.variables import fingerprint
 from tl_jax.data.images import open_image
 from tl_jax.errors import UserError
 
@@ -202,14 +203,14 @@ def test_a_base_is_cut_anywhere_and_takes_any_head(head):
 
 def test_heads_compute_what_they_say():
     x = normal(2, 4, 4, 5)
-    chain = Chain(heads.make("concat_pool", 3))
+    chain = Network(heads.make("concat_pool", 3))
     variables = chain.init(0, x.shape)
     dense = variables["params"]["head"]["Dense_0"]
     both = np.concatenate([x.max((1, 2)), x.mean((1, 2))], 1)
     got = chain.apply(variables, x).output
     np.testing.assert_allclose(got, both @ dense["kernel"] + dense["bias"], 1e-5, 1e-5)
 
-    chain = Chain(heads.make("fc_pair", 3))
+    chain = Network(heads.make("fc_pair", 3))
     variables = chain.init(0, x.shape)
     h = x.reshape(2, -1)
     for name in ("head_fc1", "head_fc2"):
@@ -220,7 +221,7 @@ def test_heads_compute_what_they_say():
     np.testing.assert_allclose(got, h @ kernel, 1e-3, 1e-4)
     dropped = chain.apply(variables, x, train=True, rng=jax.random.key(0)).output
     np.testing.assert_array_equal(dropped, got)  # no dropout was asked for
-    dropping = Chain(heads.make("fc_pair", 3, dropout=0.5))
+    dropping = Network(heads.make("fc_pair", 3, dropout=0.5))
     assert (dropping.apply(variables, x, train=True, rng=jax.random.key(0)).output != got).all()
 
 

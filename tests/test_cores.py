@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tl_jax import ops
-from tl_jax.chain.network import Chain, Layer
+from tl_jax.chain.network import Layer, Network
 from tl_jax.models.layers import Conv, InvertedResidual, MaxPool, NormRelu, Stem
 from tl_jax.ops.cpu import frozen, onednn
 from tl_jax.ops.cpu.cores import Divided
@@ -41,18 +41,18 @@ def images(count: int, size: int = 12, channels: int = 8, seed: int = 0) -> np.n
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-def variables(chain: Chain, x: np.ndarray):
+def variables(chain: Network, x: np.ndarray):
     """With statistics and biases that are not those of a fresh net."""
     rng = np.random.default_rng(1)
     fresh = chain.init(0, x.shape)
     return jax.tree.map(lambda a: (a + 0.1 * rng.random(a.shape)).astype(np.float32), fresh)
 
 
-def divided(chain: Chain, **options) -> Divided:
+def divided(chain: Network, **options) -> Divided:
     return Divided(lambda v, x: chain.apply(v, x, **options).output)
 
 
-EVERYTHING = Chain(
+EVERYTHING = Network(
     (
         Layer("stem", Stem(16)),
         Layer("narrow", InvertedResidual(48, 16)),
@@ -173,7 +173,7 @@ class Two(nn.Module):
     ("again", "calls"), [(False, ["Pair"] * 2), (True, ["Convolution", "Pair"] * 2)]
 )
 def test_what_is_between_is_made_only_where_it_is_wanted(again, calls, all_by_onednn):
-    x, chain = images(4), Chain((Layer("two", Two(again)),))
+    x, chain = images(4), Network((Layer("two", Two(again)),))
     program, v = divided(chain), variables(chain, x)
     found = np.asarray(program(v, x))
     assert sorted(between(all_by_onednn)) == sorted(calls)
@@ -182,7 +182,7 @@ def test_what_is_between_is_made_only_where_it_is_wanted(again, calls, all_by_on
 
 def test_a_layer_whose_output_is_asked_for_is_computed_once(all_by_onednn):
     x = images(4)
-    chain = Chain((Layer("first", Conv(16)), Layer("second", Conv(16, 3, depthwise=True))))
+    chain = Network((Layer("first", Conv(16)), Layer("second", Conv(16, 3, depthwise=True))))
 
     def means(v, x):
         taps = chain.apply(v, x, taps=chain.names).taps

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tl_jax import models
 from tl_jax.base import file as export
 from tl_jax.base.architecture import Architecture
-from tl_jax.chain.network import forward
+from tl_jax.chain.programs import forward
 from tl_jax.errors import UserError
 
 examples = functools.partial(

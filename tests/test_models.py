@@ -11,7 +11,7 @@ import sklearn.datasets
 from parity import fixtures
 
 from tl_jax.base.base import Base, load_base
-from tl_jax.chain.network import forward
+from tl_jax.chain.programs import forward
 
 CATS = {281, 282, 283, 284, 285}  # ImageNet's five classes of domestic cat
 ESPRESSO, PALACE = 967, 698

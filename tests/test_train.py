@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tl_jax import interrupt
-from tl_jax.chain.network import forward
+from tl_jax.chain.programs import forward
 from tl_jax.data import loader
 from tl_jax.engine import checkpoint, prefix
 from tl_jax.engine.parallel import Parallel
@@ -20,7 +20,8 @@ from tl_jax.ops.cpu import onednn
 from tl_jax.plans.plan import Phase, Plan
 from tl_jax.train import evaluate
 from tl_jax.train import loop as train
-from tl_jax.train.state import Saver, best_row
+from tl_jax.train.saving import Saver
+from tl_jax.train.state import best_row
 
 TIMES = ("compile_seconds", "train_seconds", "steps", "images")  # what a process has done of a row
 

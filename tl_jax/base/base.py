@@ -17,7 +17,9 @@ from tl_jax import models
 from tl_jax.base import file as export
 from tl_jax.base import sources
 from tl_jax.base.architecture import Architecture
-from tl_jax.chain.network import Chain, forward, merged, select
+from tl_jax.chain.network import Network
+from tl_jax.chain.programs import forward
+from tl_jax.chain.variables import merged, select
 from tl_jax.data.preprocessing import Preprocessing
 from tl_jax.errors import UserError, unknown
 from tl_jax.weights import convert, files, keras_file
@@ -40,7 +42,7 @@ class Base:
         return self.architecture.name
 
     @functools.cached_property
-    def chain(self) -> Chain:
+    def chain(self) -> Network:
         return self.architecture.chain()
 
     @property
@@ -105,7 +107,7 @@ class Base:
         return dataclasses.replace(ready, variables=merged(select(self.variables, kept), new))
 
     def fresh(self, seed: int) -> dict[str, Any]:
-        """Untrained variables of the same shapes (`Chain.init`)."""
+        """Untrained variables of the same shapes (`Network.init`)."""
         return self.chain.init(seed, self.preprocessing.input_shape)
 
     def cut(self, layer: str) -> "Base":
@@ -331,7 +333,7 @@ def _require_range(images: np.ndarray, declared: tuple[float, float], expects: s
         )
 
 
-def _least_size(chain: Chain, channels: int) -> int:
+def _least_size(chain: Network, channels: int) -> int:
     """The side of the smallest square input that every layer has room for."""
     below, enough = 0, 1
     while _want_of_room(chain, (1, enough, enough, channels)):
@@ -344,7 +346,7 @@ def _least_size(chain: Chain, channels: int) -> int:
 
 
 @functools.lru_cache  # tracing takes as long as a small batch, and sizes come again
-def _want_of_room(chain: Chain, shape: tuple[int, ...]) -> str | None:
+def _want_of_room(chain: Network, shape: tuple[int, ...]) -> str | None:
     """What is said of images of `shape` if they are too small; None if there is room."""
     try:
         chain.shapes(shape)

@@ -11,7 +11,8 @@ import jax
 import numpy as np
 
 from tl_jax.base.architecture import Architecture
-from tl_jax.chain.network import COLLECTIONS, Chain, fingerprint
+from tl_jax.chain.network import Network
+from tl_jax.chain.variables import COLLECTIONS, fingerprint
 from tl_jax.data import views
 from tl_jax.data.preprocessing import Preprocessing
 from tl_jax.errors import UserError
@@ -28,7 +29,7 @@ class Model(NamedTuple):
     views: str = "none"  # over which its probabilities are to be averaged
 
     @property
-    def chain(self) -> Chain:
+    def chain(self) -> Network:
         return self.architecture.chain()
 
 

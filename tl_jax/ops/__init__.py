@@ -10,6 +10,7 @@ lowered (`jax.lax.platform_dependent`), so that one program text serves all of t
 """
 
 from tl_jax.ops.convolution import conv
+from tl_jax.ops.cpu.frozen import want
 from tl_jax.ops.dense import dot_general
 from tl_jax.ops.norm import BatchNorm, batch_norm, scale_and_shift, synchronised
 from tl_jax.ops.pooling import adaptive_avg_pool, avg_pool, max_pool
@@ -26,4 +27,5 @@ __all__ = [
     "max_pool",
     "scale_and_shift",
     "synchronised",
+    "want",
 ]

@@ -21,7 +21,8 @@ from tl_jax.base.base import Base
 from tl_jax.data import views
 from tl_jax.data.task import Task
 from tl_jax.plans.plan import Phase
-from tl_jax.train.state import Problem, Progress, best_row
+from tl_jax.train.problem import Problem
+from tl_jax.train.state import Progress, best_row
 
 PACKAGES = ("tl_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn")
 

@@ -38,11 +38,13 @@ class Divided:
         cores, made = onednn.cores(), {}
 
         def run(batch: Any) -> jax.Array:
-            if isinstance(batch, jax.core.Tracer) or cores == 1 or len(batch) % cores:
+            leaves, tree = jax.tree.flatten(batch)
+            if isinstance(leaves[0], jax.core.Tracer) or cores == 1 or len(leaves[0]) % cores:
                 return self.whole(fixed, batch)
             # Views of the batch's memory: a slice by JAX would be a copy.
-            parts = jax.device_put(np.split(np.asarray(batch), cores))
-            key = parts[0].shape, parts[0].dtype
+            split = zip(*(np.split(np.asarray(leaf), cores) for leaf in leaves), strict=True)
+            parts = [jax.device_put(tree.unflatten(part)) for part in split]
+            key = tree, *((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(parts[0]))
             if key not in made:
                 made[key] = self._made(fixed, parts[0])
             return self._run(*made[key], parts, first=key not in self._compiled)
@@ -61,11 +63,12 @@ class Divided:
             found.append(thread.submit(self._part, fixed, kept, part))
             if first:  # all threads at once would each compile it
                 found[0].result()
-        self._compiled.add((parts[0].shape, parts[0].dtype))
+        leaves, tree = jax.tree.flatten(parts[0])
+        self._compiled.add((tree, *((leaf.shape, leaf.dtype) for leaf in leaves)))
         found = [part.result() for part in found]
         for part in found:
-            _waiting().submit(part.block_until_ready)
-        return jnp.concatenate(found)
+            _waiting().submit(jax.block_until_ready, part)
+        return jax.tree.map(lambda *a: jnp.concatenate(a), *found)
 
 
 def _kept(fn, fixed, part):

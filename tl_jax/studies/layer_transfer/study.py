@@ -21,12 +21,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tl_jax.chain.network import Chain, merged, select
+from tl_jax.chain.network import Network
+from tl_jax.chain.variables import merged, select
 from tl_jax.data import splits
 from tl_jax.data.preprocessing import Preprocessing
 from tl_jax.data.task import Task
 from tl_jax.errors import UserError, unknown
-from tl_jax.train.together import Data, Run, fit
+from tl_jax.train.fit import Data, Run, fit
 
 BLOCK = 128  # images that go through the frozen layers at once
 
@@ -69,7 +70,7 @@ PUBLISHED_DISSIMILAR_BASE = {"natural to man-made": 0.5372, "man-made to natural
 # Where a chain is cut, and the two sides of the data
 
 
-def cuts(chain: Chain, input_shape: Sequence[int]) -> dict[str, str]:
+def cuts(chain: Network, input_shape: Sequence[int]) -> dict[str, str]:
     """For n = 1 to L - 1 the n-th layer with parameters, and the last that goes with it.
 
     Poolings belong to the layer below. The classifier, the L-th, is always fresh.
@@ -183,7 +184,7 @@ def transferred(
     given: Transfer,
     images: Images,
     *,
-    chain: Chain,
+    chain: Network,
     stop: str | None,
     preprocessing: Preprocessing,
     **settings: Any,
@@ -218,7 +219,7 @@ def transferred(
 
 
 def beginning(
-    chain: Chain, stop: str | None, *, donor: Any, fresh: Any
+    chain: Network, stop: str | None, *, donor: Any, fresh: Any
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Variables of which the layers up to `stop` are the donor's, and the names of these."""
     below = () if stop is None else chain.cut(stop).names

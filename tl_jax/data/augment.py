@@ -1,0 +1,2 @@
+def make(spec):
+    return None if spec == "" else spec
