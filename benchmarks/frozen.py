@@ -19,7 +19,7 @@ from absl import flags
 from benchmarks.measure import busy_cores, idle_note
 from benchmarks.rows import NETS, checked
 from experiments import cli
-from tl_jax.base.base import load_base
+from tl_jax.base.load import load_base
 from tl_jax.errors import UserError
 from tl_jax.ops.cpu import frozen, onednn
 from tl_jax.ops.cpu.cores import Divided
@@ -43,7 +43,7 @@ def main(argv: list[str]) -> None:
 
 def cells(name: str) -> list[str]:
     """'median (least to greatest)' of each way, and the ratio of the last to the first."""
-    base = load_base(name).resized(NETS[name].size)
+    base = load_base(name, "random:0").resized(NETS[name].size)
     shape = (_BATCH.value, *base.preprocessing.input_shape[1:])
     x = jax.device_put(np.random.default_rng(0).standard_normal(shape, np.float32))
     variables = jax.device_put(base.variables)

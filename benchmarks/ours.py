@@ -9,7 +9,7 @@ from benchmarks.rows import NETS
 def prepare(spec: dict):
     import jax
 
-    from tl_jax.base.base import load_base
+    from tl_jax.base.load import load_base
 
     imported = time.perf_counter()
     base = load_base(spec["base"]).resized(spec["size"])

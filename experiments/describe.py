@@ -133,7 +133,8 @@ def _base():
     """The `Base` that the flags ask for; no variables are made or loaded without --weights."""
     from tl_jax import models
     from tl_jax.base.architecture import Architecture
-    from tl_jax.base.base import Base, load_base
+    from tl_jax.base.base import Base
+    from tl_jax.base.load import load_base
 
     name = models.canonical(BASE.value)
     if WEIGHTS.value is None:

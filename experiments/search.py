@@ -75,7 +75,7 @@ def _opened():
 
 def _base():
     from tl_jax import models
-    from tl_jax.base.base import load_base
+    from tl_jax.base.load import load_base
     from tl_jax.errors import UserError
 
     weights = WEIGHTS.value or next(iter(models.published(BASE.value)), None)

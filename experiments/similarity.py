@@ -49,7 +49,7 @@ def bases(config, base) -> dict:
     """What the base is compared with, by name."""
     import ml_collections
 
-    from tl_jax.base.base import load_base
+    from tl_jax.base.load import load_base
 
     found = {OWN: base}
     for called, own in config.others.items():

@@ -98,7 +98,7 @@ def claimed(workdir: pathlib.Path, config: dict) -> Iterator[dict | None]:
 def base_of(config):
     """The base that `config.base` names, with its weights, for the config's size and channels."""
     from tl_jax import models
-    from tl_jax.base.base import load_base
+    from tl_jax.base.load import load_base
     from tl_jax.errors import UserError
 
     weights = config.weights or next(iter(models.published(config.base)), None)

@@ -92,19 +92,19 @@ def _problem(config, base, task):
     ready = base.with_head(
         len(task.classes),
         cut=config.cut,
-        head=config.head.name,
-        dropout=config.head.dropout,
+        head=config.head,
+        dropout=config.dropout,
         seed=config.seed,
     )
     chain, cut = ready.chain, ready.architecture.cut
     new = chain.names[chain.index(cut) + 1 :]
     options = {
-        "from_layer": config.plan.from_layer,
-        "factor": config.plan.factor,
-        "head": Settings(**config.plan.head),
-        "tune": Settings(**config.plan.tune),
+        "from_layer": config.from_layer,
+        "factor": config.factor,
+        "head": Settings(**config.train_head),
+        "tune": Settings(**config.tune),
     }
-    plan = make_plan(config.plan.name, chain.names, new=new, options=options)
+    plan = make_plan(config.plan, chain.names, new=new, options=options)
     variables = ready.variables if plan.pretrained else ready.fresh(config.seed)
     problem = Problem(
         chain,

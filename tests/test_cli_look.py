@@ -7,7 +7,7 @@ from test_report import Page
 from threadpoolctl import threadpool_limits
 
 from experiments import cli, look, study
-from tl_jax.base.base import load_base
+from tl_jax.base.load import load_base
 
 GIVEN = {"base": "resnet18", "weights": "random:0", "size": 64, "task.name": "folder"}
 

@@ -14,7 +14,7 @@ from parity import fixtures
 
 from tl_jax import models
 from tl_jax.base.architecture import Architecture
-from tl_jax.base.base import from_state_dict, recognised
+from tl_jax.base.load import from_state_dict, recognised
 from tl_jax.chain.programs import forward
 
 # Parameters as the reference implementations count them, auxiliary heads aside:

@@ -462,10 +462,10 @@ def test_inputs_made_with_another_preprocessing_are_refused(tmp_path):
 def test_only_from_scratch_starts_from_fresh_weights(plan):
     from configs import defaults
     from experiments import transfer
-    from tl_jax.base.base import load_base
+    from tl_jax.base.load import load_base
 
     config = defaults.get_config()
-    changes = {"cut": "stage1_block1", "plan.name": plan, "seed": 5}
+    changes = {"cut": "stage1_block1", "plan": plan, "seed": 5}
     config.update_from_flattened_dict(changes)
     base = load_base("resnet18", "random:1").resized(32)
     mine, variables, architecture = transfer._problem(config, base, small.task())

@@ -18,6 +18,8 @@ from tl_jax.data.preprocessing import Preprocessing
 from tl_jax.errors import UserError
 from tl_jax.weights.safetensors_file import EXPORT
 
+NAME = "model.safetensors"  # of a finished run's file
+
 
 class Model(NamedTuple):
     """A network ready for use."""

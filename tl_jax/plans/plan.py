@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from tl_jax import registry
 from tl_jax.data import views
 from tl_jax.errors import UserError, unknown
 
@@ -165,6 +166,17 @@ STRATEGIES: dict[str, Callable[..., Plan]] = {
     f.__name__: f
     for f in (head_only, head_then_fine_tune, fine_tune_top, discriminative, full, from_scratch)
 }
+
+
+def register_plan(strategy: Callable[..., Plan]) -> Callable[..., Plan]:
+    """Add a function `(names, *, new, ...) -> Plan` to the plans, under its own name.
+
+    `names` are the layers in forward order, `new` those of the head. Its other parameters are
+    settings of a transfer: `from_layer`, `factor`, phases' `train_head` and `tune`, or its own.
+    """
+    return registry.register(STRATEGIES, "plan")(strategy)
+
+
 GIVEN = ("names", "new")  # what a strategy is given; its other parameters are its settings
 
 
