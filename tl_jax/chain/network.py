@@ -19,9 +19,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tl_jax import ops
 from tl_jax.errors import UserError, unknown
-from tl_jax.ops.cpu import frozen
-from tl_jax.ops.cpu.cores import Divided
 
 Variables = Mapping[str, Mapping[str, Any]]
 COLLECTIONS = ("params", "batch_stats")
@@ -122,8 +121,7 @@ class Chain:
                 if "batch_stats" in own:
                     stats[name] = own["batch_stats"]
             if name in taps:
-                kept[name] = x
-                frozen.want(x)
+                kept[name] = ops.materialise(x)
         return Applied(x, stats, kept)
 
     def _chosen(self, layers: bool | Collection[str]) -> tuple[str, ...]:
@@ -234,13 +232,13 @@ def forward(chain: Chain, variables: Variables, x: jax.Array, *, start=None, sto
 
 
 @functools.lru_cache(maxsize=32)
-def forward_program(chain: Chain, start: str | None, stop: str | None) -> Divided:
+def forward_program(chain: Chain, start: str | None, stop: str | None) -> ops.Inference:
     """The function of variables and `x` that `forward` calls."""
 
     def apply(variables, x):
         return chain.apply(variables, x, start=start, stop=stop).output
 
-    return Divided(apply)
+    return ops.inference(apply)
 
 
 def fingerprint(tree: Any) -> str:
