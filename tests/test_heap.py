@@ -58,8 +58,8 @@ def test_waits_no_longer_than_it_is_to(block):
 PROGRAM = """
 import json, os, pathlib, sys
 print(os.getpid(), flush=True)
-from tl_jax import heap
-heap.without_caches()
+from tl_jax.ops.cpu import heap
+heap.prepare(trains=True)
 first = pathlib.Path("/proc/self/environ").read_bytes().decode()
 begun = "glibc.malloc.tcache_count=0" in first
 print(json.dumps([begun, os.environ["GLIBC_TUNABLES"], sys.argv[1:]]))

@@ -37,7 +37,7 @@ from tl_jax.train.state import (
 )
 
 CALL_SECONDS = 1.0  # that one call of several steps may take: how late a signal is heeded
-MUCH = 2**26  # bytes of temporaries that are worth waiting for, and far more than a batch
+LARGE_TEMPORARIES = 2**26  # bytes that are worth waiting for, and far more than a batch
 
 
 def run(
@@ -199,7 +199,7 @@ class Work:
     def finish(self, state: State) -> None:
         """Wait for the call that gives `state`, and until it has given back its temporaries."""
         jax.block_until_ready(state.loss)
-        if self.temporaries >= MUCH:
+        if self.temporaries >= LARGE_TEMPORARIES:
             heap.wait(self.held + self.temporaries // 2, seconds=0.01)
 
 
