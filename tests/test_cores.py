@@ -103,6 +103,47 @@ def test_a_batch_that_cores_cannot_share_stays_whole(count, all_by_onednn):
     assert not any("packing" in case.kind for case in all_by_onednn)
 
 
+class Values(dict):
+    """A mapping of places to values, as a tree of its own."""
+
+
+jax.tree_util.register_pytree_node(
+    Values,
+    lambda values: ([values[key] for key in sorted(values)], tuple(sorted(values))),
+    lambda keys, leaves: Values(zip(keys, leaves, strict=True)),
+)
+
+
+def test_batch_and_result_may_be_trees(all_by_onednn):
+    x = images(4, 40, 3)
+    v = variables(EVERYTHING, x)
+
+    def fn(v, batch):
+        y = EVERYTHING.apply(v, batch["image"]).output
+        return Values(sums=y.sum((1, 2, 3)) + batch["more"][0], outputs=[y, batch["more"][1]])
+
+    program = ops.inference(fn)
+    batch = Values(image=x, more=(np.arange(4, dtype=np.float32), np.arange(8).reshape(4, 2)))
+    found, whole = program(v, batch), program.whole(v, batch)
+    assert isinstance(found, Values) and any("packing" in case.kind for case in all_by_onednn)
+    assert jax.tree.structure(found) == jax.tree.structure(whole)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(whole), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_trees_of_other_shapes_have_programs_of_their_own():
+    program = ops.inference(lambda v, batch: jax.tree.map(lambda x: v * x, batch)).of(2.0)
+    for batch in ({"a": images(4)}, {"b": images(4)}, {"a": images(2)}, [images(4), images(4, 3)]):
+        found = program(batch)
+        jax.tree.map(np.testing.assert_array_equal, found, jax.tree.map(lambda x: 2 * x, batch))
+
+
+def test_arrays_of_two_lengths_stay_whole():
+    program = ops.inference(lambda v, batch: v * batch["a"] + batch["b"].sum())
+    batch = {"a": np.ones(4, np.float32), "b": np.ones(2, np.float32)}
+    np.testing.assert_array_equal(program(1.0, batch), 3)
+
+
 def test_a_batch_that_is_being_traced_stays_whole():
     x = images(4, 40, 3)
     program, v = program_of(EVERYTHING), variables(EVERYTHING, x)

@@ -37,6 +37,26 @@ def test_every_file_stands_in_a_room_of_the_table():
     assert rooms == set(FLOOR)
 
 
+def test_what_only_a_cpu_needs_is_behind_one_door():
+    """Above `ops` nobody knows of it but who looks after the heap; in it, `forms` is the door."""
+    found = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        place = path.relative_to(ROOT).as_posix()
+        if not place.startswith("ops/cpu/"):
+            names = {name for name, _ in imports(path) if name.startswith("tl_jax.ops.cpu.")}
+            found |= {place: {name.split(".")[3] for name in names}} if names else {}
+    assert found == {
+        "__init__.py": {"xla"},
+        "ops/convolution.py": {"forms"},
+        "ops/dense.py": {"forms"},
+        "ops/norm.py": {"forms"},
+        "ops/pooling.py": {"forms"},
+        "ops/programs.py": {"constants", "cores", "switch"},
+        "runs/results.py": {"heap", "switch"},
+        "train/loop.py": {"heap"},
+    }
+
+
 def test_imports_run_downwards():
     wrong = []
     for path in sorted(ROOT.rglob("*.py")):
