@@ -62,7 +62,7 @@ def started(name: str, folder: str) -> dict[str, float]:
 
 def first_step(name: str, batch: int) -> None:
     """Train every layer of a fresh net for a step; prints the seconds that its parameters took."""
-    heap.keep()
+    heap.retain_freed_memory()
     from benchmarks import ours
     from tl_jax.base.load import load_base
 

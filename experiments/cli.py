@@ -22,13 +22,18 @@ BAD_INPUT = 2
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def run(main: Callable[[list[str]], int | None]) -> None:
-    """`absl.app.run` for `main`, which ends with the exit status that `status` gives."""
-    heap.without_caches()
+def run(main: Callable[[list[str]], int | None], *, trains: bool = False) -> None:
+    """`absl.app.run` for `main`, which ends with the exit status that `status` gives.
+
+    `trains` says that the program runs training steps: what that asks of the heap is in `prepare`.
+    """
+    try:
+        heap.prepare(trains=trains)
+    except UserError as error:
+        sys.exit(complain(str(error)))
     sys.stdout.reconfigure(errors="backslashreplace")  # file names may be of any bytes
     absl_logging.get_absl_handler().setFormatter(logging.Formatter("%(message)s"))
     logging.getLogger("tl_jax").setLevel(logging.INFO)
-    heap.keep()
     app.run(lambda argv: status(main, argv), flags_parser=_parse)
 
 

@@ -408,4 +408,4 @@ def _shown(result: dict) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, trains=True)

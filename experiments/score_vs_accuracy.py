@@ -378,4 +378,4 @@ def _shown(result: dict) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(study.main(work, example="configs/score_vs_accuracy.py", shown=_shown))
+    cli.run(study.main(work, example="configs/score_vs_accuracy.py", shown=_shown), trains=True)

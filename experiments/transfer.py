@@ -120,4 +120,4 @@ def _problem(config, base, task):
 
 
 if __name__ == "__main__":
-    cli.run(study.main(workflow, example="configs/elpv.py", shown=_shown))
+    cli.run(study.main(workflow, example="configs/elpv.py", shown=_shown), trains=True)

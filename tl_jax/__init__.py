@@ -9,8 +9,9 @@ This is the door; `dir(tl_jax)` shows what is behind it.
 """
 
 import importlib
-import os
 from typing import TYPE_CHECKING, Any
+
+from tl_jax.ops.cpu import xla
 
 if TYPE_CHECKING:
     from tl_jax import models
@@ -54,14 +55,9 @@ _DOOR = {
     "register_task": "data.tasks",
     "transfer": "runs.transfer",
 }
-__all__ = list(_DOOR)  # noqa: PLE0605
+__all__ = list(_DOOR)
 
-# XLA's CPU backend has two convolutions, and the default one is slower by a factor of 1.5 to 2.5
-# on the nets of this zoo. Flags are read when JAX starts its first backend; what a user has set
-# stays.
-_CPU_FLAG = "--xla_cpu_experimental_ynn_fusion_type"
-if _CPU_FLAG not in os.environ.get("XLA_FLAGS", ""):
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_CPU_FLAG}=".strip()
+xla.set_flag()  # before JAX starts its first backend
 
 
 def __getattr__(name: str) -> Any:

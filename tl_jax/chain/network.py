@@ -294,9 +294,8 @@ class Net:
         _, values, number = self._passes.setdefault((id(known), train), begun)
         for layer in self.network.path({**known, **values}, names):
             read = [self._at(place, known, values) for place in layer.reads]
-            values[layer.name] = self.run(layer, read, train=train, number=number)
-            if layer.name in names:
-                ops.want(values[layer.name])
+            value = self.run(layer, read, train=train, number=number)
+            values[layer.name] = ops.materialise(value) if layer.name in names else value
         found = tuple(self._at(name, known, values) for name in names)
         return found[0] if isinstance(wanted, str) else found
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import jax
 
+from tl_jax import ops
 from tl_jax.chain.network import Network
 from tl_jax.chain.variables import Variables
-from tl_jax.ops.cpu.cores import Divided
 
 
 def forward(
@@ -23,10 +23,10 @@ def forward(
 
 
 @functools.lru_cache(maxsize=32)
-def forward_program(network: Network, start: str | None, stop: str | None) -> Divided:
+def forward_program(network: Network, start: str | None, stop: str | None) -> ops.Inference:
     """The function of variables and `x` that `forward` calls."""
 
     def apply(variables, x):
         return network.apply(variables, x, start=start, stop=stop).output
 
-    return Divided(apply)
+    return ops.inference(apply)

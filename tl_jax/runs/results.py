@@ -20,6 +20,7 @@ import numpy as np
 from tl_jax.base.base import Base
 from tl_jax.data import views
 from tl_jax.data.task import Task
+from tl_jax.ops.cpu import heap, switch
 from tl_jax.plans.plan import Phase
 from tl_jax.train.problem import Problem
 from tl_jax.train.state import Progress, best_row
@@ -38,7 +39,7 @@ def collect(
     scores: dict[str, dict],
     total_seconds: float,
 ) -> dict[str, Any]:
-    """The result as JSON-able data; `scores` are the metrics by split, `base` what training gave."""
+    """The result as JSON-able data; `scores` are metrics by split, `base` what training gave."""
     task = problem.task
     phases = [
         _phase(problem, phase, progress.rows(phase), variables, source)
@@ -77,7 +78,9 @@ def provenance(program: str) -> dict[str, Any]:
             "platform": platform.platform(),
             "cores": os.cpu_count(),
             "devices": [d.device_kind for d in jax.devices()],
+            "cpu": "fast" if switch.fast() else "plain",  # the forms of operations on a CPU
         },
+        "heap": {"restarted": heap.restarted()},
         "command": " ".join(["python", "-m", f"experiments.{program}", *sys.argv[1:]]),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
