@@ -1,0 +1,130 @@
+"""What random augmentation costs: milliseconds of a compiled call on a batch, and a picture of it.
+
+    python -m benchmarks.augment [--batch=32] [--size=224] [--channels=3] [--only=crop]
+    python -m benchmarks.augment --png=docs/augmentation.png
+
+The median of several calls on uint8 images, the least and greatest in brackets, and the seconds to
+compile. Nothing is measured where a picture is made.
+"""
+
+import statistics
+import time
+from importlib.metadata import version
+
+import jax
+import numpy as np
+import PIL.Image
+import PIL.ImageDraw
+from absl import flags
+
+from benchmarks.measure import busy_cores, idle_note
+from experiments import cli
+from tl_jax.data import augment
+
+_BATCH = flags.DEFINE_integer("batch", 32, "Images.", lower_bound=2)
+_SIZE = flags.DEFINE_integer("size", 224, "Pixels of a side.", lower_bound=8)
+_CHANNELS = flags.DEFINE_integer("channels", 3, "Of an image.", lower_bound=1)
+_TURNS = flags.DEFINE_integer("turns", 15, "Calls that are measured.", lower_bound=1)
+_ONLY = flags.DEFINE_string("only", "", "Rows whose text has this in it.")
+_PNG = flags.DEFINE_string("png", "", "Make a contact sheet here instead.")
+
+TOGETHER = ("crop+flip", "crop+flip+jitter", "randaugment+erase(0.25)+mixup")
+
+
+def main(argv: list[str]) -> None:
+    cli.no_arguments(argv)
+    if _PNG.value:
+        sheet().save(_PNG.value, optimize=True)
+        return
+    busy = busy_cores()
+    print("| augmentation | ms a batch | images/s | compile, s |\n|---|---|---|---|")
+    for text in (*augment.AUGMENTATIONS, *TOGETHER):
+        if _ONLY.value in text:
+            compiling, times = measured(text, _BATCH.value, _SIZE.value, _CHANNELS.value)
+            middle = statistics.median(times)
+            spread = f"({min(times):.1f} to {max(times):.1f})"
+            cells = text, f"{middle:.1f} {spread}", f"{1e3 * _BATCH.value / middle:.0f}"
+            print(f"| {' | '.join(cells)} | {compiling:.1f} |", flush=True)
+    versions = ", ".join(f"{name} {version(name)}" for name in ("jax", "jaxlib", "dm-pix"))
+    shape = f"{_BATCH.value} x {_SIZE.value} x {_SIZE.value} x {_CHANNELS.value}"
+    print(f"{shape} uint8, {_TURNS.value} calls, {jax.default_backend()}; {versions}", end="")
+    print(idle_note(busy))
+
+
+def measured(text: str, batch: int, size: int, channels: int) -> tuple[float, list[float]]:
+    """Seconds to compile, and milliseconds of every call."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (batch, size, size, channels), np.uint8)
+    examples = batch_of(images)
+    key, apply = jax.random.key(0), augment.make(text)
+    started = time.perf_counter()
+    program = jax.jit(apply).lower(key, examples).compile()
+    compiling, times = time.perf_counter() - started, []
+    for turn in range(_TURNS.value + 1):
+        key = jax.random.fold_in(key, turn)
+        started = time.perf_counter()
+        jax.block_until_ready(program(key, examples))
+        if turn:  # the first is not warm
+            times.append(1e3 * (time.perf_counter() - started))
+    return compiling, times
+
+
+def batch_of(images: np.ndarray) -> augment.Batch:
+    """A batch of these images, each of a class of its own."""
+    weights, targets = np.ones(len(images), np.float32), np.eye(len(images), dtype=np.float32)
+    return jax.device_put({"inputs": {"image": images}, "targets": targets, "weights": weights})
+
+
+# Text, and what is shown: mixtures at a fixed look rather than at the share that training draws.
+SHOWN = (
+    "crop",
+    "flip(0.5, 0.5)",
+    "shift(16)",
+    "jitter",
+    "randaugment",
+    "erase(1)",
+    "mixup(1)",
+    "cutmix",
+)
+TILE, DRAWS, MARGIN, LABEL = 72, 4, 3, 92
+
+
+def photos() -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of images (2, S, S, C) uint8: solar cells of ELPV, and scikit-learn's two photos."""
+    from elpv_dataset.utils import load_dataset
+    from sklearn.datasets import load_sample_image
+
+    cells = load_dataset()[0][[0, 6]]
+    found = [np.asarray(load_sample_image(f"{name}.jpg")) for name in ("flower", "china")]
+    squares = [image[:, 110:-103] for image in found]  # 427 x 427
+    return tuple(
+        np.stack([np.asarray(PIL.Image.fromarray(i).resize((TILE * 2,) * 2)) for i in pair])
+        for pair in (cells, squares)
+    )
+
+
+def sheet() -> PIL.Image.Image:
+    """A row an augmentation: a cell and a photo, each as it is and in several draws."""
+    step = TILE + MARGIN
+    columns = 2 * (1 + DRAWS)
+    size = LABEL + columns * step + MARGIN * 3, len(SHOWN) * step + MARGIN
+    page = PIL.Image.new("RGB", size, "white")
+    draw = PIL.ImageDraw.Draw(page)
+    for row, text in enumerate(SHOWN):
+        top = MARGIN + row * step
+        draw.text((MARGIN, top + TILE // 2 - 6), text, fill="#33373d")
+        apply = jax.jit(augment.make(text))
+        for number, pair in enumerate(photos()):
+            tiles = [pair[0]]
+            for seed in range(DRAWS):
+                made = apply(jax.random.key(seed + 10), batch_of(pair))["inputs"]["image"]
+                tiles.append(np.rint(np.asarray(made[0])).astype(np.uint8))
+            for place, tile in enumerate(tiles):
+                image = PIL.Image.fromarray(tile.squeeze()).convert("RGB").resize((TILE, TILE))
+                left = LABEL + (number * (1 + DRAWS) + place) * step + number * MARGIN * 2
+                page.paste(image, (left, top))
+    return page.quantize(192, dither=PIL.Image.Dither.NONE)
+
+
+if __name__ == "__main__":
+    cli.run(main)
