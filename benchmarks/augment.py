@@ -75,7 +75,6 @@ def batch_of(images: np.ndarray) -> augment.Batch:
     return jax.device_put({"inputs": {"image": images}, "targets": targets, "weights": weights})
 
 
-# Text, and what is shown: mixtures at a fixed look rather than at the share that training draws.
 SHOWN = (
     "crop",
     "flip(0.5, 0.5)",
@@ -83,47 +82,59 @@ SHOWN = (
     "jitter",
     "randaugment",
     "erase(1)",
-    "mixup(1)",
+    "mixup(1)",  # at shares that one can see; training draws most near 0 or 1
     "cutmix",
 )
-TILE, DRAWS, MARGIN, LABEL = 72, 4, 3, 92
+TILE, SCALE, DRAWS, GAP, LABEL = 72, 2, 4, 3, 92  # pixels, but for SCALE and DRAWS
+CELLS = (0, 67)  # defective, the second polycrystalline
 
 
 def photos() -> tuple[np.ndarray, np.ndarray]:
     """Pairs of images (2, S, S, C) uint8: solar cells of ELPV, and scikit-learn's two photos."""
-    from elpv_dataset.utils import load_dataset
     from sklearn.datasets import load_sample_image
 
-    cells = load_dataset()[0][[0, 6]]
-    found = [np.asarray(load_sample_image(f"{name}.jpg")) for name in ("flower", "china")]
-    squares = [image[:, 110:-103] for image in found]  # 427 x 427
-    return tuple(
-        np.stack([np.asarray(PIL.Image.fromarray(i).resize((TILE * 2,) * 2)) for i in pair])
-        for pair in (cells, squares)
-    )
+    from tl_jax.data.tasks.elpv import elpv
+
+    cells = [elpv(seed=0).open(number) for number in CELLS]
+    both = [PIL.Image.fromarray(load_sample_image(f"{name}.jpg")) for name in ("flower", "china")]
+    squares = [image.crop((106, 0, 533, 427)) for image in both]
+    side = TILE * SCALE
+
+    def stacked(pair: list[PIL.Image.Image]) -> np.ndarray:
+        pixels = np.stack([np.asarray(image.resize((side, side))) for image in pair])
+        return pixels.reshape(2, side, side, -1)
+
+    return stacked(cells), stacked(squares)
 
 
 def sheet() -> PIL.Image.Image:
     """A row an augmentation: a cell and a photo, each as it is and in several draws."""
-    step = TILE + MARGIN
-    columns = 2 * (1 + DRAWS)
-    size = LABEL + columns * step + MARGIN * 3, len(SHOWN) * step + MARGIN
-    page = PIL.Image.new("RGB", size, "white")
-    draw = PIL.ImageDraw.Draw(page)
+    pairs, step = photos(), TILE + GAP
+    width = LABEL + 2 * (1 + DRAWS) * step + 3 * GAP
+    page = PIL.Image.new("RGB", (width, GAP + len(SHOWN) * step), "white")
     for row, text in enumerate(SHOWN):
-        top = MARGIN + row * step
-        draw.text((MARGIN, top + TILE // 2 - 6), text, fill="#33373d")
-        apply = jax.jit(augment.make(text))
-        for number, pair in enumerate(photos()):
-            tiles = [pair[0]]
-            for seed in range(DRAWS):
-                made = apply(jax.random.key(seed + 10), batch_of(pair))["inputs"]["image"]
-                tiles.append(np.rint(np.asarray(made[0])).astype(np.uint8))
-            for place, tile in enumerate(tiles):
-                image = PIL.Image.fromarray(tile.squeeze()).convert("RGB").resize((TILE, TILE))
-                left = LABEL + (number * (1 + DRAWS) + place) * step + number * MARGIN * 2
-                page.paste(image, (left, top))
-    return page.quantize(192, dither=PIL.Image.Dither.NONE)
+        top = GAP + row * step
+        PIL.ImageDraw.Draw(page).text((GAP, top + TILE // 2 - 6), text, fill="#33373d")
+        for number, pair in enumerate(pairs):
+            for column, pixels in enumerate([pair[0], *drawn(text, pair)]):
+                tile = PIL.Image.fromarray(pixels.squeeze()).convert("RGB").resize((TILE, TILE))
+                left = LABEL + (number * (1 + DRAWS) + column) * step + number * 3 * GAP
+                page.paste(tile, (left, top))
+    return PIL.Image.fromarray(np.asarray(page) | 7)  # half the bytes, and white stays white
+
+
+def drawn(text: str, pair: np.ndarray) -> list[np.ndarray]:
+    """The first of a pair of images, augmented several times. A mixture with itself is passed over.
+
+    Each draw is seen in the first row alone, whose partner is the second or itself.
+    """
+    apply, made = jax.jit(augment.make(text)), []
+    for seed in range(100):
+        batch = apply(jax.random.key(seed), batch_of(pair))
+        mixes = not np.array_equal(batch["targets"], np.eye(2))
+        if len(made) < DRAWS and (mixes or not text.startswith(("mixup", "cutmix"))):
+            made.append(np.rint(np.asarray(batch["inputs"]["image"][0])).astype(np.uint8))
+    return made
 
 
 if __name__ == "__main__":

@@ -89,9 +89,9 @@ class OfImages(Augmentation):
         raise NotImplementedError
 
     def __call__(self, key: Array, batch: Batch) -> Batch:
-        images = batch["inputs"]["image"]
+        images = jnp.asarray(batch["inputs"]["image"], jnp.float32)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(len(images)))
-        return _with_images(batch, self.images(keys, images.astype(jnp.float32)))
+        return _with_images(batch, self.images(keys, images))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -246,7 +246,7 @@ class OfPairs(Augmentation):
         raise NotImplementedError
 
     def __call__(self, key: Array, batch: Batch) -> Batch:
-        images = batch["inputs"]["image"].astype(jnp.float32)
+        images = jnp.asarray(batch["inputs"]["image"], jnp.float32)
         targets, weights = _mixable(self, batch)
         for_share, for_partners, for_images = jax.random.split(key, 3)
         share = jax.random.beta(for_share, self.alpha, self.alpha)
@@ -378,7 +378,7 @@ def _mixable(owner: Augmentation, batch: Batch) -> tuple[Array, Array]:
             f"{_name(owner)} mixes the classes of two images: the batch needs targets (B, C) and "
             f"weights (B,), and has {', '.join(sorted(batch))}"
         )
-    return targets, weights
+    return jnp.asarray(targets), jnp.asarray(weights)
 
 
 def _ordered(owner: "Crop | Erase") -> None:

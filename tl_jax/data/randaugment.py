@@ -107,7 +107,7 @@ def warped(image: Array, which: Array, strength: Array) -> Array:
 def blended(image: Array, which: Array, strength: Array) -> Array:
     """own x image + grey x its grey + smooth x its smoothed version + plus; (H, W, C)."""
     channels = image.shape[-1]
-    grey = (image @ jnp.asarray(GREY))[..., None] if channels == 3 else image
+    grey = (image * jnp.asarray(GREY)).sum(2, keepdims=True) if channels == 3 else image
     factor = 1 + FACTOR * strength
     low, high = image.min((0, 1)), image.max((0, 1))
     spread = jnp.where(high > low, 255 / jnp.where(high > low, high - low, 1), 1)
