@@ -250,8 +250,8 @@ def test_a_program_may_end_before_its_computation(statement):
     code = (
         "import jax, numpy as np\n"
         "from tl_jax.base.load import load_base\n"
-        "from tl_jax.chain.network import forward_program\n"
-        "base = load_base('mobilenet_v2').cut('stage2_block1')\n"
+        "from tl_jax.chain.programs import forward_program\n"
+        "base = load_base('mobilenet_v2', 'random:0').cut('stage2_block1')\n"
         "v, x = base.variables, np.zeros((16, 224, 224, 3), np.float32)\n"
         "forward = forward_program(base.chain, None, None)\n"
         f"{statement}\n"

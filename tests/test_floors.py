@@ -8,7 +8,8 @@ import tl_jax
 
 ROOT = pathlib.Path(tl_jax.__file__).parent
 FLOORS = (
-    {"errors", "interrupt", "progress", "registry"},  # the ground
+    {"errors", "interrupt", "progress"},  # the ground
+    {"registry"},
     {"ops"},
     {"chain", "data", "stats"},
     {"weights", "engine", "plans", "report"},

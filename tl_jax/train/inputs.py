@@ -36,7 +36,9 @@ def asked(problem: Problem, phase: Phase, variables: Any) -> Asked:
 
     `variables`: those of the network, or their shapes.
     """
-    made = recipe(problem.setup, phase, augment.make(phase.settings.augment))
+    drawn = phase.settings.augment
+    drawn = drawn if callable(drawn) else augment.make(drawn)
+    made = recipe(problem.setup, phase, drawn)
     raw = {name: raw_sample(problem, task) for name, task in problem.trained_on.items()}
     batch, single = raw.get("", raw), raw_sample(problem, problem.task, real=True)
     found = survey(made, variables, batch, single)
