@@ -30,9 +30,17 @@ def test_random_weights_are_a_function_of_the_seed():
     first = load_base(LITE0, "random:3")
     assert first.weights == "random:3"
     assert fingerprint(load_base(LITE0, "random:3").variables) == fingerprint(first.variables)
-    default = load_base(LITE0)
-    assert default.weights == "random:0"
-    assert fingerprint(default.variables) != fingerprint(first.variables)
+    other = load_base(LITE0, "random:0")
+    assert fingerprint(other.variables) != fingerprint(first.variables)
+
+
+def test_without_a_name_the_first_published_weights_are_loaded():
+    base = load_base(LITE0)
+    assert base.weights == "pip:efficientnet-lite0"
+    same = load_base(LITE0, "pip:efficientnet-lite0")
+    assert fingerprint(base.variables) == fingerprint(same.variables)
+    with pytest.raises(UserError, match="no weights of resnet50_v2 have a name: .* random:0"):
+        load_base("resnet50_v2")
 
 
 def test_random_kernels_have_the_deviation_of_he_et_al():
