@@ -16,8 +16,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from programs import ROOT
 
-from tl_jax.data import augment, randaugment
-from tl_jax.data.augment import AUGMENTATIONS, Crop, CutMix, Erase, Flip, MixUp, Sequence, make
+from tl_jax.data import augment
+from tl_jax.data.augment import (
+    AUGMENTATIONS,
+    Crop,
+    CutMix,
+    Erase,
+    Flip,
+    MixUp,
+    Sequence,
+    make,
+    randaugment,
+    rectangles,
+)
 from tl_jax.engine.parallel import Parallel
 from tl_jax.errors import UserError
 
@@ -189,7 +200,7 @@ def test_a_crop_of_the_full_area_is_the_image():
 def test_a_crop_is_pillows_resized_box():
     images = photos()
     places = (np.array([3.25]), np.array([1.5]), np.array([15.75]), np.array([14.0]))
-    ours = jax.vmap(augment.stretched)(images[:1].astype(np.float32), *places)[0]
+    ours = jax.vmap(rectangles.stretched)(images[:1].astype(np.float32), *places)[0]
     box = (1.5, 3.25, 1.5 + 14.0, 3.25 + 15.75)  # left, top, right, bottom
     theirs = PIL.Image.fromarray(images[0]).resize((20, 24), PIL.Image.Resampling.BILINEAR, box)
     np.testing.assert_allclose(ours, np.asarray(theirs), atol=1.01)  # it rounds twice
@@ -198,7 +209,7 @@ def test_a_crop_is_pillows_resized_box():
 @pytest.mark.parametrize(("size", "least", "most"), [((24, 20), 0.35, 1.0), ((10, 40), 0.9, 1.0)])
 def test_rectangles_lie_inside_and_have_the_area_and_the_shape_that_is_said(size, least, most):
     keys = jax.random.split(KEY, 2000)
-    top, left, tall, wide = augment.rectangles(keys, size, least, most, 0.75)
+    top, left, tall, wide = rectangles.rectangles(keys, size, least, most, 0.75)
     near = 1e-4
     assert (top >= 0).all() and (left >= 0).all()
     assert (top + tall <= size[0] + near).all() and (left + wide <= size[1] + near).all()
@@ -288,7 +299,7 @@ def test_erasing_takes_one_rectangle_of_the_area_that_is_said_and_leaves_the_res
 
 def test_noise_has_no_pattern_that_correlations_show():
     words = jax.random.bits(KEY, (64,), jnp.uint32)
-    values = np.asarray(augment.noise(words, jnp.zeros((64, 16, 16, 3)))) / 255 - 0.5
+    values = np.asarray(rectangles.noise(words, jnp.zeros((64, 16, 16, 3)))) / 255 - 0.5
     for axis in (0, 1, 2, 3):
         moved = np.roll(values, 1, axis)
         assert abs((values * moved).mean() / (values**2).mean()) < 0.02
@@ -487,10 +498,10 @@ def test_settings_are_read():
     [
         ("crob", "unknown augmentation 'crob'; did you mean 'crop'"),
         ("crop+zoom", "unknown augmentation 'zoom'; known: crop, cutmix"),
-        ("mixup(alfa=1)", "unknown option of mixup 'alfa'; did you mean 'alpha'"),
-        ("flip(1, 2, 3)", r"flip takes 2 options \(probability, vertical\), not 3"),
-        ("flip(0.5, probability=1)", "flip: probability is given twice"),
-        ("flip(vertical=1, vertical=0)", "flip: vertical is given twice"),
+        ("mixup(alfa=1)", "unknown option of augmentation 'mixup' 'alfa'; did you mean 'alpha'"),
+        ("flip(1, 2, 3)", r"takes 2 options \(probability, vertical\); got 3"),
+        ("flip(0.5, probability=1)", "'flip': probability is given twice"),
+        ("flip(vertical=1, vertical=0)", "'flip': vertical is given twice"),
         ("flip(1.5)", "flip: probability must be a number from 0 to 1, not 1.5"),
         ("flip(-1)", "must be a number from 0 to 1, not -1"),
         ("flip(True)", "must be a number from 0 to 1, not True"),
@@ -514,7 +525,7 @@ def test_wrong_settings_are_one_line(text, said):
     + ["crop+" * 3000 + "crop", "crop(" * 300],
 )
 def test_what_is_no_setting_cannot_be_read(text):
-    with pytest.raises(UserError, match="cannot be read; an example") as caught:
+    with pytest.raises(UserError, match="cannot be read; an example|is neither a name nor") as caught:
         make(text)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 200
 
