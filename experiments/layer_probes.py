@@ -33,7 +33,7 @@ def work(config, workdir: pathlib.Path, name: str) -> dict:
     """Every probe at every layer, and the report."""
     from tl_jax.measure.features import of_layers
     from tl_jax.runs import results
-    from tl_jax.runs.cells import Cells
+    from tl_jax.runs.journal import Journal
 
     started = time.time()
     base, sets = study.base_of(config), examples(config)
@@ -41,7 +41,7 @@ def work(config, workdir: pathlib.Path, name: str) -> dict:
     options = {"pool": config.pool, "cache": pathlib.Path(config.cache)}
     features = of_layers(base, task, layers=config.layers or None, **options)
     ready = time.time()
-    cells = Cells(workdir / "cells.jsonl")
+    cells = Journal(workdir / "cells.jsonl")
     fill(cells, config, {name: layer.rows for name, layer in features.items()}, sets)
     shapes = {k: {"shape": list(f.shape), "pooled": list(f.pooled)} for k, f in features.items()}
     result = results.finite(

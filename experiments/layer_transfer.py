@@ -28,13 +28,13 @@ def layer_transfer(config, workdir: pathlib.Path, name: str) -> dict:
     """Train the bases and what is made of them, and report."""
     from tl_jax.report import study as page
     from tl_jax.runs import results
-    from tl_jax.runs.cells import Cells
+    from tl_jax.runs.journal import Journal
     from tl_jax.studies.layer_transfer import page as pages
 
     started = time.time()
     net, arms = Net(config), _arms(config)
     train = functools.partial(_together if config.together else _one_by_one, config, net, workdir)
-    cells = Cells(workdir / "cells.jsonl")
+    cells = Journal(workdir / "cells.jsonl")
     for place in range(len(config.budgets)):
         for sides in arms.values():
             _arm(config, net, workdir, cells, sides, place, train)

@@ -41,11 +41,11 @@ PUBLISHED = {
 def work(config, workdir: pathlib.Path, name: str) -> dict:
     """Scores and accuracies of all candidates, what agrees with what, and the report."""
     from tl_jax.runs import results
-    from tl_jax.runs.cells import Cells
+    from tl_jax.runs.journal import Journal
 
     started = time.time()
     require_layers(config)
-    cells = Cells(workdir / "cells.jsonl")
+    cells = Journal(workdir / "cells.jsonl")
     for seed in config.seeds:
         for called in config.bases:
             measure(config, called, seed, cells, workdir / "runs")

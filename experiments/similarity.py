@@ -22,11 +22,11 @@ def work(config, workdir: pathlib.Path, name: str) -> dict:
     """The comparisons that the config asks for, and the report."""
     from tl_jax import interrupt
     from tl_jax.runs import results
-    from tl_jax.runs.cells import Cells
+    from tl_jax.runs.journal import Journal
 
     started = time.time()
     base, task = study.base_of(config), study.task_of(config, seed=0)
-    cells = Cells(workdir / "cells.jsonl")
+    cells = Journal(workdir / "cells.jsonl")
     for called, other in bases(config, base).items():
         interrupt.check()
         if not cells.get(other=called):
