@@ -18,6 +18,7 @@ from absl import flags
 
 from benchmarks.measure import IDLE, busy_cores
 from experiments import cli, study
+from tl_jax.runs.config import load_config
 
 _LAYERS = flags.DEFINE_list("layers", ["stage3_block1", "stage6_block3", "pool"], "Layers.")
 _EVERY = flags.DEFINE_integer("every", 6, "Of long grids scikit-learn gets only so many-th ones.")
@@ -62,7 +63,7 @@ def subject():
     """The task and the features of configs/layer_probes.py, seed 0."""
     from tl_jax.measure.features import of_layers
 
-    config = cli.load_config("configs/layer_probes.py")
+    config = load_config("configs/layer_probes.py")
     task = study.task_of(config, seed=0)
     cache = pathlib.Path(config.cache)
     return task, of_layers(study.base_of(config), task, layers=_LAYERS.value, cache=cache)

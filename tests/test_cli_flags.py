@@ -8,6 +8,7 @@ import pytest
 
 from experiments import cli
 from tl_jax.errors import UserError
+from tl_jax.runs.config import load_config
 
 DIGITS = "--config=configs/digits.py"
 WRONG = [
@@ -55,7 +56,7 @@ def test_a_config_file_that_is_wrong(tmp_path, text, error):
     path = tmp_path / "mine.py"
     path.write_text(text)
     with pytest.raises(UserError, match=error) as raised:
-        cli.load_config(str(path))
+        load_config(str(path))
     assert str(raised.value).startswith(str(path)) and len(str(raised.value)) < 400
 
 

@@ -11,6 +11,7 @@ from programs import ROOT
 from experiments import cli, layer_transfer, study
 from tl_jax import interrupt
 from tl_jax.models import alexnet_small
+from tl_jax.runs.config import load_config
 from tl_jax.studies.layer_transfer.study import TREATMENTS
 
 SMALL = {"seeds": 2, "budgets": (0, 10), "epochs": (1, 2), "layers": ("conv2",)}
@@ -30,7 +31,7 @@ def cache(tmp_path_factory) -> pathlib.Path:
 
 
 def configured(cache, name: str = "layer_transfer_digits", **changes):
-    config = cli.load_config(str(ROOT / f"configs/{name}.py"))
+    config = load_config(str(ROOT / f"configs/{name}.py"))
     config.update_from_flattened_dict(SMALL | {"cache": str(cache)} | changes)
     return config
 
@@ -126,7 +127,7 @@ def test_a_step_is_compiled_for_its_shapes_without_data_and_costs_less_where_mor
 
 @pytest.mark.slow
 def test_the_steps_on_imagenet_are_compiled_for_their_real_shapes():
-    config = cli.load_config(str(ROOT / "configs/layer_transfer_imagenet.py"))
+    config = load_config(str(ROOT / "configs/layer_transfer_imagenet.py"))
     net = layer_transfer.Net(config)
     assert list(net.cuts) == [1, 2, 3, 4, 5, 6, 7]
     macs = 0.714e9 * config.batch_size  # as torchvision counts the forward pass

@@ -8,13 +8,14 @@ from threadpoolctl import threadpool_limits
 
 from experiments import cli, look, study
 from tl_jax.base.base import load_base
+from tl_jax.runs.config import load_config
 
 GIVEN = {"base": "resnet18", "weights": "random:0", "size": 64, "task.name": "folder"}
 
 
 def looked(given, workdir, **changes):
     """The exit status of such a look in this process, and its result."""
-    config = cli.load_config("configs/look_digits.py")
+    config = load_config("configs/look_digits.py")
     changed = {k: str(v) for k, v in given.items()} | GIVEN | changes
     config.update_from_flattened_dict(changed)
     found = {}

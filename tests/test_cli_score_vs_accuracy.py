@@ -12,12 +12,13 @@ from experiments import cli, score_vs_accuracy, study
 from tl_jax.base.base import load_base
 from tl_jax.data.tasks import load_task
 from tl_jax.measure import scores
+from tl_jax.runs.config import load_config
 
 CUTS = ("stem", "stage1_block1", "stage2_block1")
 
 
 def config(given, **changes):
-    found = cli.load_config("configs/score_vs_accuracy_digits.py")
+    found = load_config("configs/score_vs_accuracy_digits.py")
     with found.unlocked():
         del found.bases.lite0
     found.bases.random.cuts = CUTS
