@@ -1,6 +1,6 @@
 """The metrics of finished runs of one config, over their seeds: mean, spread and every run.
 
-python -m experiments.compare runs/elpv_0 runs/elpv_1 runs/elpv_2
+    python -m experiments.compare runs/elpv_0 runs/elpv_1 runs/elpv_2
 """
 
 import json

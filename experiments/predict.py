@@ -1,6 +1,6 @@
 """Classify images with a finished run: one line an image, with class and probability.
 
-python -m experiments.predict --run=runs/elpv photo.png folder/
+    python -m experiments.predict --run=runs/elpv photo.png folder/
 """
 
 import json
