@@ -1,8 +1,10 @@
 """Studies: a grid of runs, probes or scores, and the tables and the page made of it.
 
 A study is a folder. Its `study.py` computes: `compute(config, workdir)` returns the findings as
-plain data. Its `page.py` shows: `write(workdir, result)` writes the report, and `summary(result)`
-returns a few lines for the terminal. Neither calls the other; `run` joins them.
+plain data; arrays and images that only the page shows stand under the key `material`, which the
+result does not keep. Its `page.py` shows: `write(workdir, result, **material)` writes the report,
+and `summary(result)` returns a few lines for the terminal. Neither calls the other; `run` joins
+them.
 """
 
 import importlib
@@ -21,9 +23,10 @@ def run(study: str, config: Any, workdir: pathlib.Path, *, name: str) -> tuple[d
 
     def work() -> dict:
         findings = _part(study, "study").compute(config, workdir)
+        material = findings.pop("material", {})
         own = {"name": name, "config": config.to_dict()}
         result = results.finite({**own, **findings, **results.provenance(study)})
-        _part(study, "page").write(workdir, result)
+        _part(study, "page").write(workdir, result, **material)
         return result
 
     return folder.finished(work, config, workdir)
