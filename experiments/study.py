@@ -39,7 +39,7 @@ def by_config(do: Do, *, example: str) -> Callable[[list[str]], None]:
 
 def run(study: str, config, workdir: pathlib.Path, name: str) -> dict:
     """Finish the study in `workdir`, say on the terminal what came of it; return the result."""
-    from tl_jax import studies  # imports JAX, which --help does without
+    from tl_jax.studies import run as studies  # imports JAX, which --help does without
 
     result, before = studies.run(study, config, workdir, name=name)
     return _say(studies.summary(study, result), result, before, workdir)

@@ -28,11 +28,15 @@ def finished(work: Callable[[], dict], config: Any, workdir: pathlib.Path) -> tu
             return result, True
         report.require()
         if config.cache:
-            compiled = pathlib.Path(config.cache) / "compiled"
-            jax.config.update("jax_compilation_cache_dir", str(compiled))
+            keep_compiled(config.cache)
         result = work()
         write_json(workdir / "result.json", result)  # last: it says that all is done
     return result, False
+
+
+def keep_compiled(cache: str) -> None:
+    """Let JAX keep what it compiles in the folder `cache`, for the next process."""
+    jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(cache) / "compiled"))
 
 
 @contextlib.contextmanager

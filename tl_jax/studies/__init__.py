@@ -1,41 +1,4 @@
 """Studies: a grid of runs, probes or scores, and the tables and the page made of it.
 
-A study is a folder. Its `study.py` computes: `compute(config, workdir)` returns the findings as
-plain data; arrays and images that only the page shows stand under the key `material`, which the
-result does not keep. Its `page.py` shows: `write(workdir, result, **material)` writes the report,
-and `summary(result)` returns a few lines for the terminal. Neither calls the other; `run` joins
-them.
+A study is a folder. Its `study.py` computes and its `page.py` shows; neither calls the other.
 """
-
-import importlib
-import pathlib
-from typing import Any
-
-from tl_jax.runs import folder, results
-
-
-def run(study: str, config: Any, workdir: pathlib.Path, *, name: str) -> tuple[dict, bool]:
-    """Return the result of the study that `workdir` holds; if it holds none, do the study first.
-
-    Also return whether the result was there before. `name` is what the result is called. The same
-    call again resumes after an interruption.
-    """
-
-    def work() -> dict:
-        findings = _part(study, "study").compute(config, workdir)
-        material = findings.pop("material", {})
-        own = {"name": name, "config": config.to_dict()}
-        result = results.finite({**own, **findings, **results.provenance(study)})
-        _part(study, "page").write(workdir, result, **material)
-        return result
-
-    return folder.finished(work, config, workdir)
-
-
-def summary(study: str, result: dict) -> str:
-    """Return what the terminal says of a result."""
-    return _part(study, "page").summary(result)
-
-
-def _part(study: str, part: str) -> Any:
-    return importlib.import_module(f"tl_jax.studies.{study}.{part}")

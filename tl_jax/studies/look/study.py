@@ -13,7 +13,7 @@ from flax.traverse_util import flatten_dict
 
 from tl_jax import interrupt
 from tl_jax.base.base import Base
-from tl_jax.data.images import open_image
+from tl_jax.data.images import open_file
 from tl_jax.data.task import Task
 from tl_jax.errors import UserError, unknown
 from tl_jax.measure.embedding import METHODS
@@ -94,9 +94,7 @@ def _image(config: Any, task: Task) -> tuple[str, PIL.Image.Image]:
     if not config.image:
         first = int((task.labels == len(task.classes) - 1).argmax())
         return task.ids[first], task.open(first)
-    if not pathlib.Path(config.image).is_file():  # nothing, or a pipe, which one would wait on
-        raise UserError(f"no such image: {config.image}")
-    return config.image, open_image(config.image)
+    return config.image, open_file(config.image)
 
 
 def preferred(rows: np.ndarray, labels: np.ndarray, classes: int) -> list[int]:
