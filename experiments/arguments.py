@@ -24,6 +24,12 @@ def parse(argv: list[str]) -> list[str]:
     return remaining
 
 
+def no_arguments(argv: list[str]) -> None:
+    """UserError if something on the command line is neither a flag nor a flag's value."""
+    if len(argv) > 1:
+        raise UserError(f"unexpected argument {argv[1]!r}; settings look like --config.seed=3")
+
+
 def _check_settings(arguments: Sequence[str]) -> None:
     """UserError for a config file or key with which config_flags would end in a traceback."""
     flag = next((i for i, a in enumerate(arguments) if re.match("--?config(=|$)", a)), None)

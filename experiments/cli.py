@@ -16,6 +16,7 @@ from tl_jax.ops.cpu import heap
 
 BAD_INPUT = 2
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+no_arguments = arguments.no_arguments
 
 
 def run(main: Callable[[list[str]], int | None]) -> None:
@@ -62,12 +63,6 @@ def complain(what: str) -> int:
     shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)  # names are hostile
     print(f"error: {shown}", file=sys.stderr)
     return BAD_INPUT
-
-
-def no_arguments(argv: list[str]) -> None:
-    """UserError if something on the command line is neither a flag nor a flag's value."""
-    if len(argv) > 1:
-        raise UserError(f"unexpected argument {argv[1]!r}; settings look like --config.seed=3")
 
 
 def _parse(argv: list[str]) -> list[str]:
