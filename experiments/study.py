@@ -62,7 +62,9 @@ def main(work: Do, *, example: str, shown: Callable[[dict], str]) -> Callable[[l
 def finished(work: Do, config, workdir: pathlib.Path, name: str, shown: Callable) -> dict:
     from tl_jax.runs import folder
 
-    result, before = folder.finished(lambda: work(config, workdir, name), config, workdir)
+    result, before = folder.finished(
+        lambda: work(config, workdir, name), config.to_dict(), workdir, cache=config.cache
+    )
     return _say(shown(result), result, before, workdir)
 
 

@@ -5,7 +5,6 @@ import fcntl
 import json
 import pathlib
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import jax
 
@@ -17,24 +16,34 @@ from tl_jax.runs.results import write_json
 ANY_TIME = ("cache", "checkpoint_seconds")  # settings that do not change what a run finds
 
 
-def finished(work: Callable[[], dict], config: Any, workdir: pathlib.Path) -> tuple[dict, bool]:
+def finished(
+    work: Callable[[], dict],
+    config: dict,
+    workdir: pathlib.Path,
+    *,
+    cache: str | pathlib.Path | None,
+    needs_report: bool = True,
+) -> tuple[dict, bool]:
     """Return the result that the folder holds; if it holds none, do the `work` first.
 
-    Also return whether the result was there before. `config` is the ConfigDict of the run.
-    UserError if another process works in the folder or if it belongs to another config.
+    Also return whether the result was there before. `config` is all that the result depends on, as
+    JSON-able data; `cache` is a folder for what JAX compiles (empty or None: it is not kept).
+    UserError if another process works in the folder, if it belongs to another config, or if a
+    report is needed and what draws it is not installed.
     """
-    with claimed(workdir, config.to_dict()) as result:
+    with claimed(workdir, config) as result:
         if result is not None:
             return result, True
-        report.require()
-        if config.cache:
-            keep_compiled(config.cache)
+        if needs_report:
+            report.require()
+        if cache:
+            keep_compiled(cache)
         result = work()
         write_json(workdir / "result.json", result)  # last: it says that all is done
     return result, False
 
 
-def keep_compiled(cache: str) -> None:
+def keep_compiled(cache: str | pathlib.Path) -> None:
     """Let JAX keep what it compiles in the folder `cache`, for the next process."""
     jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(cache) / "compiled"))
 

@@ -28,7 +28,7 @@ def run(study: str, config: Any, workdir: pathlib.Path, *, name: str) -> tuple[d
         _part(study, "page").write(workdir, result, **material)
         return result
 
-    return folder.finished(work, config, workdir)
+    return folder.finished(work, config.to_dict(), workdir, cache=config.cache)
 
 
 def summary(study: str, result: dict) -> str:

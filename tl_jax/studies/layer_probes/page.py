@@ -9,7 +9,7 @@ import numpy as np
 from tl_jax.report import figures, study, text
 from tl_jax.runs.results import finite
 from tl_jax.studies.layer_probes import METRICS
-from tl_jax.studies.layer_probes.table import ProbeTable
+from tl_jax.studies.layer_probes.grid import ProbeGrid
 
 PROBES = {
     "ridge": "ridge",
@@ -23,25 +23,23 @@ PROBES = {
 
 def write(workdir: pathlib.Path, result: dict) -> None:
     """Write the page and its tables."""
-    config, table, metric = result["config"], _table(result), metric_of(result)
-    train, val = table.examples(table.largest)
+    config, grid, metric = result["config"], _grid(result), metric_of(result)
+    train, val = grid.examples(grid.largest)
     study.write(
         workdir,
         title="Probes at every layer",
-        lead=_lead(result, table, metric),
+        lead=_lead(result, grid, metric),
         sections=[
-            _depth(result, table, metric),
-            _budgets(result, table, metric),
-            _layers(result, table, metric),
+            _depth(result, grid, metric),
+            _budgets(result, grid, metric),
+            _layers(result, grid, metric),
         ],
         facts={
             "base": f"{config['base']} ({config['weights'] or 'published weights'})",
             "task": config["task"]["name"],
             "features": f"each layer's output pooled by the rule {config['pool']}",
-            "examples": "{:,} to train on, {:,} to choose by".format(
-                *table.examples(table.largest)
-            ),
-            "seeds": ", ".join(map(str, table.seeds)),
+            "examples": f"{train:,} to train on, {val:,} to choose by",
+            "seeds": ", ".join(map(str, grid.seeds)),
             "metric": METRICS[metric].replace("_", " "),
         },
         result=result,
@@ -50,20 +48,20 @@ def write(workdir: pathlib.Path, result: dict) -> None:
 
 def summary(result: dict) -> str:
     """Every layer with the largest budget, and what to choose with each budget."""
-    table, metric = _table(result), metric_of(result)
-    lines = [f"{METRICS[metric]:18}" + "".join(f"{probe:>13}" for probe in table.probes)]
-    means = [table.values(table.largest, probe, metric).mean(1) for probe in table.probes]
-    for layer, line in zip(table.layers, zip(*means, strict=True), strict=True):
+    grid, metric = _grid(result), metric_of(result)
+    lines = [f"{METRICS[metric]:18}" + "".join(f"{probe:>13}" for probe in grid.probes)]
+    means = [grid.values(grid.largest, probe, metric).mean(1) for probe in grid.probes]
+    for layer, line in zip(grid.layers, zip(*means, strict=True), strict=True):
         lines.append(f"{layer:18}" + "".join(f"{100 * x:13.1f}" for x in line))
-    for budget in sorted(table.budgets, key=table.examples):
+    for budget in sorted(grid.budgets, key=grid.examples):
         row = _best(result["best"], budget)
-        examples = f"{_named(budget)} ({table.examples(budget)[0]} examples)"
+        examples = f"{_named(budget)} ({grid.examples(budget)[0]} examples)"
         lines.append(f"{examples:28}{row['probe']} on {row['layer']}: {_percent(row, metric)}")
     return "\n".join(lines)
 
 
-def _table(result: dict) -> ProbeTable:
-    return ProbeTable(result["config"], result["layers"], result["cells"])
+def _grid(result: dict) -> ProbeGrid:
+    return ProbeGrid(result["config"], result["layers"], result["cells"])
 
 
 def metric_of(result: dict) -> str:
@@ -72,18 +70,18 @@ def metric_of(result: dict) -> str:
     return "test_weighted" if differ else "test"
 
 
-def _lead(result: dict, table: ProbeTable, metric: str) -> str:
-    top = _best(result["best"], table.largest)
+def _lead(result: dict, grid: ProbeGrid, metric: str) -> str:
+    top = _best(result["best"], grid.largest)
     words = (
         "How much of the answer can a simple classifier read off each layer? "
         f"With all labels it is most for {PROBES[top['probe']]} on {top['layer']}: "
         f"{_percent(top, metric)} on the test split"
     )
-    fewest = min(table.budgets, key=table.examples)
-    if fewest != table.largest:
+    fewest = min(grid.budgets, key=grid.examples)
+    if fewest != grid.largest:
         least = _best(result["best"], fewest)
         words += (
-            f"; with {table.examples(fewest)[0]} training examples for {PROBES[least['probe']]} on "
+            f"; with {grid.examples(fewest)[0]} training examples for {PROBES[least['probe']]} on "
             f"{least['layer']}: {_percent(least, metric)}"
         )
     return f"{words}. Probe, layer and setting were chosen on validation."
@@ -102,8 +100,8 @@ def _named(budget: float) -> str:
     return f"{100 * budget:g} %" if budget <= 1 else f"{budget:g} a class"
 
 
-def _depth(result: dict, table: ProbeTable, metric: str) -> study.Section:
-    series = {PROBES[p]: table.values(table.largest, p, metric) for p in table.probes}
+def _depth(result: dict, grid: ProbeGrid, metric: str) -> study.Section:
+    series = {PROBES[p]: grid.values(grid.largest, p, metric) for p in grid.probes}
     left_out = [name for name, values in series.items() if np.isnan(values).all()]
     levels = {"commonest class": result["commonest"][metric]}
     for other in result["published"]:
@@ -122,7 +120,7 @@ def _depth(result: dict, table: ProbeTable, metric: str) -> study.Section:
             for o in result["published"]
         )
     picture = figures.against_depth(
-        table.layers,
+        grid.layers,
         {name: values for name, values in series.items() if name not in left_out},
         label=f"test {METRICS[metric].replace('_', ' ')}",
         levels=levels,
@@ -132,21 +130,21 @@ def _depth(result: dict, table: ProbeTable, metric: str) -> study.Section:
         words,
         (
             study.Picture(
-                f"Each probe at each layer, {_named(table.largest)} of the labels", picture
+                f"Each probe at each layer, {_named(grid.largest)} of the labels", picture
             ),
         ),
     )
 
 
-def _budgets(result: dict, table: ProbeTable, metric: str) -> study.Section:
-    shown = "logistic" if "logistic" in table.probes else table.probes[0]
-    ordered = sorted(table.budgets, key=table.examples)
-    means = np.stack([table.values(b, shown, metric).mean(1) for b in ordered], axis=1)
+def _budgets(result: dict, grid: ProbeGrid, metric: str) -> study.Section:
+    shown = "logistic" if "logistic" in grid.probes else grid.probes[0]
+    ordered = sorted(grid.budgets, key=grid.examples)
+    means = np.stack([grid.values(b, shown, metric).mean(1) for b in ordered], axis=1)
     pictures = ()
     if np.isfinite(means).any():
         picture = figures.heat_map(
             means,
-            table.layers,
+            grid.layers,
             [_named(budget) for budget in ordered],
             label=f"test {METRICS[metric].replace('_', ' ')}",
             bounds=None,
@@ -156,7 +154,7 @@ def _budgets(result: dict, table: ProbeTable, metric: str) -> study.Section:
     rows = [
         (
             _named(row["budget"]),
-            *table.examples(row["budget"]),
+            *grid.examples(row["budget"]),
             PROBES[row["probe"]],
             row["layer"],
             row["val"],
@@ -165,7 +163,7 @@ def _budgets(result: dict, table: ProbeTable, metric: str) -> study.Section:
             row["test_weighted"],
             row["test_weighted_sd"],
         )
-        for row in sorted(result["best"], key=lambda row: table.examples(row["budget"]))
+        for row in sorted(result["best"], key=lambda row: grid.examples(row["budget"]))
     ]
     columns = ("labels", "training examples", "validation examples", "probe", "best layer")
     columns += ("validation", "test", "test sd", "weighted test", "weighted test sd")
@@ -180,9 +178,9 @@ def _budgets(result: dict, table: ProbeTable, metric: str) -> study.Section:
     )
 
 
-def _layers(result: dict, table: ProbeTable, metric: str) -> study.Section:
+def _layers(result: dict, grid: ProbeGrid, metric: str) -> study.Section:
     columns = ["layer", "output", "pooled to", "dimensions"]
-    for probe in table.probes:
+    for probe in grid.probes:
         columns += [PROBES[probe], f"sd, {PROBES[probe]}"]
     return study.Section(
         "Layer by layer",
@@ -192,15 +190,15 @@ def _layers(result: dict, table: ProbeTable, metric: str) -> study.Section:
         tables=(
             study.Table(
                 "layers",
-                f"Every layer with {_named(table.largest)} of the labels",
+                f"Every layer with {_named(grid.largest)} of the labels",
                 tuple(columns),
-                _layer_rows(result, table, table.largest, metric),
+                _layer_rows(result, grid, grid.largest, metric),
             ),
             study.Table(
                 "settings",
                 "What validation chose: the setting in the middle of the seeds'",
-                ("layer", *(PROBES[probe] for probe in table.probes)),
-                _chosen_settings(table),
+                ("layer", *(PROBES[probe] for probe in grid.probes)),
+                _chosen_settings(grid),
             ),
             study.Table(
                 "budgets",
@@ -208,19 +206,19 @@ def _layers(result: dict, table: ProbeTable, metric: str) -> study.Section:
                 ("labels", *columns),
                 [
                     (_named(budget), *row)
-                    for budget in table.budgets
-                    for row in _layer_rows(result, table, budget, metric)
+                    for budget in grid.budgets
+                    for row in _layer_rows(result, grid, budget, metric)
                 ],
             ),
         ),
     )
 
 
-def _layer_rows(result: dict, table: ProbeTable, budget: float, metric: str) -> list[tuple]:
+def _layer_rows(result: dict, grid: ProbeGrid, budget: float, metric: str) -> list[tuple]:
     """A row for each layer: name, shapes, and mean and deviation over seeds of each probe."""
     columns = []
-    for probe in table.probes:
-        values = table.values(budget, probe, metric)
+    for probe in grid.probes:
+        values = grid.values(budget, probe, metric)
         several = values.shape[1] > 1
         columns += [values.mean(1), values.std(1, ddof=1) if several else values[:, 0] * np.nan]
     rows = []
@@ -231,11 +229,11 @@ def _layer_rows(result: dict, table: ProbeTable, budget: float, metric: str) -> 
     return rows
 
 
-def _chosen_settings(table: ProbeTable) -> list[tuple]:
-    columns = [table.settings(table.largest, probe) for probe in table.probes]
+def _chosen_settings(grid: ProbeGrid) -> list[tuple]:
+    columns = [grid.settings(grid.largest, probe) for probe in grid.probes]
     return [
         (layer, *(_middle(own) for own in line))
-        for layer, line in zip(table.layers, zip(*columns, strict=True), strict=True)
+        for layer, line in zip(grid.layers, zip(*columns, strict=True), strict=True)
     ]
 
 

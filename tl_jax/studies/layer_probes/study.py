@@ -20,7 +20,7 @@ from tl_jax.measure.probes import protocol
 from tl_jax.runs.journal import Journal
 from tl_jax.runs.subject import base_of, task_of
 from tl_jax.studies.layer_probes import METRICS
-from tl_jax.studies.layer_probes.table import ProbeTable
+from tl_jax.studies.layer_probes.grid import ProbeGrid
 
 ROOM = 2**24  # numbers of features, of several seeds, that a thread has before it at once
 
@@ -41,7 +41,7 @@ def compute(config: Any, workdir: pathlib.Path) -> dict:
     return {
         "layers": shapes,
         "cells": journal.rows(),
-        "best": best_layers(ProbeTable(config, shapes, journal.rows())),
+        "best": best_layers(ProbeGrid(config, shapes, journal.rows())),
         "commonest": commonest_class(subsets.values()),
         "published": list(task.published),
         "seconds": {"features": ready - started, "probes": time.time() - ready},
@@ -111,19 +111,19 @@ def _jobs(journal: Journal, config: Any, features: Mapping[str, np.ndarray]) -> 
                 yield Job(layer, budget, seeds[first : first + at_once])
 
 
-def best_layers(table: ProbeTable) -> list[dict]:
+def best_layers(grid: ProbeGrid) -> list[dict]:
     """For each budget and probe the layer of the best mean on validation, and its test there."""
     chosen = []
-    for budget in table.budgets:
-        for probe in table.probes:
-            val = table.values(budget, probe, "val")
+    for budget in grid.budgets:
+        for probe in grid.probes:
+            val = grid.values(budget, probe, "val")
             if np.isnan(val).any():
                 continue
             layer = int(val.mean(1).argmax())
-            row = {"budget": budget, "probe": probe, "layer": table.layers[layer]}
+            row = {"budget": budget, "probe": probe, "layer": grid.layers[layer]}
             row["val"] = float(val[layer].mean())
             for metric in METRICS:
-                own = table.values(budget, probe, metric)[layer]
+                own = grid.values(budget, probe, metric)[layer]
                 row[metric] = float(own.mean())
                 row[f"{metric}_sd"] = float(own.std(ddof=1)) if len(own) > 1 else None
             chosen.append(row)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 
-class ProbeTable:
+class ProbeGrid:
     """A study's finished cells as arrays over L layers and S seeds."""
 
     def __init__(self, config: Mapping[str, Any], layers: Iterable[str], rows: list[dict]):
