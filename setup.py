@@ -23,6 +23,7 @@ setup(
     install_requires=[
         "absl-py",
         "array-record",
+        "dm-pix",  # light: needs chex alone, which needs toolz beside what is here
         "flax",
         "grain",
         "importlib_resources",  # tensorflow-datasets imports it without saying so

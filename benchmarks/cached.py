@@ -31,7 +31,7 @@ def main(argv: list[str]) -> None:
     import jax
 
     from benchmarks import ours
-    from tl_jax.base.base import load_base
+    from tl_jax.base.load import load_base
     from tl_jax.engine import prefix
     from tl_jax.train import loop as train
     from tl_jax.train import state
@@ -74,4 +74,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, trains=True)

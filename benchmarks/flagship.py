@@ -64,8 +64,8 @@ def recipe(path: str, seed: int) -> dict:
     task = elpv(seed=seed, val=config.task.val, test=config.task.test, targets=config.task.targets)
     family = models.family("efficientnet_lite0")
     names = family.build("efficientnet_lite0", family.forms("efficientnet_lite0")[0]).names
-    settings = Settings(**config.plan.tune)
-    tuned = fine_tune_top(names, tune=settings, from_layer=config.plan.from_layer).phases[0]
+    settings = Settings(**config.tune)
+    tuned = fine_tune_top(names, tune=settings, from_layer=config.from_layer).phases[0]
     return {
         "files": task.ids,
         "labels": task.targets.argmax(1).tolist(),
@@ -75,8 +75,8 @@ def recipe(path: str, seed: int) -> dict:
         "threads": len(os.sched_getaffinity(0)),
         "batch_size": config.batch_size,
         "stage": int(tuned.trained[0].removeprefix("stage")[0]),
-        "head": config.plan.head.to_dict(),
-        "tune": config.plan.tune.to_dict(),
+        "head": config.train_head.to_dict(),
+        "tune": config.tune.to_dict(),
     }
 
 

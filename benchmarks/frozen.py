@@ -3,9 +3,9 @@
     python -m benchmarks.frozen [--nets=mobilenet_v2,resnet50] [--batch=16]
 
 Inference, images a second, the median of turns that the three ways take one after the other, with
-least and greatest: `whole`, one program; `parts`, a part of the batch for each core with weights
-prepared once (`tl_jax.cores`); `pairs`, what the library does, in which depthwise convolutions
-besides take the 1 x 1 ones before them along.
+least and greatest: `whole`, one program; `parts`, a part of the batch for each core, with what
+depends on the weights computed once (`tl_jax.ops.cpu.cores`); `pairs`, what the library does: in it
+depthwise convolutions are also fused with the 1 x 1 ones before them.
 """
 
 import statistics
@@ -19,10 +19,10 @@ from absl import flags
 from benchmarks.measure import busy_cores, idle_note
 from benchmarks.rows import NETS, checked
 from experiments import cli
-from tl_jax.base.base import load_base
+from tl_jax import ops
+from tl_jax.base.load import load_base
 from tl_jax.errors import UserError
-from tl_jax.ops.cpu import frozen, onednn
-from tl_jax.ops.cpu.cores import Divided
+from tl_jax.ops.cpu import constants, onednn
 
 _NETS = flags.DEFINE_list("nets", list(NETS), "The nets.")
 _BATCH = flags.DEFINE_integer("batch", 16, "Images at once.", lower_bound=1)
@@ -43,7 +43,7 @@ def main(argv: list[str]) -> None:
 
 def cells(name: str) -> list[str]:
     """'median (least to greatest)' of each way, and the ratio of the last to the first."""
-    base = load_base(name).resized(NETS[name].size)
+    base = load_base(name, "random:0").resized(NETS[name].size)
     shape = (_BATCH.value, *base.preprocessing.input_shape[1:])
     x = jax.device_put(np.random.default_rng(0).standard_normal(shape, np.float32))
     variables = jax.device_put(base.variables)
@@ -51,9 +51,9 @@ def cells(name: str) -> list[str]:
     def forward(variables, x):
         return base.chain.apply(variables, x).output
 
-    program = Divided(forward)
-    alone, pairs = Divided(forward).of(variables), program.of(variables)
-    with mock.patch.object(frozen, "note", lambda *_: None):  # nobody hears of the one before
+    program = ops.inference(forward)
+    alone, pairs = ops.inference(forward).of(variables), program.of(variables)
+    with mock.patch.object(constants, "record_origin", lambda *_: None):  # so nothing fuses
         jax.block_until_ready(alone(x))
     ways = [lambda x: program.whole(variables, x), alone, pairs]
     counts = [max(1, round(SECONDS / seconds(way, x, 2))) for way in ways]

@@ -20,7 +20,7 @@ from absl import flags
 from benchmarks.measure import busy_cores, idle_note
 from experiments import cli
 from tl_jax import ops
-from tl_jax.ops.convolution import stock_conv
+from tl_jax.ops import plain
 
 _BATCH = flags.DEFINE_integer("batch", 16, "Images.", lower_bound=1)
 _TURNS = flags.DEFINE_integer("turns", 7, "Times that each is measured.", lower_bound=1)
@@ -43,7 +43,7 @@ def convolution(side: int, inputs: int, outputs: int, kernel: int, stride: int =
     return Op(
         f"{kernel}x{kernel} s{stride}, {side}, {inputs} to {outputs}",
         functools.partial(ops.conv, stride=stride, padding=edges),
-        functools.partial(stock_conv, stride=stride, padding=edges),
+        functools.partial(plain.conv, stride=stride, padding=edges),
         (side, side, inputs),
         (kernel, kernel, inputs, outputs),
     )
@@ -55,7 +55,7 @@ def depthwise(side: int, channels: int, kernel: int, stride: int = 1) -> Op:
     return Op(
         f"depthwise {kernel}x{kernel} s{stride}, {side}, {channels}",
         functools.partial(ops.conv, stride=stride, padding=edges),
-        functools.partial(stock_conv, stride=stride, padding=edges),
+        functools.partial(plain.conv, stride=stride, padding=edges),
         (side, side, channels),
         (kernel, kernel, 1, channels),
     )

@@ -9,7 +9,7 @@ from benchmarks.rows import NETS
 def prepare(spec: dict):
     import jax
 
-    from tl_jax.base.base import load_base
+    from tl_jax.base.load import load_base
 
     imported = time.perf_counter()
     base = load_base(spec["base"]).resized(spec["size"])
@@ -29,7 +29,7 @@ def _pixels(spec: dict):
 def _inference(base, spec: dict):
     import jax
 
-    from tl_jax.chain.network import forward_program
+    from tl_jax.chain.programs import forward_program
 
     variables = jax.device_put(base.variables)
     variables["params"] = jax.tree.map(lambda p: p.astype(spec["precision"]), variables["params"])
@@ -51,7 +51,7 @@ def problem(base, spec: dict, batches: int = 2):
 
     from tl_jax.data.tasks.arrays import from_arrays
     from tl_jax.plans.plan import Settings, make_plan
-    from tl_jax.train.state import Problem
+    from tl_jax.train.problem import Problem
 
     several = np.tile(_pixels(spec), (2 * batches, 1, 1, 1))  # half of them are trained on
     labels = np.arange(len(several)) % 2
@@ -74,7 +74,7 @@ def training(base, spec: dict):
     """
     import numpy as np
 
-    from tl_jax.chain.network import forward, forward_program
+    from tl_jax.chain.programs import forward, forward_program
     from tl_jax.engine import prefix
     from tl_jax.train import loop as train
     from tl_jax.train import state

@@ -62,12 +62,12 @@ def started(name: str, folder: str) -> dict[str, float]:
 
 def first_step(name: str, batch: int) -> None:
     """Train every layer of a fresh net for a step; prints the seconds that its parameters took."""
-    heap.keep()
+    heap.retain_freed_memory()
     from benchmarks import ours
-    from tl_jax.base.base import load_base
+    from tl_jax.base.load import load_base
 
     begun, size = time.perf_counter(), NETS[name].size
-    base = load_base(name).resized(size)
+    base = load_base(name, "random:0").resized(size)
     parameters = time.perf_counter() - begun
     spec = {"base": name, "train": "all", "batch": batch, "size": size, "cached": False}
     run, _ = ours.training(base, spec | {"precision": "float32"})

@@ -19,8 +19,9 @@ from absl import flags
 from benchmarks.measure import IDLE, busy_cores
 from experiments import cli
 from tl_jax.chain import heads
-from tl_jax.chain.network import Chain
-from tl_jax.train.together import WAYS, Data, Run, fit, stacked, together
+from tl_jax.chain.network import Network
+from tl_jax.train.fit import Data, Run, fit
+from tl_jax.train.together import WAYS, stacked, together
 
 _EXAMPLES = flags.DEFINE_integer("examples", 2624, "Rows of features.", lower_bound=1)
 _FEATURES = flags.DEFINE_integer("features", 1280, "Features a row.", lower_bound=1)
@@ -70,7 +71,7 @@ def problem() -> tuple[Callable[[int], Run], Data, dict]:
     n, d, classes = _EXAMPLES.value, _FEATURES.value, _CLASSES.value
     features = rng.standard_normal((n, d), np.float32)
     targets = np.eye(classes, dtype=np.float32)[rng.integers(0, classes, n)]
-    chain = Chain(heads.make("linear", classes))
+    chain = Network(heads.make("linear", classes))
     module = chain.layers[0].module
     fresh = jax.eval_shape(module.init, jax.random.key(0), features)["params"]
     params = {"head": jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), fresh)}

@@ -3,7 +3,7 @@
     python -m benchmarks.winograd [--batch=16]
 
 Milliseconds of the forward pass, the input's gradient and the kernel's, the least of several turns,
-and the greatest difference between the two, in parts of the greatest value. `tl_jax.ops.onednn`
+and the greatest difference between the two, in parts of the greatest value. `tl_jax.ops.cpu.onednn`
 says from where on Winograd's is taken (`WIDE`, `MANY`).
 """
 

@@ -17,7 +17,7 @@ from tl_jax.ops.cpu import heap
 
 def serve(prepare: Callable[[dict], tuple[Callable[[int], None], dict[str, Any]]]) -> None:
     """`prepare(specification)` gives a function that runs so many steps, and what to report."""
-    heap.keep()
+    heap.retain_freed_memory()
     out, sys.stdout = sys.stdout, sys.stderr  # what libraries print does not get in between
     started = time.perf_counter()
     run, said = prepare(json.loads(sys.stdin.readline()))

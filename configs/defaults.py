@@ -1,24 +1,10 @@
-"""Every setting of a transfer run, with what it means; the other configs change what they need."""
+"""Every setting of a transfer run, as `tl_jax.runs.settings` and `tl_jax.plans.plan.Settings`
+define and explain them; the other configs change what they need.
+"""
 
 import ml_collections
 
-
-def _phase(**changes) -> ml_collections.ConfigDict:
-    phase = ml_collections.ConfigDict()
-    phase.epochs = 10
-    phase.learning_rate = 1e-3
-    phase.optimizer = "adamw"  # adamw or sgd (Nesterov momentum 0.9)
-    phase.schedule = "cosine"  # constant, cosine or one_cycle
-    phase.weight_decay = 1e-4
-    phase.clip = 1.0  # largest gradient norm; 0: no clipping
-    phase.batch_norm = "frozen"  # of trained layers: frozen, batch or recalibrate
-    phase.views = "none"  # augmentation: none, flip (2 views), flips (4), dihedral (8)
-    # What the epoch is chosen by whose weights are kept: val_loss, val_accuracy,
-    # val_weighted_accuracy or last
-    phase.best_by = "val_loss"
-    phase.patience = 0  # epochs without a better one before stopping; 0: never stop early
-    phase.update(changes)
-    return phase
+from tl_jax.runs import settings
 
 
 def subject() -> ml_collections.ConfigDict:
@@ -48,26 +34,7 @@ def subject() -> ml_collections.ConfigDict:
 
 def get_config() -> ml_collections.ConfigDict:
     config = subject()
-    config.seed = 0  # of splits, fresh weights, order, views and dropout
-    config.cut = ""  # the last layer kept; empty: the bottleneck, below the classifier
-
-    config.head = ml_collections.ConfigDict()
-    config.head.name = "linear"  # linear, zero, fc_pair or concat_pool
-    config.head.dropout = 0.2
-
-    config.plan = ml_collections.ConfigDict()
-    # head_only, head_then_fine_tune, fine_tune_top, discriminative, full or from_scratch
-    config.plan.name = "head_then_fine_tune"
-    # The lowest layer that is unfrozen: its name, or the share of the layers below it, as in 0.3
-    config.plan.from_layer = ""
-    config.plan.factor = 3.0  # discriminative: how much smaller each earlier stage's rate is
-    config.plan.head = _phase()
-    config.plan.tune = _phase(learning_rate=1e-4)
-
-    config.batch_size = 32
-    config.test_views = "none"  # views over which the final probabilities are averaged
-    config.precision = "float32"  # of activations: float32 or bfloat16
-    config.parallel = "jit"  # over several devices: jit or pmap
-    config.cache_dtype = "float32"  # float16 and bfloat16 take half the disk
-    config.checkpoint_seconds = 30.0  # work that a kill may cost
+    for name, value in settings.defaults().items():
+        is_phase = isinstance(value, dict)
+        config[name] = ml_collections.ConfigDict(value) if is_phase else value
     return config.lock()

@@ -12,6 +12,6 @@ from configs import elpv
 
 def get_config():
     config = elpv.get_config()
-    config.plan.from_layer = "0.6"  # stage6_block1
-    config.plan.tune.epochs = 6
+    config.from_layer = "0.6"  # stage6_block1
+    config.tune.epochs = 6
     return config

@@ -11,9 +11,9 @@ def get_config():
     config.size = 64
     config.crop = 1.0
     config.task.name = "digits"
-    config.plan.from_layer = "0.8"
-    config.plan.head.epochs = 3
-    config.plan.head.learning_rate = 1e-2
-    config.plan.tune.epochs = 3
-    config.plan.tune.learning_rate = 1e-3
+    config.from_layer = "0.8"
+    config.train_head.epochs = 3
+    config.train_head.learning_rate = 1e-2
+    config.tune.epochs = 3
+    config.tune.learning_rate = 1e-3
     return config

@@ -34,17 +34,17 @@ def get_config():
     config.task.val = 0.05
     config.task.test = 0.25
 
-    config.plan.name = "head_then_fine_tune"
-    config.plan.from_layer = "0.3"  # of EfficientNet-Lite0: stage4_block1
-    config.plan.head.epochs = 5
-    config.plan.head.learning_rate = 3e-3
-    config.plan.tune.epochs = 12
-    config.plan.tune.learning_rate = 1e-3
-    config.plan.tune.schedule = "one_cycle"
-    config.plan.tune.weight_decay = 1e-2
-    config.plan.tune.batch_norm = "batch"
-    config.plan.tune.views = "flips"
-    config.plan.tune.best_by = "last"
+    config.plan = "head_then_fine_tune"
+    config.from_layer = "0.3"  # of EfficientNet-Lite0: stage4_block1
+    config.train_head.epochs = 5
+    config.train_head.learning_rate = 3e-3
+    config.tune.epochs = 12
+    config.tune.learning_rate = 1e-3
+    config.tune.schedule = "one_cycle"
+    config.tune.weight_decay = 1e-2
+    config.tune.batch_norm = "batch"
+    config.tune.views = "flips"
+    config.tune.best_by = "last"
 
     config.test_views = "flips"
     config.cache_dtype = "float16"

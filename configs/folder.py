@@ -13,11 +13,11 @@ def get_config():
     config = defaults.get_config()
     config.task.name = "folder"
 
-    config.plan.name = "head_then_fine_tune"
-    config.plan.from_layer = "0.8"  # of EfficientNet-Lite0: stage7_block1
-    config.plan.head.epochs = 5
-    config.plan.head.learning_rate = 3e-3
-    config.plan.tune.epochs = 5
-    config.plan.tune.learning_rate = 3e-4
-    config.plan.tune.views = "flip"
+    config.plan = "head_then_fine_tune"
+    config.from_layer = "0.8"  # of EfficientNet-Lite0: stage7_block1
+    config.train_head.epochs = 5
+    config.train_head.learning_rate = 3e-3
+    config.tune.epochs = 5
+    config.tune.learning_rate = 3e-4
+    config.tune.views = "flip"
     return config

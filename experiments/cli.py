@@ -19,13 +19,18 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 no_arguments = arguments.no_arguments
 
 
-def run(main: Callable[[list[str]], int | None]) -> None:
-    """Parse the command line, call `main` and end the process with its exit `status`."""
-    heap.without_caches()
+def run(main: Callable[[list[str]], int | None], *, trains: bool = False) -> None:
+    """Parse the command line, call `main` and end the process with its exit `status`.
+
+    `trains` says that the program runs training steps: what that asks of the heap is in `prepare`.
+    """
+    try:
+        heap.prepare(trains=trains)
+    except UserError as error:
+        sys.exit(complain(str(error)))
     sys.stdout.reconfigure(errors="backslashreplace")  # file names may be of any bytes
     absl_logging.get_absl_handler().setFormatter(logging.Formatter("%(message)s"))
     logging.getLogger("tl_jax").setLevel(logging.INFO)
-    heap.keep()
     app.run(lambda argv: status(main, argv), flags_parser=_parse)
 
 

@@ -49,7 +49,7 @@ def main(argv: list[str]) -> None:
 
 
 def _description():
-    from tl_jax.base.base import load_base
+    from tl_jax.base.load import load_base
     from tl_jax.describe import tables
     from tl_jax.runs.subject import bare_base
 

@@ -44,4 +44,4 @@ def check(config, classes: int) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, trains=True)

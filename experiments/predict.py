@@ -73,7 +73,7 @@ def _probabilities(model, pixels):
     import jax
     import numpy as np
 
-    from tl_jax.chain.network import forward_program
+    from tl_jax.chain.programs import forward_program
     from tl_jax.data import views
 
     if not len(pixels):

@@ -15,4 +15,4 @@ from experiments import cli, study
 flags.adopt_module_key_flags(study)
 
 if __name__ == "__main__":
-    cli.run(study.program("score_vs_accuracy"))
+    cli.run(study.program("score_vs_accuracy"), trains=True)

@@ -29,16 +29,16 @@ _CACHE = flags.DEFINE_string("cache", ".cache", "Folder of what is computed once
 
 
 def main(argv: list[str]) -> None:
+    from tl_jax.base.load import load_base
     from tl_jax.data.images import open_file
     from tl_jax.data.tasks.folder import gallery
     from tl_jax.measure.features import of_layers
     from tl_jax.runs.folder import keep_compiled
-    from tl_jax.runs.subject import named_base
     from tl_jax.studies.search import page, study
 
     _check(argv)
     query = None if _QUERY.value is None else open_file(_QUERY.value)
-    base = named_base(BASE.value, WEIGHTS.value, flag="--weights").resized(INPUT.value)
+    base = load_base(BASE.value, WEIGHTS.value).resized(INPUT.value)
     images = gallery(_GALLERY.value)
     if images.skipped:
         print(f"{len(images.skipped)} left out, the first: {images.skipped[0]}", file=sys.stderr)

@@ -87,24 +87,24 @@ def _problem(config, base, task):
     """The problem, the variables it starts from, and its architecture: a base cut, a new head."""
     from tl_jax.engine.parallel import Parallel
     from tl_jax.plans.plan import Settings, make_plan
-    from tl_jax.train.state import Problem
+    from tl_jax.train.problem import Problem
 
     ready = base.with_head(
         len(task.classes),
         cut=config.cut,
-        head=config.head.name,
-        dropout=config.head.dropout,
+        head=config.head,
+        dropout=config.dropout,
         seed=config.seed,
     )
     chain, cut = ready.chain, ready.architecture.cut
     new = chain.names[chain.index(cut) + 1 :]
     options = {
-        "from_layer": config.plan.from_layer,
-        "factor": config.plan.factor,
-        "head": Settings(**config.plan.head),
-        "tune": Settings(**config.plan.tune),
+        "from_layer": config.from_layer,
+        "factor": config.factor,
+        "head": Settings(**config.train_head),
+        "tune": Settings(**config.tune),
     }
-    plan = make_plan(config.plan.name, chain.names, new=new, options=options)
+    plan = make_plan(config.plan, chain.names, new=new, options=options)
     variables = ready.variables if plan.pretrained else ready.fresh(config.seed)
     problem = Problem(
         chain,
@@ -120,4 +120,4 @@ def _problem(config, base, task):
 
 
 if __name__ == "__main__":
-    cli.run(study.main(workflow, example="configs/elpv.py", shown=_shown))
+    cli.run(study.main(workflow, example="configs/elpv.py", shown=_shown), trains=True)

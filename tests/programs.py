@@ -26,10 +26,10 @@ CONFIG = "configs/folder.py"
 SMALL = {
     "size": 32,
     "cut": "stage2_block1",
-    "plan.from_layer": "stage2_block1",
-    "plan.head.epochs": 2,
-    "plan.head.learning_rate": 1e-2,
-    "plan.tune.epochs": 2,
+    "from_layer": "stage2_block1",
+    "train_head.epochs": 2,
+    "train_head.learning_rate": 1e-2,
+    "tune.epochs": 2,
     "test_views": "flip",
     "batch_size": 8,
 }

@@ -11,13 +11,13 @@ import jax
 import numpy as np
 
 from tl_jax.chain.heads import Classifier
-from tl_jax.chain.network import Chain, Layer
+from tl_jax.chain.network import Layer, Network
 from tl_jax.data.preprocessing import Preprocessing
 from tl_jax.data.task import Task
 from tl_jax.data.tasks.arrays import from_arrays
 from tl_jax.models.layers import ConvNorm, GlobalPool
 from tl_jax.plans.plan import Settings, make_plan
-from tl_jax.train.state import Problem
+from tl_jax.train.problem import Problem
 
 SIZE = 8
 PREPROCESSING = Preprocessing(size=SIZE, crop=1.0, mean=(120.0, 110.0, 100.0), std=60.0)
@@ -37,9 +37,9 @@ class Block(nn.Module):
 
 
 @functools.cache
-def chain(*, frozen_dropout: float = 0.5, dropout: float = 0.0) -> Chain:
+def chain(*, frozen_dropout: float = 0.5, dropout: float = 0.0) -> Network:
     """Dropout in `stage1_block2`, and in the layers below and above `pool`."""
-    return Chain(
+    return Network(
         (
             Layer("stem", ConvNorm(8, 3)),
             Layer("stage1_block1", Block(8)),
@@ -87,7 +87,7 @@ def settings(**changes) -> Settings:
 
 def problem(plan: str, *, head=None, tune=None, from_layer="stage2_block1", **changes) -> Problem:
     """This network on this task, with the plan called `plan`."""
-    options = {"head": head or settings(), "tune": tune or settings()}
+    options = {"train_head": head or settings(), "tune": tune or settings()}
     options |= {"from_layer": from_layer, "factor": 4.0}
     made = make_plan(plan, NAMES, new=("head",), options=options)
     given = {"chain": chain(), "task": task(), "batch_size": 16} | changes

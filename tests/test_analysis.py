@@ -7,7 +7,8 @@ import pytest
 
 from tl_jax import models
 from tl_jax.chain.heads import Classifier
-from tl_jax.chain.network import Chain, Layer, forward
+from tl_jax.chain.network import Layer, Network
+from tl_jax.chain.programs import forward
 from tl_jax.describe import layers, lectures, zoo
 from tl_jax.describe.convolutions import comparisons
 from tl_jax.errors import UserError
@@ -164,7 +165,7 @@ def conv(features, kernel, stride=1, padding=0, **options):
 
 
 def test_by_hand():
-    chain = Chain(
+    chain = Network(
         (
             Layer("wide", conv(4, (1, 7))),
             Layer("pool", MaxPool(3, 2)),
@@ -188,7 +189,7 @@ def test_by_hand():
 
 def test_what_cannot_be_told_is_not_guessed():
     with pytest.raises(NotImplementedError, match="transpose"):
-        layers(Chain((Layer("crossed", Crossed()),)), (1, 8, 8, 3))
+        layers(Network((Layer("crossed", Crossed()),)), (1, 8, 8, 3))
 
 
 def test_too_small_an_input():

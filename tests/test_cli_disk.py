@@ -75,9 +75,9 @@ def test_no_checkpoint_is_whole(given, stopped, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("settings", "step"), [
-    ({"plan.head.learning_rate": 1e38}, 1),
-    ({"plan.head.learning_rate": 1e38, "batch_size": 42}, 1),  # of one step an epoch
-    ({"plan.tune.learning_rate": 1e38}, 11),
+    ({"train_head.learning_rate": 1e38}, 1),
+    ({"train_head.learning_rate": 1e38, "batch_size": 42}, 1),  # of one step an epoch
+    ({"tune.learning_rate": 1e38}, 11),
 ])  # fmt: skip
 def test_a_loss_that_is_not_finite(given, tmp_path, capsys, settings, step):
     assert programs.transferred(given | settings, tmp_path) == 2

@@ -16,7 +16,7 @@ WRONG = [
     (["--config.seed=3"], r"--config\.seed of which config\?"),
     (["--config.seed=3", DIGITS], r"--config\.seed=3 in argv before .*--config"),
     ([DIGITS, "--config.bacth_size=3"], r"unknown config key 'bacth_size'; .*'batch_size'"),
-    ([DIGITS, "--config.plan.head.epoch=3"], r"key 'plan.head.epoch'; .*'plan.head.epochs'"),
+    ([DIGITS, "--config.train_head.epoch=3"], r"key 'train_head.epoch'; .*'train_head.epochs'"),
     (["--config", "configs/digits.py", "--config.head.x", "3"], "unknown config key 'head.x'"),
     ([DIGITS, "--config.head=3"], "unknown config key 'head'; did you mean 'head."),
     ([DIGITS, "--config.seed=x"], r"--config\.seed=x: .*'x'"),
@@ -74,12 +74,12 @@ NAMES = [
     ("size", 100_000, "at most 4096"),
     ("task.name", "foldr", "unknown task 'foldr'; .*'folder'"),
     ("task.targets", "soft", "unknown option of task 'folder' 'targets'"),
-    ("plan.name", "head_onyl", "unknown plan 'head_onyl'; .*'head_only'"),
-    ("plan.from_layer", "stage9_block1", "unknown layer 'stage9_block1'"),
-    ("plan.from_layer", "", "plan 'head_then_fine_tune' needs plan.from_layer"),
-    ("plan.head.optimizer", "adam", "unknown optimizer 'adam'; .*'adamw'"),
-    ("plan.tune.learning_rate", 0.0, "learning_rate > 0; got .* 0.0"),
-    ("head.dropout", 1.5, "dropout .* 1.5"),
+    ("plan", "head_onyl", "unknown plan 'head_onyl'; .*'head_only'"),
+    ("from_layer", "stage9_block1", "unknown layer 'stage9_block1'"),
+    ("from_layer", "", "plan 'head_then_fine_tune' needs from_layer"),
+    ("train_head.optimizer", "adam", "unknown optimizer 'adam'; .*'adamw'"),
+    ("tune.learning_rate", 0.0, "learning_rate > 0; got .* 0.0"),
+    ("dropout", 1.5, "dropout .* 1.5"),
     ("batch_size", -8, "batch_size -8"),
     ("seed", -1, "seed .* -1"),
     ("precision", "float17", "unknown precision 'float17'; .*'float32'"),
@@ -100,7 +100,7 @@ def test_a_mistake_leaves_what_is_there_and_can_be_mended(given, done, tmp_path,
     workdir = shutil.copytree(done, tmp_path / "run")
     before = programs.contents(workdir)
     for changed, error in [
-        ({"plan.tune.epochs": 3}, "belongs to another config (plan.tune.epochs 2, not 3)"),
+        ({"tune.epochs": 3}, "belongs to another config (tune.epochs 2, not 3)"),
         ({"seed": 1, "cut": "x"}, "(cut 'stage2_block1', not 'x'; seed 0, not 1)"),
     ]:
         assert programs.transferred(given | changed, workdir) == 2

@@ -8,7 +8,7 @@ import pytest
 from sklearn import neighbors
 
 from experiments import cli, study
-from tl_jax.base.base import load_base
+from tl_jax.base.load import load_base
 from tl_jax.data.tasks import load_task
 from tl_jax.interrupt import Interrupted
 from tl_jax.measure.probes import protocol

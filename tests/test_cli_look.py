@@ -7,7 +7,7 @@ from test_report import Page
 from threadpoolctl import threadpool_limits
 
 from experiments import cli, study
-from tl_jax.base.base import load_base
+from tl_jax.base.load import load_base
 from tl_jax.runs.config import load_config
 from tl_jax.studies.look.study import MOST_IMAGES
 

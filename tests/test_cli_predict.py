@@ -11,7 +11,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from experiments import cli, predict
-from tl_jax.base.base import load_base
+from tl_jax.base.load import load_base
 from tl_jax.data.tasks import load_task
 
 

@@ -113,7 +113,7 @@ def test_two_processes_at_once(given, done, tmp_path):
 @pytest.mark.slow
 def test_killed_at_any_moment(given, done, tmp_path):
     """The bigger network, killed after each of many steps, as a user's machine may be."""
-    bigger = given | {"cut": "", "plan.from_layer": "stage7_block1"}
+    bigger = given | {"cut": "", "from_layer": "stage7_block1"}
     assert programs.transferred(bigger, tmp_path / "whole") == 0
     command = programs.flags(bigger | SLOWLY, tmp_path / "run")
     for step in range(2, 20, 3):

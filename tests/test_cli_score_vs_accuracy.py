@@ -9,7 +9,7 @@ from scipy import stats
 from scipy.special import softmax
 
 from experiments import cli, study
-from tl_jax.base.base import load_base
+from tl_jax.base.load import load_base
 from tl_jax.data.tasks import load_task
 from tl_jax.measure import scores
 from tl_jax.runs.config import load_config

@@ -10,7 +10,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from experiments import cli, search
-from tl_jax.base.base import load_base
+from tl_jax.base.load import load_base
 from tl_jax.data.tasks.folder import gallery
 from tl_jax.errors import UserError
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from experiments import cli, study
-from tl_jax.base.base import load_base
+from tl_jax.base.load import load_base
 from tl_jax.runs.config import load_config
 
 LOWEST = "stage6_block1"  # of the layers that are changed
@@ -52,7 +52,7 @@ def test_a_base_is_like_itself(done):
         found = np.array(own[name], float)
         np.testing.assert_allclose(np.diag(found), 1, atol=1e-6)
         np.testing.assert_allclose(found, found.T, atol=1e-6)
-    assert own["layers"] == list(load_base("efficientnet_lite0").layers[:-1])
+    assert own["layers"] == list(load_base("efficientnet_lite0", "random:0").layers[:-1])
 
 
 def test_what_fine_tuning_left_alone_has_not_moved(done):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import strategies as st
 from parity import fixtures
 
-from tl_jax.base.base import from_state_dict
+from tl_jax.base.load import from_state_dict
 from tl_jax.errors import UserError
 from tl_jax.weights.convert import Rule, dense_after, dense_of_conv, fill, find, keras_depthwise
 

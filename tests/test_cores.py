@@ -13,10 +13,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tl_jax import ops
-from tl_jax.chain.network import Chain, Layer
+from tl_jax.chain.network import Layer, Network
 from tl_jax.models.layers import Conv, InvertedResidual, MaxPool, NormRelu, Stem
-from tl_jax.ops.cpu import frozen, onednn
-from tl_jax.ops.cpu.cores import Divided
+from tl_jax.ops.cpu import constants, onednn
 from tl_jax.ops.cpu.onednn import foreign, library
 
 pytestmark = pytest.mark.skipif(library.library() is None, reason="oneDNN is not to be had here")
@@ -41,18 +40,18 @@ def images(count: int, size: int = 12, channels: int = 8, seed: int = 0) -> np.n
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-def variables(chain: Chain, x: np.ndarray):
+def variables(chain: Network, x: np.ndarray):
     """With statistics and biases that are not those of a fresh net."""
     rng = np.random.default_rng(1)
     fresh = chain.init(0, x.shape)
     return jax.tree.map(lambda a: (a + 0.1 * rng.random(a.shape)).astype(np.float32), fresh)
 
 
-def divided(chain: Chain, **options) -> Divided:
-    return Divided(lambda v, x: chain.apply(v, x, **options).output)
+def program_of(chain: Network, **options) -> ops.Inference:
+    return ops.inference(lambda v, x: chain.apply(v, x, **options).output)
 
 
-EVERYTHING = Chain(
+EVERYTHING = Network(
     (
         Layer("stem", Stem(16)),
         Layer("narrow", InvertedResidual(48, 16)),
@@ -68,7 +67,7 @@ EVERYTHING = Chain(
 def test_parts_give_what_the_whole_gives(all_by_onednn):
     x = images(6, 40, 3)
     v = variables(EVERYTHING, x)
-    program = divided(EVERYTHING)
+    program = program_of(EVERYTHING)
     run = program.of(v)
     for seed in (0, 1):  # the second batch with what the first has left
         x = images(6, 40, 3, seed)
@@ -80,7 +79,7 @@ def test_parts_give_what_the_whole_gives(all_by_onednn):
 
 def test_what_is_made_of_the_weights_is_made_once(all_by_onednn):
     x = images(4, 40, 3)
-    run = divided(EVERYTHING).of(variables(EVERYTHING, x))
+    run = program_of(EVERYTHING).of(variables(EVERYTHING, x))
     jax.block_until_ready(run(x))
     assert any("packing" in case.kind for case in all_by_onednn)
     all_by_onednn.clear()
@@ -90,7 +89,7 @@ def test_what_is_made_of_the_weights_is_made_once(all_by_onednn):
 
 def test_other_weights_are_not_mistaken_for_those_before():
     x = images(4, 40, 3)
-    program, v = divided(EVERYTHING), variables(EVERYTHING, images(4, 40, 3))
+    program, v = program_of(EVERYTHING), variables(EVERYTHING, images(4, 40, 3))
     for factor in (1, 2):
         now = jax.tree.map(lambda a, factor=factor: factor * a, v)
         np.testing.assert_allclose(program(now, x), program.whole(now, x), rtol=2e-5, atol=2e-5)
@@ -99,14 +98,55 @@ def test_other_weights_are_not_mistaken_for_those_before():
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_batch_that_cores_cannot_share_stays_whole(count, all_by_onednn):
     x = images(count, 40, 3)
-    program, v = divided(EVERYTHING), variables(EVERYTHING, x)
+    program, v = program_of(EVERYTHING), variables(EVERYTHING, x)
     np.testing.assert_array_equal(program(v, x), program.whole(v, x))
     assert not any("packing" in case.kind for case in all_by_onednn)
 
 
+class Values(dict):
+    """A mapping of places to values, as a tree of its own."""
+
+
+jax.tree_util.register_pytree_node(
+    Values,
+    lambda values: ([values[key] for key in sorted(values)], tuple(sorted(values))),
+    lambda keys, leaves: Values(zip(keys, leaves, strict=True)),
+)
+
+
+def test_batch_and_result_may_be_trees(all_by_onednn):
+    x = images(4, 40, 3)
+    v = variables(EVERYTHING, x)
+
+    def fn(v, batch):
+        y = EVERYTHING.apply(v, batch["image"]).output
+        return Values(sums=y.sum((1, 2, 3)) + batch["more"][0], outputs=[y, batch["more"][1]])
+
+    program = ops.inference(fn)
+    batch = Values(image=x, more=(np.arange(4, dtype=np.float32), np.arange(8).reshape(4, 2)))
+    found, whole = program(v, batch), program.whole(v, batch)
+    assert isinstance(found, Values) and any("packing" in case.kind for case in all_by_onednn)
+    assert jax.tree.structure(found) == jax.tree.structure(whole)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(whole), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_trees_of_other_shapes_have_programs_of_their_own():
+    program = ops.inference(lambda v, batch: jax.tree.map(lambda x: v * x, batch)).of(2.0)
+    for batch in ({"a": images(4)}, {"b": images(4)}, {"a": images(2)}, [images(4), images(4, 3)]):
+        found = program(batch)
+        jax.tree.map(np.testing.assert_array_equal, found, jax.tree.map(lambda x: 2 * x, batch))
+
+
+def test_arrays_of_two_lengths_stay_whole():
+    program = ops.inference(lambda v, batch: v * batch["a"] + batch["b"].sum())
+    batch = {"a": np.ones(4, np.float32), "b": np.ones(2, np.float32)}
+    np.testing.assert_array_equal(program(1.0, batch), 3)
+
+
 def test_a_batch_that_is_being_traced_stays_whole():
     x = images(4, 40, 3)
-    program, v = divided(EVERYTHING), variables(EVERYTHING, x)
+    program, v = program_of(EVERYTHING), variables(EVERYTHING, x)
     traced = jax.jit(lambda x: program(v, x))(x)
     np.testing.assert_allclose(traced, program.whole(v, x), rtol=2e-5, atol=2e-5)
 
@@ -130,7 +170,7 @@ def test_a_depthwise_convolution_with_the_one_before(
         return ops.conv(y, *v[2:], stride=stride, padding=padding, activation=activation)
 
     x = images(2, size, inputs)
-    program = Divided(both)
+    program = ops.inference(both)
     np.testing.assert_allclose(program(v, x), program.whole(v, x), rtol=1e-4, atol=1e-4)
 
 
@@ -149,7 +189,7 @@ def test_a_pointwise_convolution(size, inputs, outputs, biased, added, activatio
         return ops.conv(x, *v, residual, activation=activation)
 
     x = images(2, size, inputs)
-    program = Divided(pointwise)
+    program = ops.inference(pointwise)
     np.testing.assert_allclose(program(v, x), program.whole(v, x), rtol=1e-4, atol=1e-4)
 
 
@@ -173,8 +213,8 @@ class Two(nn.Module):
     ("again", "calls"), [(False, ["Pair"] * 2), (True, ["Convolution", "Pair"] * 2)]
 )
 def test_what_is_between_is_made_only_where_it_is_wanted(again, calls, all_by_onednn):
-    x, chain = images(4), Chain((Layer("two", Two(again)),))
-    program, v = divided(chain), variables(chain, x)
+    x, chain = images(4), Network((Layer("two", Two(again)),))
+    program, v = program_of(chain), variables(chain, x)
     found = np.asarray(program(v, x))
     assert sorted(between(all_by_onednn)) == sorted(calls)
     np.testing.assert_allclose(found, program.whole(v, x), rtol=1e-5, atol=1e-5)
@@ -182,13 +222,13 @@ def test_what_is_between_is_made_only_where_it_is_wanted(again, calls, all_by_on
 
 def test_a_layer_whose_output_is_asked_for_is_computed_once(all_by_onednn):
     x = images(4)
-    chain = Chain((Layer("first", Conv(16)), Layer("second", Conv(16, 3, depthwise=True))))
+    chain = Network((Layer("first", Conv(16)), Layer("second", Conv(16, 3, depthwise=True))))
 
     def means(v, x):
         taps = chain.apply(v, x, taps=chain.names).taps
         return sum(taps[name].mean((1, 2)) for name in chain.names)
 
-    jax.block_until_ready(Divided(means)(variables(chain, x), x))
+    jax.block_until_ready(ops.inference(means)(variables(chain, x), x))
     assert between(all_by_onednn) == ["Convolution"] * 4  # two layers, two parts
 
 
@@ -200,7 +240,7 @@ def test_only_where_jax_runs_on_the_cpu(backend, monkeypatch):
 
 
 def test_what_depends_on_the_batch_cannot_be_kept():
-    program = Divided(lambda v, x: x * frozen.keep(x.mean() + v))
+    program = ops.inference(lambda v, x: x * constants.precomputed(x.mean() + v))
     with pytest.raises(ValueError, match="depends on the batch"):
         program(np.float32(1), images(2))
 
@@ -209,9 +249,9 @@ def test_what_depends_on_the_batch_cannot_be_kept():
 def test_a_program_may_end_before_its_computation(statement):
     code = (
         "import jax, numpy as np\n"
-        "from tl_jax.base import load_base\n"
-        "from tl_jax.chain import forward_program\n"
-        "base = load_base('mobilenet_v2').cut('stage2_block1')\n"
+        "from tl_jax.base.load import load_base\n"
+        "from tl_jax.chain.programs import forward_program\n"
+        "base = load_base('mobilenet_v2', 'random:0').cut('stage2_block1')\n"
         "v, x = base.variables, np.zeros((16, 224, 224, 3), np.float32)\n"
         "forward = forward_program(base.chain, None, None)\n"
         f"{statement}\n"
@@ -221,7 +261,7 @@ def test_a_program_may_end_before_its_computation(statement):
 
 def test_a_prefix_of_the_small_net_is_that_of_its_examples_one_by_one():
     x = small.PREPROCESSING.normalise(np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3)))
-    program = divided(small.chain(), stop="stage1_block2")
+    program = program_of(small.chain(), stop="stage1_block2")
     one_by_one = [program(small.variables(), x[i : i + 1]) for i in range(4)]
     found = program(small.variables(), x)
     np.testing.assert_allclose(found, np.concatenate(one_by_one), rtol=1e-5, atol=1e-5)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tl_jax import models
 from tl_jax.base import file as export
 from tl_jax.base.architecture import Architecture
-from tl_jax.chain.network import forward
+from tl_jax.chain.programs import forward
 from tl_jax.errors import UserError
 
 examples = functools.partial(
@@ -159,7 +159,7 @@ HOSTILE = {
     "fewer classes": lambda about: about.update(classes=["a", "b"]),
     "another form": lambda about: about["architecture"].update(form="keras"),
     "no form": lambda about: about["architecture"].update(form=None),
-    "another head": lambda about: about["architecture"].update(head="fc_pair"),
+    "another head": lambda about: about["architecture"].update(head="vgg_head"),
     "unknown head": lambda about: about["architecture"].update(head="eval"),
     "more of the architecture": lambda about: about["architecture"].update(eval="1"),
     "dropout of text": lambda about: about["architecture"].update(dropout="much"),

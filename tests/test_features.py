@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tl_jax.base.base import load_base
+from tl_jax.base.load import load_base
 from tl_jax.data.tasks.arrays import from_arrays
 from tl_jax.errors import UserError
 from tl_jax.measure.features import of_layers, pooled_shape

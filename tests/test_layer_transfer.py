@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tl_jax.chain.heads import Classifier
-from tl_jax.chain.network import Chain, Layer, select
+from tl_jax.chain.network import Layer, Network
+from tl_jax.chain.variables import select
 from tl_jax.data.preprocessing import Preprocessing
 from tl_jax.data.tasks.arrays import from_arrays
 from tl_jax.errors import UserError
@@ -29,11 +30,12 @@ from tl_jax.studies.layer_transfer.resident import Images, Transfer, transferred
 from tl_jax.studies.layer_transfer.subsets import ClassSubset, group, halves
 from tl_jax.studies.layer_transfer.tables import Tables, decomposition, interval
 from tl_jax.studies.layer_transfer.treatments import TREATMENTS, beginning, cuts
-from tl_jax.train.together import Run, batches, stacked, together
+from tl_jax.train.fit import Run, batches
+from tl_jax.train.together import stacked, together
 
 SIZE = 8
 PREPROCESSING = Preprocessing(size=SIZE, crop=1.0, mean=100.0, std=60.0, channels=1)
-CHAIN = Chain(
+CHAIN = Network(
     (
         Layer("conv1", alexnet_small.PatchConv(4, 3, 1)),
         Layer("pool1", alexnet_small.HalvingPool()),
@@ -208,7 +210,7 @@ def test_the_small_net_is_cut_at_five():
 
 def test_one_layer_has_nothing_to_transfer():
     with pytest.raises(UserError, match="nothing to transfer"):
-        cuts(Chain((Layer("head", Classifier(2)),)), (1, 4))
+        cuts(Network((Layer("head", Classifier(2)),)), (1, 4))
 
 
 @given(st.integers(4, 40), st.integers(0, 99))

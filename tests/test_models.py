@@ -10,8 +10,9 @@ import skimage.data
 import sklearn.datasets
 from parity import fixtures
 
-from tl_jax.base.base import Base, load_base
-from tl_jax.chain.network import forward
+from tl_jax.base.base import Base
+from tl_jax.base.load import load_base
+from tl_jax.chain.programs import forward
 
 CATS = {281, 282, 283, 284, 285}  # ImageNet's five classes of domestic cat
 ESPRESSO, PALACE = 967, 698
@@ -84,7 +85,7 @@ def test_efficientnet_lite_sees_what_is_there(name, size):
     ],
 )
 def test_sides_of_an_odd_input_are_rounded_as_by_hand(name, sides):
-    _, outputs = load_base(name).with_head(7).chain.shapes((2, 225, 225, 3))
+    _, outputs = load_base(name, "random:0").with_head(7).chain.shapes((2, 225, 225, 3))
     assert {layer: outputs[layer].shape[1:3] for layer in sides} == {
         layer: (side, side) for layer, side in sides.items()
     }
@@ -92,7 +93,7 @@ def test_sides_of_an_odd_input_are_rounded_as_by_hand(name, sides):
 
 
 def test_resnet_preprocessing_is_torchvisions():
-    preprocessing = load_base("resnet18").preprocessing
+    preprocessing = load_base("resnet18", "random:0").preprocessing
     image = PIL.Image.fromarray(skimage.data.astronaut())  # 512 x 512
     # torchvision: shorter side to 256, then the central 224
     wanted = np.asarray(image.resize((256, 256), PIL.Image.Resampling.BILINEAR))[16:-16, 16:-16]
@@ -106,7 +107,7 @@ def test_resnet_preprocessing_is_torchvisions():
 
 @pytest.mark.parametrize("name", ["resnet18", "efficientnet_lite0"])
 def test_a_grey_image_is_one_with_three_equal_channels(name):
-    preprocessing = load_base(name).preprocessing
+    preprocessing = load_base(name, "random:0").preprocessing
     grey = preprocessing.fit(PIL.Image.fromarray(skimage.data.camera()))
     assert grey.shape == (224, 224, 1)
     np.testing.assert_array_equal(

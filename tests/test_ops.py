@@ -403,8 +403,8 @@ def test_what_onednn_refuses_is_an_error_of_jax(monkeypatch, all_by_onednn):
 def test_a_stored_program_calls_onednn_in_another_process(tmp_path):
     """Compiled once, taken from JAX's cache of compiled programs the second time."""
     program = (
-        "import jax, numpy as np; from tl_jax import ops; from tl_jax.ops import onednn\n"
-        "from tl_jax.ops.onednn.program import Program\n"
+        "import jax, numpy as np; from tl_jax import ops; from tl_jax.ops.cpu import onednn\n"
+        "from tl_jax.ops.cpu.onednn.program import Program\n"
         "onednn.LEAST_WORK = 0; calls, run = [], Program.run\n"
         "Program.run = lambda *args: calls.append(run(*args))\n"
         "hits = []; jax.monitoring.register_event_listener(lambda e, **_: hits.append(e))\n"

@@ -14,8 +14,8 @@ from parity import fixtures
 
 from tl_jax import models
 from tl_jax.base.architecture import Architecture
-from tl_jax.base.base import from_state_dict, recognised
-from tl_jax.chain.network import forward
+from tl_jax.base.load import from_state_dict, recognised
+from tl_jax.chain.programs import forward
 
 # Parameters as the reference implementations count them, auxiliary heads aside:
 # https://pytorch.org/vision/stable/models.html; timm 1.0.31, Keras 3.15.1 and pretrainedmodels

@@ -108,9 +108,9 @@ def test_unknown_plans_and_layers_are_refused_with_the_near_miss():
 @pytest.mark.parametrize(
     ("name", "missing", "message"),
     [
-        ("head_only", ["head"], "plan 'head_only' needs plan.head$"),
-        ("fine_tune_top", ["from_layer"], "plan 'fine_tune_top' needs plan.from_layer$"),
-        ("discriminative", ["factor", "tune"], "'discriminative' needs plan.factor, plan.tune$"),
+        ("head_only", ["head"], "plan 'head_only' needs train_head$"),
+        ("fine_tune_top", ["from_layer"], "plan 'fine_tune_top' needs from_layer$"),
+        ("discriminative", ["factor", "tune"], "'discriminative' needs factor, tune$"),
     ],
 )
 def test_what_a_plan_asks_for_must_be_there(name, missing, message):

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import small
 
-from tl_jax.chain.network import forward, merged, select
+from tl_jax.chain.programs import forward
+from tl_jax.chain.variables import merged, select
 from tl_jax.data import views
 from tl_jax.data.tasks.arrays import from_arrays
 from tl_jax.engine import prefix, store

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tl_jax import models
 from tl_jax.base import sources
-from tl_jax.base.base import load_base
+from tl_jax.base.load import load_base
 from tl_jax.base.sources import Source, resolve
 from tl_jax.data.preprocessing import Preprocessing, imagenet, minus_one_to_one
 from tl_jax.errors import UserError

@@ -14,10 +14,11 @@ import optax
 import pytest
 import small
 
-from tl_jax.chain import network as chains
+from tl_jax.chain.variables import select
 from tl_jax.errors import UserError
 from tl_jax.train import together as module
-from tl_jax.train.together import Data, Fitted, Run, batches, fit, stacked, together
+from tl_jax.train.fit import Data, Fitted, Run, batches, fit
+from tl_jax.train.together import stacked, together
 
 ROOT = pathlib.Path(__file__).parent.parent
 EXAMPLES, EPOCHS, BATCH = 50, 3, 16  # two of the 50 fill no batch
@@ -41,7 +42,7 @@ FEATURES, MAPS = (16,), (small.SIZE, small.SIZE, 8)
 def above(start: str, seed: int):
     """Variables of the layers above `start`."""
     names = [layer.name for layer in CHAIN.between(start, None)]
-    return chains.select(small.variables(seed), names)
+    return select(small.variables(seed), names)
 
 
 def run(seed: int, *, start: str = "pool", examples=None, rate: float = 0.05) -> Run:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tl_jax import interrupt
-from tl_jax.chain.network import forward
+from tl_jax.chain.programs import forward
 from tl_jax.data import loader
 from tl_jax.engine import checkpoint, prefix
 from tl_jax.engine.parallel import Parallel
@@ -20,7 +20,8 @@ from tl_jax.ops.cpu import onednn
 from tl_jax.plans.plan import Phase, Plan
 from tl_jax.train import evaluate
 from tl_jax.train import loop as train
-from tl_jax.train.state import Saver, best_row
+from tl_jax.train.saving import Saver
+from tl_jax.train.state import best_row
 
 TIMES = ("compile_seconds", "train_seconds", "steps", "images")  # what a process has done of a row
 
@@ -461,10 +462,10 @@ def test_inputs_made_with_another_preprocessing_are_refused(tmp_path):
 def test_only_from_scratch_starts_from_fresh_weights(plan):
     from configs import defaults
     from experiments import transfer
-    from tl_jax.base.base import load_base
+    from tl_jax.base.load import load_base
 
     config = defaults.get_config()
-    changes = {"cut": "stage1_block1", "plan.name": plan, "seed": 5}
+    changes = {"cut": "stage1_block1", "plan": plan, "seed": 5}
     config.update_from_flattened_dict(changes)
     base = load_base("resnet18", "random:1").resized(32)
     mine, variables, architecture = transfer._problem(config, base, small.task())

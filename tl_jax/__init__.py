@@ -1,26 +1,72 @@
 """Representation transfer in JAX: reuse a pretrained network's layers and measure what it gives.
 
-`tl_jax.load_base(name, weights)` is the door: see `tl_jax.base`.
+    base = tl_jax.load_base("efficientnet_lite0")
+    task = tl_jax.load_task("folder:my_photos/", seed=0)
+    run = tl_jax.transfer(base, task, plan="head_then_fine_tune", from_layer=0.7)
+    run.test["accuracy"], run.report, run.base.predict(images)
+
+This is the door; `dir(tl_jax)` shows what is behind it.
 """
 
 import importlib
-import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-# XLA's CPU backend has two convolutions, and the default one is slower by a factor of 1.5 to 2.5
-# on the nets of this zoo. Flags are read when JAX starts its first backend; what a user has set
-# stays.
-_CPU_FLAG = "--xla_cpu_experimental_ynn_fusion_type"
-if _CPU_FLAG not in os.environ.get("XLA_FLAGS", ""):
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_CPU_FLAG}=".strip()
+from tl_jax.ops.cpu import xla
+
+if TYPE_CHECKING:
+    from tl_jax import models
+    from tl_jax.base.base import Base
+    from tl_jax.base.load import load_base
+    from tl_jax.chain.network import Known, Layer, Network
+    from tl_jax.data.preprocessing import Preprocessing
+    from tl_jax.data.task import Task
+    from tl_jax.data.tasks import load_task, register_task
+    from tl_jax.errors import UserError
+    from tl_jax.measure.probes.table import ProbeTable, probe
+    from tl_jax.models import register_base
+    from tl_jax.plans.plan import Phase, Plan, Settings, register_plan
+    from tl_jax.runs.transfer import Run, transfer
+    from tl_jax.train.objective import Loss, Objective, Term, Turn
+
+# Where each name is. Not imported here: programs that only show their flags do without JAX.
+_DOOR = {
+    "Base": "base.base",
+    "Known": "chain.network",
+    "Layer": "chain.network",
+    "Loss": "train.objective",
+    "Network": "chain.network",
+    "Objective": "train.objective",
+    "Phase": "plans.plan",
+    "Plan": "plans.plan",
+    "Preprocessing": "data.preprocessing",
+    "ProbeTable": "measure.probes.table",
+    "Run": "runs.transfer",
+    "Settings": "plans.plan",
+    "Task": "data.task",
+    "Term": "train.objective",
+    "Turn": "train.objective",
+    "UserError": "errors",
+    "load_base": "base.load",
+    "load_task": "data.tasks",
+    "models": "",
+    "probe": "measure.probes.table",
+    "register_base": "models",
+    "register_plan": "plans.plan",
+    "register_task": "data.tasks",
+    "transfer": "runs.transfer",
+}
+__all__ = list(_DOOR)
+
+xla.set_flag()  # before JAX starts its first backend
 
 
 def __getattr__(name: str) -> Any:
-    # Not at the top: programs that only show their flags do without JAX.
-    if name in ("Base", "load_base"):
-        return getattr(importlib.import_module("tl_jax.base.base"), name)
-    if name == "UserError":
-        return importlib.import_module("tl_jax.errors").UserError
-    if name == "models":
-        return importlib.import_module("tl_jax.models")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _DOOR:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if not _DOOR[name]:
+        return importlib.import_module(f"tl_jax.{name}")
+    return getattr(importlib.import_module(f"tl_jax.{_DOOR[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(_DOOR)

@@ -4,7 +4,7 @@ import dataclasses
 
 from tl_jax import models
 from tl_jax.chain import heads
-from tl_jax.chain.network import Chain
+from tl_jax.chain.network import Network
 from tl_jax.errors import UserError, unknown
 
 MAX_CLASSES = 100_000  # a model file may come from a stranger, and the classifier grows with them
@@ -30,7 +30,7 @@ class Architecture:
         if self.head and not self.cut:
             raise UserError("a new head goes on top of a cut: name the last layer that is kept")
 
-    def chain(self) -> Chain:
+    def chain(self) -> Network:
         """The layers; UserError for an unknown cut, or one that would keep the old classifier."""
         family = models.family(self.name)
         if not self.cut:

@@ -1,11 +1,10 @@
-"""A base: a chain with its weights and the preprocessing they were trained with."""
+"""A base: a network with its weights and the preprocessing they were trained with."""
 
 import dataclasses
 import functools
-import logging
+import os
 import pathlib
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import flax.errors
 import flax.traverse_util
@@ -13,16 +12,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tl_jax import models
-from tl_jax.base import file as export
-from tl_jax.base import sources
+from tl_jax.base import file
 from tl_jax.base.architecture import Architecture
-from tl_jax.chain.network import Chain, forward, merged, select
+from tl_jax.base.predict import probabilities
+from tl_jax.chain.network import Network
+from tl_jax.chain.programs import forward
+from tl_jax.chain.variables import merged, select
+from tl_jax.data.images import open_image
 from tl_jax.data.preprocessing import Preprocessing
 from tl_jax.errors import UserError, unknown
-from tl_jax.weights import convert, files, keras_file
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from tl_jax.data.task import Task
+    from tl_jax.measure.probes.table import ProbeTable
+    from tl_jax.runs.transfer import Run
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -34,13 +37,15 @@ class Base:
     # {"params": {layer: ...}, "batch_stats": {layer: ...}}, numpy
     variables: dict[str, Any] = dataclasses.field(repr=False)
     preprocessing: Preprocessing
+    classes: tuple[str, ...] = ()  # names, where they are known
+    views: str = "none"  # over which its probabilities are averaged
 
     @property
     def name(self) -> str:
         return self.architecture.name
 
     @functools.cached_property
-    def chain(self) -> Chain:
+    def chain(self) -> Network:
         return self.architecture.chain()
 
     @property
@@ -67,10 +72,37 @@ class Base:
         except flax.errors.ScopeParamShapeError:
             raise self._misfit(images.shape) from None
 
-    def features(self, images) -> jax.Array:
-        """The bottleneck (N, D) of preprocessed images (N, H, W, C)."""
-        found = self(images, layer=self.bottleneck)
+    def features(self, images, *, layer: str | None = None) -> jax.Array:
+        """The output of `layer` (default: the bottleneck), averaged over space: (N, D).
+
+        `images`: preprocessed ones (N, H, W, C).
+        """
+        found = self(images, layer=layer or self.bottleneck)
         return found.mean((1, 2)) if found.ndim == 4 else found
+
+    def predict(self, images) -> np.ndarray:
+        """Class probabilities (N, C) of one image or several, whatever their size.
+
+        Images as `preprocessing` takes them (PIL images, arrays), or paths of image files. The mean
+        over the base's `views`; `classes` are the columns' names, where they are known. UserError
+        for a base without a classifier, and for a file that cannot be read.
+        """
+        return probabilities(self, self._pixels(images))
+
+    def probe(self, what, labels=None, **options) -> "ProbeTable":
+        """What simple classifiers make of each layer's features: see `tl_jax.probe`.
+
+        `what`: a task, or images (N, H, W, C) with `labels` (N,).
+        """
+        import tl_jax  # the door, above this floor
+
+        return tl_jax.probe(self, what, labels, **options)
+
+    def transfer(self, task: "Task", **settings) -> "Run":
+        """Transfer this base to a task: see `tl_jax.transfer`."""
+        import tl_jax  # the door, above this floor
+
+        return tl_jax.transfer(self, task, **settings)
 
     def resized(self, size: int | None = None, crop: float | None = None) -> "Base":
         """The base for inputs of another size or crop; the pixels' range stays the weights'."""
@@ -92,27 +124,28 @@ class Base:
         dropout: float = 0.0,
         seed: int = 0,
     ) -> "Base":
-        """Cut at the layer `cut` (default: the bottleneck), with a fresh head of `tl_jax.heads`.
+        """Cut at the layer `cut` (default: the bottleneck), with a fresh head of `chain.heads`.
 
-        A head that the base was given before goes with what is above the cut.
+        Any head added earlier is removed together with the layers above the cut.
         """
         cut = self._own(cut or self.architecture.cut or self.bottleneck)
         changes = {"classes": classes, "cut": cut, "head": head, "dropout": dropout}
         architecture = dataclasses.replace(self.architecture, **changes)
-        ready = dataclasses.replace(self, architecture=architecture)
+        ready = dataclasses.replace(self, architecture=architecture, classes=(), views="none")
         kept = self.chain.cut(cut).names
         new = ready.chain.init(seed, ready.preprocessing.input_shape, ready.layers[len(kept) :])
         return dataclasses.replace(ready, variables=merged(select(self.variables, kept), new))
 
     def fresh(self, seed: int) -> dict[str, Any]:
-        """Untrained variables of the same shapes (`Chain.init`)."""
+        """Untrained variables of the same shapes (`Network.init`)."""
         return self.chain.init(seed, self.preprocessing.input_shape)
 
     def cut(self, layer: str) -> "Base":
         """The layers up to and with `layer`, without a head."""
         kept = select(self.variables, self.chain.cut(self._own(layer)).names)
         architecture = dataclasses.replace(self.architecture, cut=layer, head="")
-        return dataclasses.replace(self, architecture=architecture, variables=kept)
+        changes = {"architecture": architecture, "variables": kept}
+        return dataclasses.replace(self, **changes, classes=(), views="none")
 
     def _own(self, layer: str) -> str:
         """The layer, if it is the architecture's and not of a head that was put on top."""
@@ -141,9 +174,18 @@ class Base:
         return dataclasses.replace(self, preprocessing=preprocessing, variables=variables)
 
     def save(self, path: str | pathlib.Path) -> None:
-        """Write all of it into one safetensors file, which `load_base(name, path)` reads."""
-        model = export.Model(self.architecture, self.variables, self.preprocessing)
-        export.save(pathlib.Path(path), model)
+        """Write all of it into one safetensors file, which `load_base(path)` reads."""
+        content = self.architecture, self.variables, self.preprocessing, self.classes, self.views
+        file.save(pathlib.Path(path), file.Model(*content))
+
+    def _pixels(self, images) -> np.ndarray:
+        """Fitted images (N, size, size, 1 or channels), uint8."""
+        several = images if isinstance(images, list | tuple) else [images]
+        opened = [
+            open_image(image) if isinstance(image, str | os.PathLike) else image
+            for image in several
+        ]
+        return self.preprocessing.fitted(opened)
 
     def _checked(self, images) -> jax.Array:
         expects = f"{self.name} takes preprocessed images, float32 (N, H, W, C), channels last"
@@ -183,138 +225,6 @@ class Base:
             raise UserError(f"{complaint}; {self.name} needs {least} x {least} at least")
 
 
-def load_base(
-    name: str, weights: str | pathlib.Path | None = None, *, form: str | None = None
-) -> Base:
-    """The architecture `name` (`tl_jax.models.names()`) with `weights`:
-
-    * a file: `.pth`, `.pt` or `.bin` (PyTorch), `.safetensors`, `.h5` (Keras), or what `Base.save`
-      or a finished run wrote; the names inside tell whose it is;
-    * `torchvision:IMAGENET1K_V1`, `keras:imagenet`, `timm:<tag>`: fetched once;
-    * `pip:efficientnet-lite0`: a file that an installed package carries;
-    * `random:<seed>`; None is `random:0`.
-
-    Every array in the file and every parameter of the architecture must match, or a UserError lists
-    both sides; only the number of classes is the file's own, and a file without a classifier gives
-    a base that is cut below it. `form` says whose net it is where the names fit several.
-    UserError, too, for weights that are not finite.
-    """
-    name = models.canonical(name)
-    weights = "random:0" if weights is None else str(weights)
-    if weights.startswith("random:"):
-        return _random(name, weights)
-    source = sources.resolve(name, weights)
-    if files.is_export(source.path):
-        base = _exported(name, weights, source.path)
-    else:
-        state = files.read(source.path)
-        try:
-            form = form or source.form
-            base = from_state_dict(name, state, form=form, preprocessing=source.preprocessing)
-        except UserError as error:
-            raise UserError(f"{source.path}: {error}") from None
-    _require_finite(source.path, base.variables)
-    return dataclasses.replace(base, weights=weights)
-
-
-def _require_finite(path: pathlib.Path, variables) -> None:
-    """UserError that names an array with a NaN or infinity.
-
-    Behind a convolution that takes its ReLU along they would not be seen: oneDNN makes 0 of a NaN.
-    """
-    for place, array in jax.tree_util.tree_leaves_with_path(variables):
-        if not np.isfinite(array).all():
-            name = "/".join(key.key for key in place)
-            raise UserError(f"{path}: the weights {name} are not finite")
-
-
-def from_state_dict(
-    name: str,
-    state: Mapping[str, np.ndarray],
-    *,
-    form: str | None = None,
-    preprocessing: Preprocessing | None = None,
-) -> Base:
-    """The architecture `name` with arrays by the names that PyTorch's or Keras's nets have.
-
-    The names tell the form, and the form the preprocessing, where they are not given.
-    """
-    name = models.canonical(name)
-    form, found = recognised(name, state, form)
-    architecture = Architecture(name, form, _classes(found))
-    preprocessing = preprocessing or models.family(name).preprocessing(name, form)
-    expected, outputs = architecture.chain().shapes(preprocessing.input_shape)
-    if cut := _cut_below_classifier(found, expected, outputs):
-        architecture = dataclasses.replace(architecture, cut=cut)
-        expected = select(expected, architecture.chain().names)
-    variables = convert.fill(found, expected)
-    return Base(architecture, "a state dict", variables, preprocessing)
-
-
-def _random(name: str, weights: str) -> Base:
-    seed = weights.removeprefix("random:")
-    if not seed.isdecimal():
-        raise UserError(f"weights {weights!r}: random: is followed by a seed, as in random:0")
-    family = models.family(name)
-    architecture = Architecture(name, family.forms(name)[0])
-    base = Base(architecture, weights, {}, family.preprocessing(name, architecture.form))
-    return dataclasses.replace(base, variables=base.fresh(int(seed)))
-
-
-def _exported(name: str, weights: str, path: pathlib.Path) -> Base:
-    model = export.load(path)
-    if model.architecture.name != name:
-        raise UserError(f"{path} is a {model.architecture.name}, not a {name}")
-    return Base(model.architecture, weights, model.variables, model.preprocessing)
-
-
-def recognised(
-    name: str, state: Mapping[str, np.ndarray], form: str | None = None
-) -> tuple[str, convert.Found]:
-    """The form of the architecture whose names the arrays have the most of, and their places.
-
-    A `form` that is known by other means is not questioned.
-    """
-    family, state = models.family(name), keras_file.renumbered(convert.unwrapped(state))
-    forms = [form] if form else family.forms(name)
-    found = {f: convert.find(state, family.rules(name, f), keras=f == "keras") for f in forms}
-    best = max(forms, key=lambda f: len(found[f].arrays))
-    equal = [f for f in forms if found[f].arrays and found[f].names == found[best].names]
-    if len(equal) > 1:
-        logger.warning(
-            "the names fit %s in the forms %s: taken for %s; say form= if it is another",
-            name,
-            " and ".join(equal),
-            best,
-        )
-    return best, found[best]
-
-
-def _cut_below_classifier(found: convert.Found, expected: Any, outputs: Any) -> str | None:
-    """The layer at which the net of a file without a classifier ends; None if it has one."""
-    there = {path.split("/")[1] for path in found.arrays}
-    layers = list(outputs)
-    missing = [n for n in layers if n in expected["params"] and n not in there]
-    if not there or not missing:
-        return None
-    above = [n for n in layers[layers.index(missing[0]) :] if n in expected["params"]]
-    if above != missing or outputs[missing[0]].ndim != 2:
-        return None
-    if found.surplus:
-        raise UserError(
-            f"all but the classifier is there, which has other names ({found.surplus[0]!r:.80}): "
-            "remove it from the file to load the base without one"
-        )
-    cut = layers[layers.index(missing[0]) - 1]
-    logger.warning("the weights have no %s: the base ends at %s", " and ".join(missing), cut)
-    return cut
-
-
-def _classes(found: convert.Found) -> int:
-    head = found.arrays.get(convert.HEAD)
-    return head.shape[-1] if head is not None and head.ndim == 2 else 1000
-
-
 def _require_range(images: np.ndarray, declared: tuple[float, float], expects: str) -> None:
     """UserError if the values cannot be images normalised to the declared range.
 
@@ -331,7 +241,7 @@ def _require_range(images: np.ndarray, declared: tuple[float, float], expects: s
         )
 
 
-def _least_size(chain: Chain, channels: int) -> int:
+def _least_size(chain: Network, channels: int) -> int:
     """The side of the smallest square input that every layer has room for."""
     below, enough = 0, 1
     while _want_of_room(chain, (1, enough, enough, channels)):
@@ -344,7 +254,7 @@ def _least_size(chain: Chain, channels: int) -> int:
 
 
 @functools.lru_cache  # tracing takes as long as a small batch, and sizes come again
-def _want_of_room(chain: Chain, shape: tuple[int, ...]) -> str | None:
+def _want_of_room(chain: Network, shape: tuple[int, ...]) -> str | None:
     """What is said of images of `shape` if they are too small; None if there is room."""
     try:
         chain.shapes(shape)

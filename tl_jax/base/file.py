@@ -11,11 +11,14 @@ import jax
 import numpy as np
 
 from tl_jax.base.architecture import Architecture
-from tl_jax.chain.network import COLLECTIONS, Chain, fingerprint
+from tl_jax.chain.network import Network
+from tl_jax.chain.variables import COLLECTIONS, fingerprint
 from tl_jax.data import views
 from tl_jax.data.preprocessing import Preprocessing
 from tl_jax.errors import UserError
 from tl_jax.weights.safetensors_file import EXPORT
+
+NAME = "model.safetensors"  # of a finished run's file
 
 
 class Model(NamedTuple):
@@ -28,7 +31,7 @@ class Model(NamedTuple):
     views: str = "none"  # over which its probabilities are to be averaged
 
     @property
-    def chain(self) -> Chain:
+    def chain(self) -> Network:
         return self.architecture.chain()
 
 

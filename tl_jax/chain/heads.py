@@ -4,9 +4,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from tl_jax import ops
+from tl_jax import ops, registry
 from tl_jax.chain.network import Layer
-from tl_jax.errors import UserError, unknown
+from tl_jax.errors import UserError
 
 
 class Classifier(nn.Module):
@@ -63,7 +63,7 @@ def zero(classes: int, dropout: float) -> tuple[Layer, ...]:
     return (Layer("head", Classifier(classes, dropout, zero=True)),)
 
 
-def fc_pair(classes: int, dropout: float) -> tuple[Layer, ...]:
+def vgg_head(classes: int, dropout: float) -> tuple[Layer, ...]:
     """Two dense layers of 4096 and the classifier, as on top of AlexNet and VGG."""
     return (
         Layer("head_fc1", Hidden(4096, dropout)),
@@ -77,13 +77,15 @@ def concat_pool(classes: int, dropout: float) -> tuple[Layer, ...]:
     return (Layer("head_pool", ConcatPool()), Layer("head", Classifier(classes, dropout)))
 
 
-HEADS = {f.__name__: f for f in (linear, zero, fc_pair, concat_pool)}
+HEADS = {f.__name__: f for f in (linear, zero, vgg_head, concat_pool)}
 
 
-def make(name: str, classes: int, *, dropout: float = 0.0) -> tuple[Layer, ...]:
-    """The layers of the head `name` with fresh parameters to come; UserError if it is unknown."""
-    if name not in HEADS:
-        raise unknown("head", name, HEADS)
+def make(spec: str, classes: int, *, dropout: float = 0.0) -> tuple[Layer, ...]:
+    """The layers of the head that `spec` says, "name" or "name(option=1)", without parameters yet.
+
+    A head is a function (classes, dropout, **options) in `HEADS`. UserError for an unknown one.
+    """
+    function, options = registry.chosen("head", spec, HEADS)
     if not 0 <= dropout < 1:
         raise UserError(f"dropout is a share from 0 to below 1; got {dropout}")
-    return HEADS[name](classes, dropout)
+    return function(classes, dropout, **options)

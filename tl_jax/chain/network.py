@@ -1,63 +1,136 @@
-"""A network as a chain of named layers: the output of one is the whole input of the next.
+"""A network as named layers: the chain that a base is, and whatever else reads its places.
 
-Places in the chain are layer names. `stop=name` ends with that layer's output; `start=name` takes
-`x` as that layer's output and goes on above it, so that `apply(v, apply(v, x, stop=n).output,
-start=n)` is `apply(v, x)`.
+A place is the name of an input ("image", "tokens", "lstm1.state") or of a layer. A value is known
+at a place; `net(known, wanted)` runs the layers that lie between. A layer reads the one before it,
+unless it says otherwise: a tail reads another place, a bare parameter reads nothing.
 """
 
-import concurrent.futures
+import collections
 import dataclasses
 import functools
-import hashlib
 import zlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
-import flax.traverse_util
 import jax
-import jax.numpy as jnp
-import numpy as np
 
+from tl_jax import ops
+from tl_jax.chain import variables as fresh
+from tl_jax.chain.variables import COLLECTIONS, Variables, overlaid
 from tl_jax.errors import UserError, unknown
-from tl_jax.ops.cpu import frozen
-from tl_jax.ops.cpu.cores import Divided
 
-Variables = Mapping[str, Mapping[str, Any]]
-COLLECTIONS = ("params", "batch_stats")
-MAX_PARAMETERS = 2**31
+IMAGE = "image"  # the input that a chain's first layer reads unless it says otherwise
+
+
+class Unreachable(KeyError):
+    """A place was asked for that cannot be computed from the values that are known."""
+
+    def __init__(self, place: str, known: Iterable[str]):
+        super().__init__(place)
+        self.place, self.known = place, tuple(known)
+
+    def __str__(self) -> str:
+        return f"{self.place!r} cannot be computed: known are {', '.join(self.known) or 'none'}"
+
+
+class Known(dict):
+    """Values by place: {"image": x}, or {"conv2": y} where outputs of conv2 are stored."""
+
+    def __missing__(self, place):
+        raise Unreachable(place, self)
+
+
+jax.tree_util.register_pytree_with_keys(
+    Known,
+    lambda known: (
+        [(jax.tree_util.DictKey(name), known[name]) for name in sorted(known)],
+        tuple(sorted(known)),
+    ),
+    lambda names, values: Known(zip(names, values, strict=True)),
+)
 
 
 class Layer(NamedTuple):
-    """One named element of a chain; `module` is a Linen module called with one array."""
+    """A named Linen module and the places it reads: it is called with their values, in order.
+
+    `reads` None: the layer before, of the first layer the image; (): the output of a module that
+    is called with nothing, a bare parameter.
+    """
 
     name: str
     module: nn.Module
-
-
-class Applied(NamedTuple):
-    """What `Chain.apply` gives."""
-
-    output: jax.Array  # the last layer's output
-    batch_stats: dict[str, Any]  # of every layer that has some, by layer, after this application
-    taps: dict[str, jax.Array]  # the outputs asked for, by layer
+    reads: tuple[str, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
-class Chain:
-    """An ordered tuple of named layers."""
+class Tie:
+    """A parameter that is a function of others: of a tied decoder, of low-rank adapters.
 
-    layers: tuple[Layer, ...]
+    `make(parameters by path "layer/.../leaf")` gives the leaf at the path `to`. `needs`: the layers
+    whose parameters it reads. `whole`: the leaf is the function's alone, so none is kept for it.
+    """
 
-    def __post_init__(self):
-        repeated = {n for n in self.names if self.names.count(n) > 1}
-        if repeated:
-            raise UserError(f"layer names must be unique in a chain; repeated: {sorted(repeated)}")
+    to: str
+    needs: tuple[str, ...]
+    make: Callable[[Mapping[str, Any]], Any]
+    whole: bool = True
 
     @property
+    def layer(self) -> str:
+        """The layer whose leaf this is."""
+        return self.to.split("/")[0]
+
+
+class Applied(NamedTuple):
+    """What `Network.apply` gives."""
+
+    output: Any  # the value at `stop`
+    batch_stats: dict[str, Any]  # of every layer run that has some, by layer, after this call
+    taps: dict[str, Any]  # the outputs asked for, by layer
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """Layers in forward order, names unique; `ties` compute parameters from parameters."""
+
+    layers: tuple[Layer, ...]
+    ties: tuple[Tie, ...] = ()
+
+    def __post_init__(self):
+        counts = collections.Counter(layer.name for layer in self.layers)
+        if repeated := sorted(name for name, count in counts.items() if count > 1):
+            raise UserError(f"layer names must be unique in a network; repeated: {repeated}")
+        before = (IMAGE, *(layer.name for layer in self.layers))
+        resolved = tuple(
+            layer if layer.reads is not None else layer._replace(reads=(last,))
+            for last, layer in zip(before, self.layers, strict=False)
+        )
+        object.__setattr__(self, "layers", resolved)
+        for number, layer in enumerate(resolved):
+            if later := set(layer.reads) & set(before[number + 1 :]):
+                raise UserError(f"layer {layer.name!r} reads {later.pop()!r}, which comes after it")
+
+    @functools.cached_property
     def names(self) -> tuple[str, ...]:
         """Layer names in forward order."""
         return tuple(layer.name for layer in self.layers)
+
+    @functools.cached_property
+    def inputs(self) -> tuple[str, ...]:
+        """The places that are read and are no layer's."""
+        read = dict.fromkeys(place for layer in self.layers for place in layer.reads)
+        return tuple(place for place in read if place not in self.names)
+
+    @functools.cached_property
+    def below(self) -> dict[str, frozenset[str]]:
+        """By layer: itself and every place that its output is a function of, ties included."""
+        found: dict[str, frozenset[str]] = {}
+        for layer in self.layers:
+            tied = [name for tie in self.ties if tie.layer == layer.name for name in tie.needs]
+            places = {layer.name, *layer.reads, *tied}
+            found[layer.name] = frozenset(places.union(*(found.get(p, ()) for p in layer.reads)))
+        return found
 
     def index(self, name: str) -> int:
         """Position of the layer in forward order; UserError with the near miss if unknown."""
@@ -65,26 +138,60 @@ class Chain:
             raise unknown("layer", name, self.names)
         return self.names.index(name)
 
+    def path(self, known: Collection[str], wanted: Iterable[str]) -> tuple[Layer, ...]:
+        """The layers to run to get from the places known to those wanted; or Unreachable."""
+        layers, needed, todo = dict(zip(self.names, self.layers, strict=True)), set(), list(wanted)
+        while todo:
+            place = todo.pop()
+            if place in known or place in needed:
+                continue
+            if place not in layers:
+                raise Unreachable(place, known)
+            needed.add(place)
+            todo += layers[place].reads
+        return tuple(layer for layer in self.layers if layer.name in needed)
+
     def between(self, start: str | None, stop: str | None) -> tuple[Layer, ...]:
-        """The layers above `start` up to and with `stop`; None is the chain's end on that side."""
-        first = 0 if start is None else self.index(start) + 1
-        last = len(self.layers) if stop is None else self.index(stop) + 1
-        if last < first:
-            raise UserError(f"layer {stop!r} comes before {start!r}: nothing is between them")
-        return self.layers[first:last]
+        """The layers above `start` up to and with `stop`; None is the network's end on that side.
 
-    def cut(self, name: str) -> "Chain":
-        """The chain up to and with the layer `name`."""
-        return Chain(self.between(None, name))
+        UserError for unknown layers, and if `stop` cannot be computed from `start`.
+        """
+        for name in (start, stop):
+            if name is not None:
+                self.index(name)
+        known = self.inputs if start is None else (start,)
+        try:
+            return self.path(known, [stop or self.names[-1]])
+        except Unreachable:
+            raise UserError(
+                f"layer {stop!r} comes before {start!r}: nothing is between them"
+            ) from None
 
-    def with_head(self, *head: Layer) -> "Chain":
-        """The chain with the layers `head` on top."""
-        return Chain(self.layers + head)
+    def cut(self, name: str) -> "Network":
+        """The layers that the output of `name` is a function of."""
+        self.index(name)
+        kept = self.below[name]
+        layers = tuple(layer for layer in self.layers if layer.name in kept)
+        return Network(layers, tuple(tie for tie in self.ties if tie.layer in kept))
+
+    def with_head(self, *head: Layer) -> "Network":
+        """The network with the layers `head` on top, the first of them on its last layer."""
+        return Network(self.layers + head, self.ties)
+
+    def combine(self, params: Mapping[str, Any], trained: Mapping[str, Any] = {}) -> dict[str, Any]:
+        """The parameters to run with: `trained` leaves over the others, then the ties."""
+        combined = overlaid(params, trained)
+        if not self.ties:
+            return combined
+        flat = fresh.flat(combined)
+        for tie in self.ties:
+            flat[tie.to] = tie.make(flat)
+        return fresh.nested(flat)
 
     def apply(
         self,
         variables: Variables,
-        x: jax.Array,
+        x: Any,
         *,
         start: str | None = None,
         stop: str | None = None,
@@ -107,24 +214,14 @@ class Chain:
         for name in taps:
             if name not in names:
                 raise unknown("layer among those applied", name, names)
-        stats, kept = {}, {}
-        for name, module in layers:
-            own = {c: variables[c][name] for c in COLLECTIONS if name in variables.get(c, {})}
-            rngs = {}
-            if name in train and rng is not None:
-                # By name, so that a layer draws the same masks wherever in the chain one starts.
-                rngs["dropout"] = jax.random.fold_in(rng, zlib.crc32(name.encode()))
-            if name in norm and "batch_stats" in own:
-                x, changed = module.apply(own, x, rngs=rngs, mutable=["batch_stats"])
-                stats[name] = changed["batch_stats"]
-            else:
-                x = module.apply(own, x, rngs=rngs)
-                if "batch_stats" in own:
-                    stats[name] = own["batch_stats"]
-            if name in taps:
-                kept[name] = x
-                frozen.want(x)
-        return Applied(x, stats, kept)
+        stats = variables.get("batch_stats", {})
+        params = variables.get("params", {})
+        params = self.combine(params) if self.ties else params
+        net = Net(self, params, stats, train=train, norm=norm, key=rng)
+        known = Known({start or self.inputs[0]: x})
+        output, *kept = net(known, (stop or self.names[-1], *taps))
+        run = {name: net.stats[name] for name in names if name in net.stats}
+        return Applied(output, run, dict(zip(taps, kept, strict=True)))
 
     def _chosen(self, layers: bool | Collection[str]) -> tuple[str, ...]:
         if isinstance(layers, bool):
@@ -135,119 +232,144 @@ class Chain:
             self.index(name)
         return tuple(layers)
 
-    def shapes(self, input_shape: Sequence[int]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Variables and layer outputs for inputs of `input_shape` (N, H, W, C), as shapes.
-
-        Nothing is computed: leaves are `ShapeDtypeStruct`s. Returns ({collection: {layer: tree}},
-        {layer: output}). UserError if the input is too small for a layer.
-        """
-        x = jax.ShapeDtypeStruct(tuple(input_shape), jnp.float32)
-        variables: dict[str, Any] = {c: {} for c in COLLECTIONS}
-        outputs = {}
-        for name, module in self.layers:
-            before = x.shape
-            try:
-                x, own = _traced(module, x.shape)
-            except (TypeError, ValueError, ZeroDivisionError) as error:
-                if isinstance(error, UserError) or min(before[1:]) >= 8:  # not for want of space
-                    raise
-                x = jax.ShapeDtypeStruct((0,), jnp.float32)
-            if 0 in x.shape:
-                height, width = input_shape[1:3]
-                raise UserError(
-                    f"inputs of {height} x {width} pixels are too small: nothing of them is left "
-                    f"in layer {name!r}"
-                )
-            for collection, tree in own.items():
-                variables[collection][name] = jax.tree.map(lambda leaf: leaf, tree)  # a copy
-            outputs[name] = x
-        return variables, outputs
+    def shapes(self, inputs: Sequence[int] | Mapping[str, Any]) -> tuple[dict, dict[str, Any]]:
+        """Variables and layer outputs, as shapes: see `tl_jax.chain.variables.shapes`."""
+        return fresh.shapes(self, inputs)
 
     def init(
-        self, seed: int, input_shape: Sequence[int], layers: Collection[str] | None = None
+        self,
+        seed: int,
+        inputs: Sequence[int] | Mapping[str, Any],
+        layers: Collection[str] | None = None,
     ) -> dict[str, Any]:
-        """Fresh float32 variables (numpy), a function of the seed and the parameter's name alone.
+        """Fresh float32 variables: see `tl_jax.chain.variables.init`."""
+        return fresh.init(self, seed, inputs, layers)
 
-        Of `layers`, or of all.
 
-        Convolutions: He et al. 2015, eq. 10 (standard deviation sqrt(2 / fan_in)); dense kernels:
-        sqrt(1 / fan_in), or 0 in a module whose field `zero` is true; norms' scales and variances
-        1; biases and means 0. Filled by numpy, because compiling JAX's random generator for each
-        kernel shape takes tens of seconds.
+class _Pass(NamedTuple):
+    """Values of one pass through the network; `known` is held so that its identity stays its own.
+    """
+
+    known: Known
+    values: dict[str, Any]
+    number: int
+
+
+class Net:
+    """A network with its weights bound, for one trace: the only thing that an objective calls.
+
+    `params` are the combined ones, `stats` the batch statistics by layer, which calls move.
+    `train`: the layers that draw dropout masks, from `key`; `norm`: those that normalise by the
+    batch. `views`: other weights by name, (params, stats) each. `prepare(place, value)` is what a
+    layer reads of a known value: normalised pixels, the run's precision.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        params: Mapping[str, Any],
+        stats: Mapping[str, Any],
+        *,
+        train: Collection[str] = (),
+        norm: Collection[str] = (),
+        key: jax.Array | None = None,
+        views: Mapping[str, tuple[Any, Any]] = {},
+        prepare: Callable[[str, Any], Any] = lambda place, value: value,
+    ):
+        self.network, self.params, self.stats = network, params, dict(stats)
+        self.train, self.norm, self.key = train, norm, key
+        self.views, self.prepare = views, prepare
+        self._passes: dict[tuple[int, bool], _Pass] = {}
+
+    def __call__(self, known: Mapping[str, Any], wanted: str | Sequence[str], *, train=True) -> Any:
+        """The value at the place `wanted`, or a tuple of the values at several.
+
+        The same `known` object again goes on with the same pass: no layer runs twice, dropout masks
+        are the same, statistics move once. Another `known` is another pass, which draws other masks
+        and goes on from the statistics that the last one left. `train=False`: inference mode, no
+        statistics are collected. Unreachable if a place cannot be computed.
         """
-        abstract = select(self.shapes(input_shape)[0], self.names if layers is None else layers)
-        flat = flax.traverse_util.flatten_dict(abstract, sep="/", keep_empty_nodes=True)
-        sizes = {p: v.size for p, v in flat.items() if hasattr(v, "size")}
-        if sum(sizes.values()) > MAX_PARAMETERS:
-            largest = max(sizes, key=sizes.get)
-            raise UserError(
-                f"{sum(sizes.values()):,} parameters are too many, {sizes[largest]:,} of them "
-                f"{largest}: pool before a dense layer, or take a smaller input"
-            )
-        empty = flax.traverse_util.empty_node
+        names = (wanted,) if isinstance(wanted, str) else tuple(wanted)
+        begun = _Pass(known, {}, len(self._passes))
+        _, values, number = self._passes.setdefault((id(known), train), begun)
+        for layer in self.network.path({**known, **values}, names):
+            read = [self._at(place, known, values) for place in layer.reads]
+            value = self.run(layer, read, train=train, number=number)
+            values[layer.name] = ops.materialise(value) if layer.name in names else value
+        found = tuple(self._at(name, known, values) for name in names)
+        return found[0] if isinstance(wanted, str) else found
 
-        def fill(path: str):
-            return flat[path] if flat[path] is empty else _fresh(seed, path, flat[path].shape)
+    def at(self, view: str) -> "Net":
+        """The network with other weights: "anchor" (the run's first) or "average".
 
-        with concurrent.futures.ThreadPoolExecutor() as threads:  # numpy lets them run at once
-            found = threads.map(fill, flat)
-        filled = dict(zip(flat, found, strict=True))
-        for name in (name for name, module in self.layers if getattr(module, "zero", False)):
-            own = (p for p in filled if p.startswith(f"params/{name}/"))
-            filled |= {p: np.zeros_like(filled[p]) for p in own}
-        return flax.traverse_util.unflatten_dict(filled, sep="/")
+        It draws no dropout masks, and its statistics are not collected.
+        """
+        if view not in self.views:
+            raise Unreachable(view, self.views)
+        params, stats = self.views[view]
+        return Net(
+            self.network, params, {**self.stats, **stats}, norm=self.norm, prepare=self.prepare
+        )
 
+    def run(self, layer: Layer, read: Sequence[Any], *, train: bool, number: int) -> Any:
+        """The output of a layer for the values it reads; its statistics move if they may."""
+        name, module, _ = layer
+        own = {"params": self.params.get(name, {})}
+        if name in self.stats:
+            own["batch_stats"] = self.stats[name]
+        rngs = {}
+        if train and name in self.train and self.key is not None:
+            key = self.key if number == 0 else jax.random.fold_in(self.key, number)
+            # By name, so that a layer draws the same masks wherever in the chain one starts.
+            rngs["dropout"] = jax.random.fold_in(key, zlib.crc32(name.encode()))
+        if train and name in self.norm and name in self.stats:
+            value, changed = module.apply(own, *read, rngs=rngs, mutable=["batch_stats"])
+            self.stats[name] = changed["batch_stats"]
+            return value
+        return module.apply(own, *read, rngs=rngs)
 
-@functools.lru_cache(maxsize=2**10)  # nets repeat their layers, and are asked several times
-def _traced(module: nn.Module, shape: tuple[int, ...]) -> tuple[Any, dict[str, Any]]:
-    """A layer's output and variables for an input of `shape`, as shapes."""
-    x = jax.ShapeDtypeStruct(shape, jnp.float32)
-    return jax.eval_shape(module.init_with_output, jax.random.key(0), x)
-
-
-def _fresh(seed: int, path: str, shape: tuple[int, ...]) -> np.ndarray:
-    leaf = path.rsplit("/", 1)[-1]
-    if leaf in ("bias", "mean"):
-        return np.zeros(shape, np.float32)
-    if leaf in ("scale", "var"):
-        return np.ones(shape, np.float32)
-    if leaf != "kernel":
-        raise UserError(f"no rule to initialise the parameter {path!r} of shape {shape}")
-    rng = np.random.default_rng([seed, zlib.crc32(path.encode())])
-    deviation = np.sqrt((2 if len(shape) == 4 else 1) / np.prod(shape[:-1]))
-    return (deviation * rng.standard_normal(shape)).astype(np.float32)
-
-
-def select(variables: Any, layers: Sequence[str]) -> dict[str, Any]:
-    """Of every collection, the part that belongs to the layers."""
-    return {c: {n: variables[c][n] for n in layers if n in variables[c]} for c in COLLECTIONS}
+    def _at(self, place: str, known: Mapping[str, Any], values: dict[str, Any]) -> Any:
+        if place not in values:
+            values[place] = self.prepare(place, known[place])
+        return values[place]
 
 
-def merged(variables: Any, others: Any) -> dict[str, Any]:
-    """`variables` with those of the layers in `others` taken from there."""
-    return {c: {**variables[c], **others[c]} for c in COLLECTIONS}
+class ShapeNet(Net):
+    """A net that runs no layer: zeros of the right shape, of which each kind is traced once.
+
+    For a trace of what an objective asks for, which then costs as little as its own operations.
+    `ran` collects the names of the layers that would have run.
+    """
+
+    def __init__(self, *args: Any, ran: dict[str, None], **how: Any):
+        super().__init__(*args, **how)
+        self.ran = ran
+
+    def at(self, view: str) -> "ShapeNet":
+        """The same with other weights, which have the same shapes."""
+        if view not in self.views:
+            raise Unreachable(view, self.views)
+        return ShapeNet(
+            self.network, self.params, self.stats, prepare=self.prepare, ran=self.ran
+        )
+
+    def run(self, layer: Layer, read: Sequence[Any], *, train: bool, number: int) -> Any:
+        """Zeros in the shape of the layer's output."""
+        self.ran[layer.name] = None
+        return fresh.zeros(layer.module, read)
 
 
-def forward(chain: Chain, variables: Variables, x: jax.Array, *, start=None, stop=None):
-    """`chain.apply` in inference mode, compiled once per chain, place and shape."""
-    return forward_program(chain, start, stop)(variables, x)
+def chain(at: str | tuple[str, ...], **modules: nn.Module) -> tuple[Layer, ...]:
+    """Layers of which each reads the one before it, and the first the place(s) `at`."""
+    first = (at,) if isinstance(at, str) else at
+    reads = [first, *((name,) for name in modules)]
+    return tuple(
+        Layer(name, module, places)
+        for (name, module), places in zip(modules.items(), reads, strict=False)
+    )
 
 
-@functools.lru_cache(maxsize=32)
-def forward_program(chain: Chain, start: str | None, stop: str | None) -> Divided:
-    """The function of variables and `x` that `forward` calls."""
-
-    def apply(variables, x):
-        return chain.apply(variables, x, start=start, stop=stop).output
-
-    return Divided(apply)
-
-
-def fingerprint(tree: Any) -> str:
-    """A hash of every name, shape, type and byte in a tree of arrays."""
-    digest = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        array = np.ascontiguousarray(leaf)
-        digest.update(f"{jax.tree_util.keystr(path)} {array.shape} {array.dtype}".encode())
-        digest.update(array.view(np.uint8))  # bfloat16 has no buffer of its own
-    return digest.hexdigest()
+__all__ = [
+    "COLLECTIONS", "IMAGE", "Applied", "Known", "Layer", "Net", "Network", "ShapeNet", "Tie",
+    "Unreachable", "chain",
+]  # fmt: skip

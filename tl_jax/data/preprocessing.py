@@ -105,13 +105,16 @@ class Preprocessing:
         PIL images, or arrays (H, W, C): uint8, or floating point from 0 to 1. C is 1, 3, or the
         base's own number of channels.
         """
-        several = images if isinstance(images, list | tuple) else [images]
-        if not several:
+        return self.normalise(self.fitted(images if isinstance(images, list | tuple) else [images]))
+
+    def fitted(self, images) -> np.ndarray:
+        """Several such images as uint8 (N, size, size, 1, 3 or channels)."""
+        if not len(images):
             raise UserError("no images were given")
-        fitted = [self._fitted(image) for image in several]
+        fitted = [self._fitted(image) for image in images]
         channels = max(pixels.shape[-1] for pixels in fitted)
         wide = [np.broadcast_to(pixels, (*pixels.shape[:-1], channels)) for pixels in fitted]
-        return self.normalise(np.stack(wide))
+        return np.stack(wide)
 
     def _fitted(self, image) -> np.ndarray:
         """(size, size, 1, 3 or channels) uint8; more than three channels are fitted one by one."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -11,24 +12,38 @@ SPLITS = ("train", "val", "test")
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """N examples with C classes, split into `train`, `val` and `test`.
+    """N examples, split into `train`, `val` and `test`: what goes in, and what is true of it.
 
-    What the loss is trained on (`targets`, `weights`) and what is measured (`labels`; and for
-    confidence-weighted accuracy `graded_labels`, `graded_weights`) are separate: raters' doubt can
-    enter either.
+    Of a classification, what the loss is trained on (`targets`, `weights`) and what is measured
+    (`labels`; and for confidence-weighted accuracy `graded_labels`, `graded_weights`) are separate:
+    raters' doubt can enter either.
     """
 
     name: str
-    classes: tuple[str, ...]
     ids: tuple[str, ...]  # (N,) file name or row of each example
-    open: Callable[[int], PIL.Image.Image]  # example index -> image of mode L or RGB; thread-safe
-    labels: np.ndarray  # (N,) int32: what accuracy, F1 and AUC count
-    targets: np.ndarray  # (N, C) float32, rows sum to 1: what the loss is trained towards
-    weights: np.ndarray  # (N,) float32: each example's weight in the loss
-    graded_labels: np.ndarray  # (N,) int32: what weighted accuracy counts ...
-    graded_weights: np.ndarray  # (N,) float32: ... with this weight
     splits: Mapping[str, np.ndarray]  # "train" / "val" / "test": sorted int64 indices, disjoint
-    fingerprint: str  # hash of the N images' bytes and ids, for caches of what is computed of them
+    fingerprint: str  # hash of the N inputs and ids, for caches of what is computed of them
+    # Arrays (N, ...). Of a classification: "labels" (N,) int32, what accuracy, F1 and AUC count;
+    # "targets" (N, C) float32, rows that sum to 1, what the loss is trained towards, weighted by
+    # "weights" (N,) float32; "graded_labels" (N,) int32, what weighted accuracy counts, weighted by
+    # "graded_weights" (N,) float32
+    truth: Mapping[str, np.ndarray]
+    classes: tuple[str, ...] = ()
+    # example index -> image of mode L or RGB; thread-safe; None for a task without images
+    open: Callable[[int], PIL.Image.Image] | None = None
+    # all other inputs, (N, ...) each
+    arrays: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     channels: int = 3  # 1 where every image is grey
+    ordered: bool = False  # examples are parts of one stream: batches take them in order, in lanes
     skipped: tuple[str, ...] = ()  # files left out because they cannot be read
     published: tuple[dict, ...] = ()  # {"what", "metric", "figure", "source"}: others' results
+
+    def __getattr__(self, name: str) -> Any:
+        # `task.labels` is `task.truth["labels"]`.
+        if name.startswith("_") or name not in (truth := self.__dict__.get("truth", {})):
+            raise AttributeError(f"task {self.__dict__.get('name')!r} has no {name!r}")
+        return truth[name]
+
+    def with_truth(self, **arrays: np.ndarray) -> "Task":
+        """The task with some of its truth replaced, (N, ...) each."""
+        return dataclasses.replace(self, truth={**self.truth, **arrays})

@@ -6,7 +6,7 @@ Smaller and asymmetric ones: Inception v3 (Szegedy et al. 2015, arXiv:1512.00567
 
 from typing import NamedTuple
 
-from tl_jax.chain.network import Chain, Layer
+from tl_jax.chain.network import Layer, Network
 from tl_jax.describe.layers import Row, layers
 from tl_jax.models.layers import Conv
 
@@ -63,5 +63,5 @@ def _pair(*kernels: tuple[int, int]) -> Form:
 
 
 def _form(name: str, shape: tuple[int, int, int], *convs: Conv) -> Form:
-    chain = Chain(tuple(Layer(f"conv{i}", conv) for i, conv in enumerate(convs, 1)))
+    chain = Network(tuple(Layer(f"conv{i}", conv) for i, conv in enumerate(convs, 1)))
     return Form(name, layers(chain, (1, *shape)))

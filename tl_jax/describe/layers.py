@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from tl_jax.chain.network import Chain
+from tl_jax.chain.network import Network
 from tl_jax.describe import trace
 
 
@@ -26,7 +26,7 @@ class Row(NamedTuple):
     convs: tuple[float, float]  # the same if only convolutions have an extent
 
 
-def layers(chain: Chain, input_shape: Sequence[int]) -> list[Row]:
+def layers(chain: Network, input_shape: Sequence[int]) -> list[Row]:
     """A row a layer for inputs of `input_shape` (N, H, W, C), from what JAX traces of it.
 
     Nothing is computed and no parameter is made. UserError if the input is too small for a layer.
@@ -38,9 +38,9 @@ def layers(chain: Chain, input_shape: Sequence[int]) -> list[Row]:
         raise
 
 
-def _rows(chain: Chain, shape: tuple[int, ...]):
+def _rows(chain: Network, shape: tuple[int, ...]):
     seen = trace.IMAGE
-    for name, module in chain.layers:
+    for name, module, _ in chain.layers:
         jaxpr, shape, parameters, statistics = _traced(module, shape)
         if 0 in shape:
             raise ValueError(f"nothing is left in layer {name!r}")

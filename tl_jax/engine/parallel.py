@@ -17,7 +17,6 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from tl_jax import ops
 from tl_jax.errors import UserError, unknown
-from tl_jax.ops.cpu.cores import Divided
 
 AXIS = "data"
 WAYS = ("jit", "pmap")
@@ -107,7 +106,7 @@ class Parallel:
             mapped = jax.pmap(_synchronised(fn), AXIS, in_axes=(None, 0))
             return functools.partial(functools.partial, mapped)
         whole, parts = (NamedSharding(mesh(), PartitionSpec(*a)) for a in ((), (AXIS,)))
-        return Divided(fn, in_shardings=(whole, parts), out_shardings=parts).of
+        return ops.inference(fn, in_shardings=(whole, parts), out_shardings=parts).of
 
     def gathered(self, out: jax.Array) -> np.ndarray:
         """What a mapped function gave, (B, ...) on the host; waits until it is there."""

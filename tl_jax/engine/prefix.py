@@ -1,8 +1,7 @@
 """The frozen-prefix engine: what does not change is computed once and kept on disk.
 
-The input of a phase is either pixels or the output of the last frozen layer below the lowest
-trained one, for each example in each stored view. All are read in the same way, so a phase does
-not know which it trains on.
+A phase reads either a task's raw inputs, or the stored output of a frozen layer, for each example
+in each stored view. All are read in the same way, so a phase does not know which it trains on.
 """
 
 import concurrent.futures
@@ -10,15 +9,16 @@ import functools
 import hashlib
 import json
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tqdm
 
-from tl_jax.chain.network import Chain, fingerprint, select
+from tl_jax import progress
+from tl_jax.chain.network import IMAGE, Known, Net, Network
+from tl_jax.chain.variables import fingerprint, select
 from tl_jax.data import views
 from tl_jax.data.loader import Read
 from tl_jax.data.preprocessing import Preprocessing
@@ -33,35 +33,68 @@ RESIDENT = 2**28  # bytes of stored vectors that are put on the device for a pha
 
 
 class Inputs(NamedTuple):
-    """Where a phase's inputs come from: `read(examples (B,), views (B,))` gives them, (B, ...)."""
+    """Where a phase's inputs come from: `read(examples (B,), views (B,))` gives images, uint8, or
+    the stored output of a layer, (B, ...); `known` gives these and all other inputs.
+    """
 
-    read: Read
-    start: str | None  # the layer whose output they are; None: pixels, uint8
+    read: Read | None  # None for a task without images of which nothing is stored
+    start: str | None  # the layer whose output `read` gives; None: pixels, uint8
     key: str  # what they are a function of, hashed
-    preprocessing: Preprocessing  # that made the pixels
+    preprocessing: Preprocessing | None  # that made the pixels
     nbytes: int = 0  # on disk
     stored: np.ndarray | None = None  # the rows (R, ...) of which `read` gives some, if so stored
     row: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None  # examples, views -> rows
     resident: jax.Array | None = None  # the same rows on the device
+    arrays: Mapping[str, np.ndarray] = {}  # inputs that are arrays, (N, ...) each
+    others: Mapping[str, Any] = {}  # of a phase with several sources, the inputs of each by name
+
+    @property
+    def place(self) -> str:
+        """The place of what `read` gives."""
+        return self.start or IMAGE
+
+    def known(self, examples: np.ndarray, views: np.ndarray) -> Known:
+        """Values by place, (B, ...) each, of so many examples in their views."""
+        given = {name: array[examples] for name, array in self.arrays.items()}
+        if self.read is not None:
+            given[self.place] = self.read(examples, views)
+        return Known(given)
 
     def described(self) -> dict[str, Any]:
         """What a report says of them."""
         return {"prefix": self.start, "cached_bytes": self.nbytes, "cache_key": self.key}
 
 
-def decoded(task: Task, preprocessing: Preprocessing) -> Inputs:
-    """Every image decoded whenever it is asked for: (B, S, S, C) uint8."""
+def prepared(preprocessing: Preprocessing | None, precision: Any, place: str, value: Any) -> Any:
+    """What layers read of a known value: normalised pixels; numbers in the precision."""
+    if place == IMAGE and preprocessing is not None:
+        value = preprocessing.normalise(value)
+
+    def cast(a: Any) -> Any:
+        return a.astype(precision) if jnp.issubdtype(a.dtype, jnp.floating) else a
+
+    return jax.tree.map(cast, value)
+
+
+def decoded(task: Task, preprocessing: Preprocessing | None) -> Inputs:
+    """Every image decoded whenever it is asked for: (B, S, S, C) uint8; and the other inputs."""
+    if task.open is None:
+        return Inputs(None, None, cache_key(task.fingerprint), preprocessing, arrays=task.arrays)
+    if preprocessing is None:
+        raise UserError(f"the task {task.name!r} has images, but the base says nothing of theirs")
 
     def read(examples: np.ndarray, numbers: np.ndarray) -> np.ndarray:
         images = (_fit(task, preprocessing, e) for e in examples)
         return np.stack([views.view(i, v) for i, v in zip(images, numbers, strict=True)])
 
     key = cache_key(task.fingerprint, preprocessing.fingerprint())
-    return Inputs(read, None, key, preprocessing)
+    return Inputs(read, None, key, preprocessing, arrays=task.arrays)
 
 
-def pixels(task: Task, preprocessing: Preprocessing, *, cache: pathlib.Path) -> Inputs:
+def pixels(task: Task, preprocessing: Preprocessing | None, *, cache: pathlib.Path) -> Inputs:
     """Every image decoded once and kept: (B, S, S, C) uint8; views are made as they are read."""
+    if task.open is None or preprocessing is None:
+        return decoded(task, preprocessing)
     key = cache_key("pixels", task.fingerprint, preprocessing.fingerprint())
     shape = (len(task.ids), preprocessing.size, preprocessing.size, task.channels)
     with concurrent.futures.ThreadPoolExecutor() as pool:
@@ -78,11 +111,11 @@ def pixels(task: Task, preprocessing: Preprocessing, *, cache: pathlib.Path) -> 
         images = store.take(rows, examples)
         return np.stack([views.view(i, v) for i, v in zip(images, numbers, strict=True)])
 
-    return Inputs(read, None, key, preprocessing, rows.nbytes)
+    return Inputs(read, None, key, preprocessing, rows.nbytes, arrays=task.arrays)
 
 
 def features(
-    chain: Chain,
+    chain: Network,
     variables: Any,
     below: Inputs,
     stop: str,
@@ -98,19 +131,20 @@ def features(
     `below` is what it is computed from: pixels, or the stored output of a lower layer. Kept as
     `dtype`; rows are ordered view by view.
     """
-    layers = chain.between(below.start, stop)
-    used = select(variables, [name for name, _ in layers])
+    one = below.known(np.zeros(1, int), np.zeros(1, int))
+    layers = chain.path(one, [stop])
+    used = select(variables, [layer.name for layer in layers])
     key = cache_key(
         "features", below.key, repr(layers), fingerprint(used), str(stored_views), dtype
     )
 
-    forward = functools.partial(_forward, chain, below.preprocessing, below.start, stop)
-    run = _mapped(chain, below.preprocessing, below.start, stop, parallel)(parallel.place(used))
+    forward = functools.partial(_forward, chain, below.preprocessing, stop)
+    run = _mapped(chain, below.preprocessing, stop, parallel)(parallel.place(used))
     batch = -(-store.BLOCK // parallel.count) * parallel.count
 
     def compute(first: int, last: int) -> np.ndarray:
         rows = np.arange(first, first + batch) % (examples * stored_views)
-        batch_in = parallel.share(below.read(rows % examples, rows // examples))
+        batch_in = parallel.share(needed(below.known(rows % examples, rows // examples)))
         out = parallel.gathered(run(batch_in))[: last - first]
         with np.errstate(over="ignore"):  # said better below
             kept = out.astype(dtype)
@@ -121,8 +155,10 @@ def features(
             )
         return kept
 
-    one = below.read(np.zeros(1, int), np.zeros(1, int))
-    shape = (examples * stored_views, *jax.eval_shape(forward, used, one).shape[1:])
+    def needed(known: Known) -> Known:
+        return Known({name: value for name, value in known.items() if name in chain.below[stop]})
+
+    shape = (examples * stored_views, *jax.eval_shape(forward, used, needed(one)).shape[1:])
     what = f"output of {stop}"
     rows = store.build(cache / key, shape, dtype, compute, what=what, progress=bar(what))
 
@@ -132,17 +168,20 @@ def features(
     def read(numbers: np.ndarray, views: np.ndarray) -> np.ndarray:
         return store.take(rows, row(numbers, views))
 
-    return Inputs(read, stop, key, below.preprocessing, rows.nbytes, rows, row)
+    others = {n: a for n, a in below.arrays.items() if n not in chain.below[stop]}
+    kept = below.preprocessing, rows.nbytes, rows, row
+    return Inputs(read, stop, key, *kept, arrays=others)
 
 
-def _forward(chain, preprocessing, start, stop, variables, x):
-    x = preprocessing.normalise(x) if start is None else x.astype(jnp.float32)
-    return chain.apply(variables, x, start=start, stop=stop).output
+def _forward(network, preprocessing, stop, variables, known):
+    params, stats = network.combine(variables["params"]), variables["batch_stats"]
+    prepare = functools.partial(prepared, preprocessing, jnp.float32)
+    return Net(network, params, stats, prepare=prepare)(known, stop)
 
 
 @functools.lru_cache(maxsize=8)  # so that another run's frozen layers need no new program
-def _mapped(chain, preprocessing, start, stop, parallel) -> Callable:
-    return parallel.map(functools.partial(_forward, chain, preprocessing, start, stop))
+def _mapped(network, preprocessing, stop, parallel) -> Callable:
+    return parallel.map(functools.partial(_forward, network, preprocessing, stop))
 
 
 def on_device(inputs: Inputs, parallel: Parallel) -> Inputs:
@@ -169,4 +208,4 @@ def cache_key(*parts: str) -> str:
 
 def bar(what: str) -> Callable:
     """A progress bar over the blocks of `store.build`."""
-    return lambda blocks, total: tqdm.tqdm(blocks, what, total, unit="block", leave=False)
+    return lambda blocks, total: progress.over(blocks, what, total=total, unit="block")

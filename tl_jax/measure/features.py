@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from tl_jax.base.base import Base
-from tl_jax.chain.network import Chain, fingerprint, select
+from tl_jax.chain.network import Network
+from tl_jax.chain.variables import fingerprint, select
 from tl_jax.data.preprocessing import Preprocessing
 from tl_jax.data.task import Task
 from tl_jax.engine import prefix, store
@@ -98,7 +99,7 @@ def pooled_shape(shape: tuple[int, ...], pool: str) -> tuple[int, ...]:
 
 
 def _forward(
-    chain: Chain,
+    chain: Network,
     preprocessing: Preprocessing,
     names: tuple[str, ...],
     pool: str,

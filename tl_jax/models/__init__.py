@@ -11,20 +11,76 @@
 * optionally `TIMM_NAMES[name]`: what timm calls the architecture, if otherwise.
 """
 
+import dataclasses
 import functools
 import importlib
 import pkgutil
+from collections.abc import Callable, Sequence
 from types import ModuleType
+from typing import ClassVar
 
-from tl_jax.errors import unknown
+from tl_jax.chain.network import Network
+from tl_jax.data.preprocessing import Preprocessing
+from tl_jax.errors import UserError, unknown
+from tl_jax.weights.convert import Rule
 from tl_jax.weights.published import Published
 
 # What else the field calls some of them
 ALIASES = {"googlenet": "inception_v1", "bn_inception": "inception_v2"}
 
 
+@dataclasses.dataclass(frozen=True)
+class Registered:
+    """A base that was registered from outside, as a family file of one architecture."""
+
+    of: Callable[[int], Network]
+    expects: Preprocessing
+    rule_list: tuple[Rule, ...]
+
+    PUBLISHED: ClassVar[dict] = {}
+
+    def forms(self, name: str) -> tuple[str, ...]:
+        """Its one form."""
+        return ("own",)
+
+    def build(self, name: str, form: str, classes: int = 1000) -> Network:
+        """The network, its classifier last and called `head`."""
+        return self.of(classes)
+
+    def preprocessing(self, name: str, form: str) -> Preprocessing:
+        """What its weights expect of an image."""
+        return self.expects
+
+    def rules(self, name: str, form: str) -> list[Rule]:
+        """From the names in its weight files to the network's."""
+        return list(self.rule_list)
+
+
+Family = ModuleType | Registered
+
+
+def register_base(
+    *, preprocessing: Preprocessing, rules: Sequence[Rule] = ()
+) -> Callable[[Callable[[int], Network]], Callable[[int], Network]]:
+    """Return a decorator that adds an architecture: a function from the number of classes to its
+    network, whose classifier is the last layer and called `head`.
+
+    `rules` translate the names in weight files; without any, they are the network's own names.
+    UserError if the name is taken.
+    """
+
+    def add(function: Callable[[int], Network]) -> Callable[[int], Network]:
+        name = function.__name__
+        if name in _families():
+            raise UserError(f"there is a base {name!r} already: give this one another name")
+        _families()[name] = Registered(function, preprocessing, tuple(rules))
+        return function
+
+    return add
+
+
 @functools.cache
-def _families() -> dict[str, ModuleType]:
+def _families() -> dict[str, Family]:
     modules = [m.name for m in pkgutil.iter_modules(__path__)]
     loaded = [importlib.import_module(f"{__name__}.{m}") for m in modules]
     return {name: module for module in loaded for name in getattr(module, "VARIANTS", ())}
@@ -48,6 +104,6 @@ def published(name: str) -> dict[str, Published]:
     return family(name).PUBLISHED.get(canonical(name), {})
 
 
-def family(name: str) -> ModuleType:
-    """The file that knows the architecture `name`."""
+def family(name: str) -> Family:
+    """The file, or the registered base, that knows the architecture `name`."""
     return _families()[canonical(name)]

@@ -7,7 +7,7 @@ response normalisation.
 import jax
 
 from tl_jax.chain.heads import Classifier
-from tl_jax.chain.network import Chain, Layer
+from tl_jax.chain.network import Layer, Network
 from tl_jax.data.preprocessing import Preprocessing, imagenet
 from tl_jax.models.layers import Conv, FullyConnected, MaxPool, head
 from tl_jax.weights import published
@@ -33,7 +33,7 @@ def forms(name: str) -> tuple[str, ...]:
     return ("torchvision",)
 
 
-def build(name: str, form: str, classes: int = 1000) -> Chain:
+def build(name: str, form: str, classes: int = 1000) -> Network:
     """The chain `conv1`, `pool1`, `conv2`, `pool2`, `conv3` to `conv5`, `pool5`, `fc6`, `fc7`,
     `head`.
     """
@@ -42,7 +42,7 @@ def build(name: str, form: str, classes: int = 1000) -> Chain:
         layers.append(Layer(f"conv{i}", Conv(*conv, activation=jax.nn.relu)))
         if i in POOLED:
             layers.append(Layer(f"pool{i}", MaxPool(3, 2)))
-    return Chain(
+    return Network(
         (
             *layers,
             Layer("fc6", FullyConnected(4096, dropout=0.5, side=SIDE)),

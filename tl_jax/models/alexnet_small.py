@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from tl_jax.chain.heads import Classifier
-from tl_jax.chain.network import Chain, Layer
+from tl_jax.chain.network import Layer, Network
 from tl_jax.data.preprocessing import Preprocessing
 from tl_jax.models.layers import FullyConnected
 from tl_jax.ops.windows import pads, taps
@@ -52,7 +52,7 @@ class HalvingPool(nn.Module):
         return x.reshape(count, height // 2, 2, width // 2, 2, channels).max((2, 4))
 
 
-def build(classes: int) -> Chain:
+def build(classes: int) -> Network:
     """The chain `conv1`, `conv2`, `pool2`, `conv3`, `conv4`, `pool4`, `fc5`, `head`."""
     layers = []
     for number, convolution in enumerate(CONVOLUTIONS, 1):
@@ -60,7 +60,7 @@ def build(classes: int) -> Chain:
         if number in POOLED:
             layers.append(Layer(f"pool{number}", HalvingPool()))
     top = Layer("fc5", FullyConnected(64, side=SIDE)), Layer("head", Classifier(classes))
-    return Chain((*layers, *top))
+    return Network((*layers, *top))
 
 
 def preprocessing() -> Preprocessing:

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from tl_jax import ops
-from tl_jax.chain.network import Chain, Layer
+from tl_jax.chain.network import Layer, Network
 from tl_jax.data.preprocessing import Preprocessing, imagenet
 from tl_jax.models.layers import Conv, ConvNorm, NormRelu, Stem, conv_norm, head, pool_and_head
 from tl_jax.weights import published
@@ -91,7 +91,7 @@ def forms(name: str) -> tuple[str, ...]:
     return ("torchvision", "keras") if name in KERAS else ("torchvision",)
 
 
-def build(name: str, form: str, classes: int = 1000) -> Chain:
+def build(name: str, form: str, classes: int = 1000) -> Network:
     """The chain `stem`, `block1_layer1`, ..., `transition1`, ..., `block4_layer16`, `top`, `pool`,
     `head`.
     """
@@ -103,7 +103,7 @@ def build(name: str, form: str, classes: int = 1000) -> Chain:
             layers.append(Layer(f"transition{block - 1}", Transition(epsilon)))
         dense = DenseLayer(growth, epsilon)
         layers += [Layer(f"block{block}_layer{i}", dense) for i in range(1, count + 1)]
-    return Chain((*layers, Layer("top", NormRelu(epsilon)), *pool_and_head(classes)))
+    return Network((*layers, Layer("top", NormRelu(epsilon)), *pool_and_head(classes)))
 
 
 def preprocessing(name: str, form: str) -> Preprocessing:

@@ -9,7 +9,7 @@ import math
 
 import jax
 
-from tl_jax.chain.network import Chain, Layer
+from tl_jax.chain.network import Layer, Network
 from tl_jax.data.preprocessing import Preprocessing, imagenet, minus_one_to_one
 from tl_jax.models.layers import (
     ConvNorm,
@@ -62,11 +62,11 @@ def forms(name: str) -> tuple[str, ...]:
     return (*packaged, "timm", "timm_tf")
 
 
-def build(name: str, form: str, classes: int = 1000) -> Chain:
+def build(name: str, form: str, classes: int = 1000) -> Network:
     """The chain `stem`, `stage1_block1`, ..., `top`, `pool`, `head`."""
     same, epsilon = _padding_and_epsilon(form)
     conv = functools.partial(ConvNorm, epsilon=epsilon, activation=jax.nn.relu6)
-    return Chain(
+    return Network(
         (
             Layer("stem", conv(STEM, 3, 2, "SAME" if same else 1)),
             *_blocks(name, form),
@@ -114,7 +114,7 @@ def _pip_rules(name: str) -> list[Rule]:
     parts = ("expand", "depthwise", "project")
     in_blocks = [
         rule
-        for i, (block, _) in enumerate(_blocks(name, "pip"))
+        for i, block in enumerate(layer.name for layer in _blocks(name, "pip"))
         for n, part in enumerate(parts)
         for rule in conv_norm(
             rf"_blocks\.{i}\._{part}_conv", rf"_blocks\.{i}\._bn{n}", f"{block}/{part}"

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import flax.linen as nn
 import jax
 
-from tl_jax.chain.network import Chain, Layer
+from tl_jax.chain.network import Layer, Network
 from tl_jax.data.preprocessing import Preprocessing, minus_one_to_one
 from tl_jax.models.inception_v4 import (
     EPSILON,
@@ -126,11 +126,11 @@ def forms(name: str) -> tuple[str, ...]:
     return ("timm", "keras")
 
 
-def build(name: str, form: str, classes: int = 1000) -> Chain:
+def build(name: str, form: str, classes: int = 1000) -> Network:
     """The chain `conv1a`, ..., `conv4a`, `pool2`, `mixed_5b`, `block35_1`, ..., `mixed_6a`,
     `block17_1`, ..., `mixed_7a`, `block8_1`, ..., `conv7b`, `pool`, `head`.
     """
-    return Chain((*_features(form), *pool_and_head(classes)))
+    return Network((*_features(form), *pool_and_head(classes)))
 
 
 def preprocessing(name: str, form: str) -> Preprocessing:

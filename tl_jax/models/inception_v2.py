@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from tl_jax import ops
-from tl_jax.chain.network import Chain, Layer
+from tl_jax.chain.network import Layer, Network
 from tl_jax.data.preprocessing import Preprocessing
 from tl_jax.models.layers import ConvNorm, MaxPool, conv_norm, head, pool_and_head
 from tl_jax.weights import published
@@ -65,11 +65,11 @@ def forms(name: str) -> tuple[str, ...]:
     return ("pretrainedmodels",)
 
 
-def build(name: str, form: str, classes: int = 1000) -> Chain:
+def build(name: str, form: str, classes: int = 1000) -> Network:
     """The chain `conv1`, `pool1`, `conv2_reduce`, `conv2`, `pool2`, `mixed_3a`, ..., `mixed_5b`,
     `pool`, `head`. `mixed_3c` and `mixed_4e` halve the map.
     """
-    return Chain(
+    return Network(
         (
             Layer("conv1", _conv(64, 7, 2, 3)),
             Layer("pool1", MaxPool(3, 2, ceil=True)),

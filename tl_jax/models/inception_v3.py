@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from tl_jax import ops
-from tl_jax.chain.network import Chain, Layer
+from tl_jax.chain.network import Layer, Network
 from tl_jax.data.preprocessing import Preprocessing, imagenet, minus_one_to_one
 from tl_jax.models.layers import ConvNorm, MaxPool, conv_norm, head, pool_and_head
 from tl_jax.weights import published
@@ -131,11 +131,11 @@ def forms(name: str) -> tuple[str, ...]:
     return ("torchvision", "keras")
 
 
-def build(name: str, form: str, classes: int = 1000) -> Chain:
+def build(name: str, form: str, classes: int = 1000) -> Network:
     """The chain `conv1a`, `conv2a`, `conv2b`, `pool1`, `conv3b`, `conv4a`, `pool2`, `mixed_5b`,
     ..., `mixed_7c`, `pool`, `head`. `mixed_6a` and `mixed_7a` halve the map.
     """
-    return Chain(
+    return Network(
         (
             Layer("conv1a", _conv(form, 32, 3, 2, "VALID")),
             Layer("conv2a", _conv(form, 32, 3, 1, "VALID")),

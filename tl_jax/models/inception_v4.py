@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from tl_jax import ops
-from tl_jax.chain.network import Chain, Layer
+from tl_jax.chain.network import Layer, Network
 from tl_jax.data.preprocessing import Preprocessing, minus_one_to_one
 from tl_jax.models.layers import ConvNorm, MaxPool, conv_norm, head, pool_and_head
 from tl_jax.weights import published
@@ -148,12 +148,12 @@ def forms(name: str) -> tuple[str, ...]:
     return ("timm",)
 
 
-def build(name: str, form: str, classes: int = 1000) -> Chain:
+def build(name: str, form: str, classes: int = 1000) -> Network:
     """The chain `conv1a`, `conv2a`, `conv2b`, `mixed_3a`, ..., `mixed_7d`, `pool`, `head`.
 
     The stem ends with `mixed_5a`; `mixed_6a` and `mixed_7a` are the paper's reductions.
     """
-    return Chain((*_features(), *pool_and_head(classes)))
+    return Network((*_features(), *pool_and_head(classes)))
 
 
 def preprocessing(name: str, form: str) -> Preprocessing:

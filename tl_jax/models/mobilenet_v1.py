@@ -3,7 +3,7 @@
 import flax.linen as nn
 import jax
 
-from tl_jax.chain.network import Chain, Layer
+from tl_jax.chain.network import Layer, Network
 from tl_jax.data.preprocessing import Preprocessing, minus_one_to_one
 from tl_jax.models.layers import ConvNorm, conv_norm, head, pool_and_head
 from tl_jax.weights import published
@@ -72,7 +72,7 @@ def forms(name: str) -> tuple[str, ...]:
     return ("keras", "timm")
 
 
-def build(name: str, form: str, classes: int = 1000) -> Chain:
+def build(name: str, form: str, classes: int = 1000) -> Network:
     """The chain `conv1`, `block1`, ..., `block13`, `pool`, `head`."""
     width = VARIANTS[name]
     blocks = [
@@ -81,7 +81,7 @@ def build(name: str, form: str, classes: int = 1000) -> Chain:
         for i in range(repeats)
     ]
     padding = "SAME" if form == "keras" else 1
-    return Chain(
+    return Network(
         (
             Layer("conv1", ConvNorm(int(32 * width), 3, 2, padding, **_options(form))),
             *(Layer(f"block{i}", block) for i, block in enumerate(blocks, 1)),

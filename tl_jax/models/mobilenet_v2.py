@@ -7,7 +7,7 @@ import functools
 
 import jax
 
-from tl_jax.chain.network import Chain, Layer
+from tl_jax.chain.network import Layer, Network
 from tl_jax.data.preprocessing import Preprocessing, imagenet, minus_one_to_one
 from tl_jax.models.layers import (
     ConvNorm,
@@ -88,7 +88,7 @@ def forms(name: str) -> tuple[str, ...]:
     return ("torchvision", "timm", "keras")
 
 
-def build(name: str, form: str, classes: int = 1000) -> Chain:
+def build(name: str, form: str, classes: int = 1000) -> Network:
     """The chain `stem`, `stage1_block1`, ..., `stage7_block1`, `top`, `pool`, `head`."""
     width = VARIANTS[name]
     keras = form == "keras"
@@ -96,7 +96,7 @@ def build(name: str, form: str, classes: int = 1000) -> Chain:
     conv = functools.partial(ConvNorm, epsilon=epsilon, activation=jax.nn.relu6)
     stem = round_channels(32 * width)
     stages = ((t, round_channels(c * width), n, s, 3) for t, c, n, s in STAGES)
-    return Chain(
+    return Network(
         (
             Layer("stem", conv(stem, 3, 2, "SAME" if keras else 1)),
             *inverted_residuals(stages, stem, same=keras, epsilon=epsilon),

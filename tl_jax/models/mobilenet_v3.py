@@ -5,7 +5,7 @@ import functools
 import jax
 
 from tl_jax.chain.heads import Classifier
-from tl_jax.chain.network import Chain, Layer
+from tl_jax.chain.network import Layer, Network
 from tl_jax.data.preprocessing import Preprocessing, imagenet, minus_one_to_one
 from tl_jax.models.layers import (
     ConvNorm,
@@ -93,7 +93,7 @@ def forms(name: str) -> tuple[str, ...]:
     return ("torchvision", "timm", "timm_tf", "keras")
 
 
-def build(name: str, form: str, classes: int = 1000) -> Chain:
+def build(name: str, form: str, classes: int = 1000) -> Network:
     """The chain `stem`, `stage1_block1`, ..., `top`, `pool`, `fc`, `head`."""
     stages, features = VARIANTS[name]
     same = form in ("timm_tf", "keras")
@@ -107,7 +107,7 @@ def build(name: str, form: str, classes: int = 1000) -> Chain:
                 width, channels, kernel, 1 if i else stride, same, epsilon, activation, squeeze
             )
             blocks.append(Layer(f"stage{stage}_block{i + 1}", block))
-    return Chain(
+    return Network(
         (
             Layer("stem", conv(16, 3, 2, "SAME" if same else 1)),
             *blocks,

@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from tl_jax import ops
-from tl_jax.chain.network import Chain, Layer
+from tl_jax.chain.network import Layer, Network
 from tl_jax.data.preprocessing import Preprocessing, caffe, imagenet, minus_one_to_one
 from tl_jax.models.layers import Conv, ConvNorm, NormRelu, Stem, conv_norm, head, pool_and_head
 from tl_jax.weights import published
@@ -116,13 +116,13 @@ def forms(name: str) -> tuple[str, ...]:
     return tuple(form for form, there in found.items() if there)
 
 
-def build(name: str, form: str, classes: int = 1000) -> Chain:
+def build(name: str, form: str, classes: int = 1000) -> Network:
     """The chain `stem`, `stage1_block1`, ..., (v2: `top`,) `pool`, `head`."""
     v2 = VARIANTS[name][1] == "preactivated"
     keras = form == "keras"
     stem = StemV2() if v2 else Stem(64, KERAS_EPSILON if keras else 1e-5, bias=keras)
     top = (Layer("top", NormRelu(KERAS_EPSILON)),) if v2 else ()
-    return Chain(
+    return Network(
         (
             Layer("stem", stem),
             *_blocks(name, form),

@@ -8,7 +8,7 @@ than 224 x 224, at which the mean does nothing, are possible with Keras's weight
 import jax
 
 from tl_jax.chain.heads import Classifier
-from tl_jax.chain.network import Chain, Layer
+from tl_jax.chain.network import Layer, Network
 from tl_jax.data.preprocessing import Preprocessing, caffe, imagenet
 from tl_jax.models.layers import Conv, ConvNorm, FullyConnected, MaxPool, conv_norm, head
 from tl_jax.weights import published
@@ -88,9 +88,9 @@ def features(name: str) -> list[Layer]:
     return layers
 
 
-def build(name: str, form: str, classes: int = 1000) -> Chain:
+def build(name: str, form: str, classes: int = 1000) -> Network:
     """The chain `conv1_1`, ..., `pool1`, ..., `pool5`, `fc6`, `fc7`, `head`."""
-    return Chain(
+    return Network(
         (
             *features(name),
             Layer("fc6", FullyConnected(4096, side=SIDE)),

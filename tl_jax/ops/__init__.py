@@ -1,29 +1,36 @@
-"""Convolution, pooling and batch norm in the form that is fast on the backend.
+"""Operations of networks, each in the form that is fast on its platform.
 
-On the CPU all three are oneDNN's where its package is installed (`tl_jax.ops.onednn`), which XLA's
-own come not near; without it they get forms of their own: products, phases, shifted multiply-adds.
-XLA is slow in the gradient of max pooling and in sums by channel, and it computes a fused
-elementwise expression anew in each of its consumers, of which a backward pass has many (it drops
-optimisation barriers before it fuses); hence loops over the images, which it cannot fuse, each
-image in the cache. Every other platform keeps XLA's own forms. The choice is made when a program is
-lowered (`jax.lax.platform_dependent`), so that one program text serves all of them.
+Modules here hold the platform-neutral text: XLA's own operations, and gradients where a closed form
+is known. XLA's CPU backend is slow at several of them. So each operation is called by name through
+one door, `tl_jax.ops.cpu.forms.by_platform`, behind which `tl_jax/ops/cpu/` holds the CPU's forms:
+oneDNN's where its package is installed, otherwise products, phases and shifted multiply-adds. The
+choice is made when a program is lowered (`jax.lax.platform_dependent`), so one program text serves
+every platform. The environment variable TL_JAX_CPU=plain switches all of that folder off: what is
+traced then is the neutral text alone.
+
+`inference(fn)` and `materialise(value)` say what a program is for, and leave it to the platform
+what follows from that.
+
+Names are imported when they are first used: programs that only show their flags do without JAX.
 """
 
-from tl_jax.ops.convolution import conv
-from tl_jax.ops.dense import dot_general
-from tl_jax.ops.norm import BatchNorm, batch_norm, scale_and_shift, synchronised
-from tl_jax.ops.pooling import adaptive_avg_pool, avg_pool, max_pool
-from tl_jax.ops.windows import Padding
+import importlib
+from typing import Any
 
-__all__ = [
-    "BatchNorm",
-    "Padding",
-    "adaptive_avg_pool",
-    "avg_pool",
-    "batch_norm",
-    "conv",
-    "dot_general",
-    "max_pool",
-    "scale_and_shift",
-    "synchronised",
-]
+_MODULES = {
+    "convolution": ("conv",),
+    "dense": ("dot_general",),
+    "norm": ("BatchNorm", "batch_norm", "scale_and_shift", "synchronised"),
+    "pooling": ("adaptive_avg_pool", "avg_pool", "max_pool"),
+    "programs": ("Inference", "inference", "materialise"),
+    "windows": ("Padding",),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -8,7 +8,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from tl_jax.ops.cpu import onednn
+from tl_jax.ops import plain
+from tl_jax.ops.cpu import forms
 
 
 def channel_sums(terms, *arrays):
@@ -16,33 +17,8 @@ def channel_sums(terms, *arrays):
 
     `terms` is elementwise; sums are taken in float32 at least.
     """
-    if arrays[0].ndim < 3:
-        return stock_channel_sums(terms, *arrays)
-    forms = {"cpu": _sums_by_image, "default": stock_channel_sums}
-    forms = {platform: functools.partial(form, terms) for platform, form in forms.items()}
-    return jax.lax.platform_dependent(*arrays, **forms)
-
-
-def stock_channel_sums(terms, *arrays):
-    """The same as XLA sums: where the CPU has a form of its own, so that tracing is short."""
-    return [_total(x, tuple(range(x.ndim - 1))) for x in terms(*arrays)]
-
-
-def _total(x, axes):
-    return x.sum(axes, jnp.promote_types(x.dtype, jnp.float32))
-
-
-def _sums_by_image(terms, *arrays):
-    def image(arrays):
-        return [_total(x, 0) for x in terms(*arrays)]
-
-    def add_image(totals, arrays):
-        return jax.tree.map(jnp.add, totals, image(arrays)), None
-
-    shapes = jax.eval_shape(image, [x[0] for x in arrays])
-    zeros = [jnp.zeros(s.shape, s.dtype) for s in shapes]
-    totals, _ = jax.lax.scan(add_image, zeros, list(arrays))
-    return [x.sum(tuple(range(x.ndim - 1))) for x in totals]
+    neutral = functools.partial(plain.channel_sums, terms)
+    return forms.by_platform("channel_sums", neutral, *arrays, terms=terms)
 
 
 @jax.custom_vjp
@@ -83,7 +59,8 @@ def batch_norm(x, scale, offset, epsilon: float, activation: Callable | None = N
 
     Ioffe & Szegedy 2015, algorithm 1, and the gradients that follow it.
     """
-    fused = onednn.takes_image(x) and not _sync_axis
+    # Whether a platform may have one operation for it all, and for the ReLU behind it.
+    fused = not _sync_axis and forms.has("batch_norm", x)
     relu = fused and activation is jax.nn.relu
     y, mean, var = _batch_norm(x, scale, offset, epsilon, fused, relu)
     return y if relu else _activated(y, activation), mean, var
@@ -95,33 +72,27 @@ def _batch_norm(x, scale, offset, epsilon, fused, relu):
 
 
 def _batch_norm_fwd(x, scale, offset, epsilon, fused, relu):
-    sums = stock_channel_sums if fused else channel_sums
-
-    def stock(x, scale, offset):
-        mean, var = _moments(x, sums)
+    def neutral(x, scale, offset):
+        mean, var = _moments(x, _sums(fused))
         factor = scale * jax.lax.rsqrt(var + epsilon)
         y = x * factor.astype(x.dtype) + (offset - mean * factor).astype(x.dtype)
         return [jax.nn.relu(y) if relu else y, mean, var]
 
-    def others(*args):  # than the CPU keep `y` and need no more
-        return stock(*args) + [jnp.zeros(n, jnp.uint8) for n in kept]
-
-    kept = []
+    given = neutral, x, scale, offset
     if fused:
-        kept = [onednn.batch_norm_workspace(x, epsilon=epsilon)] if relu else []
-        cpu = functools.partial(onednn.batch_norm, epsilon=epsilon, relu=relu)
-        found = jax.lax.platform_dependent(x, scale, offset, cpu=cpu, default=others)
+        settings = {"epsilon": epsilon, "relu": relu}
+        results, notes = forms.by_platform_with_notes("batch_norm", *given, **settings)
     else:
-        found = stock(x, scale, offset)
-    y, mean, var, *kept = found
-    return (y, mean, var), (x, scale, mean, var, y if relu else None, kept)
+        results, notes = neutral(x, scale, offset), []
+    y, mean, var = results
+    return (y, mean, var), (x, scale, mean, var, y if relu else None, notes)
 
 
 def _batch_norm_bwd(epsilon, fused, relu, saved, gradients):
-    x, scale, mean, var, y, kept = saved
-    g, sums = gradients[0], stock_channel_sums if fused else channel_sums
+    x, scale, mean, var, y, notes = saved
+    sums = _sums(fused)
 
-    def stock(x, g, mean, var, scale, y, _):
+    def neutral(x, g, mean, var, scale, y, _):
         g = jnp.where(y > 0, g, 0) if relu else g
         inverse = jax.lax.rsqrt(var + epsilon)
         terms = sums(lambda x, g: (g * ((x - mean) * inverse), g), x, g)
@@ -129,16 +100,18 @@ def _batch_norm_bwd(epsilon, fused, relu, saved, gradients):
         dx = scale * inverse * (g - total - (x - mean) * inverse * along)
         return [dx.astype(x.dtype), *(s.astype(scale.dtype) for s in terms)]
 
-    def cpu(x, g, mean, var, scale, y, kept):
-        return onednn.batch_norm_gradients(x, g, mean, var, scale, *kept, epsilon=epsilon)
-
-    given = x, g, mean, var, scale, y, kept
+    arrays = x, gradients[0], mean, var, scale, y, notes
     if fused:
-        return tuple(jax.lax.platform_dependent(*given, cpu=cpu, default=stock))
-    return tuple(stock(*given))
+        return tuple(forms.by_platform("batch_norm_gradients", neutral, *arrays, epsilon=epsilon))
+    return tuple(neutral(*arrays))
 
 
 _batch_norm.defvjp(_batch_norm_fwd, _batch_norm_bwd)
+
+
+def _sums(fused: bool) -> Callable:
+    """Where the whole norm has a form for each platform, its sums need none: tracing is short."""
+    return plain.channel_sums if fused else channel_sums
 
 
 def _moments(x, sums):
@@ -180,8 +153,8 @@ class BatchNorm(nn.Module):
                 bias = None if bias is None else bias.astype(x.dtype)
                 x = convolve(x, kernel.astype(x.dtype), bias)
             scale = jnp.broadcast_to(scale, shape)
-            own = activation if residual is None else None
-            y, use_mean, use_var = batch_norm(x, scale, offset, self.epsilon, own)
+            behind = activation if residual is None else None
+            y, use_mean, use_var = batch_norm(x, scale, offset, self.epsilon, behind)
             keep = self.momentum
             mean.value = keep * mean.value + (1 - keep) * use_mean
             var.value = keep * var.value + (1 - keep) * use_var

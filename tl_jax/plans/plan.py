@@ -9,15 +9,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from tl_jax import registry
 from tl_jax.data import views
 from tl_jax.errors import UserError, unknown
 
 CHOICES = {
-    "optimizer": ("adamw", "sgd"),
-    "schedule": ("constant", "cosine", "one_cycle"),
     "batch_norm": ("frozen", "batch", "recalibrate"),
     "views": tuple(views.COUNTS),
-    "best_by": ("val_loss", "val_accuracy", "val_weighted_accuracy", "last"),
 }
 
 
@@ -26,20 +24,34 @@ class Settings:
     """How a phase trains, whatever its layers."""
 
     epochs: int = 10
-    learning_rate: float = 1e-3
-    optimizer: str = "adamw"  # sgd: Nesterov momentum 0.9
-    schedule: str = "cosine"
+    learning_rate: float = 1e-3  # the schedule's peak
+    # adamw, sgd (Nesterov momentum 0.9), as in sgd(momentum=0.8); from Python any optax
+    # transformation too
+    optimizer: Any = "adamw"
+    # constant, cosine, warmup_cosine(warmup=0.1), one_cycle, slanted_triangular(cut=0.1, ratio=32);
+    # from Python any function (peak, steps) -> optax schedule too
+    schedule: Any = "cosine"
     weight_decay: float = 1e-4  # decoupled; kernels only
     clip: float = 1.0  # largest norm of the trained layers' gradients; 0: no clipping
     batch_norm: str = "frozen"  # of trained layers: running statistics kept, batch's, re-estimated
-    views: str = "none"  # augmentation: flip (2), flips (4: both ways), dihedral (8: turns)
-    best_by: str = "val_loss"  # what the epoch is chosen by whose weights the phase hands on
+    leaves: str = ""  # pattern of the parameters that learn inside trained layers, as "bias$"; all
+    views: str = "none"  # numbered views: flip (2), flips (4: both ways), dihedral (8: turns)
+    augment: Any = ""  # random augmentation of pixels in the step, as "crop+flip+mixup(0.2)"; none
+    accumulate: int = 1  # parts in which a batch is run, where it does not fit the memory whole
+    # metric that selects the epoch whose weights are kept: val_loss, val_accuracy, ... or last;
+    # empty: the objective's own
+    best_by: str = ""
     patience: int = 0  # epochs without a better one before stopping; 0: never stop early
 
     def __post_init__(self):
+        # Here, not above: optax takes a second to import, and a config is read without it.
+        from tl_jax.plans import schedules
+
         for field, known in CHOICES.items():
             if getattr(self, field) not in known:
                 raise unknown(field, getattr(self, field), known)
+        for field in ("optimizer", "schedule"):
+            schedules.require(getattr(self, field), field)
         if self.epochs < 1 or not self.learning_rate > 0:  # NaN is not larger either
             raise UserError(
                 f"a phase needs epochs >= 1 and learning_rate > 0; "
@@ -47,6 +59,12 @@ class Settings:
             )
         if not all(value >= 0 for value in (self.weight_decay, self.clip, self.patience)):
             raise UserError("weight_decay, clip and patience must not be negative")
+        if self.accumulate < 1:
+            raise UserError(f"accumulate is at least 1 part of a batch; got {self.accumulate}")
+        try:
+            re.compile(self.leaves)
+        except re.error as error:
+            raise UserError(f"leaves={self.leaves!r} is no pattern: {error}") from None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,13 +80,6 @@ class Phase:
         """Names of the layers that learn, in forward order."""
         return tuple(name for name, m in self.multipliers.items() if m > 0)
 
-    @property
-    def prefix(self) -> str | None:
-        """The last layer below the lowest trained one; None if the first layer is trained."""
-        names = list(self.multipliers)
-        lowest = names.index(self.trained[0])
-        return names[lowest - 1] if lowest else None
-
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
@@ -78,49 +89,66 @@ class Plan:
     phases: tuple[Phase, ...]
     pretrained: bool = True
 
+    def __post_init__(self):
+        names = [phase.name for phase in self.phases]
+        if repeated := sorted({name for name in names if names.count(name) > 1}):
+            raise UserError(f"phases of a plan have different names; repeated: {repeated}")
+
 
 Names = Sequence[str]
+Where = str | float  # a layer, or the share of the layers that are below
 
 
-def head_only(names: Names, *, new: Names, head: Settings) -> Plan:
+def head_only(names: Names, *, new: Names, train_head: Settings) -> Plan:
     """The base as a fixed feature extractor: only the new layers learn."""
-    return Plan("head_only", (_phase("head", names, new, head),))
+    return Plan("head_only", (_phase("head", names, new, train_head),))
 
 
 def head_then_fine_tune(
-    names: Names, *, new: Names, head: Settings, tune: Settings, from_layer: str
+    names: Names, *, new: Names, train_head: Settings, tune: Settings, from_layer: Where
 ) -> Plan:
     """The seven steps: train the head on the frozen base, then unfreeze from `from_layer` up."""
     top = _from(names, from_layer)
-    phases = (_phase("head", names, new, head), _phase("fine_tune", names, top, tune))
+    phases = (_phase("head", names, new, train_head), _phase("fine_tune", names, top, tune))
     return Plan("head_then_fine_tune", phases)
 
 
-def fine_tune_top(names: Names, *, tune: Settings, from_layer: str) -> Plan:
+def fine_tune_top(names: Names, *, tune: Settings, from_layer: Where) -> Plan:
     """Head and top layers at once, from `from_layer` up; the layers below stay frozen."""
     return Plan("fine_tune_top", (_phase("fine_tune", names, _from(names, from_layer), tune),))
 
 
 def discriminative(
-    names: Names, *, new: Names, head: Settings, tune: Settings, from_layer: str, factor: float
+    names: Names,
+    *,
+    new: Names,
+    train_head: Settings,
+    tune: Settings,
+    from_layer: Where,
+    factor: float = 3.0,
+    by: str = "stage",
 ) -> Plan:
-    """Head first, then each earlier group of layers at a rate `factor` (3 to 10) times smaller.
+    """Head first, then each earlier group of layers at a rate `factor` times smaller.
 
-    Groups are stages: layer names up to the first underscore, and mixed_5, mixed_6, ... Howard &
-    Ruder 2018 (ULMFiT, arXiv:1801.06146, section 3.2) take 2.6 from layer to layer.
+    Groups are what `by` says: each "layer" one, or "stage": layer names up to the first underscore,
+    and mixed_5, mixed_6, ... Howard & Ruder 2018 (ULMFiT, arXiv:1801.06146, section 3.2) take 2.6
+    from layer to layer.
     """
-    if not 3 <= factor <= 10:
-        raise UserError(f"plan factor must be between 3 and 10; got {factor}")
+    if not factor > 1:
+        raise UserError(f"factor is above 1: earlier layers learn more slowly; got {factor}")
+    if by not in ("layer", "stage"):
+        raise unknown("by", by, ("layer", "stage"))
     rates = dict.fromkeys(names, 0.0)
     rate, group = 1.0, None
     for name in reversed(_from(names, from_layer)):
         if name in new:
             rates[name] = 1.0
             continue
-        if _group(name) != group:
-            rate, group = rate / factor, _group(name)
+        own = name if by == "layer" else _group(name)
+        if own != group:
+            rate, group = rate / factor, own
         rates[name] = rate
-    phases = (_phase("head", names, new, head), Phase("fine_tune", rates, tune))
+    phases = (_phase("head", names, new, train_head), Phase("fine_tune", rates, tune))
     return Plan("discriminative", phases)
 
 
@@ -140,29 +168,59 @@ STRATEGIES: dict[str, Callable[..., Plan]] = {
 }
 
 
-def make_plan(name: str, names: Names, *, new: Names, options: Mapping[str, Any]) -> Plan:
-    """The plan of the strategy `name` for a chain of layers `names`, of which `new` are the head.
+def register_plan(strategy: Callable[..., Plan]) -> Callable[..., Plan]:
+    """Add a function `(names, *, new, ...) -> Plan` to the plans, under its own name.
 
-    `options` may hold more than this strategy asks for; what it asks for must be there.
+    `names` are the layers in forward order, `new` those of the head. Its other parameters are
+    settings of a transfer: `from_layer`, `factor`, phases' `train_head` and `tune`, or its own.
     """
-    if name not in STRATEGIES:
-        raise unknown("plan", name, STRATEGIES)
-    wanted = set(inspect.signature(STRATEGIES[name]).parameters) - {"names", "new"}
-    known = {k: v for k, v in options.items() if k in wanted}
-    if missing := sorted(k for k in wanted if known.get(k) in (None, "")):
-        raise UserError(f"plan {name!r} needs {', '.join('plan.' + k for k in missing)}")
-    if "new" in inspect.signature(STRATEGIES[name]).parameters:
-        known["new"] = new
-    return STRATEGIES[name](names, **known)
+    return registry.register(STRATEGIES, "plan")(strategy)
+
+
+GIVEN = ("names", "new")  # what a strategy is given; its other parameters are its settings
+
+
+def options() -> dict[str, Any]:
+    """Every setting of any strategy, with its default; `inspect.Parameter.empty` where none."""
+    found: dict[str, Any] = {}
+    for strategy in STRATEGIES.values():
+        for name, parameter in inspect.signature(strategy).parameters.items():
+            if name not in GIVEN and found.get(name, parameter.empty) is parameter.empty:
+                found[name] = parameter.default
+    return found
+
+
+def make_plan(
+    strategy: str | Callable[..., Plan], names: Names, *, new: Names, options: Mapping[str, Any]
+) -> Plan:
+    """The plan of a strategy, or of the one of that name, for a chain of layers `names`.
+
+    `new` are the layers of the head. `options` may hold more than this strategy asks for; what it
+    asks for must be there.
+    """
+    if isinstance(strategy, str):
+        if strategy not in STRATEGIES:
+            raise unknown("plan", strategy, STRATEGIES)
+        strategy = STRATEGIES[strategy]
+    parameters = inspect.signature(strategy).parameters
+    wanted = {name: p for name, p in parameters.items() if name not in GIVEN}
+    known = {k: v for k, v in options.items() if k in wanted and v not in (None, "")}
+    needed = [name for name, p in wanted.items() if p.default is p.empty and name not in known]
+    if needed:
+        raise UserError(f"plan {strategy.__name__!r} needs {', '.join(sorted(needed))}")
+    given = {"new": new} if "new" in parameters else {}
+    return strategy(names, **given, **known)
 
 
 def _phase(name: str, names: Names, trained: Names, settings: Settings) -> Phase:
     return Phase(name, {n: 1.0 if n in trained else 0.0 for n in names}, settings)
 
 
-def _from(names: Names, lowest: str) -> Names:
+def _from(names: Names, lowest: Where) -> Names:
     """The layers from `lowest` up: a name, or the share of all layers that are below it."""
-    if re.fullmatch(r"0?\.\d+|0", lowest):
+    if isinstance(lowest, int | float) or re.fullmatch(r"0?\.\d+|0", lowest):
+        if not 0 <= float(lowest) < 1:
+            raise UserError(f"from_layer is a layer, or a share from 0 to below 1; got {lowest}")
         return names[round(float(lowest) * len(names)) :]
     if lowest not in names:
         raise unknown("layer", lowest, names)

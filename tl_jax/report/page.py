@@ -23,6 +23,15 @@ HOW = {
 }
 
 
+def can_be_drawn() -> bool:
+    """Whether what a report is made with is installed."""
+    try:
+        html.require()
+    except UserError:
+        return False
+    return True
+
+
 def write(
     directory: pathlib.Path,
     *,
@@ -164,14 +173,9 @@ def time_shares(result: dict) -> list[dict]:
 
 
 def _curves(history: list[dict], phases: list[dict]) -> list[dict]:
-    if not history:
-        return []
-    accuracy = plots.ACCURACY
-    if all(row["val_weighted_accuracy"] in (None, row["val_accuracy"]) for row in history):
-        accuracy = accuracy[:1]
     found = []
-    for title, series in (("Loss", plots.LOSS), ("Validation accuracy", accuracy)):
-        if any(row[column] is not None for row in history for column, _, _ in series):
+    for title, series in plots.panels(history):
+        if any(row.get(column) is not None for row in history for column, _, _ in series):
             found.append({"title": title, "image": plots.curves(history, phases, series)})
     return found
 

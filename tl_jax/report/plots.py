@@ -47,6 +47,27 @@ ACCURACY = (
 )
 
 
+def panels(history: Sequence[dict]) -> list[tuple[str, tuple]]:
+    """Titles and series of the curves that a history has: losses, accuracies, any other metric.
+
+    Weighted accuracy is left out where it is the accuracy; further terms of a loss, such as
+    `train_domain`, have curves of their own.
+    """
+    first = history[0] if history else {}
+    known = {column for column, _, _ in (*LOSS, *ACCURACY)}
+    same = all(r.get("val_weighted_accuracy") in (None, r.get("val_accuracy")) for r in history)
+    found = [("Loss", LOSS)] if history else []
+    if "val_accuracy" in first:
+        found.append(("Validation accuracy", ACCURACY[:1] if same else ACCURACY))
+    for column in first:
+        which, _, name = column.partition("_")
+        if column in known or which not in ("train", "val") or column == "train_seconds":
+            continue
+        series = ((column, "train" if which == "train" else "validation", BLUE),)
+        found.append((f"{name.replace('_', ' ').capitalize()}", series))
+    return found
+
+
 def percent(x: float, _: int) -> str:
     return f"{100 * x:.4g} %"
 
@@ -89,11 +110,12 @@ def curves(history: Sequence[dict], phases: Sequence[dict], series=LOSS) -> str:
             if np.isfinite(y).any():
                 marker = "o" if len(y) <= 30 else ""
                 axes.plot(np.arange(len(y)) + 1, y, color=color, label=label, marker=marker, ms=3)
-        _mark_phases(axes, history, phases, chosen=next(c for c, _, _ in series if "val" in c))
+        chosen = next((c for c, _, _ in series if c.startswith("val")), series[0][0])
+        _mark_phases(axes, history, phases, chosen=chosen)
         axes.set_xlim(0.5, len(history) + 0.5)
         axes.xaxis.set_major_locator(_whole_numbers())
         axes.set_xlabel("epoch")
-        if series != LOSS:
+        if series[0] == ACCURACY[0]:
             axes.yaxis.set_major_formatter(percent)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(loc="best", handlelength=1.4)
@@ -149,7 +171,7 @@ def _whole_numbers():
 
 def _values(history: Sequence[dict], column: str) -> np.ndarray:
     """(E,) with NaN for what is null or, as after a divergence, infinite."""
-    y = np.array([row[column] for row in history], np.float64)
+    y = np.array([row.get(column) for row in history], np.float64)
     return np.where(np.isfinite(y), y, np.nan)
 
 

@@ -20,8 +20,10 @@ import numpy as np
 from tl_jax.base.base import Base
 from tl_jax.data import views
 from tl_jax.data.task import Task
+from tl_jax.ops.cpu import heap, switch
 from tl_jax.plans.plan import Phase
-from tl_jax.train.state import Problem, Progress, best_row
+from tl_jax.train.problem import Problem
+from tl_jax.train.state import Progress, best_row
 
 PACKAGES = ("tl_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn")
 
@@ -32,16 +34,15 @@ def collect(
     config: dict,
     problem: Problem,
     base: Base,
-    cut: str,
     variables: Any,
     progress: Progress,
     scores: dict[str, dict],
     total_seconds: float,
 ) -> dict[str, Any]:
-    """The result as JSON-able data; `scores` are the metrics by split."""
+    """The result as JSON-able data; `scores` are metrics by split, `base` what training gave."""
     task = problem.task
     phases = [
-        _phase(phase, progress.rows(phase), variables, source)
+        _phase(problem, phase, progress.rows(phase), variables, source)
         for phase, source in zip(problem.plan.phases, progress.inputs, strict=True)
     ]
     return finite(
@@ -51,12 +52,12 @@ def collect(
             "config": config,
             "base": {
                 "name": base.name,
-                "weights": base.weights if problem.plan.pretrained else f"random:{problem.seed}",
-                "size": problem.preprocessing.size,
+                "weights": base.weights,
+                "size": base.preprocessing.size,
                 "parameters": _count(base.variables["params"]),
                 "layers": list(base.chain.names),
-                "cut": cut,
-                "preprocessing": dataclasses.asdict(problem.preprocessing),
+                "cut": base.architecture.cut,
+                "preprocessing": dataclasses.asdict(base.preprocessing),
             },
             "task": _task(task),
             "plan": {"name": problem.plan.name, "phases": phases},
@@ -77,7 +78,9 @@ def provenance(program: str) -> dict[str, Any]:
             "platform": platform.platform(),
             "cores": os.cpu_count(),
             "devices": [d.device_kind for d in jax.devices()],
+            "cpu": "fast" if switch.fast() else "plain",  # the forms of operations on a CPU
         },
+        "heap": {"restarted": heap.restarted()},
         "command": " ".join(["python", "-m", f"experiments.{program}", *sys.argv[1:]]),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
@@ -99,14 +102,23 @@ def write_json(path: pathlib.Path, tree: Any) -> None:
     partial.replace(path)
 
 
-def _phase(phase: Phase, rows: list[dict], variables: Any, source: dict) -> dict[str, Any]:
-    settings = dataclasses.asdict(phase.settings)
+def named(value: Any) -> str:
+    """What JSON says of a function, an optimizer or an objective that was handed in."""
+    if dataclasses.is_dataclass(value):
+        return repr(value)
+    return getattr(value, "__qualname__", type(value).__name__)
+
+
+def _phase(
+    problem: Problem, phase: Phase, rows: list[dict], variables: Any, source: dict
+) -> dict[str, Any]:
+    settings = json.loads(json.dumps(dataclasses.asdict(phase.settings), default=named))
     return settings | {
         "name": phase.name,
         "multipliers": dict(phase.multipliers),
         "views": views.count(phase.settings.views),
         "epochs_run": len(rows),
-        "best_epoch": best_row(phase, rows)["epoch"],
+        "best_epoch": best_row(phase, rows, problem.objective)["epoch"],
         "stopped_early": len(rows) < phase.settings.epochs,
         "trained_parameters": _count({n: variables["params"].get(n) for n in phase.trained}),
         "seconds": sum(r["train_seconds"] + r["compile_seconds"] for r in rows),
@@ -118,6 +130,7 @@ def _task(task: Task) -> dict[str, Any]:
     counts = {
         split: {name: int(np.sum(task.labels[own] == c)) for c, name in enumerate(task.classes)}
         for split, own in task.splits.items()
+        if task.classes
     }
     return {
         "name": task.name,

@@ -5,10 +5,10 @@ from typing import Any
 
 from tl_jax import models
 from tl_jax.base.architecture import Architecture
-from tl_jax.base.base import Base, load_base
+from tl_jax.base.base import Base
+from tl_jax.base.load import load_base
 from tl_jax.data.task import Task
 from tl_jax.data.tasks import load_task
-from tl_jax.errors import UserError
 
 
 def base_of(config: Mapping[str, Any], **changes: Any) -> Base:
@@ -17,20 +17,9 @@ def base_of(config: Mapping[str, Any], **changes: Any) -> Base:
     `changes` replace settings of the config.
     """
     settings = {**config, **changes}
-    base = named_base(settings["base"], settings["weights"], flag="--config.weights")
+    base = load_base(settings["base"], settings["weights"] or None)
     base = base.with_channels(settings["channels"] or base.preprocessing.channels)
     return base.resized(settings["size"] or None, settings["crop"] or None)
-
-
-def named_base(name: str, weights: str | None, *, flag: str) -> Base:
-    """Load a base with the weights, or with the first published ones if none are given.
-
-    UserError, which asks for `flag`, if no weights of the architecture have a name.
-    """
-    weights = weights or next(iter(models.published(name)), None)
-    if weights is None:
-        raise UserError(f"no weights of {name} have a name: give {flag}=FILE")
-    return load_base(name, weights)
 
 
 def bare_base(name: str) -> Base:

@@ -1,103 +1,159 @@
 """Evaluation: every example exactly once, however many devices and views there are."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import tqdm
 
+from tl_jax import progress
+from tl_jax.chain.network import Known
+from tl_jax.chain.variables import select
 from tl_jax.data import loader, views
-from tl_jax.data.task import Task
 from tl_jax.engine.prefix import Inputs
-from tl_jax.stats import metrics
-from tl_jax.train.state import Network, Problem
+from tl_jax.train.objective import Term
+from tl_jax.train.problem import Problem, Setup
+from tl_jax.train.work import taken
 
 BATCH = 64
 
 
-def probabilities(
+def predictions(
     problem: Problem, variables: Any, inputs: Inputs, examples: np.ndarray, over: str = "none"
-) -> np.ndarray:
-    """(n, C) class probabilities of the examples (n,), the mean over the views `over`."""
-    network = problem.network
-    above = [layer.name for layer in network.chain.between(inputs.start, None)]
-    placed = {c: {n: t[n] for n in above if n in t} for c, t in variables.items()}
-    placed = network.parallel.place(placed)
-    one_view = _of_streamed if inputs.resident is None else _of_resident
-    mean = 0.0
-    bar = tqdm.trange(views.count(over), desc="evaluate", unit="view", leave=False, delay=5)
-    for number in bar:
-        mean = mean + one_view(network, placed, inputs, examples, number) / views.count(over)
-    return mean
+) -> Any:
+    """What the objective predicts of the examples (n,): (n, ...) on the host, the mean over the
+    views `over`.
+    """
+    count = views.count(over)
+    placed = _placed(problem, variables, inputs)
+    total = None
+    for number in progress.over(range(count), "evaluate", total=count, unit="view", delay=5):
+        found = _in_view(problem, placed, inputs, examples, number)
+        total = found if total is None else jax.tree.map(np.add, total, found)
+    return jax.tree.map(lambda a: a / count, total) if count > 1 else total
 
 
-def score(task: Task, examples: np.ndarray, probs: np.ndarray) -> dict:
-    """The metrics of `probs` (n, C) for the task's `examples` (n,)."""
-    names = ("labels", "targets", "weights", "graded_labels", "graded_weights")
-    truth = {name: getattr(task, name)[examples] for name in names}
-    return metrics.evaluate(probs, **truth, classes=task.classes)
+def scores(
+    problem: Problem, variables: Any, inputs: Inputs, examples: np.ndarray
+) -> dict[str, float]:
+    """The objective's scores of the examples (n,), in view 0."""
+    placed, score = _placed(problem, variables, inputs), _score(problem.setup)
+    sums: dict[str, np.ndarray] = {}
+    for found, truth in _batches(problem, placed, inputs, examples, 0):
+        for name, term in jax.device_get(score(found, truth)).items():
+            sums[name] = sums.get(name, 0.0) + np.float64([term.sum, term.weight])
+    return {name: float(total / max(weight, 1e-9)) for name, (total, weight) in sums.items()}
 
 
-def brief_score(task: Task, examples: np.ndarray, probs: np.ndarray) -> dict[str, float]:
-    """Of `score`, the three that every epoch is judged by; scikit-learn's others take longer."""
-    predicted = probs.argmax(1)
-    graded = predicted == task.graded_labels[examples]
-    targets, weights = task.targets[examples], task.weights[examples]
-    return {
-        "loss": metrics.cross_entropy(probs, targets=targets, weights=weights),
-        "accuracy": float(np.mean(predicted == task.labels[examples])),
-        "weighted_accuracy": float(np.average(graded, weights=task.graded_weights[examples])),
-    }
+def finished(problem: Problem, examples: np.ndarray, found: Any) -> dict[str, Any]:
+    """Every metric of such predictions for the task's `examples`, as a result has them."""
+    return problem.objective.finish(found, problem.task, examples)
 
 
-def _of_streamed(
-    network: Network, placed: Any, inputs: Inputs, examples: np.ndarray, view: int
-) -> np.ndarray:
-    """(n, C) in one view; while a batch is computed, the next is read and put on the device."""
-    parallel, predict = network.parallel, _predictor(network, inputs.start)(placed)
-    found, running = [], None
-    for batch in loader.once(inputs.read, examples, view=view, batch_size=_batch(network)):
-        shared = parallel.share(batch.inputs)
+def _placed(problem: Problem, variables: Any, inputs: Inputs) -> Any:
+    """Of the variables, on the devices, those of the layers that are still to be run."""
+    network = problem.chain
+    tied = {name for tie in network.ties for name in tie.needs}
+    below = network.below[inputs.start] if inputs.start else frozenset()
+    names = [name for name in network.names if name not in below or name in tied]
+    return problem.parallel.place(select(variables, names))
+
+
+def _in_view(problem: Problem, placed: Any, inputs: Inputs, examples: Any, view: int) -> Any:
+    """Predictions (n, ...) on the host, in one view."""
+    parts = [
+        (truth["number"], jax.tree.map(np.asarray, found))
+        for found, truth in _batches(problem, placed, inputs, examples, view)
+    ]
+    numbers = np.concatenate([rows for rows, _ in parts])
+    order = np.argsort(numbers, kind="stable")[np.count_nonzero(numbers < 0) :]
+    return jax.tree.map(lambda *a: np.concatenate(a)[order], *(found for _, found in parts))
+
+
+def _batches(
+    problem: Problem, placed: Any, inputs: Inputs, examples: np.ndarray, view: int
+) -> Iterator[tuple[Any, dict[str, np.ndarray]]]:
+    """Predictions (B, ...) and truth, batch by batch: with "number" (B,), the row's place among the
+    examples or -1, and "real" (B,), 0 where a row only pads.
+    """
+    task, setup = problem.task, problem.setup
+    size = -(-BATCH // setup.parallel.count) * setup.parallel.count
+    order = loader.once_order(len(examples), batch_size=size, ordered=task.ordered)
+
+    def truth(numbers: np.ndarray) -> dict[str, np.ndarray]:
+        rows = examples[np.maximum(numbers, 0)]
+        known = {name: array[rows] for name, array in task.truth.items()}
+        return known | {"number": numbers, "real": np.float32(numbers >= 0)}
+
+    def read(numbers: np.ndarray) -> tuple[Known, dict[str, np.ndarray]]:
+        rows = examples[np.maximum(numbers, 0)]
+        return inputs.known(rows, np.full(len(rows), view)), truth(numbers)
+
+    if inputs.resident is not None and not task.ordered:
+        found = _of_resident(setup, placed, inputs, examples[np.maximum(order, 0)], view)
+        yield found, truth(order.reshape(-1))
+    elif task.ordered:
+        yield from _stream(setup, placed, loader.read_ahead(order, read))
+    else:
+        yield from _one_by_one(setup, placed, loader.read_ahead(order, read))
+
+
+def _one_by_one(setup: Setup, placed: Any, batches: Iterator) -> Iterator:
+    """While a batch is computed, the next is read and put on the device."""
+    parallel, predict = setup.parallel, _predictor(setup)(placed)
+    running = None
+    for known, truth in batches:
+        shared = parallel.share(known)
         if running is not None:
-            found.append(parallel.gathered(running))
-        running = predict(shared)
-    found.append(parallel.gathered(running))
-    return np.concatenate(found)[: len(examples)]
+            yield jax.tree.map(parallel.gathered, running[0]), running[1]
+        running = predict(shared), truth
+    if running is not None:
+        yield jax.tree.map(parallel.gathered, running[0]), running[1]
 
 
-def _of_resident(
-    network: Network, placed: Any, inputs: Inputs, examples: np.ndarray, view: int
-) -> np.ndarray:
-    """(n, C) in one view, in one call; rows that fill the last batch are computed and dropped."""
-    rows, size = inputs.row(examples, view), _batch(network)
-    order = np.resize(rows, (-(-len(rows) // size), size)).astype(np.int32)
-    found = _resident_predictor(network, inputs.start)(placed, inputs.resident, order)
-    return np.asarray(found).reshape(-1, found.shape[-1])[: len(rows)]
+def _stream(setup: Setup, placed: Any, batches: Iterator) -> Iterator:
+    """Each batch goes on with what the one before handed on."""
+    carry: Any = ()
+    for known, truth in batches:
+        found, carry = _stream_predictor(setup)(placed, known, carry)
+        yield found, truth
 
 
-def _batch(network: Network) -> int:
-    return -(-BATCH // network.parallel.count) * network.parallel.count
+def _of_resident(setup: Setup, placed: Any, inputs: Inputs, examples: np.ndarray, view: int) -> Any:
+    """Predictions of examples (S, B) in one call, flat: (S B, ...)."""
+    rows = inputs.row(examples, np.full(examples.shape, view))
+    order = {"rows": np.int32(rows), "examples": np.int32(examples)}
+    data = {"rows": {inputs.place: inputs.resident}, "arrays": dict(inputs.arrays), "truth": {}}
+    found = _resident_predictor(setup)(placed, data, order)
+    return jax.tree.map(lambda a: np.asarray(a).reshape(-1, *a.shape[2:]), found)
+
+
+def _predict(setup: Setup, fixed: Any, known: Known, carry: Any = ()) -> tuple[Any, Any]:
+    return setup.objective.predict(setup.bound(fixed), {"inputs": known}, carry)
 
 
 @functools.lru_cache(maxsize=8)  # compiled once for all epochs, and for all runs of this shape
-def _predictor(network: Network, start: str | None) -> Callable:
-    return network.parallel.map(functools.partial(_predict, network, start))
+def _predictor(setup: Setup) -> Callable:
+    return setup.parallel.map(lambda fixed, known: _predict(setup, fixed, known)[0])
 
 
 @functools.lru_cache(maxsize=8)
-def _resident_predictor(network: Network, start: str | None) -> Callable:
-    def predict(variables, stored, order):
-        def one(rows):
-            return _predict(network, start, variables, stored[rows])
+def _stream_predictor(setup: Setup) -> Callable:
+    return jax.jit(functools.partial(_predict, setup))
+
+
+@functools.lru_cache(maxsize=8)
+def _resident_predictor(setup: Setup) -> Callable:
+    def predict(fixed, data, order):
+        def one(order):
+            return _predict(setup, fixed, taken(data, order)["inputs"])[0]
 
         return jax.lax.map(one, order)
 
-    return network.parallel.resident_map(predict)
+    return setup.parallel.resident_map(predict)
 
 
-def _predict(network: Network, start: str | None, variables: Any, stored: jax.Array) -> jax.Array:
-    output = network.apply(variables, stored, start).output
-    return jax.nn.softmax(output.astype(jnp.float32))
+@functools.lru_cache(maxsize=8)
+def _score(setup: Setup) -> Callable[[Any, Any], dict[str, Term]]:
+    return jax.jit(setup.objective.score)

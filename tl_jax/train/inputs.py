@@ -1,51 +1,166 @@
-"""What each phase of a plan reads: pixels, or stored outputs of frozen layers."""
+"""What each phase of a plan reads: raw inputs, or stored outputs of frozen layers."""
 
 import functools
+import logging
 import pathlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
-from tl_jax.data import views
+import jax
+import numpy as np
+
+from tl_jax.chain.network import IMAGE
+from tl_jax.data import augment, views
+from tl_jax.data.task import Task
 from tl_jax.engine import prefix
 from tl_jax.engine.prefix import DTYPES, Inputs
 from tl_jax.errors import unknown
 from tl_jax.plans.plan import Phase
-from tl_jax.train.state import Problem
+from tl_jax.train.problem import Problem, sample
+from tl_jax.train.step import Recipe, recipe
+from tl_jax.train.survey import Places, Survey, places, survey
+
+logger = logging.getLogger(__name__)
+
+
+class Asked(NamedTuple):
+    """What a phase is, once it is known what its steps ask for."""
+
+    recipe: Recipe
+    survey: Survey  # from raw inputs
+    places: Places
+
+
+def asked(problem: Problem, phase: Phase, variables: Any) -> Asked:
+    """The phase's recipe, and what an abstract trace says of it. UserError for an unknown metric.
+
+    `variables`: those of the network, or their shapes.
+    """
+    drawn = phase.settings.augment
+    drawn = drawn if callable(drawn) else augment.make(drawn)
+    made = recipe(problem.setup, phase, drawn)
+    raw = {name: raw_sample(problem, task) for name, task in problem.trained_on.items()}
+    batch, single = raw.get("", raw), raw_sample(problem, problem.task, real=True)
+    found = survey(made, variables, batch, single)
+    _require_metric(problem, phase, found)
+    return Asked(made, found, places(made, variables, batch, single))
+
+
+def abstract_variables(problem: Problem) -> Any:
+    """The network's variables as shapes."""
+    known = raw_sample(problem, problem.task)["inputs"]
+    prepare = problem.setup.prepare
+    read = {n: jax.eval_shape(functools.partial(prepare, n), value) for n, value in known.items()}
+    return problem.chain.shapes(read)[0]
+
+
+def raw_sample(problem: Problem, task: Task, *, real: bool = False) -> dict[str, Any]:
+    """The shapes of a batch of the task's raw inputs and truth."""
+    known = {name: array[:1] for name, array in task.arrays.items()}
+    if task.open is not None and problem.preprocessing is not None:
+        side = problem.preprocessing.size
+        known[IMAGE] = np.zeros((1, side, side, task.channels), np.uint8)
+    return sample(task, known, size=problem.batch_size, real=real)
 
 
 def for_plan(
     problem: Problem, *, test_views: str, cache: pathlib.Path | None, dtype: str
 ) -> Callable[[Phase, Any], Inputs]:
-    """The function that gives each phase of the problem's plan its inputs.
+    """Return the function that gives each phase of the problem's plan its inputs.
 
-    What no phase trains is run once, from pixels; a phase with a longer prefix is run from there.
-    Without a `cache` every phase gets pixels, decoded whenever they are read.
+    What no phase trains is run once, from raw inputs; a phase that can read a higher place is run
+    from there. Without a `cache` every phase gets images, decoded whenever they are read.
     """
-    task, phases = problem.task, problem.plan.phases
-    most = max(views.count(v) for v in [test_views, *(p.settings.views for p in phases)])
+    phases = problem.plan.phases
     if dtype not in DTYPES:
         raise unknown("cache_dtype", dtype, DTYPES)
+    for view in (test_views, *(phase.settings.views for phase in phases)):
+        views.count(view)
     if cache is None:
-        return lambda phase, variables: prefix.decoded(task, problem.preprocessing)
-    order = [None, *problem.chain.names]
-    lowest = min((p.prefix for p in phases), key=order.index)
+        return lambda phase, variables: _by_source(
+            problem, lambda task: prefix.decoded(task, problem.preprocessing)
+        )
+    stored = functools.partial(_stored, problem, test_views, cache, dtype)
+    readable = functools.cache(lambda phase: _readable(problem, phase))
+
+    def inputs(phase: Phase, variables: Any) -> Inputs:
+        own = {one.name: readable(one.name).found for one in phases}
+        if readable(phase.name).why:
+            _say_why(phase, own[phase.name], readable(phase.name).why, problem)
+        common = [p for p in own[phase.name] if all(p in found for found in own.values())]
+        lowest = common[0] if common else None
+        highest = next(iter(own[phase.name]), None)
+        return _by_source(problem, lambda task: stored(phase, variables, lowest, highest, task))
+
+    return inputs
+
+
+def _readable(problem: Problem, name: str) -> Places:
+    phase = next(one for one in problem.plan.phases if one.name == name)
+    return asked(problem, phase, abstract_variables(problem)).places
+
+
+def _by_source(problem: Problem, of: Callable[[Task], Inputs]) -> Inputs:
+    """The inputs of the task that is judged, with those of every source beside them."""
+    others = {name: of(task) for name, task in problem.sources.items()}
+    same = [name for name, task in problem.sources.items() if task is problem.task]
+    own = others[same[0]] if same else of(problem.task)
+    return own._replace(others=others)
+
+
+def _stored(
+    problem: Problem,
+    test_views: str,
+    cache: pathlib.Path,
+    dtype: str,
+    phase: Phase,
+    variables: Any,
+    lowest: str | None,
+    highest: str | None,
+    task: Task,
+) -> Inputs:
+    """The task's inputs for a phase that may read `highest`, all phases of the plan `lowest`."""
+    phases = problem.plan.phases
     stored = functools.partial(
         prefix.features,
         problem.chain,
+        variables,
         examples=len(task.ids),
         parallel=problem.parallel,
         cache=cache,
         dtype=dtype,
     )
+    below = prefix.pixels(task, problem.preprocessing, cache=cache)
+    if lowest is not None:
+        most = max(views.count(v) for v in [test_views, *(p.settings.views for p in phases)])
+        below = stored(below, lowest, stored_views=most)
+    if highest == lowest or highest is None:
+        return below
+    last = phase is phases[-1]
+    needed = max(views.count(v) for v in [phase.settings.views, test_views if last else "none"])
+    return stored(below, highest, stored_views=needed)
 
-    def inputs(phase: Phase, variables: Any) -> Inputs:
-        below = prefix.pixels(task, problem.preprocessing, cache=cache)
-        if lowest is not None:
-            below = stored(variables, below, lowest, stored_views=most)
-        if phase.prefix == lowest:
-            return below
-        last = phase is phases[-1]
-        needed = max(views.count(v) for v in [phase.settings.views, test_views if last else "none"])
-        return stored(variables, below, phase.prefix, stored_views=needed)
 
-    return inputs
+def _say_why(phase: Phase, found: tuple[str, ...], why: str, problem: Problem) -> None:
+    """Log in one line why a phase cannot read a higher place, and what that costs."""
+    reads = f"the stored output of {found[0]!r}" if found else "raw inputs"
+    line = f"phase {phase.name!r} reads {reads} in every step: {why}"
+    if phase.settings.augment:
+        images = len(problem.task.splits["train"])
+        line += (
+            f". Its frozen layers run for {phase.settings.epochs * images:,} random images; "
+            f"views=flip instead of augment would run them for {2 * images:,}, once, and keep that"
+        )
+    logger.warning("%s", line)
+
+
+def _require_metric(problem: Problem, phase: Phase, found: Survey) -> None:
+    """UserError, with the near miss, if the phase's `best_by` is no column of an epoch's row."""
+    by = phase.settings.best_by or problem.objective.chosen_by
+    known = [f"val_{name}" for name in found.scores] + ["train_loss", "last"]
+    known += [f"train_{name}" for name in found.terms]
+    if by not in known:
+        raise unknown("best_by", by, known)
+
+
+__all__ = ["Asked", "asked", "for_plan", "raw_sample"]

@@ -1,85 +1,102 @@
-"""From a phase to an optax transformation, with state by layer so that phases can hand it on."""
+"""From a phase to optax transformations, with state by layer so that phases can hand it on."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
 import optax
 
-from tl_jax.plans.plan import Phase, Settings
+from tl_jax.plans import schedules
+from tl_jax.plans.plan import Settings
 
 
 def schedule(settings: Settings, total_steps: int) -> optax.Schedule:
     """Learning rate by step of the phase."""
-    peak = settings.learning_rate
-    match settings.schedule:
-        case "constant":
-            return optax.constant_schedule(peak)
-        case "cosine":
-            return optax.cosine_decay_schedule(peak, total_steps)
-        case "one_cycle":
-            return optax.cosine_onecycle_schedule(total_steps, peak)
-    raise AssertionError(settings.schedule)
+    return schedules.schedule(settings.schedule, settings.learning_rate, total_steps)
 
 
-def transformation(phase: Phase, total_steps: int) -> optax.GradientTransformation:
-    """Updates for {layer: gradients} of the phase's trained layers only.
+def transformation(
+    optimizer: str | optax.GradientTransformation,
+    multipliers: Mapping[str, float],
+    weight_decay: Any = 0.0,
+) -> optax.GradientTransformationExtraArgs:
+    """Directions of ascent for {layer: gradients}, at a rate of 1.
 
-    Clipping and decay are inside the trained set: a norm over frozen layers would bring their
-    backward pass back. Every layer has its own optimizer state; the schedule's step is the phase's.
+    One `optax.partition` with a label for each layer of `multipliers`: every layer has an optimizer
+    state of its own, its factor on the rate, and decay of its kernels.
     """
-    settings = phase.settings
     by_layer = {
         name: optax.chain(
-            _direction(settings.optimizer),
-            optax.add_decayed_weights(settings.weight_decay, mask=_kernels),
-            optax.scale(phase.multipliers[name]),
+            schedules.direction(optimizer),
+            optax.add_decayed_weights(weight_decay, mask=_kernels),
+            optax.scale(factor),
         )
-        for name in phase.trained
+        for name, factor in multipliers.items()
     }
-    return optax.chain(
-        optax.clip_by_global_norm(settings.clip) if settings.clip else optax.identity(),
-        optax.partition(by_layer, lambda params: {name: name for name in params}),
-        optax.scale_by_learning_rate(schedule(settings, total_steps)),
-    )
+    return optax.partition(by_layer, lambda params: {name: name for name in params})
 
 
-def begin(phase: Phase, params: Any) -> Any:
-    """The phase's first optimizer state: zeros, whichever the optimizer.
+def update(
+    transformation: optax.GradientTransformation,
+    gradient: Mapping[str, Any],
+    states: Mapping[str, Any],
+    params: Mapping[str, Any],
+) -> tuple[Any, dict[str, Any]]:
+    """Directions for the layers of `gradient`, and `states` in which only theirs have moved."""
+    mine = {name: params[name] for name in gradient}
+    if mine.keys() == states.keys():
+        moved, new = transformation.update(gradient, optax.PartitionState(dict(states)), mine)
+        return moved, dict(new.inner_states)
+    # Each layer's state has an empty place for every other layer it was made beside.
+    template = jax.eval_shape(transformation.init, mine)
+    own = {name: _filled(template.inner_states[name], states[name]) for name in mine}
+    moved, new = transformation.update(gradient, template._replace(inner_states=own), mine)
+    back = {name: _filled(states[name], new.inner_states[name]) for name in mine}
+    return moved, {**states, **back}
 
-    On the host, as `init` would compile a program for every shape of the parameters.
+
+def begin(
+    optimizer: str | optax.GradientTransformation, multipliers: Mapping[str, float], params: Any
+) -> dict[str, Any]:
+    """The first optimizer state, by layer.
+
+    Those of the house begin with zeros, made on the host: `init` would compile a program for every
+    shape of the parameters.
     """
-    return jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), shapes(phase, params))
+    if not isinstance(optimizer, str):
+        made = transformation(optimizer, multipliers).init(params)
+        return dict(jax.device_get(made).inner_states)
+    of = shapes(optimizer, multipliers, params)
+    return jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), of)
 
 
-def shapes(phase: Phase, params: Any) -> Any:
+def shapes(
+    optimizer: str | optax.GradientTransformation, multipliers: Mapping[str, float], params: Any
+) -> dict[str, Any]:
     """That state as shapes, of parameters or their shapes."""
-    return jax.eval_shape(transformation(phase, total_steps=1).init, params)
+    made = jax.eval_shape(transformation(optimizer, multipliers).init, params)
+    return dict(made.inner_states)
 
 
-def carry_over(old: Any, new: Any) -> Any:
-    """`new` optimizer state, but `old` for the layers that were already training."""
-    clip, layers, rate = new
-    former = old[1].inner_states
-    kept = {name: _filled(own, former.get(name)) for name, own in layers.inner_states.items()}
-    return clip, layers._replace(inner_states=kept), rate
+def carry_over(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """`new` optimizer states, but `old` for the layers that were already training."""
+    return {name: _kept(own, old[name]) if name in old else own for name, own in new.items()}
 
 
-def _filled(new: Any, old: Any) -> Any:
-    """A layer's state `new` with the arrays of `old`, if the same optimizer made them.
+def _kept(new: Any, old: Any) -> Any:
+    """A layer's state `new` with the arrays of `old`, if the same optimizer made them."""
 
-    Their structures differ: each has an empty place for every other layer of its phase.
-    """
-    mine, theirs = (dict(jax.tree_util.tree_leaves_with_path(state)) for state in (new, old))
-    if mine.keys() != theirs.keys():
-        return new
-    return jax.tree.structure(new).unflatten(theirs[path] for path in mine)
+    def described(state: Any) -> list:
+        leaves = jax.tree_util.tree_leaves_with_path(state)
+        return [(path, np.shape(leaf)) for path, leaf in leaves]
+
+    return _filled(new, old) if described(new) == described(old) else new
 
 
-def _direction(optimizer: str) -> optax.GradientTransformation:
-    if optimizer == "adamw":
-        return optax.scale_by_adam()
-    return optax.trace(decay=0.9, nesterov=True)
+def _filled(state: Any, other: Any) -> Any:
+    """The structure of `state` with the leaves of `other`."""
+    return jax.tree.structure(state).unflatten(jax.tree.leaves(other))
 
 
 def _kernels(params: Any) -> Any:

@@ -1,14 +1,20 @@
-"""Datasets made ready for transfer: `load_task` by name; a dataset is one entry of `TASKS`."""
+"""Datasets made ready for transfer: `load_task`; a dataset is one entry of `TASKS`."""
 
 import importlib
 import inspect
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any
 
+from tl_jax import registry
 from tl_jax.data.task import Task
 from tl_jax.errors import UserError, unknown
 
-# Name to module and function, imported when asked for. What follows a colon in the name that a user
-# gives ('tfds:mnist', 'folder:flowers') is the function's first argument.
-TASKS = {
+# Name to function, or to the module and function that are imported when asked for. What follows a
+# colon in the name that a user gives ('tfds:mnist', 'folder:flowers') is the function's first
+# argument.
+TASKS: dict[str, Any] = {
     "digits": ("tl_jax.data.tasks.arrays", "digits"),
     "elpv": ("tl_jax.data.tasks.elpv", "elpv"),
     "fashion_mnist": ("tl_jax.data.tasks.fashion", "fashion_mnist"),
@@ -17,26 +23,59 @@ TASKS = {
 }
 
 
-def load_task(name: str, *, seed: int, **options) -> Task:
-    """The task called 'digits', 'elpv', 'fashion_mnist', 'folder:<path>' or 'tfds:<name>'.
+def register_task(function: Callable[..., Task]) -> Callable[..., Task]:
+    """Add a function `(..., *, seed, ...) -> Task` to the tasks, under its own name."""
+    return registry.register(TASKS, "task")(function)
 
-    `seed` fixes the splits and the budget; `options` are those of the task's function. UserError
-    for an unknown name or option, and for what is wrong with the data.
+
+def load_task(what: Any, *, seed: int = 0, **options: Any) -> Task:
+    """The task that `what` says, with the splits of `seed`:
+
+    * a name: 'digits', 'elpv', 'fashion_mnist', 'folder:<path>', 'tfds:<name>', or a registered
+      one (`register_task`);
+    * the path of a folder with one sub-folder of images a class;
+    * arrays: a pair of images (N, H, W) or (N, H, W, 1 or 3), uint8, and labels (N,);
+    * a function `(*, seed, ...) -> Task` of your own.
+
+    `options` are those of the task's function, such as `val`, `test` and `per_class`. UserError for
+    an unknown name or option, and for what is wrong with the data.
     """
+    if isinstance(what, tuple):
+        from tl_jax.data.tasks.arrays import from_arrays
+
+        images, labels = what
+        return _called("arrays", from_arrays, {"seed": seed, **options}, name="arrays",
+                       images=images, labels=labels)  # fmt: skip
+    if callable(what):
+        return _called(what.__name__, what, {"seed": seed, **options})
+    name = os.fspath(what)
     kind, _, which = name.partition(":")
+    if kind not in TASKS and pathlib.Path(name).expanduser().is_dir():
+        kind, which = "folder", name
     if kind not in TASKS:
         raise unknown("task", name, TASKS)
-    module, function = TASKS[kind]
-    load = getattr(importlib.import_module(module), function)
-    parameters = inspect.signature(load).parameters
-    first = next(iter(parameters.values()))
-    named = {first.name: which} if which else {}
+    load = _loaded(kind)
+    first = next(iter(inspect.signature(load).parameters.values()))
     if which and first.kind is first.KEYWORD_ONLY:
         raise UserError(f"the task {kind!r} takes nothing after a colon; got {name!r}")
+    return _called(kind, load, {"seed": seed, **options}, **({first.name: which} if which else {}))
+
+
+def _loaded(kind: str) -> Callable[..., Task]:
+    found = TASKS[kind]
+    if callable(found):
+        return found
+    module, function = found
+    return getattr(importlib.import_module(module), function)
+
+
+def _called(kind: str, load: Callable[..., Task], options: dict[str, Any], **named: Any) -> Task:
+    """`load` with these; UserError for an option that it has not, and for one that it needs."""
+    parameters = inspect.signature(load).parameters
     for option in options:
         if option not in parameters:
             raise unknown(f"option of task {kind!r}", option, parameters)
-    given = {"seed": seed, **options, **named}
+    given = {**options, **named}
     for parameter in parameters.values():
         if parameter.default is parameter.empty and (needed := parameter.name) not in given:
             or_so = f" or --config.task.{needed}=..." if needed != "name" else ""

@@ -13,7 +13,7 @@ from tl_jax.errors import UserError
 
 
 def unweighted(labels: np.ndarray, num_classes: int) -> dict[str, np.ndarray]:
-    """The fields of a Task whose N labels are certain: one-hot targets, every weight 1."""
+    """The truth of a Task whose N labels are certain: one-hot targets, every weight 1."""
     labels, ones = np.asarray(labels, np.int32), np.ones(len(labels), np.float32)
     return {
         "labels": labels,
@@ -62,7 +62,7 @@ def from_arrays(
         classes=tuple(classes),
         ids=ids,
         open=lambda index: PIL.Image.fromarray(images[index]),
-        **unweighted(labels, len(classes)),
+        truth=unweighted(labels, len(classes)),
         splits=divide(given, names, seed=seed, val=val, test=test, per_class=per_class),
         fingerprint=fingerprint(
             ids, (hashlib.sha256(shape + image.tobytes()).digest() for image in images)

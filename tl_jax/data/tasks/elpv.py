@@ -68,7 +68,7 @@ def elpv(
         classes=classes,
         ids=ids,
         open=lambda index: open_image(root / ids[index]),
-        **fields,
+        truth=fields,
         splits=divide({"train": np.arange(len(ids))}, names, strata=strata, **options),
         fingerprint=fingerprint(ids, (digest(root / name) for name in ids)),
         channels=1,

@@ -66,7 +66,7 @@ def from_tfds(
         classes=classes,
         ids=ids,
         open=open_row,
-        **unweighted(labels, len(classes)),
+        truth=unweighted(labels, len(classes)),
         splits=divide(given, np.array(classes)[labels], **options),
         fingerprint=fingerprint(ids, digests),
     )

@@ -1,7 +1,7 @@
-"""A batch divided among the cores of a CPU, for what each example goes through by itself.
+"""Inference on a part of the batch for each core of a CPU.
 
-XLA's and oneDNN's threads wait for one another at the end of every operation. Those of a program
-for each core, each with its own part of the batch, wait for one another once.
+XLA's and oneDNN's threads wait for one another at the end of every operation. Programs of one core
+each, with a part of the batch each, wait for one another once.
 """
 
 import concurrent.futures
@@ -14,88 +14,98 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Literal
 
-from tl_jax.ops.cpu import frozen, onednn
+from tl_jax.ops.cpu import constants, onednn
 
 
-class Divided:
-    """`fn(fixed, batch (B, ...)) -> (B, ...)`, jitted; on a CPU with oneDNN a part for each core.
+class PerCore:
+    """`fn(fixed, batch) -> result`, with a program for each core.
 
-    For inference alone: `fn` is to treat each example as if it were the only one. A batch that the
-    cores cannot share equally, or that is being traced, stays whole.
+    Batch and result are trees of arrays (B, ...). `fn` must process each example independently of
+    the rest of the batch.
     """
 
-    def __init__(self, fn: Callable[[Any, jax.Array], jax.Array], **shardings: Any):
-        self.whole = jax.jit(fn, **shardings)
-        self._kept = jax.jit(functools.partial(_kept, fn))
+    def __init__(self, fn: Callable[[Any, Any], Any]):
+        self._precomputed = jax.jit(functools.partial(_precomputed, fn))
         self._part = jax.jit(functools.partial(_part, fn))
-        self._compiled: set[Any] = set()  # shapes and types of parts
+        self._compiled: set[Any] = set()  # structures, shapes and types of batches
 
-    def __call__(self, fixed: Any, batch: Any) -> jax.Array:
-        return self.of(fixed)(batch)
+    def of(self, fixed: Any, whole: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """Return the function of the batch alone.
 
-    def of(self, fixed: Any) -> Callable[[Any], jax.Array]:
-        """The function of the batch alone; what is kept of `fixed` is made for the first batch."""
-        cores, made = onednn.cores(), {}
+        A batch that the cores cannot share equally, or that is being traced, goes to `whole`. What
+        depends on `fixed` alone is computed when the first batch comes.
+        """
+        cores, prepared = onednn.cores(), {}
 
-        def run(batch: Any) -> jax.Array:
-            if isinstance(batch, jax.core.Tracer) or cores == 1 or len(batch) % cores:
-                return self.whole(fixed, batch)
+        def run(batch: Any) -> Any:
+            leaves, structure = jax.tree.flatten(batch)
+            if cores == 1 or not _shared_equally(leaves, cores):
+                return whole(batch)
             # Views of the batch's memory: a slice by JAX would be a copy.
-            parts = jax.device_put(np.split(np.asarray(batch), cores))
-            key = parts[0].shape, parts[0].dtype
-            if key not in made:
-                made[key] = self._made(fixed, parts[0])
-            return self._run(*made[key], parts, first=key not in self._compiled)
+            shares = zip(*(np.split(np.asarray(leaf), cores) for leaf in leaves), strict=True)
+            parts = jax.device_put([structure.unflatten(share) for share in shares])
+            kind = structure, *((leaf.shape, leaf.dtype) for leaf in leaves)
+            if kind not in prepared:
+                prepared[kind] = self._prepared(fixed, parts[0])
+            return self._run(*prepared[kind], parts, kind)
 
         return run
 
-    def _made(self, fixed: Any, part: jax.Array) -> tuple[Any, list[jax.Array]]:
+    def _prepared(self, fixed: Any, part: Any) -> tuple[Any, list[jax.Array]]:
         fixed = jax.device_put(fixed)
-        traced = self._kept.trace(fixed, part)
+        traced = self._precomputed.trace(fixed, part)
         _require_independent(traced.jaxpr, len(jax.tree.leaves(fixed)))
-        return fixed, self._kept(fixed, part)
+        return fixed, self._precomputed(fixed, part)
 
-    def _run(self, fixed: Any, kept: list[jax.Array], parts: list[jax.Array], *, first: bool):
-        found = []
+    def _run(self, fixed: Any, values: list[jax.Array], parts: list[Any], kind: Any) -> Any:
+        running = []
         for thread, part in zip(_threads(len(parts)), parts, strict=True):
-            found.append(thread.submit(self._part, fixed, kept, part))
-            if first:  # all threads at once would each compile it
-                found[0].result()
-        self._compiled.add((parts[0].shape, parts[0].dtype))
-        found = [part.result() for part in found]
-        for part in found:
-            _waiting().submit(part.block_until_ready)
-        return jnp.concatenate(found)
+            running.append(thread.submit(self._part, fixed, values, part))
+            if kind not in self._compiled:  # all threads at once would each compile it
+                running[0].result()
+        self._compiled.add(kind)
+        results = [future.result() for future in running]
+        for leaf in jax.tree.leaves(results):
+            _waiting().submit(leaf.block_until_ready)
+        return jax.tree.map(lambda *parts: jnp.concatenate(parts), *results)
 
 
-def _kept(fn, fixed, part):
-    with frozen.recorded() as kept:
+def _shared_equally(leaves: list[Any], cores: int) -> bool:
+    """Whether these are arrays, of one length that the cores divide."""
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+        return False
+    lengths = {len(leaf) for leaf in leaves}
+    return len(lengths) == 1 and not lengths.pop() % cores
+
+
+def _precomputed(fn, fixed, part):
+    with constants.recording() as values:
         fn(fixed, part)
-    return kept
+    return values
 
 
-def _part(fn, fixed, kept, part):
-    with frozen.replayed(kept):
+def _part(fn, fixed, values, part):
+    with constants.replaying(values):
         return fn(fixed, part)
 
 
 def _require_independent(jaxpr, first: int) -> None:
-    """That none of the results depends on the inputs behind the first so many."""
+    """ValueError if any of the results depends on an input behind the `first` ones."""
     others = set(jaxpr.jaxpr.invars[first:])
     for equation in jaxpr.eqns:
         if any(not isinstance(v, Literal) and v in others for v in equation.invars):
             others.update(equation.outvars)
     if others.intersection(jaxpr.jaxpr.outvars):
-        raise ValueError("what is kept of the weights depends on the batch")
+        raise ValueError("what is computed once, of the weights, depends on the batch")
 
 
 @functools.cache
 def _threads(cores: int) -> list[concurrent.futures.Executor]:
-    """A thread each: what one thread gives JAX to do is done one after the other."""
+    """A thread for each core: JAX does what one thread asks for one after the other."""
     return [concurrent.futures.ThreadPoolExecutor(1, f"core{n}") for n in range(cores)]
 
 
 @functools.cache
 def _waiting() -> concurrent.futures.Executor:
-    """Waits for what runs, which Python then does as well before it ends."""
+    """The thread that waits for what still runs, so that Python waits for it before it ends."""
     return concurrent.futures.ThreadPoolExecutor(1, "waiting")

@@ -1,7 +1,8 @@
-"""The C library's heap, where XLA's CPU backend has a step's temporaries: glibc's, or nothing.
+"""The C library's heap, where XLA's CPU backend puts a step's temporaries. glibc only.
 
-XLA asks for them anew in every step, and gives them back a moment after its results are there. A
-step that begins before takes others, from the system: that costs time, and the process keeps them.
+XLA allocates them anew in every step, and frees them a moment after the results are there. A step
+that begins before that moment takes new memory from the system: that costs time, and the process
+never gets smaller again.
 """
 
 import ctypes
@@ -10,10 +11,14 @@ import os
 import sys
 import time
 
+from tl_jax.ops.cpu import switch
+
+RESTART = "TL_JAX_RESTART"  # the variable that allows a restart: on or off
 # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD and M_ARENA_MAX of malloc.h.
-_KEPT = {-4: 0, -1: -1, -2: 2**28, -8: 1}
+_RETAINING = {-4: 0, -1: -1, -2: 2**28, -8: 1}
 _TUNABLES, _NO_CACHES = "GLIBC_TUNABLES", "glibc.malloc.tcache_count=0"
-_BEFORE = "TL_JAX_TUNABLES_BEFORE"  # what they were; also says that the program has been restarted
+_BEFORE = "TL_JAX_TUNABLES_BEFORE"  # their former value; says that the program has been restarted
+_restarts: list[str] = []  # that value, in a process that was
 _NAP = 2e-4  # seconds
 
 
@@ -37,28 +42,42 @@ def _libc() -> ctypes.CDLL | None:
     return libc if hasattr(libc, "mallopt") else None
 
 
-def keep() -> None:
+def prepare(*, trains: bool) -> None:
+    """For programs, not for a library to do unasked: arrange the process's heap before any work.
+
+    Freed memory stays with the process, and a program that `trains` starts again without malloc's
+    thread caches. TL_JAX_CPU=plain switches off both, TL_JAX_RESTART=off the second; UserError if
+    either has a wrong value.
+    """
+    restarts = switch.choice(RESTART, ("on", "off")) == "on" and switch.fast()
+    if trains and restarts:
+        restart_without_thread_caches()
+    retain_freed_memory()
+
+
+def retain_freed_memory() -> None:
     """Let the process keep what is freed, instead of handing it back to the system.
 
-    For programs, not for a library to do unasked. The page faults took a fifth of a training step
-    of EfficientNet-Lite0's upper stages.
+    The page faults took a fifth of a training step of EfficientNet-Lite0's upper stages.
     """
-    if libc := _libc():
-        for option, value in _KEPT.items():
+    libc = _libc() if switch.fast() else None
+    if libc:
+        for option, value in _RETAINING.items():
             libc.mallopt(option, value)
 
 
-def without_caches() -> None:
-    """Start the program again, in this process, with malloc's caches of each thread off.
+def restart_without_thread_caches() -> None:
+    """Start the program again, in this process, with malloc's thread caches off.
 
-    That can be said only where a process begins, in GLIBC_TUNABLES, which is as it was for what
-    the program starts. `posix_memalign` cuts what it needs from a larger block; with the scraps in
-    such a cache, the block that is freed is too small for the same request in the next step. For
-    programs that were started by `python -m`.
+    They can be turned off only where a process begins, by GLIBC_TUNABLES, which gets its former
+    value back for whatever the program starts. `posix_memalign` cuts what it needs from a larger
+    block; with the scraps in such a cache, the block that is freed is too small for the same
+    request in the next step. Only programs that were started by `python -m` restart.
     """
     before = os.environ.pop(_BEFORE, None)
     if before is not None:
         os.environ[_TUNABLES] = before
+        _restarts.append(before)
         return
     before = os.environ.get(_TUNABLES, "")
     if _libc() and sys.modules["__main__"].__spec__ and "tcache" not in before:
@@ -67,9 +86,14 @@ def without_caches() -> None:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
+def restarted() -> bool:
+    """Whether this process is one that `restart_without_thread_caches` started again."""
+    return bool(_restarts)
+
+
 def in_use() -> int:
     """Bytes that are allocated now and not freed; 0 where that cannot be known."""
-    libc = _libc()
+    libc = _libc() if switch.fast() else None
     if not hasattr(libc, "mallinfo2"):
         return 0
     usage = libc.mallinfo2()
@@ -77,7 +101,7 @@ def in_use() -> int:
 
 
 def wait(most: int, seconds: float) -> None:
-    """Wait until no more than `most` bytes are in use, so many seconds at most."""
+    """Wait until at most `most` bytes are in use, for at most so many `seconds`."""
     until = time.perf_counter() + seconds
     while in_use() > most and time.perf_counter() < until:
         time.sleep(_NAP)

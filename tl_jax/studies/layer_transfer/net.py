@@ -5,7 +5,7 @@ import functools
 from typing import Any
 
 from tl_jax import models
-from tl_jax.chain.network import Chain
+from tl_jax.chain.network import Network
 from tl_jax.errors import unknown
 from tl_jax.models import alexnet_small
 from tl_jax.studies.layer_transfer.treatments import cuts
@@ -37,7 +37,7 @@ class Net:
             if not config.layers or layer in config.layers
         }
 
-    def chain(self, classes: int) -> Chain:
+    def chain(self, classes: int) -> Network:
         """Return the layers, with a classifier for so many classes."""
         return self._build(classes)
 

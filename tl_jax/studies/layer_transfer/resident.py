@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tl_jax.chain.network import Chain, merged, select
+from tl_jax.chain.network import Network
+from tl_jax.chain.variables import merged, select
 from tl_jax.data.preprocessing import Preprocessing
 from tl_jax.data.task import Task
 from tl_jax.engine import prefix
@@ -15,7 +16,8 @@ from tl_jax.engine.parallel import Parallel
 from tl_jax.studies.layer_transfer.net import Net
 from tl_jax.studies.layer_transfer.training import Trained, Trainer, Training
 from tl_jax.studies.layer_transfer.treatments import layers_up_to
-from tl_jax.train.together import Data, Run, fit, stacked, together
+from tl_jax.train.fit import Data, Run, fit
+from tl_jax.train.together import stacked, together
 
 BLOCK = 128  # images that go through the frozen layers at once
 
@@ -50,7 +52,7 @@ def transferred(
     given: Transfer,
     images: Images,
     *,
-    chain: Chain,
+    chain: Network,
     stop: str | None,
     preprocessing: Preprocessing,
     **settings: Any,
@@ -109,7 +111,7 @@ def trainer(config: Any, net: Net) -> Trainer:
     return train
 
 
-def _transfers(config: Any, chain: Chain, training: Training) -> list[Transfer]:
+def _transfers(config: Any, chain: Network, training: Training) -> list[Transfer]:
     """Return one training for each seed, all of the same shapes."""
     frozen = layers_up_to(chain, training.stop)
     learning = [name for name in chain.names if name not in frozen]

@@ -9,16 +9,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tl_jax.chain.network import Chain, select
+from tl_jax.chain.network import Known, Network
+from tl_jax.chain.variables import select
 from tl_jax.engine.parallel import Parallel
+from tl_jax.engine.prefix import IMAGE
 from tl_jax.plans.plan import Phase, Plan, Settings
 from tl_jax.studies.layer_transfer.net import Net
 from tl_jax.studies.layer_transfer.training import Trained, Trainer, Training
 from tl_jax.studies.layer_transfer.treatments import layers_up_to
-from tl_jax.train import evaluate
-from tl_jax.train import loop as train
+from tl_jax.train import evaluate, loop
 from tl_jax.train.inputs import for_plan
-from tl_jax.train.state import Network, Problem, shapes
+from tl_jax.train.objectives.cross_entropy import CrossEntropy
+from tl_jax.train.problem import Problem, Setup
+from tl_jax.train.state import shapes
+from tl_jax.train.step import recipe, update
+from tl_jax.train.survey import survey
 
 
 def trainer(config: Any, net: Net, folder: pathlib.Path) -> Trainer:
@@ -39,11 +44,11 @@ def trainer(config: Any, net: Net, folder: pathlib.Path) -> Trainer:
             precision=config.precision,
         )
         inputs_for = for_plan(problem, test_views="none", cache=cache, dtype="float32")
-        variables, progress, inputs = train.run(problem, variables, inputs_for, workdir=folder)
+        variables, progress, inputs = loop.run(problem, variables, inputs_for, workdir=folder)
         row = {"loss": progress.history[-1]["train_loss"]}
         for split in ("val", "test"):
             rows = problem.task.splits[split]
-            probabilities = evaluate.probabilities(problem, variables, inputs, rows)
+            probabilities = evaluate.predictions(problem, variables, inputs, rows)
             row[split] = float(np.mean(probabilities.argmax(1) == problem.task.labels[rows]))
         shutil.rmtree(folder)
         return Trained(variables, row)
@@ -51,7 +56,7 @@ def trainer(config: Any, net: Net, folder: pathlib.Path) -> Trainer:
     return lambda training: [one(training, seed) for seed in range(len(training.subsets))]
 
 
-def _phase(config: Any, chain: Chain, stop: str | None, epochs: int) -> Phase:
+def _phase(config: Any, chain: Network, stop: str | None, epochs: int) -> Phase:
     """Return the phase in which everything above `stop` learns for so many epochs."""
     frozen = layers_up_to(chain, stop)
     settings = Settings(epochs=epochs, best_by="last", batch_norm="batch", **config.train)
@@ -62,18 +67,24 @@ def step_flops(config: Any, net: Net, classes: int, stop: str | None) -> float:
     """Count the floating-point operations of one compiled step for a batch, from shapes alone."""
     chain, shape = net.chain(classes), jax.ShapeDtypeStruct
     phase = _phase(config, chain, stop, 1)
-    network = Network(chain, net.preprocessing, Parallel(), config.precision)
-    step = functools.partial(train.train_step, train.recipe(network, phase, None))
+    setup = Setup(chain, CrossEntropy(), net.preprocessing, Parallel(), config.precision)
+    made = recipe(setup, phase)
     variables, _ = chain.shapes(net.preprocessing.input_shape)
-    key = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0)))
-    fixed = select(variables, [n for n in chain.names if n not in phase.trained])
-    fixed |= {"key": key, "rates": shape((1000,), jnp.float32)}
-    images = (config.batch_size, *net.preprocessing.input_shape[1:])
+    count = config.batch_size
+    images = shape((count, *net.preprocessing.input_shape[1:]), jnp.uint8)
+    weights, labels = shape((count,), jnp.float32), shape((count,), jnp.int32)
     batch = {
-        "inputs": shape(images, jnp.uint8),
-        "targets": shape((config.batch_size, classes), jnp.float32),
-        "weights": shape((config.batch_size,), jnp.float32),
+        "inputs": Known({IMAGE: images}),
+        "targets": shape((count, classes), jnp.float32),
+        "weights": weights,
     }
-    state = shapes(phase, variables)
-    lowered = network.parallel.step(step).lower(state, fixed, batch)
-    return lowered.compile().cost_analysis()["flops"]
+    judged = {"labels": labels, "graded_labels": labels, "graded_weights": weights, "real": weights}
+    state = shapes(made, survey(made, variables, batch, batch | judged), variables)
+    fixed = select(variables, [n for n in chain.names if n not in phase.trained]) | {
+        "key": jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0))),
+        "rates": shape((1000,), jnp.float32),
+        "first": shape((), jnp.int32),
+        "decay": shape((), jnp.float32),
+    }
+    step = setup.parallel.step(functools.partial(update, made))
+    return step.lower(state, fixed, batch).compile().cost_analysis()["flops"]

@@ -108,17 +108,18 @@ class ClassSubset(NamedTuple):
         columns = [self.task.classes.index(name) for name in self.classes]
         own = {name: self.rows(name) for name in self.task.splits}
         own["train"] = self.rows("train", per_class=per_class, seed=seed)
+        truth = {name: array[kept] for name, array in self.task.truth.items()}
+        truth["targets"] = truth["targets"][:, columns]
+        for name in ("labels", "graded_labels"):
+            truth[name] = self.class_numbers[truth[name]]
         told = hashlib.sha256(repr((self.task.fingerprint, self.classes)).encode()).hexdigest()
         return dataclasses.replace(
             self.task,
             classes=self.classes,
             ids=tuple(self.task.ids[i] for i in kept),
             open=lambda index: self.task.open(int(kept[index])),
-            labels=self.class_numbers[self.task.labels[kept]],
-            targets=self.task.targets[kept][:, columns],
-            weights=self.task.weights[kept],
-            graded_labels=self.class_numbers[self.task.graded_labels[kept]],
-            graded_weights=self.task.graded_weights[kept],
+            truth=truth,
+            arrays={name: array[kept] for name, array in self.task.arrays.items()},
             splits={name: np.searchsorted(kept, rows) for name, rows in own.items()},
             fingerprint=told,
         )

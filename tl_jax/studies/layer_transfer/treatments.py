@@ -10,7 +10,8 @@ The layers above always start afresh and are trained on B's data.
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from tl_jax.chain.network import Chain, merged, select
+from tl_jax.chain.network import Network
+from tl_jax.chain.variables import merged, select
 from tl_jax.errors import UserError
 
 
@@ -30,7 +31,7 @@ TREATMENTS = {
 }
 
 
-def cuts(chain: Chain, input_shape: Sequence[int]) -> dict[str, str]:
+def cuts(chain: Network, input_shape: Sequence[int]) -> dict[str, str]:
     """Return for n = 1 to L - 1 the n-th layer with parameters, and the last that goes with it.
 
     Poolings belong to the layer below. The classifier, the L-th, is always fresh. UserError if it
@@ -48,13 +49,13 @@ def cuts(chain: Chain, input_shape: Sequence[int]) -> dict[str, str]:
 
 
 def beginning(
-    chain: Chain, stop: str | None, *, donor: Any, fresh: Any
+    chain: Network, stop: str | None, *, donor: Any, fresh: Any
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return variables with the layers up to `stop` from the donor, and these layers' names."""
     transferred = layers_up_to(chain, stop)
     return merged(fresh, select(donor, transferred)), transferred
 
 
-def layers_up_to(chain: Chain, stop: str | None) -> tuple[str, ...]:
+def layers_up_to(chain: Network, stop: str | None) -> tuple[str, ...]:
     """Return the names of the layers up to and with `stop`; none if that is None."""
     return () if stop is None else chain.cut(stop).names

@@ -15,10 +15,9 @@ from tl_jax.data.preprocessing import Preprocessing
 from tl_jax.data.task import Task
 from tl_jax.engine.prefix import Inputs
 from tl_jax.plans.plan import Settings, fine_tune_top, head_only
-from tl_jax.train import evaluate
-from tl_jax.train import loop as train
+from tl_jax.train import evaluate, loop
 from tl_jax.train.inputs import for_plan
-from tl_jax.train.state import Problem
+from tl_jax.train.problem import Problem
 
 
 def transfer(
@@ -40,7 +39,7 @@ def transfer(
     names, variables, test = ready.layers, ready.variables, task.splits["test"]
     tune = Settings(**config.tune)
     plans = {
-        "head": head_only(names, new=names[-1:], head=Settings(**config.head)),
+        "head": head_only(names, new=names[-1:], train_head=Settings(**config.head)),
         "fine_tuned": fine_tune_top(names, tune=tune, from_layer=config.from_layer),
     }
     accuracies = {}
@@ -53,9 +52,9 @@ def transfer(
         )
         if step == "head":  # pools first, so that pooled features are all it sees
             inputs_for = _from_pooled(pooled, cut, base.preprocessing)
-        variables, _, inputs = train.run(problem, variables, inputs_for, workdir=folder / step)
-        probabilities = evaluate.probabilities(problem, variables, inputs, test)
-        accuracies[step] = evaluate.brief_score(task, test, probabilities)["accuracy"]
+        variables, _, inputs = loop.run(problem, variables, inputs_for, workdir=folder / step)
+        predictions = evaluate.predictions(problem, variables, inputs, test)
+        accuracies[step] = evaluate.finished(problem, test, predictions)["accuracy"]
     shutil.rmtree(folder)
     return accuracies
 

@@ -5,7 +5,8 @@ import time
 from typing import Any
 
 from tl_jax import interrupt
-from tl_jax.base.base import Base, load_base
+from tl_jax.base.base import Base
+from tl_jax.base.load import load_base
 from tl_jax.data.task import Task
 from tl_jax.measure.features import of_layers
 from tl_jax.measure.similarity import linear_cka, svcca

@@ -1,6 +1,6 @@
 """oneDNN's convolutions, batch norm and pooling as operations of a JAX program on the CPU.
 
-In float32. Whether one is taken is decided where a program is traced (`takes_...`).
+In float32. `takes_conv` and `takes_image` say, while a program is traced, whether one is used.
 """
 
 import functools
@@ -9,7 +9,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from tl_jax.ops.cpu import frozen
+from tl_jax.ops.cpu import constants, switch
 from tl_jax.ops.cpu.onednn import foreign, frames, library
 from tl_jax.ops.cpu.onednn.cases import (
     FORWARD,
@@ -38,10 +38,12 @@ _ACTIVATIONS = {None: lambda x: x, "relu": jax.nn.relu, "relu6": jax.nn.relu6}
 
 @functools.cache
 def available() -> bool:
-    """Whether oneDNN can be had, and JAX has one CPU device.
+    """Whether oneDNN is installed and switched on, and JAX has one CPU device.
 
     XLA cannot divide a foreign function among several devices: it would gather its inputs.
     """
+    if not switch.fast():
+        return False
     try:
         several = len(jax.devices("cpu")) > 1
     except RuntimeError:  # there is no such backend, as with JAX_PLATFORMS=cuda
@@ -58,7 +60,7 @@ def cores() -> int:
 
 
 def takes_conv(x, kernel, stride: int, padding) -> bool:
-    """Whether a convolution is to be oneDNN's, on the CPU."""
+    """Whether oneDNN computes this convolution on the CPU."""
     work = 2 * math.prod(kernel.shape) * math.prod(_output(x, kernel, stride, padding)[:3])
     edges = [edge for pair in padding for edge in pair]
     fits = x.dtype == kernel.dtype == jnp.float32 and min(edges) >= 0
@@ -66,7 +68,7 @@ def takes_conv(x, kernel, stride: int, padding) -> bool:
 
 
 def takes_image(x) -> bool:
-    """Whether the batch norm or the pooling of `x` is to be oneDNN's, on the CPU."""
+    """Whether oneDNN computes the batch norm or the pooling of `x` on the CPU."""
     fits = x.dtype == jnp.float32 and x.ndim == 4
     return fits and x.size >= LEAST_SIZE and available()
 
@@ -87,32 +89,32 @@ def conv(x, kernel, bias, residual, *, stride, padding, activation: str | None):
 
 
 def _forward(case, x, kernel, bias, residual=None):
-    """A convolution; of a frozen kernel, what is made of it is made once."""
-    given = [a for a in (bias, residual) if a is not None]
-    if not frozen.active():
-        return _call(case, [case.y], x, kernel, *given)[0]
+    """A convolution; a kernel that stays as it is gets oneDNN's layout once."""
+    added = [a for a in (bias, residual) if a is not None]
+    if not constants.active():
+        return _call(case, [case.y], x, kernel, *added)[0]
     if residual is None and (pair := _pair(case, x, kernel, bias)):
         return _call(pair[0], [case.y], *pair[1:])[0]
     packed = _packed(case._replace(kind=PACKING), kernel)
-    y = _call(case._replace(packed=True), [case.y], x, packed, *given)[0]
-    frozen.note(y, (case, x, kernel, bias))
+    y = _call(case._replace(packed=True), [case.y], x, packed, *added)[0]
+    constants.record_origin(y, (case, x, kernel, bias))
     return y
 
 
 def _packed(case, kernel):
-    return frozen.keep(_call(case, [(last_size(case) // 4,)], kernel)[0])
+    return constants.precomputed(_call(case, [(last_size(case) // 4,)], kernel)[0])
 
 
 def _pair(case, x, kernel, bias):
-    """The case and operands of a depthwise convolution with the 1 x 1 one that made `x`, if it did.
+    """Case and operands of a depthwise convolution fused with the 1 x 1 one that produced `x`.
 
-    What is between them is then never written to memory.
+    Their intermediate value is then never written to memory. None where they cannot be fused.
     """
-    made = frozen.noted(x)
-    if not made or bias is None or not _is_depthwise(case):
+    origin = constants.origin_of(x)
+    if not origin or bias is None or not _is_depthwise(case):
         return None
-    first, before, first_kernel, first_bias = made
-    if first_bias is None or not _can_be_taken_along(first):
+    first, before, first_kernel, first_bias = origin
+    if first_bias is None or not _can_be_fused(first):
         return None
     ends = first.x, first.kernel, first.activation, case.kernel
     pair = Pair(FORWARD, *ends, case.stride, case.padding, case.y, case.activation)
@@ -124,12 +126,12 @@ def _pair(case, x, kernel, bias):
 
 
 def _is_depthwise(case) -> bool:
-    """And with the same padding before rows and columns."""
+    """Whether it is depthwise, with the same padding before rows and columns."""
     (top, _), (left, _) = case.padding
     return case.kernel[2] == 1 and case.kernel[3] == case.x[3] > 1 and top == left
 
 
-def _can_be_taken_along(case) -> bool:
+def _can_be_fused(case) -> bool:
     return isinstance(case, Convolution) and case.pointwise and not case.residual
 
 

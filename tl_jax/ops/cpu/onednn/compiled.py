@@ -2,7 +2,7 @@
 
 import functools
 
-from tl_jax.ops.cpu import frozen
+from tl_jax.ops.cpu import constants
 from tl_jax.ops.cpu.onednn import depthwise, primitives, winograd
 from tl_jax.ops.cpu.onednn.cases import BatchNorm, Case, Convolution, Pair, Pooling, Winograd
 from tl_jax.ops.cpu.onednn.lanes import Lane, lane
@@ -35,7 +35,7 @@ def compiled(case: Case, lane: Lane) -> Program:
 
 def last_size(case: Case) -> int:
     """The bytes of the last output of `case`."""
-    with lane(one_core=frozen.active()) as mine:
+    with lane(one_core=constants.active()) as mine:
         sizes = compiled(case, mine).sizes
     return sizes[max(sizes)]
 
@@ -43,7 +43,7 @@ def last_size(case: Case) -> int:
 def possible(case: Case) -> bool:
     """Whether oneDNN has it."""
     try:
-        with lane(one_core=frozen.active()) as mine:
+        with lane(one_core=constants.active()) as mine:
             compiled(case, mine)
     except DnnlError:
         return False

@@ -11,7 +11,7 @@ import json
 
 import jax
 
-from tl_jax.ops.cpu import frozen
+from tl_jax.ops.cpu import constants
 from tl_jax.ops.cpu.onednn.cases import case_of
 from tl_jax.ops.cpu.onednn.compiled import compiled
 from tl_jax.ops.cpu.onednn.lanes import lane
@@ -148,5 +148,5 @@ def _finish() -> None:
 
 def call(case, outputs, *arrays) -> list:
     """The arrays that `case` says are computed of `arrays`, of the shapes and types `outputs`."""
-    text = json.dumps([type(case).__name__, case, frozen.active()])
+    text = json.dumps([type(case).__name__, case, constants.active()])
     return jax.ffi.ffi_call(TARGET, outputs, vmap_method="sequential")(*arrays, case=text)

@@ -1,0 +1,186 @@
+"""Bases from weights: files that people have, published names, files of our own."""
+
+import dataclasses
+import logging
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from tl_jax import models
+from tl_jax.base import file, sources
+from tl_jax.base.architecture import Architecture
+from tl_jax.base.base import Base
+from tl_jax.chain.variables import select
+from tl_jax.data.preprocessing import Preprocessing
+from tl_jax.errors import UserError
+from tl_jax.weights import convert, files, keras_file
+
+logger = logging.getLogger(__name__)
+
+
+def load_base(
+    name: str, weights: str | pathlib.Path | None = None, *, form: str | None = None
+) -> Base:
+    """The architecture `name` (`tl_jax.models.names()`) with `weights`; or, without any, the base
+    in the file or finished run at the path `name`, which says what it is. `weights` are
+
+    * a file: `.pth`, `.pt` or `.bin` (PyTorch), `.safetensors`, `.h5` (Keras), or what `Base.save`
+      or a finished run wrote; the names inside tell whose it is;
+    * `torchvision:IMAGENET1K_V1`, `keras:imagenet`, `timm:<tag>`: fetched once;
+    * `pip:efficientnet-lite0`: a file that an installed package carries;
+    * `random:<seed>`; None is the first published ones, which `published_weights` names.
+
+    Every array in the file and every parameter of the architecture must match, or a UserError lists
+    both sides; only the number of classes is the file's own, and a file without a classifier gives
+    a base that is cut below it. `form` says whose net it is where the names fit several.
+    UserError, too, for weights that are not finite.
+    """
+    if weights is None and _is_path(name):
+        return _from_file(pathlib.Path(name))
+    name = models.canonical(name)
+    weights = published_weights(name) if weights is None else str(weights)
+    if weights.startswith("random:"):
+        return _random(name, weights)
+    source = sources.resolve(name, weights)
+    if files.is_export(source.path):
+        base = _exported(name, weights, source.path)
+    else:
+        state = files.read(source.path)
+        try:
+            form = form or source.form
+            base = from_state_dict(name, state, form=form, preprocessing=source.preprocessing)
+        except UserError as error:
+            raise UserError(f"{source.path}: {error}") from None
+    _require_finite(source.path, base.variables)
+    return dataclasses.replace(base, weights=weights)
+
+
+def published_weights(name: str) -> str:
+    """The name of the first weights that the architecture has; UserError if it has none."""
+    known = next(iter(models.published(name)), None)
+    if known is None:
+        raise UserError(
+            f"no weights of {name} have a name: give a file, or random:0 for untrained ones"
+        )
+    return known
+
+
+def _is_path(name: str | pathlib.Path) -> bool:
+    return isinstance(name, pathlib.Path) or "/" in name or name.endswith(".safetensors")
+
+
+def _from_file(path: pathlib.Path) -> Base:
+    """The base in a file of ours, or of the finished run in that folder."""
+    path = path.expanduser()
+    path = path / file.NAME if path.is_dir() else path
+    if path.is_file() and not files.is_export(path):
+        raise UserError(f"which architecture are these weights of? load_base('resnet50', '{path}')")
+    model = file.load(path)
+    _require_finite(path, model.variables)
+    return _base(model, str(path))
+
+
+def _base(model: file.Model, weights: str) -> Base:
+    architecture, variables, preprocessing, classes, views = model
+    return Base(architecture, weights, variables, preprocessing, classes, views)
+
+
+def _require_finite(path: pathlib.Path, variables) -> None:
+    """UserError that names an array with a NaN or infinity.
+
+    Behind a convolution that takes its ReLU along they would not be seen: oneDNN makes 0 of a NaN.
+    """
+    for place, array in jax.tree_util.tree_leaves_with_path(variables):
+        if not np.isfinite(array).all():
+            name = "/".join(key.key for key in place)
+            raise UserError(f"{path}: the weights {name} are not finite")
+
+
+def from_state_dict(
+    name: str,
+    state: Mapping[str, np.ndarray],
+    *,
+    form: str | None = None,
+    preprocessing: Preprocessing | None = None,
+) -> Base:
+    """The architecture `name` with arrays by the names that PyTorch's or Keras's nets have.
+
+    The names tell the form, and the form the preprocessing, where they are not given.
+    """
+    name = models.canonical(name)
+    form, found = recognised(name, state, form)
+    architecture = Architecture(name, form, _classes(found))
+    preprocessing = preprocessing or models.family(name).preprocessing(name, form)
+    expected, outputs = architecture.chain().shapes(preprocessing.input_shape)
+    if cut := _cut_below_classifier(found, expected, outputs):
+        architecture = dataclasses.replace(architecture, cut=cut)
+        expected = select(expected, architecture.chain().names)
+    variables = convert.fill(found, expected)
+    return Base(architecture, "a state dict", variables, preprocessing)
+
+
+def _random(name: str, weights: str) -> Base:
+    seed = weights.removeprefix("random:")
+    if not seed.isdecimal():
+        raise UserError(f"weights {weights!r}: random: is followed by a seed, as in random:0")
+    family = models.family(name)
+    architecture = Architecture(name, family.forms(name)[0])
+    base = Base(architecture, weights, {}, family.preprocessing(name, architecture.form))
+    return dataclasses.replace(base, variables=base.fresh(int(seed)))
+
+
+def _exported(name: str, weights: str, path: pathlib.Path) -> Base:
+    model = file.load(path)
+    if model.architecture.name != name:
+        raise UserError(f"{path} is a {model.architecture.name}, not a {name}")
+    return _base(model, weights)
+
+
+def recognised(
+    name: str, state: Mapping[str, np.ndarray], form: str | None = None
+) -> tuple[str, convert.Found]:
+    """The form of the architecture whose names the arrays have the most of, and their places.
+
+    A `form` that is known by other means is not questioned.
+    """
+    family, state = models.family(name), keras_file.renumbered(convert.unwrapped(state))
+    forms = [form] if form else family.forms(name)
+    found = {f: convert.find(state, family.rules(name, f), keras=f == "keras") for f in forms}
+    best = max(forms, key=lambda f: len(found[f].arrays))
+    equal = [f for f in forms if found[f].arrays and found[f].names == found[best].names]
+    if len(equal) > 1:
+        logger.warning(
+            "the names fit %s in the forms %s: taken for %s; say form= if it is another",
+            name,
+            " and ".join(equal),
+            best,
+        )
+    return best, found[best]
+
+
+def _cut_below_classifier(found: convert.Found, expected: Any, outputs: Any) -> str | None:
+    """The layer at which the net of a file without a classifier ends; None if it has one."""
+    there = {path.split("/")[1] for path in found.arrays}
+    layers = list(outputs)
+    missing = [n for n in layers if n in expected["params"] and n not in there]
+    if not there or not missing:
+        return None
+    above = [n for n in layers[layers.index(missing[0]) :] if n in expected["params"]]
+    if above != missing or outputs[missing[0]].ndim != 2:
+        return None
+    if found.surplus:
+        raise UserError(
+            f"all but the classifier is there, which has other names ({found.surplus[0]!r:.80}): "
+            "remove it from the file to load the base without one"
+        )
+    cut = layers[layers.index(missing[0]) - 1]
+    logger.warning("the weights have no %s: the base ends at %s", " and ".join(missing), cut)
+    return cut
+
+
+def _classes(found: convert.Found) -> int:
+    head = found.arrays.get(convert.HEAD)
+    return head.shape[-1] if head is not None and head.ndim == 2 else 1000

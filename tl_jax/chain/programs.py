@@ -1,0 +1,32 @@
+"""Compiled inference: the value at one place from the value at another."""
+
+import functools
+from typing import Any
+
+import jax
+
+from tl_jax import ops
+from tl_jax.chain.network import Network
+from tl_jax.chain.variables import Variables
+
+
+def forward(
+    network: Network,
+    variables: Variables,
+    x: jax.Array,
+    *,
+    start: str | None = None,
+    stop: str | None = None,
+) -> Any:
+    """`Network.apply` in inference mode, compiled once per network, place and shape."""
+    return forward_program(network, start, stop)(variables, x)
+
+
+@functools.lru_cache(maxsize=32)
+def forward_program(network: Network, start: str | None, stop: str | None) -> ops.Inference:
+    """The function of variables and `x` that `forward` calls."""
+
+    def apply(variables, x):
+        return network.apply(variables, x, start=start, stop=stop).output
+
+    return ops.inference(apply)

@@ -1,0 +1,209 @@
+"""Variables of a network, {collection: {layer: tree}}: fresh ones, shapes, selections, hashes."""
+
+import concurrent.futures
+import functools
+import hashlib
+import zlib
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import flax.linen as nn
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tl_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from tl_jax.chain.network import Network
+
+Variables = Mapping[str, Mapping[str, Any]]
+COLLECTIONS = ("params", "batch_stats")
+MAX_PARAMETERS = 2**31
+
+
+def select(variables: Any, layers: Sequence[str]) -> dict[str, Any]:
+    """Of every collection, the part that belongs to the layers."""
+    return {c: {n: variables[c][n] for n in layers if n in variables[c]} for c in COLLECTIONS}
+
+
+def merged(variables: Any, others: Any) -> dict[str, Any]:
+    """`variables` with the leaves that `others` has taken from there."""
+    return {c: overlaid(variables[c], others[c]) for c in COLLECTIONS}
+
+
+def overlaid(tree: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    """The nested dictionary `tree` with the leaves of `others` over its own."""
+    return {**tree} | {
+        name: overlaid(tree[name], value)
+        if isinstance(value, Mapping) and isinstance(tree.get(name), Mapping)
+        else value
+        for name, value in others.items()
+    }
+
+
+def flat(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Leaves by path, "layer/.../leaf"; an empty dictionary stays."""
+    return flax.traverse_util.flatten_dict(tree, sep="/", keep_empty_nodes=True)
+
+
+def nested(leaves: Mapping[str, Any]) -> dict[str, Any]:
+    """The tree of such leaves."""
+    return flax.traverse_util.unflatten_dict(dict(leaves), sep="/")
+
+
+def shapes(
+    network: "Network", inputs: Sequence[int] | Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Variables and layer outputs for inputs of such shapes, as shapes; nothing is computed.
+
+    `inputs`: the shape (N, H, W, C) of float32 images, or arrays or `ShapeDtypeStruct`s by input.
+    Returns ({collection: {layer: tree}}, {layer: output}), with `ShapeDtypeStruct`s as leaves.
+    UserError if images are too small for a layer.
+    """
+    if not isinstance(inputs, Mapping):
+        inputs = {network.inputs[0]: jax.ShapeDtypeStruct(tuple(inputs), jnp.float32)}
+    variables: dict[str, Any] = {c: {} for c in COLLECTIONS}
+    values = {name: jax.tree.map(_shape, value) for name, value in inputs.items()}
+    for name, module, reads in network.layers:
+        try:
+            value, own = _traced_in_space(module, [values[place] for place in reads])
+        except _NoRoom:
+            raise UserError(
+                f"inputs of {_sides(values, network.inputs)} are too small: nothing of them is "
+                f"left in layer {name!r}"
+            ) from None
+        for collection, tree in own.items():
+            variables[collection][name] = jax.tree.map(lambda leaf: leaf, tree)  # a copy
+        values[name] = value
+    if tied := {tie.to for tie in network.ties if tie.whole}:
+        leaves = flat(variables["params"])
+        variables["params"] = nested({p: s for p, s in leaves.items() if p not in tied})
+    return variables, {name: values[name] for name in network.names}
+
+
+class _NoRoom(Exception):
+    """An image has become too small for a layer."""
+
+
+def _traced_in_space(module: nn.Module, read: list[Any]) -> tuple[Any, dict]:
+    """Output and variables of a layer, as shapes; _NoRoom if nothing is left of its input."""
+    sides = read[0].shape[1:] if read and hasattr(read[0], "shape") else ()
+    try:
+        value, own = _traced(module, *_hashable(read))
+    except (TypeError, ValueError, ZeroDivisionError) as error:
+        if isinstance(error, UserError) or not sides or min(sides) >= 8:  # not for want of space
+            raise
+        raise _NoRoom from error
+    if any(0 in leaf.shape for leaf in jax.tree.leaves(value)):
+        raise _NoRoom
+    return value, own
+
+
+def _sides(values: Mapping[str, Any], inputs: Sequence[str]) -> str:
+    """The first input's sides, as people say them."""
+    height, *width = values[inputs[0]].shape[1:3]
+    return f"{height} x {width[0]} pixels" if width else f"length {height}"
+
+
+def zeros(module: nn.Module, read: Sequence[Any]) -> Any:
+    """Zeros in the shape of a module's output for values like those `read`."""
+    value, _ = _traced(module, *_hashable([jax.tree.map(_shape, value) for value in read]))
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), value)
+
+
+def _shape(leaf: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+
+
+def _hashable(values: Sequence[Any]) -> tuple[Any, tuple]:
+    leaves, structure = jax.tree.flatten(list(values))
+    return structure, tuple((leaf.shape, jnp.dtype(leaf.dtype)) for leaf in leaves)
+
+
+@functools.lru_cache(maxsize=2**10)  # nets repeat their layers, and are asked several times
+def _traced(module: nn.Module, structure: Any, leaves: tuple) -> tuple[Any, dict[str, Any]]:
+    """A module's output and variables for inputs of such shapes, as shapes."""
+    read = structure.unflatten(jax.ShapeDtypeStruct(*leaf) for leaf in leaves)
+    return jax.eval_shape(module.init_with_output, jax.random.key(0), *read)
+
+
+def init(
+    network: "Network",
+    seed: int,
+    inputs: Sequence[int] | Mapping[str, Any],
+    layers: Collection[str] | None = None,
+) -> dict[str, Any]:
+    """Fresh float32 variables (numpy), a function of the seed and the parameter's name alone.
+
+    Of `layers`, or of all. `inputs` as for `shapes`.
+
+    Convolutions: He et al. 2015, eq. 10 (standard deviation sqrt(2 / fan_in)); dense kernels:
+    sqrt(1 / fan_in), or 0 in a module whose field `zero` is true; norms' scales and variances
+    1; biases and means 0; all others as their module says. Filled by numpy, because compiling
+    JAX's random generator for each kernel shape takes tens of seconds.
+    """
+    everything, outputs = shapes(network, inputs)
+    abstract = select(everything, network.names if layers is None else layers)
+    leaves = flat(abstract)
+    sizes = {p: v.size for p, v in leaves.items() if hasattr(v, "size")}
+    if sum(sizes.values()) > MAX_PARAMETERS:
+        largest = max(sizes, key=sizes.get)
+        raise UserError(
+            f"{sum(sizes.values()):,} parameters are too many, {sizes[largest]:,} of them "
+            f"{largest}: pool before a dense layer, or take a smaller input"
+        )
+    others = functools.cache(lambda name: _by_module(network, seed, name, inputs, outputs))
+
+    def fill(path: str) -> Any:
+        if leaves[path] is flax.traverse_util.empty_node:
+            return leaves[path]
+        ruled = _fresh(seed, path, leaves[path].shape)
+        if ruled is not None:
+            return ruled
+        collection, name, *_ = path.split("/")
+        return flat({collection: {name: others(name)[collection]}})[path]
+
+    with concurrent.futures.ThreadPoolExecutor() as threads:  # numpy lets them run at once
+        filled = dict(zip(leaves, threads.map(fill, leaves), strict=True))
+    for name in (n for n, module, _ in network.layers if getattr(module, "zero", False)):
+        own = (p for p in filled if p.startswith(f"params/{name}/"))
+        filled |= {p: np.zeros_like(filled[p]) for p in own}
+    return {c: {} for c in COLLECTIONS} | nested(filled)
+
+
+def _fresh(seed: int, path: str, shape: tuple[int, ...]) -> np.ndarray | None:
+    """The leaf that a rule fills; None where none does."""
+    leaf = path.rsplit("/", 1)[-1]
+    if leaf in ("bias", "mean"):
+        return np.zeros(shape, np.float32)
+    if leaf in ("scale", "var"):
+        return np.ones(shape, np.float32)
+    if leaf != "kernel":
+        return None
+    rng = np.random.default_rng([seed, zlib.crc32(path.encode())])
+    deviation = np.sqrt((2 if len(shape) == 4 else 1) / np.prod(shape[:-1]))
+    return (deviation * rng.standard_normal(shape)).astype(np.float32)
+
+
+def _by_module(network, seed: int, name: str, inputs: Any, outputs: dict[str, Any]) -> dict:
+    """A layer's variables as its own initialisers draw them."""
+    _, module, reads = network.layers[network.index(name)]
+    if not isinstance(inputs, Mapping):
+        inputs = {network.inputs[0]: jax.ShapeDtypeStruct(tuple(inputs), jnp.float32)}
+    known = {**inputs, **outputs}
+    read = [jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), known[place]) for place in reads]
+    key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
+    drawn = jax.tree.map(np.asarray, jax.jit(module.init)(key, *read))
+    return jax.tree.map(lambda a: a.astype(np.float32), drawn)
+
+
+def fingerprint(tree: Any) -> str:
+    """A hash of every name, shape, type and byte in a tree of arrays."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        array = np.ascontiguousarray(leaf)
+        digest.update(f"{jax.tree_util.keystr(path)} {array.shape} {array.dtype}".encode())
+        digest.update(array.view(np.uint8))  # bfloat16 has no buffer of its own
+    return digest.hexdigest()

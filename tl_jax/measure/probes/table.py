@@ -1,0 +1,79 @@
+"""What simple classifiers make of each layer of a base: one call, one table."""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tl_jax.base.base import Base
+from tl_jax.data.task import Task
+from tl_jax.data.tasks.arrays import from_arrays
+from tl_jax.errors import UserError
+from tl_jax.measure import features
+from tl_jax.measure.probes import protocol
+
+
+class ProbeRow(NamedTuple):
+    """One probe on one layer."""
+
+    layer: str
+    probe: str
+    dimensions: int
+    setting: Any  # chosen on validation
+    val: float  # accuracy
+    test: float
+
+
+@dataclasses.dataclass(frozen=True)
+class ProbeTable:
+    """Accuracies by layer, in forward order, and probe."""
+
+    rows: tuple[ProbeRow, ...]
+
+    def best(self) -> ProbeRow:
+        """The layer and probe that validation prefers; of equally good ones the lowest layer."""
+        return max(self.rows, key=lambda row: row.val)
+
+    def __str__(self) -> str:
+        lines = [f"{'layer':<20}{'probe':<14}{'features':>9}{'val':>9}{'test':>9}"]
+        for row in self.rows:
+            accuracies = f"{100 * row.val:7.1f} %{100 * row.test:7.1f} %"
+            lines.append(f"{row.layer:<20}{row.probe:<14}{row.dimensions:>9}{accuracies}")
+        return "\n".join(lines)
+
+
+def probe(
+    base: Base,
+    what: Task | np.ndarray,
+    labels: np.ndarray | None = None,
+    *,
+    layers: Sequence[str] | None = None,
+    probes: Sequence[str] = ("logistic",),
+    budget: float = 1.0,
+    seed: int = 0,
+    pool: str = "mean",
+    cache: str | pathlib.Path = ".cache",
+) -> ProbeTable:
+    """Fit probes on the features of each layer (default: all below the classifier).
+
+    `what`: a task; or images (N, H, W) or (N, H, W, 1 or 3), uint8, with `labels` (N,), which are
+    split by `seed`. `probes`: ridge, logistic, linear_svm, rbf_svm, neighbours, class_means; each
+    one's setting is chosen on validation, then tested once. `budget`: see `protocol.within`.
+    """
+    if not isinstance(what, Task):
+        if labels is None:
+            raise UserError("probe takes a task, or images and their labels")
+        what = from_arrays("arrays", what, labels, seed=seed)
+    examples = protocol.within(what, budget, seed=seed)
+    found = features.of_layers(base, what, layers=layers, pool=pool, cache=pathlib.Path(cache))
+    rows = []
+    for layer, own in found.items():
+        (answers,) = protocol.examine(own.rows, [(what, examples)], list(probes))
+        size = own.rows.shape[1]
+        rows += [
+            ProbeRow(layer, name, size, said["setting"], said["val"], said["test"])
+            for name, said in answers.items()
+        ]
+    return ProbeTable(tuple(rows))

@@ -1,0 +1,44 @@
+"""Programs for inference."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+
+from tl_jax.ops.cpu import constants, switch
+from tl_jax.ops.cpu.cores import PerCore
+
+Value = TypeVar("Value")
+
+
+class Inference:
+    """`fn(fixed, batch) -> result`, jitted: batch and result are trees of arrays (B, ...).
+
+    `fn` must process each example independently of the rest of the batch: on a CPU with oneDNN each
+    core runs a program of its own on its part of it. Other platforms run `whole`, as does a CPU
+    where the cores cannot share the batch equally or where it is being traced.
+    """
+
+    def __init__(self, fn: Callable[[Any, Any], Any], **shardings: Any):
+        self.whole = jax.jit(fn, **shardings)  # one program for the whole batch
+        self._per_core = PerCore(fn) if switch.fast() else None
+
+    def __call__(self, fixed: Any, batch: Any) -> Any:
+        return self.of(fixed)(batch)
+
+    def of(self, fixed: Any) -> Callable[[Any], Any]:
+        """Return the function of the batch alone, which computes once what depends on `fixed`."""
+        whole = functools.partial(self.whole, fixed)
+        return self._per_core.of(fixed, whole) if self._per_core else whole
+
+
+def inference(fn: Callable[[Any, Any], Any], **shardings: Any) -> Inference:
+    """Return `fn(fixed, batch)` as a program; `shardings` are those of `jax.jit`."""
+    return Inference(fn, **shardings)
+
+
+def materialise(value: Value) -> Value:
+    """Return `value`, which somebody has asked for: no operation may fuse it away."""
+    constants.materialise(value)
+    return value

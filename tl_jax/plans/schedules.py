@@ -1,0 +1,119 @@
+"""Learning-rate schedules and optimizers: open lists of functions, whose parameters are settings.
+
+A schedule is a function (peak, steps, **options) -> optax schedule over the steps of a phase; an
+optimizer a function (**options) -> optax transformation that gives the direction of steepest
+ascent, scaled: the phase's rate, sign and weight decay come after it.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from tl_jax import registry
+from tl_jax.errors import UserError
+
+SCHEDULES: dict[str, Callable[..., optax.Schedule]] = {}
+OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {}
+
+
+@registry.register(SCHEDULES, "schedule")
+def constant(peak: float, steps: int) -> optax.Schedule:
+    """The peak throughout."""
+    return optax.constant_schedule(peak)
+
+
+@registry.register(SCHEDULES, "schedule")
+def cosine(peak: float, steps: int) -> optax.Schedule:
+    """From the peak to 0 (Loshchilov & Hutter 2017, arXiv:1608.03983, eq. 5)."""
+    return optax.cosine_decay_schedule(peak, steps)
+
+
+@registry.register(SCHEDULES, "schedule")
+def warmup_cosine(peak: float, steps: int, *, warmup: float = 0.1) -> optax.Schedule:
+    """From 0 to the peak over a share `warmup` of the steps, then to 0."""
+    rising = _share("warmup", warmup, steps)
+    return optax.warmup_cosine_decay_schedule(0.0, peak, rising, max(steps, rising + 1))
+
+
+@registry.register(SCHEDULES, "schedule")
+def one_cycle(peak: float, steps: int) -> optax.Schedule:
+    """Smith & Topin 2018 (arXiv:1708.07120): up from 1/25 of the peak, down to 1e-4 of that."""
+    return optax.cosine_onecycle_schedule(steps, peak)
+
+
+@registry.register(SCHEDULES, "schedule")
+def slanted_triangular(
+    peak: float, steps: int, *, cut: float = 0.1, ratio: float = 32.0
+) -> optax.Schedule:
+    """Howard & Ruder 2018 (arXiv:1801.06146), eq. 3: up over a share `cut` of the steps, then down;
+    the lowest rate is 1 / `ratio` of the peak.
+    """
+    top = _share("cut", cut, steps)
+    if not ratio >= 1:
+        raise UserError(f"ratio is at least 1; got {ratio}")
+
+    def rate(step: Any) -> Any:
+        down = 1 - (step - top) / (top * (1 / cut - 1))
+        p = jnp.where(step < top, step / top, jnp.maximum(down, 0))
+        return peak * (1 + p * (ratio - 1)) / ratio
+
+    return rate
+
+
+@registry.register(OPTIMIZERS, "optimizer")
+def adamw(*, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> optax.GradientTransformation:
+    """Adam (Kingma & Ba 2015, arXiv:1412.6980); the phase's weight decay makes it AdamW."""
+    return optax.scale_by_adam(b1=b1, b2=b2, eps=eps)
+
+
+@registry.register(OPTIMIZERS, "optimizer")
+def sgd(*, momentum: float = 0.9, nesterov: bool = True) -> optax.GradientTransformation:
+    """Stochastic gradient descent with (Nesterov's) momentum."""
+    return optax.trace(decay=momentum, nesterov=nesterov)
+
+
+def schedule(spec: str | Callable[..., Any], peak: float, steps: int) -> optax.Schedule:
+    """The schedule that `spec` says: a name, "name(option=1)", or a function (peak, steps)."""
+    if callable(spec):
+        return spec(peak, steps)
+    function, options = registry.chosen("schedule", spec, SCHEDULES)
+    return function(peak, steps, **options)
+
+
+def direction(spec: str | optax.GradientTransformation) -> optax.GradientTransformation:
+    """The optimizer that `spec` says, as one that gives directions of ascent.
+
+    A transformation of the user's own may give ascents (optax.scale_by_lion()) or, like every
+    complete optimizer (optax.lion(1e-3)), descents, which are turned round.
+    """
+    if not isinstance(spec, str):
+        return optax.chain(spec, optax.scale(-1.0)) if descends(spec) else spec
+    function, options = registry.chosen("optimizer", spec, OPTIMIZERS)
+    return function(**options)
+
+
+@functools.lru_cache
+def descends(transformation: optax.GradientTransformation) -> bool:
+    """Whether its updates point against the gradient, as those do that one adds."""
+    with jax.ensure_compile_time_eval():  # a step that is being traced may ask
+        one = {"kernel": jnp.ones((2, 2))}
+        updates, _ = transformation.update(one, transformation.init(one), one)
+        return float(updates["kernel"].sum()) < 0
+
+
+def require(spec: Any, kind: str) -> None:
+    """UserError if a phase's `schedule` or `optimizer` is none."""
+    if kind == "schedule" and not callable(spec):
+        schedule(spec, 1.0, 10)
+    if kind == "optimizer" and not isinstance(spec, optax.GradientTransformation):
+        direction(spec)
+
+
+def _share(name: str, value: float, steps: int) -> int:
+    if not 0 < value < 1:
+        raise UserError(f"{name} is a share of the steps above 0 and below 1; got {value}")
+    return max(1, int(value * steps))

@@ -1,0 +1,78 @@
+"""Open lists: dictionaries of functions by name, whose parameters are their settings."""
+
+import ast
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from tl_jax.errors import UserError, unknown
+
+Table = dict[str, Callable[..., Any]]
+
+
+def register(table: Table, kind: str) -> Callable[[Callable], Callable]:
+    """Return a decorator that adds a function to `table` under its own name.
+
+    UserError if the name is taken by another function.
+    """
+
+    def add(function: Callable) -> Callable:
+        name = function.__name__
+        if name in table and table[name] is not function:
+            raise UserError(f"there is a {kind} {name!r} already: give this one another name")
+        table[name] = function
+        return function
+
+    return add
+
+
+def chosen(kind: str, spec: str, table: Mapping[str, Callable]) -> tuple[Callable, dict[str, Any]]:
+    """The function that `spec` names and the options that it gives: "name" or "name(option=1)".
+
+    Positional values go to the function's own options in order: "name(2, 9)". UserError for an
+    unknown name or option, with the near miss, and for values that are no literals.
+    """
+    name, values, named = _parsed(kind, spec)
+    if name not in table:
+        raise unknown(kind, name, table)
+    options = parameters(table[name])
+    if len(values) > len(options):
+        raise UserError(f"{kind} {name!r} takes {len(options)} options; got {len(values)}")
+    given = dict(zip(options, values, strict=False))
+    require_options(f"{kind} {name!r}", named, options)
+    if twice := sorted(given.keys() & named.keys()):
+        raise UserError(f"{kind} {spec!r} gives {twice[0]} twice")
+    return table[name], given | named
+
+
+def parameters(function: Callable) -> dict[str, inspect.Parameter]:
+    """The options of a function: its parameters that have a default, or are keyword-only."""
+    found = inspect.signature(function).parameters
+    return {
+        name: parameter
+        for name, parameter in found.items()
+        if parameter.default is not parameter.empty or parameter.kind is parameter.KEYWORD_ONLY
+    }
+
+
+def require_options(what: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """UserError, with the near miss, for an option in `given` that is not among the `known`."""
+    known = list(known)
+    for name in given:
+        if name not in known:
+            raise unknown(f"option of {what}", name, known)
+
+
+def _parsed(kind: str, spec: str) -> tuple[str, list[Any], dict[str, Any]]:
+    """Name, positional and named values of "name(1, option=2)"; nothing is evaluated."""
+    if spec.isidentifier():
+        return spec, [], {}
+    try:
+        call = ast.parse(spec.strip(), mode="eval").body
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
+            raise ValueError(spec)
+        values = [ast.literal_eval(argument) for argument in call.args]
+        named = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
+        raise UserError(f"{kind} {spec!r} is neither a name nor name(option=value, ...)") from None
+    return call.func.id, values, named

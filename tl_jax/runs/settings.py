@@ -1,0 +1,105 @@
+"""Every setting of a transfer: one definition, from which the configs are derived.
+
+Imports no JAX, so that a program can show its flags at once.
+"""
+
+import dataclasses
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from tl_jax import registry
+from tl_jax.errors import unknown
+from tl_jax.plans import plan as plans
+from tl_jax.plans.plan import Settings
+
+# What the phases of a plan begin from, by the parameter of the plan that takes their settings
+PHASES: dict[str, dict[str, Any]] = {"train_head": {}, "tune": {"learning_rate": 1e-4}}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TransferSettings:
+    """How to transfer a base to a task; the plan's own options come beside them."""
+
+    # head_only, head_then_fine_tune, fine_tune_top, discriminative, full, from_scratch; from Python
+    # a Plan, or a function that makes one, too
+    plan: Any = "head_then_fine_tune"
+    cut: str = ""  # the last layer kept; empty: the bottleneck, below the classifier
+    head: str = "linear"  # linear, zero, vgg_head or concat_pool
+    dropout: float = 0.2  # of the head
+    objective: Any = "cross_entropy"  # as cross_entropy(smoothing=0.1); from Python any Objective
+    seed: int = 0  # of fresh weights, order, views, augmentation and dropout
+    batch_size: int = 32
+    test_views: str = "none"  # views over which the final probabilities are averaged
+    precision: str = "float32"  # of activations: float32 or bfloat16
+    parallel: str = "jit"  # over several devices: jit or pmap
+    cache: str | None = ".cache"  # folder of what is computed once: pixels, features; empty: none
+    cache_dtype: str = "float32"  # float16 and bfloat16 take half the disk
+    checkpoint_seconds: float = 30.0  # work that a kill may cost
+
+
+def defaults() -> dict[str, Any]:
+    """Every setting with its default, as a config has it: the phases' are dictionaries."""
+    found = {field.name: field.default for field in dataclasses.fields(TransferSettings)}
+    for name, default in plans.options().items():
+        if name in PHASES:
+            found[name] = phase_defaults(name)
+        else:
+            found[name] = "" if default is inspect.Parameter.empty else default
+    return found
+
+
+def phase_defaults(name: str) -> dict[str, Any]:
+    """The settings of a phase, with those that its place in a plan changes."""
+    own = {field.name: field.default for field in dataclasses.fields(Settings)}
+    return own | PHASES[name]
+
+
+def divided(given: Mapping[str, Any]) -> tuple[TransferSettings, dict[str, Any]]:
+    """Settings and the plan's options from keywords; UserError, with the near miss, for others.
+
+    Phases may be given as `Settings`, or as a mapping of those that differ from the defaults.
+    """
+    own = {field.name for field in dataclasses.fields(TransferSettings)}
+    settings = TransferSettings(**{k: v for k, v in given.items() if k in own})
+    options = {k: v for k, v in given.items() if k not in own}
+    known = plan_options(settings.plan)
+    for name in options:
+        if name not in known and name not in plans.options():
+            raise unknown("setting", name, [*own, *known])
+    for name in PHASES:
+        options[name] = phase(name, options.get(name, {}))
+    return settings, options
+
+
+def plan_options(plan: Any) -> list[str]:
+    """Names of the settings of a plan's strategy; of all strategies where it is none."""
+    if callable(plan):
+        return [name for name in inspect.signature(plan).parameters if name not in plans.GIVEN]
+    return list(plans.options())
+
+
+def phase(name: str, given: Settings | Mapping[str, Any]) -> Settings:
+    """A phase's settings; UserError, with the near miss, for an unknown one."""
+    if isinstance(given, Settings):
+        return given
+    fields = phase_defaults(name)
+    registry.require_options(name, given, fields)
+    return Settings(**{**fields, **given})
+
+
+def signature() -> inspect.Signature:
+    """What `transfer` takes by keyword, for help and completion."""
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Signature(
+        [
+            inspect.Parameter("base", inspect.Parameter.POSITIONAL_OR_KEYWORD),
+            inspect.Parameter("task", inspect.Parameter.POSITIONAL_OR_KEYWORD),
+            inspect.Parameter("workdir", keyword, default=None),
+            inspect.Parameter("sources", keyword, default=None),
+            *(
+                inspect.Parameter(name, keyword, default=value)
+                for name, value in defaults().items()
+            ),
+        ]
+    )

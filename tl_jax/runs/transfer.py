@@ -1,0 +1,208 @@
+"""The seven steps: a pretrained base, cut, with a new head, trained on a task, judged and kept."""
+
+import dataclasses
+import json
+import pathlib
+import tempfile
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from tl_jax import registry
+from tl_jax.base import file
+from tl_jax.base.base import Base
+from tl_jax.base.load import load_base
+from tl_jax.chain.variables import fingerprint
+from tl_jax.data.task import Task
+from tl_jax.engine.parallel import Parallel
+from tl_jax.errors import UserError
+from tl_jax.plans.plan import Plan, make_plan
+from tl_jax.report import page
+from tl_jax.runs import folder, log, results, settings
+from tl_jax.runs.settings import TransferSettings
+from tl_jax.train import evaluate, loop
+from tl_jax.train.inputs import for_plan
+from tl_jax.train.objective import Objective
+from tl_jax.train.objectives import OBJECTIVES
+from tl_jax.train.problem import Problem
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A finished transfer: what came of it, and the base that it gives."""
+
+    result: dict[str, Any] = dataclasses.field(repr=False)
+    base: Base
+    workdir: pathlib.Path
+    _kept: Any = dataclasses.field(default=None, repr=False, compare=False)  # a temporary folder
+
+    @property
+    def test(self) -> dict[str, Any]:
+        """Metrics on the test split, which was looked at once, at the end."""
+        return self.result["test"]
+
+    @property
+    def val(self) -> dict[str, Any]:
+        """Metrics on the validation split."""
+        return self.result["val"]
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """A row an epoch."""
+        lines = (self.workdir / "metrics.jsonl").read_text().splitlines()
+        return [json.loads(line) for line in lines]
+
+    @property
+    def report(self) -> pathlib.Path:
+        """The page to read; UserError where it could not be drawn."""
+        path = self.workdir / "report.html"
+        if not path.exists():
+            raise UserError("no report was drawn: pip install 'tl_jax[report]', then run again")
+        return path
+
+
+def transfer(
+    base: Base,
+    task: Task,
+    *,
+    workdir: str | pathlib.Path | None = None,
+    sources: Mapping[str, Task] | None = None,
+    **given: Any,
+) -> Run:
+    """Transfer a base to a task; return the run, whose `base` can be transferred again.
+
+    Every setting of a config is a keyword (`tl_jax.runs.settings`): `plan`, its options
+    (`from_layer`, `factor`, and `train_head` and `tune`, the phases' `Settings` or a mapping of
+    those that differ), `head`, `dropout`, `seed`, `batch_size`, ... `sources`: tasks to train on by
+    name, where the objective takes several; `task` is then what the run is judged by.
+
+    The results folder `workdir` (None: a temporary one) belongs to these settings, this base and
+    this task; the same call again goes on with what was interrupted, or gives the finished run.
+    UserError for what does not fit; Interrupted, with everything saved, after a signal.
+    """
+    own, options = settings.divided(given)
+    kept = tempfile.TemporaryDirectory(prefix="tl_jax_") if workdir is None else None
+    path = pathlib.Path(kept.name if kept else workdir)
+    config = described(base, task, sources or {}, own, options)
+    result, _ = folder.finished(
+        lambda: work(base, task, path, config, own, options, sources or {}),
+        config,
+        path,
+        cache=own.cache,
+        needs_report=False,
+    )
+    return Run(result, load_base(path), path, kept)
+
+
+transfer.__signature__ = settings.signature()
+
+
+def described(
+    base: Base, task: Task, sources: Mapping[str, Task], own: TransferSettings, options: Any
+) -> dict[str, Any]:
+    """The base, the task and every setting, as JSON-able data: what a results folder belongs to."""
+    told = {"base": base.name, "weights": base.weights, "of_base": fingerprint(base.variables)[:16]}
+    told |= {"task": task.name, "of_task": task.fingerprint[:16]}
+    if sources:
+        told["sources"] = {name: one.fingerprint[:16] for name, one in sources.items()}
+    for name, value in {**dataclasses.asdict(own), **options}.items():
+        told[name] = dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value
+    return json.loads(json.dumps(told, default=results.named))
+
+
+def work(
+    base: Base,
+    task: Task,
+    workdir: pathlib.Path,
+    config: dict[str, Any],
+    own: TransferSettings,
+    options: Mapping[str, Any],
+    sources: Mapping[str, Task] = {},
+    name: str = "",
+) -> dict[str, Any]:
+    """Do all seven steps in `workdir`; return what came of them."""
+    started = time.time()
+    # Steps 1 to 4: a pretrained base, cut at a feature layer, with a new head.
+    problem, ready = posed(base, task, own, options, sources)
+    # Steps 5 to 7: freeze, train the head, unfreeze, fine-tune.
+    cache = pathlib.Path(own.cache) if own.cache else None
+    inputs_for = for_plan(problem, test_views=own.test_views, cache=cache, dtype=own.cache_dtype)
+    variables, progress, inputs = loop.run(
+        problem,
+        ready.variables,
+        inputs_for,
+        workdir=workdir,
+        checkpoint_seconds=own.checkpoint_seconds,
+        write=log.writer(workdir),
+    )
+    # What came of it. The test split is looked at here, once.
+    predictions = {
+        split: evaluate.predictions(problem, variables, inputs, rows, own.test_views)
+        for split in ("val", "test")
+        if len(rows := task.splits[split])
+    }
+    scores = {
+        split: evaluate.finished(problem, task.splits[split], found)
+        for split, found in predictions.items()
+    }
+    final = dataclasses.replace(
+        ready, variables=variables, classes=task.classes, views=own.test_views
+    )
+    final.save(workdir / file.NAME)
+    result = results.collect(
+        name=name or workdir.name,
+        config=config,
+        problem=problem,
+        base=dataclasses.replace(final, weights=ready.weights),
+        variables=variables,
+        progress=progress,
+        scores=scores,
+        total_seconds=time.time() - started,
+    )
+    if page.can_be_drawn():
+        shown = {"history": progress.history, "probabilities": predictions["test"], "task": task}
+        page.write(workdir, result=result, **shown)
+    return result
+
+
+def posed(
+    base: Base,
+    task: Task,
+    own: TransferSettings,
+    options: Mapping[str, Any],
+    sources: Mapping[str, Task] = {},
+) -> tuple[Problem, Base]:
+    """The problem, and the base cut and with a new head that training begins with."""
+    ready = base.with_head(
+        len(task.classes), cut=own.cut, head=own.head, dropout=own.dropout, seed=own.seed
+    )
+    names, cut = ready.chain.names, ready.architecture.cut
+    new = names[ready.chain.index(cut) + 1 :]
+    plan = own.plan
+    if not isinstance(plan, Plan):
+        plan = make_plan(plan, names, new=new, options=options)
+    if not plan.pretrained:
+        ready = dataclasses.replace(
+            ready, variables=ready.fresh(own.seed), weights=f"random:{own.seed}"
+        )
+    problem = Problem(
+        ready.chain,
+        ready.preprocessing,
+        task,
+        plan,
+        Parallel(own.parallel),
+        seed=own.seed,
+        batch_size=own.batch_size,
+        precision=own.precision,
+        objective=objective(own.objective),
+        sources=sources,
+    )
+    return problem, ready
+
+
+def objective(spec: str | Objective) -> Objective:
+    """The objective that a setting says: one of `OBJECTIVES` with options, or a value."""
+    if isinstance(spec, Objective):
+        return spec
+    make, options = registry.chosen("objective", spec, OBJECTIVES)
+    return make(**options)

@@ -1,0 +1,104 @@
+"""Passes over a phase's training batches that no gradient is taken of.
+
+First memories, what an objective computes anew before each epoch, and batch statistics estimated
+anew.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tl_jax.chain.network import Net
+from tl_jax.chain.variables import merged, overlaid, select
+from tl_jax.ops import BatchNorm
+from tl_jax.train.step import Recipe, State, evaluated
+from tl_jax.train.work import PhaseRun
+
+
+def fold(work: PhaseRun, variables: Any, each: Callable[[Net, Any, Any], Any], total: Any) -> Any:
+    """`each(net, batch, total) -> total` over an epoch's batches, in view 0 and inference mode."""
+    setup = work.recipe.setup
+    fixed = setup.parallel.place(select(variables, work.survey.layers))
+    run = jax.jit(lambda fixed, batch, total: each(setup.bound(fixed), batch, total))
+    for batch in work.batches(0, augment=False):
+        total = run(fixed, batch, total)
+    return total
+
+
+def first_memory(work: PhaseRun, variables: Any, anchor: Any) -> Any:
+    """What the objective begins the phase with; () where it keeps nothing."""
+    if not jax.tree.leaves(work.survey.memory):
+        return work.survey.memory
+    setup, layers = work.recipe.setup, work.survey.layers
+    batch = next(iter(work.batches(0)))
+
+    def begin(variables, anchor, batch):
+        if work.recipe.augment is not None:
+            batch = work.recipe.augment(jax.random.key(work.problem.seed), batch)
+        views = {
+            name: (setup.cast(tree["params"]), tree["batch_stats"])
+            for name, tree in (("anchor", anchor), ("average", variables))
+        }
+        return setup.objective.begin(setup.bound(variables, views=views), batch)
+
+    given = select(variables, layers), select(anchor, layers)
+    return jax.device_get(jax.jit(begin)(*given, batch))
+
+
+def refreshed(work: PhaseRun, variables: Any, state: State) -> State:
+    """The state with the memory that the objective computes anew before each epoch."""
+    objective = work.problem.objective
+    if objective.refresh is None:
+        return state
+    now = merged(variables, evaluated(work.recipe.setup, state))
+    memory = objective.refresh(functools.partial(fold, work, now), state.memory)
+    return state._replace(memory=memory)
+
+
+def recalibrated(work: PhaseRun, variables: Any) -> Any:
+    """If the phase asks for it, the trained layers' statistics re-estimated on the training data.
+
+    The mean over one epoch of the batches' statistics, as in Li et al. 2018 (AdaBN); every batch
+    is seen in view 0 and normalised by itself.
+    """
+    if work.phase.settings.batch_norm != "recalibrate":
+        return variables
+    return with_statistics(work, variables)
+
+
+def with_statistics(work: PhaseRun, variables: Any) -> Any:
+    """The variables with the trained layers' statistics of the phase's training batches."""
+    parallel, step = work.problem.parallel, _statistics_step(work.recipe)
+    trained = work.recipe.of_trained(variables)["params"]
+    fixed = parallel.place(work.frozen(variables, variables, 0) | {"trained": trained})
+    stats = select(variables, work.recipe.trained)["batch_stats"]
+    total = parallel.place(jax.tree.map(np.zeros_like, stats))
+    prefix_fn = work.prefix(fixed)
+    for batch in work.batches(0, augment=False):
+        total = step(total, fixed, prefix_fn(parallel.share(batch)))
+    scale = 1 / (work.steps * (1 - BatchNorm.momentum))
+    mean = jax.tree.map(lambda t: np.asarray(t) * np.float32(scale), total)
+    return merged(variables, {"params": {}, "batch_stats": mean})
+
+
+@functools.lru_cache(maxsize=8)
+def _statistics_step(recipe: Recipe) -> Callable:
+    setup, trained = recipe.setup, recipe.trained
+
+    def add(total, fixed, batch):
+        # From zero, one update leaves (1 - momentum) times the batch's own statistics.
+        zeroed = jax.tree.map(jnp.zeros_like, total)
+        variables = {
+            "params": overlaid(fixed["params"], fixed["trained"]),
+            "batch_stats": {**fixed["batch_stats"], **zeroed},
+        }
+        net = setup.bound(variables, norm=trained)
+        judged = batch.get(setup.objective.judges, batch)
+        net(judged["inputs"], setup.network.names[-1])
+        return {n: jax.tree.map(jnp.add, total[n], net.stats[n]) for n in total}
+
+    return setup.parallel.step(add)

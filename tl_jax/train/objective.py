@@ -1,0 +1,110 @@
+"""What a step minimises: an objective turns a batch into terms, and predictions into scores."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from tl_jax.chain.network import Net
+
+
+class Term(NamedTuple):
+    """A weighted mean over a batch: `scale * sum / weight` is minimised, `sum / weight` logged."""
+
+    sum: Any
+    weight: Any = 1.0
+    scale: Any = 1.0
+
+
+class Loss(NamedTuple):
+    """What `Objective.loss` gives."""
+
+    terms: Mapping[str, Term]
+    memory: Any = ()  # for the next step; no gradient flows through it
+    logs: Mapping[str, Term] = {}  # only logged
+
+
+class Now(NamedTuple):
+    """The moment of a step."""
+
+    key: jax.Array  # this turn's own
+    progress: Any  # share of the phase that is done, in [0, 1)
+    turn: str
+
+
+class Turn(NamedTuple):
+    """One of the updates of a step: of the trained layers `only` these, or all but `never`."""
+
+    name: str = "all"
+    only: tuple[str, ...] = ()
+    never: tuple[str, ...] = ()
+
+    def trains(self, layer: str) -> bool:
+        """Whether this update moves the layer."""
+        return (not self.only or layer in self.only) and layer not in self.never
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Objective:
+    """What a step minimises. Frozen and hashable: part of what a program is compiled for.
+
+    The hooks below are class attributes and no fields: a method of a subclass would be hidden by
+    the inherited default.
+    """
+
+    turns = (Turn(),)  # updates in one step; each moves its own layers
+    # (now, step) -> rate: average += rate * (weights - average)
+    average: Callable[[Now, Any], Any] | None = None
+    # (gradients by term, values by term, memory, now) -> gradient, memory
+    resolve: Callable[..., tuple[Any, Any]] | None = None
+    # (fold, memory) -> memory, before each epoch; fold(each, total) makes one pass over the phase's
+    # training batches in view 0 and inference mode: each(net, batch, total) -> total
+    refresh: Callable[[Callable, Any], Any] | None = None
+    evaluates = "trained"  # or "average": what is evaluated, chosen and handed on
+    chosen_by = "val_loss"  # the column of an epoch's row by which the best epoch is chosen
+    lower = ("loss",)  # metrics of which less is better; of all others more is
+    coupled = False  # whether an example's loss depends on the others of its batch
+    judges = ""  # of several sources, the one whose val and test splits are scored
+
+    def begin(self, net: Net, batch: Any) -> Any:
+        """The first memory: arrays that go from step to step."""
+        return ()
+
+    def loss(self, net: Net, batch: Any, memory: Any, now: Now) -> Loss:
+        """The terms of a batch."""
+        raise NotImplementedError
+
+    def predict(self, net: Net, batch: Any, carry: Any) -> tuple[Any, Any]:
+        """Predictions (B, ...) of a batch of one source, and what the next batch of a stream needs.
+
+        `carry` is () at the first batch. Predictions depend on the variables alone, never on the
+        memory of training: a base file is enough.
+        """
+        raise NotImplementedError
+
+    def score(self, predictions: Any, batch: Any) -> dict[str, Term]:
+        """Weighted sums by metric; `batch["real"]` (B,) is 0 for rows that only pad."""
+        raise NotImplementedError
+
+    def finish(self, predictions: Any, task: Any, examples: Any) -> dict[str, Any]:
+        """What a result says of all predictions for the task's `examples`; on the host.
+
+        For metrics that are no means, such as AUC. The default says what `score` does.
+        """
+        truth = {name: array[examples] for name, array in task.truth.items()}
+        batch = {**truth, "real": jnp.ones(len(examples))}
+        return {name: float(mean(term)) for name, term in self.score(predictions, batch).items()}
+
+
+def mean(term: Term) -> jax.Array:
+    """sum / weight; 0, with gradients of 0, where the weight is 0."""
+    none = term.weight == 0
+    return jnp.where(none, 0.0, term.sum) / jnp.where(none, 1.0, term.weight)
+
+
+def better(objective: Objective, metric: str) -> str:
+    """ "min" or "max": which way a column of an epoch's row is better."""
+    name = metric.removeprefix("val_").removeprefix("train_")
+    return "min" if name in objective.lower or metric.startswith("train_") else "max"

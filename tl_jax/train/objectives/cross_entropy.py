@@ -1,0 +1,64 @@
+"""Cross entropy with soft labels and example weights: classification, and the default."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from tl_jax.chain.network import Net
+from tl_jax.stats import metrics
+from tl_jax.train.objective import Loss, Now, Objective, Term
+
+
+def entropy(logits: jax.Array, targets: jax.Array, weights: jax.Array, scale: Any = 1.0) -> Term:
+    """The weighted mean over a batch of -sum(targets * log softmax(logits)), (B, C) both."""
+    losses = optax.softmax_cross_entropy(logits.astype(jnp.float32), targets)
+    return Term((losses * weights).sum(), weights.sum(), scale)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CrossEntropy(Objective):
+    """Of the classes at the place `output`.
+
+    `smoothing`: share of the targets that is spread evenly over the classes (Szegedy et al. 2016,
+    arXiv:1512.00567, section 7). `also`: functions (net, batch) -> {name: Term} that add terms.
+    """
+
+    output: str = "head"
+    smoothing: float = 0.0
+    also: tuple = ()
+
+    def loss(self, net: Net, batch: Any, memory: Any, now: Now) -> Loss:
+        """One term, `loss`, and those of `also`."""
+        targets = batch["targets"]
+        if self.smoothing:
+            targets = optax.smooth_labels(targets, self.smoothing)
+        terms = {"loss": entropy(net(batch["inputs"], self.output), targets, batch["weights"])}
+        for extra in self.also:
+            terms |= extra(net, batch)
+        return Loss(terms, memory)
+
+    def predict(self, net: Net, batch: Any, carry: Any) -> tuple[jax.Array, Any]:
+        """Class probabilities (B, C)."""
+        logits = net(batch["inputs"], self.output, train=False)
+        return jax.nn.softmax(logits.astype(jnp.float32)), carry
+
+    def score(self, predictions: jax.Array, batch: Any) -> dict[str, Term]:
+        """Loss, accuracy and confidence-weighted accuracy."""
+        real, predicted = batch["real"], predictions.argmax(-1)
+        weights, graded = batch["weights"] * real, batch["graded_weights"] * real
+        losses = -(batch["targets"] * jnp.log(jnp.maximum(predictions, 1e-12))).sum(-1)
+        return {
+            "loss": Term((losses * weights).sum(), weights.sum()),
+            "accuracy": Term(((predicted == batch["labels"]) * real).sum(), real.sum()),
+            "weighted_accuracy": Term(
+                ((predicted == batch["graded_labels"]) * graded).sum(), graded.sum()
+            ),
+        }
+
+    def finish(self, predictions: Any, task: Any, examples: Any) -> dict[str, Any]:
+        """Every metric of `tl_jax.stats.metrics`."""
+        truth = {name: array[examples] for name, array in task.truth.items()}
+        return metrics.evaluate(predictions, **truth, classes=task.classes)

@@ -1,0 +1,104 @@
+"""What is trained on what, and how: the part of a run that is no array."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from tl_jax.chain.network import Known, Net, Network
+from tl_jax.data.preprocessing import Preprocessing
+from tl_jax.data.task import Task
+from tl_jax.engine.parallel import Parallel
+from tl_jax.engine.prefix import prepared
+from tl_jax.errors import UserError, unknown
+from tl_jax.plans.plan import Plan
+from tl_jax.train.objective import Objective
+from tl_jax.train.objectives.cross_entropy import CrossEntropy
+
+PRECISIONS = ("float32", "bfloat16")
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """What all programs of a run are compiled for, whatever the phase and the data."""
+
+    network: Network
+    objective: Objective
+    preprocessing: Preprocessing | None
+    parallel: Parallel
+    precision: str = "float32"
+
+    def prepare(self, place: str, value: Any) -> Any:
+        """What layers read of a known value: normalised pixels, in the network's precision."""
+        return prepared(self.preprocessing, self.precision, place, value)
+
+    def cast(self, params: Any) -> Any:
+        """Combined parameters in the network's precision; statistics stay as they are."""
+        return jax.tree.map(lambda p: p.astype(self.precision), self.network.combine(params))
+
+    def bound(self, variables: Any, **how: Any) -> Net:
+        """The network with these weights; in inference mode unless `how` says otherwise."""
+        params = self.cast(variables["params"])
+        return Net(self.network, params, variables["batch_stats"], prepare=self.prepare, **how)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Problem:
+    """What is trained on what, and how, whichever phase it is in.
+
+    `task` is what every epoch and the result are judged by. It is trained on as well, unless there
+    are `sources` by name, whose batches come side by side; the first decides an epoch's length.
+    """
+
+    chain: Network
+    preprocessing: Preprocessing | None
+    task: Task
+    plan: Plan
+    parallel: Parallel = Parallel()
+    seed: int = 0
+    batch_size: int = 32
+    precision: str = "float32"  # of activations; weights and statistics stay float32
+    objective: Objective = CrossEntropy()
+    sources: Mapping[str, Task] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self):
+        if self.precision not in PRECISIONS:
+            raise unknown("precision", self.precision, PRECISIONS)
+        coupled = self.objective.coupled and self.parallel.way == "pmap"
+        if coupled and self.parallel.count > 1:
+            raise UserError(
+                f"{type(self.objective).__name__} couples the examples of a batch, of which pmap "
+                "sees a part on each device: take parallel=jit"
+            )
+        # Now, and not after minutes of computing the frozen layers' output.
+        for task in self.trained_on.values():
+            self.parallel.batch_size(self.batch_size, len(task.splits["train"]))
+
+    @property
+    def trained_on(self) -> Mapping[str, Task]:
+        """The sources of batches by name; of one alone the name is ""."""
+        return self.sources or {"": self.task}
+
+    @property
+    def setup(self) -> Setup:
+        """What is trained, without what on."""
+        return Setup(
+            self.chain, self.objective, self.preprocessing, self.parallel, self.precision
+        )
+
+
+def sample(task: Task, known: Any, *, size: int, real: bool = False) -> dict[str, Any]:
+    """A batch as shapes, from one example of its inputs, `known` (1, ...).
+
+    With `real`, as an evaluation has it: with the mask of rows that do not only pad.
+    """
+
+    def resized(leaf: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((size, *leaf.shape[1:]), leaf.dtype)
+
+    truth = {name: array[:1] for name, array in task.truth.items()}
+    if real:
+        truth["real"] = np.ones(1, np.float32)
+    return jax.tree.map(resized, {"inputs": Known(known), **truth})

@@ -1,0 +1,219 @@
+"""A phase ready to run: what it reads, what its batches are, and how it steps."""
+
+import functools
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tl_jax.chain import variables as leaves_of
+from tl_jax.chain.network import Known, Net
+from tl_jax.chain.variables import select
+from tl_jax.data import loader, views
+from tl_jax.data.task import Task
+from tl_jax.engine.prefix import Inputs
+from tl_jax.ops.cpu import heap
+from tl_jax.plans.plan import Phase
+from tl_jax.train import optim
+from tl_jax.train.inputs import asked
+from tl_jax.train.problem import Problem, Setup
+from tl_jax.train.step import Recipe, State, update
+from tl_jax.train.survey import taken_out
+
+LARGE_TEMPORARIES = 2**26  # bytes that are worth waiting for, and far more than a batch
+
+
+class Source(NamedTuple):
+    """What a phase reads of one source."""
+
+    task: Task
+    inputs: Inputs
+    batch_size: int
+    views: int  # in which examples are drawn
+
+    def batch(self, examples: np.ndarray, numbers: np.ndarray) -> dict[str, Any]:
+        """Inputs and truth of examples (B,) in their views (B,), on the host."""
+        truth = {name: array[examples] for name, array in self.task.truth.items()}
+        return {"inputs": self.inputs.known(examples, numbers), **truth}
+
+    def order(self, *seed: int, augment: bool = True) -> tuple[np.ndarray, np.ndarray]:
+        """Examples and views, (S, B) each, of an epoch's batches."""
+        return loader.epoch_order(
+            self.task.splits["train"],
+            views=self.views if augment else 1,
+            batch_size=self.batch_size,
+            seed=seed,
+            ordered=self.task.ordered,
+        )
+
+
+class PhaseRun:
+    """A phase ready to run on its inputs."""
+
+    def __init__(self, problem: Problem, phase: Phase, number: int, inputs: Inputs, variables: Any):
+        self.problem, self.phase, self.number, self.inputs = problem, phase, number, inputs
+        self.recipe, self.survey, places = asked(problem, phase, variables)
+        given = inputs.others or {"": inputs}
+        drawn = views.count(phase.settings.views)
+        sized = problem.parallel.batch_size
+        self.sources = {
+            name: Source(
+                task,
+                given[name],
+                sized(problem.batch_size, len(task.splits["train"])),
+                drawn if task.open is not None else 1,
+            )
+            for name, task in problem.trained_on.items()
+        }
+        first = next(iter(self.sources.values()))
+        self.batch_size = first.batch_size
+        self.steps = len(first.task.splits["train"]) // self.batch_size  # an epoch
+        self.total = self.steps * phase.settings.epochs
+        self.learning_rate = optim.schedule(phase.settings, self.total)
+        # Where a step begins: behind all frozen layers, whose output need not be stored for that.
+        self.start = next(iter(places.found), None)
+        self.step = _step(self.recipe)
+        self.compiled: Callable | None = None
+        self.compile_seconds = 0.0
+        self.temporaries = self.held = 0  # bytes: the program's, and in use before its last call
+        self.pace = 1  # steps in one call, where inputs are on the device
+
+    def frozen(self, variables: Any, anchor: Any, first: int) -> dict[str, Any]:
+        """What the phase needs and leaves as it is: see `step.update`."""
+        trained = self.recipe.of_trained(variables)
+        rest = select(variables, self.survey.layers)
+        stats = {n: s for n, s in rest["batch_stats"].items() if n not in self.recipe.trained}
+        moving = leaves_of.flat(trained["params"])
+        flat = {p: a for p, a in leaves_of.flat(rest["params"]).items() if p not in moving}
+        key = jax.random.key_data(jax.random.key(self.problem.seed))
+        rates = jax.vmap(self.learning_rate)(jnp.arange(self.total))
+        fixed = {
+            "params": leaves_of.nested(flat),
+            "batch_stats": stats,
+            "key": key,
+            "rates": jnp.asarray(rates, jnp.float32),
+            "first": np.int32(first),
+            "decay": np.float32(self.phase.settings.weight_decay),
+        }
+        if self.survey.anchor:
+            fixed["anchor"] = select(anchor, self.survey.layers)
+        return fixed
+
+    def prefix(self, fixed: Any) -> Callable[[dict], dict]:
+        """Return a function that runs the frozen layers which are not stored on a batch, and gives
+        the step's input.
+        """
+        network, start = self.problem.chain, self.start
+        if start is None or self.recipe.augment is not None or self.inputs.place == start:
+            return lambda batch: batch
+        names = [n for n in network.names if n in network.below[start]]
+        run = _prefix(self.problem.setup, start)(select(fixed, names))
+
+        def known(node: Any) -> Any:
+            if not isinstance(node, Known):
+                return node
+            rest = taken_out(network, node, start)
+            return Known({**rest, start: run(Known({n: node[n] for n in node if n not in rest}))})
+
+        return lambda batch: jax.tree.map(known, batch, is_leaf=_is_known)
+
+    @functools.cached_property
+    def data(self) -> dict[str, Any]:
+        """All that batches are made of, on the device; for inputs that are there."""
+        place = self.problem.parallel.place
+        (source,) = self.sources.values()
+        by_example = {"arrays": dict(self.inputs.arrays), "truth": dict(source.task.truth)}
+        return {"rows": {self.inputs.place: self.inputs.resident}} | place(by_example)
+
+    def batches(self, epoch: int, *, first: int = 0, augment: bool = True) -> Iterator[Any]:
+        """The epoch's training batches from `first` on, on the host.
+
+        Batches are a function of seed, phase and epoch. Sources that are shorter than the first go
+        round, in another order each time.
+        """
+        seed = self.problem.seed, self.number, epoch
+        orders = {}
+        for name, source in self.sources.items():
+            rounds, found = 0, []
+            while sum(len(examples) for examples, _ in found) < self.steps:
+                again = (rounds,) if rounds else ()
+                found.append(source.order(*seed, *again, augment=augment))
+                rounds += 1
+            orders[name] = [np.concatenate(parts) for parts in zip(*found, strict=True)]
+
+        def batch(step: int) -> Any:
+            made = {
+                name: source.batch(orders[name][0][step], orders[name][1][step])
+                for name, source in self.sources.items()
+            }
+            return made.get("", made)
+
+        return loader.read_ahead(range(first, self.steps), batch)
+
+    def call(self, program: Callable, *args: Any) -> State:
+        """The phase's one program on such arrays; compiles it the first time."""
+        if self.compiled is None:
+            started = time.perf_counter()
+            self.compiled = program.lower(*args).compile()
+            self.compile_seconds = time.perf_counter() - started
+            if jax.default_backend() == "cpu":
+                self.temporaries = self.compiled.memory_analysis().temp_size_in_bytes
+        self.held = heap.in_use()
+        return self.compiled(*args)
+
+    def finish(self, state: State) -> None:
+        """Wait for the call that gives `state`, and until it has given back its temporaries."""
+        jax.block_until_ready(state.step)
+        if self.temporaries >= LARGE_TEMPORARIES:
+            heap.wait(self.held + self.temporaries // 2, seconds=0.01)
+
+
+def resident_steps(
+    recipe: Recipe, state: State, fixed: Any, data: dict, order: dict, first: Any, last: Any
+) -> State:
+    """The steps `first` to `last` - 1 of an epoch, from arrays that are on the device.
+
+    `data`: by place the stored "rows" (R, D), and the other inputs' "arrays" (N, ...); by name the
+    "truth" (N, ...). `order`: which of the rows and examples are in each of the S batches, (S, B)
+    each.
+    """
+
+    def one(number, state):
+        return update(recipe, state, fixed, taken(data, {n: o[number] for n, o in order.items()}))
+
+    return jax.lax.fori_loop(first, last, one, state)
+
+
+def taken(data: dict, order: dict) -> dict[str, Any]:
+    """A batch of such data: `order` says its rows and examples (B,)."""
+    known = {place: rows[order["rows"]] for place, rows in data["rows"].items()}
+    known |= {place: array[order["examples"]] for place, array in data["arrays"].items()}
+    truth = {name: array[order["examples"]] for name, array in data["truth"].items()}
+    return {"inputs": Known(known), **truth}
+
+
+@functools.lru_cache(maxsize=8)
+def _prefix(setup: Setup, stop: str) -> Callable:
+    def forward(fixed, known):
+        params = setup.cast(fixed["params"])
+        return Net(setup.network, params, fixed["batch_stats"], prepare=setup.prepare)(known, stop)
+
+    return setup.parallel.map(forward)
+
+
+@functools.lru_cache(maxsize=8)  # one for all runs of a recipe, so that the second compiles nothing
+def _step(recipe: Recipe) -> Callable:
+    return recipe.setup.parallel.step(functools.partial(update, recipe))
+
+
+@functools.lru_cache(maxsize=8)
+def resident_program(recipe: Recipe) -> Callable:
+    """The compiled `resident_steps` of a recipe."""
+    return recipe.setup.parallel.resident_steps(functools.partial(resident_steps, recipe))
+
+
+def _is_known(node: Any) -> bool:
+    return isinstance(node, Known)
