@@ -21,6 +21,7 @@ bench: .venv/bench
 	$(BIN)/python -m benchmarks.cached
 	$(BIN)/python -m benchmarks.together
 	$(BIN)/python -m benchmarks.loader
+	$(BIN)/python -m benchmarks.augment
 	$(BIN)/python -m benchmarks.frozen
 	$(BIN)/python -m benchmarks.ops
 	$(BIN)/python -m benchmarks.start

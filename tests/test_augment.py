@@ -1,5 +1,8 @@
 import dataclasses
 import functools
+import os
+import subprocess
+import sys
 
 import dm_pix as pix
 import jax
@@ -11,12 +14,15 @@ import PIL.ImageOps
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from programs import ROOT
 
 from tl_jax.data import augment, randaugment
 from tl_jax.data.augment import AUGMENTATIONS, Crop, CutMix, Erase, Flip, MixUp, Sequence, make
+from tl_jax.engine.parallel import Parallel
 from tl_jax.errors import UserError
 
 KEY = jax.random.key(0)
+QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # compile
 SINGLE = [name for name in AUGMENTATIONS if name not in ("mixup", "cutmix")]
 EACH = [*AUGMENTATIONS, "crop+flip+jitter"]
 
@@ -53,7 +59,7 @@ def batch_of(images, **others):
 
 @functools.cache
 def compiled(apply):
-    return jax.jit(apply)
+    return jax.jit(apply, compiler_options=QUICK)
 
 
 def augmented(text_or_value, images, key=KEY):
@@ -98,7 +104,7 @@ def test_floats_give_what_bytes_give(text):
     np.testing.assert_allclose(bytes_, floats, atol=1e-2)
 
 
-@pytest.mark.parametrize("text", ["crop+flip+jitter", "shift", "erase", "mixup", "cutmix"])
+@pytest.mark.parametrize("text", ["crop", "flip", "shift", "jitter", "erase", "mixup", "cutmix"])
 def test_jit_gives_what_no_jit_gives(text):
     batch, apply = batch_of(photos()), make(text)
     close = functools.partial(np.testing.assert_allclose, atol=2e-2, rtol=1e-4)
@@ -143,6 +149,28 @@ def test_a_sequence_is_its_parts_and_a_further_one_leaves_earlier_draws_alone():
     by_hand = flip(jax.random.fold_in(KEY, 1), crop(jax.random.fold_in(KEY, 0), batch))
     both = make("crop+flip")(KEY, batch)
     np.testing.assert_array_equal(both["inputs"]["image"], by_hand["inputs"]["image"])
+
+
+SHARED = "crop+erase+randaugment(1)+mixup"
+
+
+def main():
+    """That a batch shared by four devices is augmented as on one, by a program of its own."""
+    batch, apply = batch_of(photos(8)), jax.jit(make(SHARED))
+    shared = Parallel().share(batch)
+    assert len(shared["inputs"]["image"].devices()) == 4
+    close = functools.partial(np.testing.assert_allclose, atol=0.02, rtol=1e-4)
+    jax.tree.map(close, apply(KEY, shared), apply(KEY, batch))
+
+
+def test_four_devices_draw_what_one_draws():
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    flags = "--xla_force_host_platform_device_count=4"
+    quick = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # to compile; the numbers stay the same
+    environment = os.environ | quick | {"PYTHONPATH": path, "XLA_FLAGS": flags}
+    command = [sys.executable, "-W", "error", "-c", "import test_augment; test_augment.main()"]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
 
 
 def test_coupled_says_whether_examples_are_made_of_each_other():
@@ -374,11 +402,11 @@ def cross_entropy(logits, targets):
     return -(targets * jax.nn.log_softmax(logits)).sum(-1)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 2**31 - 1),
     weights=st.lists(st.sampled_from([0.0, 0.0, 1.0, 1 / 3, 2.5, 1e-6]), min_size=6, max_size=6),
-    kind=st.sampled_from([MixUp(), MixUp(1.0), MixUp(0.01), CutMix()]),
+    kind=st.sampled_from([MixUp(), MixUp(0.01), CutMix()]),
 )
 def test_the_loss_of_a_mixture_is_the_mixture_of_the_losses(seed, weights, kind):
     rng, key = np.random.default_rng(seed), jax.random.key(seed)

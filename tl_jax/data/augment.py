@@ -5,7 +5,7 @@ are part of what a program is compiled for. A batch is a dictionary: `inputs` (a
 `image` (B, H, W, C), uint8 or float, 0 to 255, and an augmentation gives it back as float32 in that
 range and of that shape. What is drawn depends on the key, the example's row and, in a `Sequence`,
 the part's position alone, so a resumed run draws the same, on however many devices. Under `pmap`
-each device counts its own rows: fold the device's number into the key there.
+each device counts its own rows, so the key must differ by device (`engine.Parallel.key`).
 """
 
 import ast
@@ -337,8 +337,8 @@ def within(size: tuple[int, int], top: Array, left: Array, tall: Array, wide: Ar
 def stretched(image: Array, top: Array, left: Array, tall: Array, wide: Array) -> Array:
     """The rectangle of `image` (H, W, C) in the image's own size, by linear interpolation.
 
-    Two passes of gathers, a ninth of what `jax.image.scale_and_translate` takes on a CPU, which
-    multiplies by matrices. Crops only grow, so there is nothing to smooth.
+    Two passes of gathers, which on a CPU take much less than the matrix products of
+    `jax.image.scale_and_translate`. Crops only grow, so there is nothing to smooth.
     """
     for axis, first, length in ((0, top, tall), (1, left, wide)):
         size = image.shape[axis]
@@ -355,8 +355,8 @@ def stretched(image: Array, top: Array, left: Array, tall: Array, wide: Array) -
 def noise(words: Array, like: Array) -> Array:
     """Random whole numbers 0 to 255 in the shape of `like` (B, ...): of one random word (B,) each.
 
-    Appleby's finalizer of MurmurHash3 on the number of each value: good enough to look at, and a
-    hundred times cheaper on a CPU than threefry.
+    Appleby's finalizer of MurmurHash3 on the number of each value: without visible pattern, and a
+    small part of what threefry costs on a CPU.
     """
     values = jax.lax.broadcasted_iota(jnp.uint32, (len(like), like[0].size), 1)
     values = values * jnp.uint32(0x9E3779B9) + words.astype(jnp.uint32)[:, None]

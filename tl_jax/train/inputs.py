@@ -38,6 +38,8 @@ def asked(problem: Problem, phase: Phase, variables: Any) -> Asked:
     """
     drawn = phase.settings.augment
     drawn = drawn if callable(drawn) else augment.make(drawn)
+    if getattr(drawn, "coupled", False):
+        problem.require_whole_batches(f"augment={phase.settings.augment}")
     made = recipe(problem.setup, phase, drawn)
     raw = {name: raw_sample(problem, task) for name, task in problem.trained_on.items()}
     batch, single = raw.get("", raw), raw_sample(problem, problem.task, real=True)

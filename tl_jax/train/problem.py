@@ -66,15 +66,19 @@ class Problem:
     def __post_init__(self):
         if self.precision not in PRECISIONS:
             raise unknown("precision", self.precision, PRECISIONS)
-        coupled = self.objective.coupled and self.parallel.way == "pmap"
-        if coupled and self.parallel.count > 1:
-            raise UserError(
-                f"{type(self.objective).__name__} couples the examples of a batch, of which pmap "
-                "sees a part on each device: take parallel=jit"
-            )
+        if self.objective.coupled:
+            self.require_whole_batches(type(self.objective).__name__)
         # Now, and not after minutes of computing the frozen layers' output.
         for task in self.trained_on.values():
             self.parallel.batch_size(self.batch_size, len(task.splits["train"]))
+
+    def require_whole_batches(self, what: str) -> None:
+        """UserError if a step sees only a part of a batch, which `what` cannot do with."""
+        if self.parallel.way == "pmap" and self.parallel.count > 1:
+            raise UserError(
+                f"{what} couples the examples of a batch, of which pmap sees a part on each "
+                "device: take parallel=jit"
+            )
 
     @property
     def trained_on(self) -> Mapping[str, Task]:
