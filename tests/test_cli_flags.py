@@ -118,12 +118,19 @@ def test_other_places_for_caches_are_no_other_config(done, given, tmp_path, caps
     assert "done before" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("program", ["transfer", "predict"])
+PROGRAMS = sorted(
+    path.stem
+    for path in (programs.ROOT / "experiments").glob("*.py")
+    if "cli.run(" in path.read_text()
+)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
 def test_help_is_quick(program, monkeypatch):
     monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
     ended = programs.run(program, "--help")
     assert ended.returncode == 0
-    assert f"python -m experiments.{program} --" in ended.stdout
+    assert f"python -m experiments.{program} " in ended.stdout
     imported = {line.split("|")[-1].strip() for line in ended.stderr.splitlines()}
     assert "absl.flags" in imported
     assert not imported & {"jax", "flax", "optax", "orbax.checkpoint", "sklearn", "grain", "PIL"}
