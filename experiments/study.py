@@ -42,33 +42,12 @@ def run(study: str, config, workdir: pathlib.Path, name: str) -> dict:
     from tl_jax.studies import run as studies  # imports JAX, which --help does without
 
     result, before = studies.run(study, config, workdir, name=name)
-    return _say(studies.summary(study, result), result, before, workdir)
+    return say(studies.summary(study, result), result, before, workdir)
 
 
-def _say(summary: str, result: dict, before: bool, workdir: pathlib.Path) -> dict:
+def say(summary: str, result: dict, before: bool, workdir: pathlib.Path) -> dict:
+    """Say on the terminal what came of it and where its report is; return the result."""
     if summary:
         print(summary)
     print(f"{'done before' if before else 'report'}: {workdir / 'report.html'}")
     return result
-
-
-# What experiments.transfer has used so far
-
-
-def main(work: Do, *, example: str, shown: Callable[[dict], str]) -> Callable[[list[str]], None]:
-    return by_config(lambda *given: finished(work, *given, shown), example=example)
-
-
-def finished(work: Do, config, workdir: pathlib.Path, name: str, shown: Callable) -> dict:
-    from tl_jax.runs import folder
-
-    result, before = folder.finished(
-        lambda: work(config, workdir, name), config.to_dict(), workdir, cache=config.cache
-    )
-    return _say(shown(result), result, before, workdir)
-
-
-def __getattr__(name: str):  # base_of and task_of, which import JAX
-    from tl_jax.runs import subject
-
-    return getattr(subject, name)

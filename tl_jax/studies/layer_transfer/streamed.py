@@ -7,17 +7,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from tl_jax.chain.network import Known, Network
 from tl_jax.chain.variables import select
 from tl_jax.engine.parallel import Parallel
 from tl_jax.engine.prefix import IMAGE
 from tl_jax.plans.plan import Phase, Plan, Settings
+from tl_jax.runs.transfer import trained
 from tl_jax.studies.layer_transfer.net import Net
 from tl_jax.studies.layer_transfer.training import Trained, Trainer, Training
 from tl_jax.studies.layer_transfer.treatments import layers_up_to
-from tl_jax.train import evaluate, loop
 from tl_jax.train.inputs import for_plan
 from tl_jax.train.objectives.cross_entropy import CrossEntropy
 from tl_jax.train.problem import Problem, Setup
@@ -44,14 +43,11 @@ def trainer(config: Any, net: Net, folder: pathlib.Path) -> Trainer:
             precision=config.precision,
         )
         inputs_for = for_plan(problem, test_views="none", cache=cache, dtype="float32")
-        variables, progress, inputs = loop.run(problem, variables, inputs_for, workdir=folder)
-        row = {"loss": progress.history[-1]["train_loss"]}
-        for split in ("val", "test"):
-            rows = problem.task.splits[split]
-            probabilities = evaluate.predictions(problem, variables, inputs, rows)
-            row[split] = float(np.mean(probabilities.argmax(1) == problem.task.labels[rows]))
+        done = trained(problem, variables, inputs_for, workdir=folder)
+        row = {split: scores["accuracy"] for split, scores in done.scores.items()}
+        row["loss"] = done.progress.history[-1]["train_loss"]
         shutil.rmtree(folder)
-        return Trained(variables, row)
+        return Trained(done.variables, row)
 
     return lambda training: [one(training, seed) for seed in range(len(training.subsets))]
 

@@ -15,7 +15,7 @@ from tl_jax.data.preprocessing import Preprocessing
 from tl_jax.data.task import Task
 from tl_jax.engine.prefix import Inputs
 from tl_jax.plans.plan import Settings, fine_tune_top, head_only
-from tl_jax.train import evaluate, loop
+from tl_jax.runs.transfer import trained
 from tl_jax.train.inputs import for_plan
 from tl_jax.train.problem import Problem
 
@@ -36,7 +36,7 @@ def transfer(
     removed at the end.
     """
     ready = base.with_head(len(task.classes), cut=cut, seed=seed)
-    names, variables, test = ready.layers, ready.variables, task.splits["test"]
+    names, variables = ready.layers, ready.variables
     tune = Settings(**config.tune)
     plans = {
         "head": head_only(names, new=names[-1:], train_head=Settings(**config.head)),
@@ -52,9 +52,8 @@ def transfer(
         )
         if step == "head":  # pools first, so that pooled features are all it sees
             inputs_for = _from_pooled(pooled, cut, base.preprocessing)
-        variables, _, inputs = loop.run(problem, variables, inputs_for, workdir=folder / step)
-        predictions = evaluate.predictions(problem, variables, inputs, test)
-        accuracies[step] = evaluate.finished(problem, test, predictions)["accuracy"]
+        done = trained(problem, variables, inputs_for, workdir=folder / step)
+        variables, accuracies[step] = done.variables, done.scores["test"]["accuracy"]
     shutil.rmtree(folder)
     return accuracies
 
