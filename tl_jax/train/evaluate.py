@@ -54,9 +54,8 @@ def finished(problem: Problem, examples: np.ndarray, found: Any) -> dict[str, An
 def _placed(problem: Problem, variables: Any, inputs: Inputs) -> Any:
     """Of the variables, on the devices, those of the layers that are still to be run."""
     network = problem.chain
-    tied = {name for tie in network.ties for name in tie.needs}
     below = network.below[inputs.start] if inputs.start else frozenset()
-    names = [name for name in network.names if name not in below or name in tied]
+    names = network.weights(name for name in network.names if name not in below)
     return problem.parallel.place(select(variables, names))
 
 
