@@ -18,7 +18,7 @@ WRONG = [
     ([DIGITS, "--config.bacth_size=3"], r"unknown config key 'bacth_size'; .*'batch_size'"),
     ([DIGITS, "--config.train_head.epoch=3"], r"key 'train_head.epoch'; .*'train_head.epochs'"),
     (["--config", "configs/digits.py", "--config.head.x", "3"], "unknown config key 'head.x'"),
-    ([DIGITS, "--config.head=3"], "unknown config key 'head'; did you mean 'head."),
+    ([DIGITS, "--config.tune=3"], "unknown config key 'tune'; did you mean 'tune."),
     ([DIGITS, "--config.seed=x"], r"--config\.seed=x: .*'x'"),
     ([DIGITS, "--config.size=3.5"], r"--config\.size=3\.5: .*'3\.5'"),
     ([DIGITS, "config.seed=1"], r"unexpected argument 'config.seed=1'; .*--config\.seed=3"),
