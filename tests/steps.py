@@ -19,6 +19,14 @@ from tl_jax.train.step import Recipe, State, evaluated, update
 from tl_jax.train.survey import survey
 
 
+class Noise(nn.Module):
+    """Dropout of half, where there is something to draw it from."""
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dropout(0.5)(x, deterministic=not self.has_rng("dropout"))
+
+
 class Bare(nn.Module):
     """Parameters of such shapes, which are its output."""
 
@@ -64,7 +72,7 @@ def recipe(network: Network, objective: Objective, trained: Any = None, **option
 def begin(of: Recipe, variables: Any, batch: Any, *, memory: Any = (), former: Any = None) -> State:
     """The state before the first step."""
     first = next(iter(batch.values())) if "inputs" not in batch else batch
-    single = {**first, "real": np.ones(2, np.float32)}
+    single = {**first, "real": np.ones(_rows(first), np.float32)}
     found = survey(of, variables, shapes(batch), shapes(single))
     return state.begin(of, found, variables, memory, former)
 
@@ -114,3 +122,9 @@ def handed_on(of: Recipe, variables: Any, now: State) -> Any:
 def batch_of(x: Any, place: str = "x", **truth: Any) -> dict[str, Any]:
     """A batch of one input."""
     return {"inputs": Known({place: x}), **truth}
+
+
+def _rows(batch: Any) -> int:
+    """How many examples the batch has; 1 if it has no arrays by example."""
+    leaves = [leaf for leaf in jax.tree.leaves(batch) if np.ndim(leaf)]
+    return len(leaves[0]) if leaves else 1

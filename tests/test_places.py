@@ -16,14 +16,6 @@ from tl_jax.errors import UserError
 from tl_jax.ops import BatchNorm
 
 
-class Noise(nn.Module):
-    """Dropout of half, where there is something to draw it from."""
-
-    @nn.compact
-    def __call__(self, x):
-        return nn.Dropout(0.5)(x, deterministic=not self.has_rng("dropout"))
-
-
 class Scaled(nn.Module):
     """The product of what it reads."""
 
@@ -43,7 +35,7 @@ class Temperature(nn.Module):
 # layer that reads both trunks, a second input and a bare parameter.
 NETWORK = Network(
     (
-        *chain("x", low=nn.Dense(4), norm=BatchNorm(), noise=Noise(), high=nn.Dense(3)),
+        *chain("x", low=nn.Dense(4), norm=BatchNorm(), noise=steps.Noise(), high=nn.Dense(3)),
         *chain("norm", domain=nn.Dense(2), domain2=nn.Dense(2)),
         *chain("y", other=nn.Dense(3), other2=nn.Dense(3)),
         Layer("temperature", Temperature(), ()),
