@@ -14,7 +14,7 @@ from tl_jax.data import augment, views
 from tl_jax.data.task import Task
 from tl_jax.engine import prefix
 from tl_jax.engine.prefix import DTYPES, Inputs
-from tl_jax.errors import unknown
+from tl_jax.errors import UserError, unknown
 from tl_jax.plans.plan import Phase
 from tl_jax.train.problem import Problem, sample
 from tl_jax.train.step import Recipe, recipe
@@ -32,11 +32,18 @@ class Asked(NamedTuple):
 
 
 def asked(problem: Problem, phase: Phase, variables: Any) -> Asked:
-    """The phase's recipe, and what an abstract trace says of it. UserError for an unknown metric.
+    """The phase's recipe, and what an abstract trace says of it.
+
+    UserError for an unknown metric, and for a pattern of leaves that no parameter matches.
 
     `variables`: those of the network, or their shapes.
     """
     made = recipe(problem.setup, phase, augment.make(phase.settings.augment))
+    if not jax.tree.leaves(made.of_trained(variables)["params"]) and phase.settings.leaves:
+        raise UserError(
+            f"phase {phase.name!r}: no parameter of the layers that learn matches "
+            f"leaves={phase.settings.leaves!r}"
+        )
     raw = {name: raw_sample(problem, task) for name, task in problem.trained_on.items()}
     batch, single = raw.get("", raw), raw_sample(problem, problem.task, real=True)
     found = survey(made, variables, batch, single)

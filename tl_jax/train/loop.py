@@ -114,7 +114,9 @@ def train_epoch(
     Also returns what it cost. `train_seconds` is the time that passed: steps, waiting for batches
     and writing checkpoints, but not compiling.
     """
-    advanced = streamed if work.inputs.resident is None else resident
+    # Batches of named sources are put side by side on the host.
+    from_device = work.inputs.resident is not None and not work.inputs.others
+    advanced = resident if from_device else streamed
     states = advanced(work, fixed, work.problem.parallel.place(state), progress)
     first, compiled, started = progress.batch, work.compile_seconds, time.perf_counter()
     with _bar(work, progress) as bar:
