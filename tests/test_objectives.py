@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tl_jax.chain.network import Known
 from tl_jax.engine import prefix
+from tl_jax.errors import UserError
 from tl_jax.plans.plan import Phase
 from tl_jax.train import evaluate
 from tl_jax.train import loop as train
@@ -282,6 +283,12 @@ def test_a_run_is_chosen_by_any_column_that_there_is(tmp_path, column):
     head = small.settings(best_by=column, epochs=1)
     _, progress, _ = run(small.problem("head_only", head=head, objective=Centred()), tmp_path)
     assert column == "last" or column in progress.history[0]
+
+
+def test_a_log_chooses_nothing_as_no_direction_of_it_is_better(tmp_path):
+    head = small.settings(best_by="train_noise")
+    with pytest.raises(UserError, match="unknown best_by 'train_noise'"):
+        run(small.problem("head_only", head=head, objective=Centred()), tmp_path)
 
 
 # Discriminative rates by layer.

@@ -163,7 +163,7 @@ def _require_metric(problem: Problem, phase: Phase, found: Survey) -> None:
     """UserError, with the near miss, if the phase's `best_by` is no column of an epoch's row."""
     by = phase.settings.best_by or problem.objective.chosen_by
     known = [f"val_{name}" for name in found.scores] + ["train_loss", "last"]
-    known += [f"train_{name}" for name in found.terms]
+    known += [f"train_{name}" for name in found.minimised]  # of a log no direction is better
     if by not in known:
         raise unknown("best_by", by, known)
 

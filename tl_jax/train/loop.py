@@ -62,7 +62,8 @@ def run(
     former, inputs = None, None
     for phase in problem.plan.phases[progress.phase :]:
         inputs = inputs_for(phase, variables)
-        require_same(task=inputs.preprocessing, base=problem.preprocessing)
+        if inputs.preprocessing is not None:  # there are images
+            require_same(task=inputs.preprocessing, base=problem.preprocessing)
         inputs = prefix.on_device(inputs, problem.parallel)
         work = PhaseRun(problem, phase, progress.phase, inputs, variables)
         progress.inputs[progress.phase :] = [inputs.described()]
