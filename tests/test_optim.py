@@ -235,6 +235,9 @@ def of_optax(name: str) -> optax.GradientTransformation:
         "lion": lambda: optax.lion(1.0, weight_decay=0.0),
         "scale_by_lion": optax.scale_by_lion,
         "sgd": lambda: optax.sgd(1.0),
+        "warm": lambda: optax.sgd(optax.linear_schedule(0.0, 1.0, 10)),
+        "every third": lambda: optax.MultiSteps(optax.sgd(1.0), 3).gradient_transformation(),
+        "still": lambda: optax.set_to_zero(),
         "noisy": lambda: optax.scale_by_rms(initial_scale=0.5),  # begins with other than zeros
     }[name]()
 
@@ -256,7 +259,14 @@ def test_the_first_state_is_the_one_that_optax_begins_with(optimizer):
 
 @pytest.mark.parametrize(
     ("name", "descends"),
-    [("lion", True), ("sgd", True), ("scale_by_lion", False), ("noisy", False)],
+    [
+        ("lion", True),
+        ("sgd", True),
+        ("warm", True),
+        ("every third", True),
+        ("scale_by_lion", False),
+        ("noisy", False),
+    ],
 )
 def test_any_transformation_of_optax_goes_downhill(name, descends):
     assert schedules.descends(of_optax(name)) == descends
@@ -264,12 +274,18 @@ def test_any_transformation_of_optax_goes_downhill(name, descends):
     of = steps.recipe(NETWORK, steps.Given(), {"head": 1.0}, optimizer=of_optax(name))
     variables = {"params": random(9, ["stem"]) | params, "batch_stats": {}}
     gradient = random(1, ["head"])
-    now = steps.after(of, variables, [{"inputs": Known(), "gradient": gradient}], rates=0.5)
+    batches = [{"inputs": Known(), "gradient": gradient}] * (1 if "lion" in name else 3)
+    now = steps.after(of, variables, batches, rates=0.5)
     for leaf in SHAPES:
         moved = np.asarray(now.params["head"][leaf] - params["head"][leaf])
         assert (np.sign(moved) == -np.sign(gradient["head"][leaf])).all()
         if "lion" in name:  # the sign of the gradient, at the phase's rate
             np.testing.assert_allclose(np.abs(moved), 0.5, rtol=1e-5)
+
+
+def test_an_optimizer_that_moves_nothing_is_refused():
+    with pytest.raises(UserError, match="the optimizer moves nothing in its first 100 steps"):
+        schedules.descends(of_optax("still"))
 
 
 def test_options_of_an_optimizer_are_taken():
