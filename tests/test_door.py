@@ -3,6 +3,7 @@
 import pathlib
 import re
 
+import jax
 import numpy as np
 import optax
 import pytest
@@ -33,7 +34,7 @@ def quickstart(photos, tmp_path_factory):
 def test_the_quickstart_of_the_readme_runs(quickstart):
     run, task = quickstart["run"], quickstart["task"]
     test = task.splits["test"]
-    assert run.report.read_text().startswith("<!DOCTYPE html>") and run.workdir.name == "mine"
+    assert run.report.read_text().startswith("<!doctype html>") and run.workdir.name == "mine"
     found = run.base.predict(quickstart["images"])
     assert found.shape == (len(test), 3) and run.base.classes == ("bar", "disc", "square")
     np.testing.assert_allclose(found.sum(1), 1, rtol=1e-5)
@@ -72,9 +73,8 @@ def test_a_finished_run_can_be_transferred_again(task, tmp_path):
     second = first.base.transfer(task, **settings(plan="head_only"), workdir=tmp_path / "b")
     third = second.base.transfer(task, **settings(plan="fine_tune_top"))
     assert third.base.architecture.cut == "stage1_block1" and third.base.classes == task.classes
-    kept = [run.base.variables["params"]["stem"]["conv"]["conv"]["kernel"]
-            for run in (first, second, third)]  # fmt: skip
-    np.testing.assert_array_equal(kept[0], kept[2])
+    frozen = [run.base.variables["params"]["stem"] for run in (first, third)]
+    jax.tree.map(np.testing.assert_array_equal, *frozen)
     again = tl_jax.load_base(tmp_path / "b")
     images = [task.open(0)]
     np.testing.assert_array_equal(again.predict(images), second.base.predict(images))
@@ -114,7 +114,7 @@ def test_what_is_handed_in_from_python_is_used_and_named(task, tmp_path):
             "schedule": lambda peak, steps: optax.constant_schedule(peak)}  # fmt: skip
     run = tl_jax.transfer(small(), task, **settings(tune=tune), workdir=tmp_path)
     phase = run.result["plan"]["phases"][1]
-    assert "GradientTransformation" in phase["optimizer"] and "lambda" in phase["schedule"]
+    assert "GradientTransformation" in phase["optimizer"] and "<lambda>" in phase["schedule"]
 
 
 def test_tasks_come_in_many_forms(photos):

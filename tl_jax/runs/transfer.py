@@ -3,8 +3,10 @@
 import dataclasses
 import json
 import pathlib
+import shutil
 import tempfile
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -36,7 +38,6 @@ class Run:
     result: dict[str, Any] = dataclasses.field(repr=False)
     base: Base
     workdir: pathlib.Path
-    _kept: Any = dataclasses.field(default=None, repr=False, compare=False)  # a temporary folder
 
     @property
     def test(self) -> dict[str, Any]:
@@ -83,8 +84,7 @@ def transfer(
     UserError for what does not fit; Interrupted, with everything saved, after a signal.
     """
     own, options = settings.divided(given)
-    kept = tempfile.TemporaryDirectory(prefix="tl_jax_") if workdir is None else None
-    path = pathlib.Path(kept.name if kept else workdir)
+    path = pathlib.Path(tempfile.mkdtemp(prefix="tl_jax_") if workdir is None else workdir)
     config = described(base, task, sources or {}, own, options)
     result, _ = folder.finished(
         lambda: work(base, task, path, config, own, options, sources=sources or {}),
@@ -93,7 +93,10 @@ def transfer(
         cache=own.cache,
         needs_report=False,
     )
-    return Run(result, load_base(path), path, kept)
+    run = Run(result, load_base(path), path)
+    if workdir is None:  # as long as the run is held, or until the program ends
+        weakref.finalize(run, shutil.rmtree, path, ignore_errors=True)
+    return run
 
 
 def by_config(config: Any, workdir: pathlib.Path, *, name: str) -> tuple[dict[str, Any], bool]:
@@ -121,9 +124,8 @@ def described(
     told |= {"task": task.name, "of_task": task.fingerprint[:16]}
     if sources:
         told["sources"] = {name: one.fingerprint[:16] for name, one in sources.items()}
-    for name, value in {**dataclasses.asdict(own), **options}.items():
-        told[name] = dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value
-    return json.loads(json.dumps(told, default=results.named))
+    every = {field.name: getattr(own, field.name) for field in dataclasses.fields(own)} | options
+    return told | {name: results.plain(value) for name, value in every.items()}
 
 
 def work(
