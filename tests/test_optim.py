@@ -245,7 +245,9 @@ def of_optax(name: str) -> optax.GradientTransformation:
 OPTIMIZERS = ["adamw", "sgd", "adamw(b1=0.8)", of_optax("scale_by_lion"), of_optax("noisy")]
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
+@pytest.mark.parametrize(
+    "optimizer", OPTIMIZERS, ids=["adamw", "sgd", "adamw with options", "lion", "noisy"]
+)
 def test_the_first_state_is_the_one_that_optax_begins_with(optimizer):
     params = random(0)
     mine = optim.begin(optimizer, RATES, params)
