@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import os
 import pathlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import flax.errors
@@ -14,10 +15,10 @@ import numpy as np
 
 from tl_jax.base import file
 from tl_jax.base.architecture import Architecture
-from tl_jax.base.predict import probabilities
 from tl_jax.chain.network import Network
-from tl_jax.chain.programs import forward
+from tl_jax.chain.programs import forward, forward_program
 from tl_jax.chain.variables import merged, select
+from tl_jax.data import views
 from tl_jax.data.images import open_image
 from tl_jax.data.preprocessing import Preprocessing
 from tl_jax.errors import UserError, unknown
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from tl_jax.data.task import Task
     from tl_jax.measure.probes.table import ProbeTable
     from tl_jax.runs.transfer import Run
+
+BATCH = 16  # images that `predict` runs at once
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -87,7 +90,12 @@ class Base:
         over the base's `views`; `classes` are the columns' names, where they are known. UserError
         for a base without a classifier, and for a file that cannot be read.
         """
-        return probabilities(self, self._pixels(images))
+        if self.architecture.cut and not self.architecture.head:
+            raise UserError(f"this {self.name} ends at {self.layers[-1]!r}: it has no classifier")
+        pixels = self._pixels(images)
+        forward = forward_program(self.chain, None, None).of(self.variables)
+        parts = [pixels[first : first + BATCH] for first in range(0, len(pixels), BATCH)]
+        return np.concatenate([self._probabilities(forward, part) for part in parts])
 
     def probe(self, what, labels=None, **options) -> "ProbeTable":
         """What simple classifiers make of each layer's features: see `tl_jax.probe`.
@@ -177,6 +185,16 @@ class Base:
         """Write all of it into one safetensors file, which `load_base(path)` reads."""
         content = self.architecture, self.variables, self.preprocessing, self.classes, self.views
         file.save(pathlib.Path(path), file.Model(*content))
+
+    def _probabilities(self, forward: Callable, pixels: np.ndarray) -> np.ndarray:
+        """(n, C) of fitted images (n, S, S, 1 or channels), the mean over the views.
+
+        Padded to `BATCH`, so that one program serves any number of images.
+        """
+        padded = np.concatenate([pixels, np.repeat(pixels[:1], BATCH - len(pixels), 0)])
+        seen = (views.view(padded, number) for number in range(views.count(self.views)))
+        logits = [forward(self.preprocessing.normalise(view)) for view in seen]
+        return np.mean([jax.nn.softmax(x) for x in logits], 0)[: len(pixels)]
 
     def _pixels(self, images) -> np.ndarray:
         """Fitted images (N, size, size, 1 or channels), uint8."""

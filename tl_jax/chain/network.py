@@ -14,72 +14,13 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from tl_jax import ops
 from tl_jax.chain import variables as fresh
-from tl_jax.chain.variables import COLLECTIONS, Variables, overlaid
+from tl_jax.chain.places import IMAGE, Known, Layer, Tie, Unreachable
+from tl_jax.chain.variables import Variables, overlaid
 from tl_jax.errors import UserError, unknown
-
-IMAGE = "image"  # the input that a chain's first layer reads unless it says otherwise
-
-
-class Unreachable(KeyError):
-    """A place was asked for that cannot be computed from the values that are known."""
-
-    def __init__(self, place: str, known: Iterable[str]):
-        super().__init__(place)
-        self.place, self.known = place, tuple(known)
-
-    def __str__(self) -> str:
-        return f"{self.place!r} cannot be computed: known are {', '.join(self.known) or 'none'}"
-
-
-class Known(dict):
-    """Values by place: {"image": x}, or {"conv2": y} where outputs of conv2 are stored."""
-
-    def __missing__(self, place):
-        raise Unreachable(place, self)
-
-
-jax.tree_util.register_pytree_with_keys(
-    Known,
-    lambda known: (
-        [(jax.tree_util.DictKey(name), known[name]) for name in sorted(known)],
-        tuple(sorted(known)),
-    ),
-    lambda names, values: Known(zip(names, values, strict=True)),
-)
-
-
-class Layer(NamedTuple):
-    """A named Linen module and the places it reads: it is called with their values, in order.
-
-    `reads` None: the layer before, of the first layer the image; (): the output of a module that
-    is called with nothing, a bare parameter.
-    """
-
-    name: str
-    module: nn.Module
-    reads: tuple[str, ...] | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Tie:
-    """A parameter that is a function of others: of a tied decoder, of low-rank adapters.
-
-    `make(parameters by path "layer/.../leaf")` gives the leaf at the path `to`. `needs`: the layers
-    whose parameters it reads. `whole`: the leaf is the function's alone, so none is kept for it.
-    """
-
-    to: str
-    needs: tuple[str, ...]
-    make: Callable[[Mapping[str, Any]], Any]
-    whole: bool = True
-
-    @property
-    def layer(self) -> str:
-        """The layer whose leaf this is."""
-        return self.to.split("/")[0]
 
 
 class Applied(NamedTuple):
@@ -246,8 +187,11 @@ class Network:
         return tuple(layers)
 
     def shapes(self, inputs: Sequence[int] | Mapping[str, Any]) -> tuple[dict, dict[str, Any]]:
-        """Variables and layer outputs, as shapes: see `tl_jax.chain.variables.shapes`."""
-        return fresh.shapes(self, inputs)
+        """Variables and layer outputs, as shapes: see `tl_jax.chain.variables.shapes`.
+
+        `inputs`: the shape (N, H, W, C) of float32 images, or arrays or shapes by place.
+        """
+        return fresh.shapes(self.layers, self.ties, self._given(inputs))
 
     def init(
         self,
@@ -255,8 +199,14 @@ class Network:
         inputs: Sequence[int] | Mapping[str, Any],
         layers: Collection[str] | None = None,
     ) -> dict[str, Any]:
-        """Fresh float32 variables: see `tl_jax.chain.variables.init`."""
-        return fresh.init(self, seed, inputs, layers)
+        """Fresh float32 variables of `layers`, or of all: see `tl_jax.chain.variables.init`."""
+        of = self.names if layers is None else layers
+        return fresh.init(self.layers, self.ties, self._given(inputs), seed=seed, of=of)
+
+    def _given(self, inputs: Sequence[int] | Mapping[str, Any]) -> Mapping[str, Any]:
+        if isinstance(inputs, Mapping):
+            return inputs
+        return {self.inputs[0]: jax.ShapeDtypeStruct(tuple(inputs), jnp.float32)}
 
 
 class _Pass(NamedTuple):
@@ -386,6 +336,6 @@ def chain(at: str | tuple[str, ...], **modules: nn.Module) -> tuple[Layer, ...]:
 
 
 __all__ = [
-    "COLLECTIONS", "IMAGE", "Applied", "Known", "Layer", "Net", "Network", "ShapeNet", "Tie",
+    "IMAGE", "Applied", "Known", "Layer", "Net", "Network", "ShapeNet", "Tie",
     "Unreachable", "chain",
 ]  # fmt: skip

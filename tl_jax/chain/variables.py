@@ -5,7 +5,7 @@ import functools
 import hashlib
 import zlib
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import flax.linen as nn
 import flax.traverse_util
@@ -13,10 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tl_jax.chain.places import Layer, Tie
 from tl_jax.errors import UserError
-
-if TYPE_CHECKING:
-    from tl_jax.chain.network import Network
 
 Variables = Mapping[str, Mapping[str, Any]]
 COLLECTIONS = ("params", "batch_stats")
@@ -54,33 +52,31 @@ def nested(leaves: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def shapes(
-    network: "Network", inputs: Sequence[int] | Mapping[str, Any]
+    layers: Sequence[Layer], ties: Sequence[Tie], inputs: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Variables and layer outputs for inputs of such shapes, as shapes; nothing is computed.
 
-    `inputs`: the shape (N, H, W, C) of float32 images, or arrays or `ShapeDtypeStruct`s by input.
+    `inputs`: arrays or `ShapeDtypeStruct`s by place.
     Returns ({collection: {layer: tree}}, {layer: output}), with `ShapeDtypeStruct`s as leaves.
     UserError if images are too small for a layer.
     """
-    if not isinstance(inputs, Mapping):
-        inputs = {network.inputs[0]: jax.ShapeDtypeStruct(tuple(inputs), jnp.float32)}
     variables: dict[str, Any] = {c: {} for c in COLLECTIONS}
     values = {name: jax.tree.map(_shape, value) for name, value in inputs.items()}
-    for name, module, reads in network.layers:
+    for name, module, reads in layers:
         try:
             value, own = _traced_in_space(module, [values[place] for place in reads])
         except _NoRoom:
             raise UserError(
-                f"inputs of {_sides(values, network.inputs)} are too small: nothing of them is "
+                f"inputs of {_sides(inputs)} are too small: nothing of them is "
                 f"left in layer {name!r}"
             ) from None
         for collection, tree in own.items():
             variables[collection][name] = jax.tree.map(lambda leaf: leaf, tree)  # a copy
         values[name] = value
-    if tied := {tie.to for tie in network.ties if tie.whole}:
+    if tied := {tie.to for tie in ties if tie.whole}:
         leaves = flat(variables["params"])
         variables["params"] = nested({p: s for p, s in leaves.items() if p not in tied})
-    return variables, {name: values[name] for name in network.names}
+    return variables, {layer.name: values[layer.name] for layer in layers}
 
 
 class _NoRoom(Exception):
@@ -101,9 +97,9 @@ def _traced_in_space(module: nn.Module, read: list[Any]) -> tuple[Any, dict]:
     return value, own
 
 
-def _sides(values: Mapping[str, Any], inputs: Sequence[str]) -> str:
+def _sides(inputs: Mapping[str, Any]) -> str:
     """The first input's sides, as people say them."""
-    height, *width = values[inputs[0]].shape[1:3]
+    height, *width = next(iter(inputs.values())).shape[1:3]
     return f"{height} x {width[0]} pixels" if width else f"length {height}"
 
 
@@ -137,23 +133,24 @@ def _applied(module: nn.Module, structure: Any, leaves: tuple) -> Any:
 
 
 def init(
-    network: "Network",
+    layers: Sequence[Layer],
+    ties: Sequence[Tie],
+    inputs: Mapping[str, Any],
+    *,
     seed: int,
-    inputs: Sequence[int] | Mapping[str, Any],
-    layers: Collection[str] | None = None,
+    of: Collection[str],
 ) -> dict[str, Any]:
-    """Fresh float32 variables (numpy), a function of the seed and the parameter's name alone.
+    """Fresh float32 variables (numpy) of the layers named in `of`, for inputs as in `shapes`.
 
-    Of `layers`, or of all. `inputs` as for `shapes`.
+    A function of the seed and the parameter's name alone.
 
     Convolutions: He et al. 2015, eq. 10 (standard deviation sqrt(2 / fan_in)); dense kernels:
     sqrt(1 / fan_in), or 0 in a module whose field `zero` is true; norms' scales and variances
     1; biases and means 0; all others as their module says. Filled by numpy, because compiling
     JAX's random generator for each kernel shape takes tens of seconds.
     """
-    everything, outputs = shapes(network, inputs)
-    abstract = select(everything, network.names if layers is None else layers)
-    leaves = flat(abstract)
+    everything, outputs = shapes(layers, ties, inputs)
+    leaves = flat(select(everything, of))
     sizes = {p: v.size for p, v in leaves.items() if hasattr(v, "size")}
     if sum(sizes.values()) > MAX_PARAMETERS:
         largest = max(sizes, key=sizes.get)
@@ -161,7 +158,9 @@ def init(
             f"{sum(sizes.values()):,} parameters are too many, {sizes[largest]:,} of them "
             f"{largest}: pool before a dense layer, or take a smaller input"
         )
-    others = functools.cache(lambda name: _by_module(network, seed, name, inputs, outputs))
+    by_name = {layer.name: layer for layer in layers}
+    known = {**inputs, **outputs}
+    others = functools.cache(lambda name: _by_module(by_name[name], seed, known))
 
     def fill(path: str) -> Any:
         if leaves[path] is flax.traverse_util.empty_node:
@@ -174,7 +173,7 @@ def init(
 
     with concurrent.futures.ThreadPoolExecutor() as threads:  # numpy lets them run at once
         filled = dict(zip(leaves, threads.map(fill, leaves), strict=True))
-    for name in (n for n, module, _ in network.layers if getattr(module, "zero", False)):
+    for name in (n for n, module, _ in layers if getattr(module, "zero", False)):
         own = (p for p in filled if p.startswith(f"params/{name}/"))
         filled |= {p: np.zeros_like(filled[p]) for p in own}
     return {c: {} for c in COLLECTIONS} | nested(filled)
@@ -194,12 +193,9 @@ def _fresh(seed: int, path: str, shape: tuple[int, ...]) -> np.ndarray | None:
     return (deviation * rng.standard_normal(shape)).astype(np.float32)
 
 
-def _by_module(network, seed: int, name: str, inputs: Any, outputs: dict[str, Any]) -> dict:
-    """A layer's variables as its own initialisers draw them."""
-    _, module, reads = network.layers[network.index(name)]
-    if not isinstance(inputs, Mapping):
-        inputs = {network.inputs[0]: jax.ShapeDtypeStruct(tuple(inputs), jnp.float32)}
-    known = {**inputs, **outputs}
+def _by_module(layer: Layer, seed: int, known: Mapping[str, Any]) -> dict:
+    """A layer's variables as its own initialisers draw them; `known`: shapes by place."""
+    name, module, reads = layer
     read = [jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), known[place]) for place in reads]
     key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
     drawn = jax.tree.map(np.asarray, jax.jit(module.init)(key, *read))
