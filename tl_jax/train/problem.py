@@ -66,6 +66,14 @@ class Problem:
     def __post_init__(self):
         if self.precision not in PRECISIONS:
             raise unknown("precision", self.precision, PRECISIONS)
+        if self.sources and self.objective.judges not in self.sources:
+            raise UserError(
+                f"{type(self.objective).__name__} judges the source {self.objective.judges!r}; "
+                f"there are {', '.join(self.sources)}"
+            )
+        for turn in self.objective.turns:
+            for name in (*turn.only, *turn.never):
+                self.chain.index(name)
         if self.objective.coupled:
             self.require_whole_batches(type(self.objective).__name__)
         parts = max((phase.settings.accumulate for phase in self.plan.phases), default=1)
