@@ -73,6 +73,10 @@ class PhaseRun:
         self.steps = len(first.task.splits["train"]) // self.batch_size  # an epoch
         self.total = self.steps * phase.settings.epochs
         self.learning_rate = optim.schedule(phase.settings, self.total)
+        # Whose weights are needed: of layers whose output is stored, and of those below, none are.
+        network, stored = problem.chain, inputs.start
+        below = network.below[stored] if stored else frozenset()
+        self.layers = network.weights(n for n in self.survey.layers if n not in below)
         # Where a step begins: behind all frozen layers, whose output need not be stored for that.
         self.start = next(iter(places.found), None)
         self.step = _step(self.recipe)
@@ -84,7 +88,7 @@ class PhaseRun:
     def frozen(self, variables: Any, anchor: Any, first: int) -> dict[str, Any]:
         """What the phase needs and leaves as it is: see `step.update`."""
         trained = self.recipe.of_trained(variables)
-        rest = select(variables, self.survey.layers)
+        rest = select(variables, self.layers)
         stats = {n: s for n, s in rest["batch_stats"].items() if n not in self.recipe.trained}
         moving = leaves_of.flat(trained["params"])
         flat = {p: a for p, a in leaves_of.flat(rest["params"]).items() if p not in moving}
@@ -99,7 +103,7 @@ class PhaseRun:
             "decay": np.float32(self.phase.settings.weight_decay),
         }
         if self.survey.anchor:
-            fixed["anchor"] = select(anchor, self.survey.layers)
+            fixed["anchor"] = select(anchor, self.layers)
         return fixed
 
     def prefix(self, fixed: Any) -> Callable[[dict], dict]:
