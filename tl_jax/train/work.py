@@ -73,17 +73,21 @@ class PhaseRun:
         self.steps = len(first.task.splits["train"]) // self.batch_size  # an epoch
         self.total = self.steps * phase.settings.epochs
         self.learning_rate = optim.schedule(phase.settings, self.total)
-        # Whose weights are needed: of layers whose output is stored, and of those below, none are.
-        network, stored = problem.chain, inputs.start
-        below = network.below[stored] if stored else frozenset()
-        self.layers = network.weights(n for n in self.survey.layers if n not in below)
         # Where a step begins: behind all frozen layers, whose output need not be stored for that.
         self.start = next(iter(places.found), None)
+        self.layers = self._layers()
         self.step = _step(self.recipe)
         self.compiled: Callable | None = None
         self.compile_seconds = 0.0
         self.temporaries = self.held = 0  # bytes: the program's, and in use before its last call
         self.pace = 1  # steps in one call, where inputs are on the device
+
+    def _layers(self) -> tuple[str, ...]:
+        """The layers whose weights the phase needs: none of those below stored outputs."""
+        network, stored = self.problem.chain, self.inputs.start
+        needed = set(self.survey.layers) | (network.below[self.start] if self.start else set())
+        below = network.below[stored] if stored else frozenset()
+        return network.weights(n for n in network.names if n in needed - below)
 
     def frozen(self, variables: Any, anchor: Any, first: int) -> dict[str, Any]:
         """What the phase needs and leaves as it is: see `step.update`."""
