@@ -183,7 +183,7 @@ def _keras_rules() -> list[Rule]:
 
 def _unnamed() -> Iterator[str]:
     """Where the convolutions without a name of their own are, in the order they were made."""
-    for name, module in _features("keras")[:-1]:
+    for name, module, _ in _features("keras")[:-1]:
         if isinstance(module, ConvNorm):
             yield name
         for b, steps in enumerate(getattr(module, "branch", ())):

@@ -127,7 +127,7 @@ def _feature_rules(name: str) -> list[Rule]:
     """For `features.<i>`, which counts norms, ReLUs and poolings too."""
     rows, i = [], 0
     norm = VARIANTS[name][1]
-    for layer, _ in features(name):
+    for layer, *_ in features(name):
         if layer.startswith("pool"):
             i += 1
         elif norm:
