@@ -178,14 +178,25 @@ class Network:
         """The network with the layers `head` on top, the first of them on its last layer."""
         return Network(self.layers + head, self.ties)
 
+    def needed(self, names: Collection[str]) -> tuple[str, ...]:
+        """The layers whose parameters it takes to run these: themselves and what is tied to them.
+        """
+        tied = {name for tie in self.ties if tie.layer in names for name in tie.needs}
+        return tuple(name for name in self.names if name in names or name in tied)
+
     def combine(self, params: Mapping[str, Any], trained: Mapping[str, Any] = {}) -> dict[str, Any]:
-        """The parameters to run with: `trained` leaves over the others, then the ties."""
+        """The parameters to run with: `trained` leaves over the others, then the ties.
+
+        Of some layers alone, the ties of those: see `needed`.
+        """
         combined = overlaid(params, trained)
         if not self.ties:
             return combined
         flat = fresh.flat(combined)
         for tie in self.ties:
-            flat[tie.to] = tie.make(flat)
+            # A tie may give all that its layer has, and then nothing is kept of that layer.
+            if tie.layer in combined or tie.whole and all(n in combined for n in tie.needs):
+                flat[tie.to] = tie.make(flat)
         return fresh.nested(flat)
 
     def apply(

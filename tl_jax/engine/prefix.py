@@ -133,7 +133,7 @@ def features(
     """
     one = below.known(np.zeros(1, int), np.zeros(1, int))
     layers = chain.path(one, [stop])
-    used = select(variables, [layer.name for layer in layers])
+    used = select(variables, chain.needed([layer.name for layer in layers]))
     key = cache_key(
         "features", below.key, repr(layers), fingerprint(used), str(stored_views), dtype
     )

@@ -54,9 +54,8 @@ def finished(problem: Problem, examples: np.ndarray, found: Any) -> dict[str, An
 def _placed(problem: Problem, variables: Any, inputs: Inputs) -> Any:
     """Of the variables, on the devices, those of the layers that are still to be run."""
     network = problem.chain
-    tied = {name for tie in network.ties for name in tie.needs}
     below = network.below[inputs.start] if inputs.start else frozenset()
-    names = [name for name in network.names if name not in below or name in tied]
+    names = network.needed([name for name in network.names if name not in below])
     return problem.parallel.place(select(variables, names))
 
 
@@ -78,7 +77,8 @@ def _batches(
     examples or -1, and "real" (B,), 0 where a row only pads.
     """
     task, setup = problem.task, problem.setup
-    size = -(-BATCH // setup.parallel.count) * setup.parallel.count
+    wanted = problem.batch_size if task.ordered else BATCH  # of a stream, lanes as in training
+    size = -(-wanted // setup.parallel.count) * setup.parallel.count
     order = loader.once_order(len(examples), batch_size=size, ordered=task.ordered)
 
     def truth(numbers: np.ndarray) -> dict[str, np.ndarray]:

@@ -6,7 +6,6 @@ import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from tl_jax.chain.network import IMAGE
@@ -46,14 +45,6 @@ def asked(problem: Problem, phase: Phase, variables: Any) -> Asked:
     return Asked(made, found, places(made, variables, batch, single))
 
 
-def abstract_variables(problem: Problem) -> Any:
-    """The network's variables as shapes."""
-    known = raw_sample(problem, problem.task)["inputs"]
-    prepare = problem.setup.prepare
-    read = {n: jax.eval_shape(functools.partial(prepare, n), value) for n, value in known.items()}
-    return problem.chain.shapes(read)[0]
-
-
 def raw_sample(problem: Problem, task: Task, *, real: bool = False) -> dict[str, Any]:
     """The shapes of a batch of the task's raw inputs and truth."""
     known = {name: array[:1] for name, array in task.arrays.items()}
@@ -81,23 +72,20 @@ def for_plan(
             problem, lambda task: prefix.decoded(task, problem.preprocessing)
         )
     stored = functools.partial(_stored, problem, test_views, cache, dtype)
-    readable = functools.cache(lambda phase: _readable(problem, phase))
+    readable: dict[str, Places] = {}  # by phase; the same whatever the weights are
 
     def inputs(phase: Phase, variables: Any) -> Inputs:
-        own = {one.name: readable(one.name).found for one in phases}
-        if readable(phase.name).why:
-            _say_why(phase, own[phase.name], readable(phase.name).why, problem)
+        if not readable:
+            readable.update((one.name, asked(problem, one, variables).places) for one in phases)
+        own = {name: places.found for name, places in readable.items()}
+        if readable[phase.name].why:
+            _say_why(phase, own[phase.name], readable[phase.name].why, problem)
         common = [p for p in own[phase.name] if all(p in found for found in own.values())]
         lowest = common[0] if common else None
         highest = next(iter(own[phase.name]), None)
         return _by_source(problem, lambda task: stored(phase, variables, lowest, highest, task))
 
     return inputs
-
-
-def _readable(problem: Problem, name: str) -> Places:
-    phase = next(one for one in problem.plan.phases if one.name == name)
-    return asked(problem, phase, abstract_variables(problem)).places
 
 
 def _by_source(problem: Problem, of: Callable[[Task], Inputs]) -> Inputs:

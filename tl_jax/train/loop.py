@@ -63,7 +63,8 @@ def run(
     for phase in problem.plan.phases[progress.phase :]:
         inputs = inputs_for(phase, variables)
         require_same(task=inputs.preprocessing, base=problem.preprocessing)
-        inputs = prefix.on_device(inputs, problem.parallel)
+        if not problem.sources:
+            inputs = prefix.on_device(inputs, problem.parallel)
         work = PhaseRun(problem, phase, progress.phase, inputs, variables)
         progress.inputs[progress.phase :] = [inputs.described()]
         if state is None:

@@ -66,15 +66,18 @@ class Problem:
     def __post_init__(self):
         if self.precision not in PRECISIONS:
             raise unknown("precision", self.precision, PRECISIONS)
-        coupled = self.objective.coupled and self.parallel.way == "pmap"
-        if coupled and self.parallel.count > 1:
-            raise UserError(
-                f"{type(self.objective).__name__} couples the examples of a batch, of which pmap "
-                "sees a part on each device: take parallel=jit"
-            )
+        if self.objective.coupled:
+            self._require_whole_batches()
         # Now, and not after minutes of computing the frozen layers' output.
         for task in self.trained_on.values():
             self.parallel.batch_size(self.batch_size, len(task.splits["train"]))
+
+    def _require_whole_batches(self) -> None:
+        what = f"{type(self.objective).__name__} couples the examples of a batch, of which "
+        if self.parallel.way == "pmap" and self.parallel.count > 1:
+            raise UserError(f"{what}pmap sees a part on each device: take parallel=jit")
+        if parted := [p.name for p in self.plan.phases if p.settings.accumulate > 1]:
+            raise UserError(f"{what}phase {parted[0]!r} sees a part at a time: take accumulate=1")
 
     @property
     def trained_on(self) -> Mapping[str, Task]:

@@ -18,7 +18,7 @@ from tl_jax.train.step import Recipe, term_name
 class Survey(NamedTuple):
     """What a phase's steps and predictions ask for, and what they give."""
 
-    layers: tuple[str, ...]  # that they run, in forward order
+    layers: tuple[str, ...]  # that they run or that are tied to those, in forward order
     anchor: bool  # whether they ask for the run's first weights
     memory: Any  # of the objective, as shapes
     terms: tuple[str, ...]  # what a step logs
@@ -71,9 +71,13 @@ def places(recipe: Recipe, variables: Any, batch: Any, single: Any) -> Places:
 
 
 def _storable(recipe: Recipe, variables: Any, single: Any) -> list[str]:
-    """The layers that read something and give one array."""
-    network = recipe.setup.network
-    names = [layer.name for layer in network.layers if layer.reads]
+    """The layers that read something, can be computed from the inputs and give one array."""
+    network, given = recipe.setup.network, {*single["inputs"]}
+    names = [
+        layer.name
+        for layer in network.layers
+        if layer.reads and not (network.below[layer.name] & {*network.inputs}) - given
+    ]
 
     def values(variables, known):
         net = _net(recipe, variables, {}, {})
@@ -122,8 +126,7 @@ def _survey(recipe: Recipe, variables: Any, batch: Any, single: Any, *, anchor: 
         return first
 
     memory = jax.eval_shape(trace, variables, batch, single)
-    layers = tuple(name for name in recipe.setup.network.names if name in ran)
-    return Survey(layers, anchor, memory, **told)
+    return Survey(recipe.setup.network.needed(ran), anchor, memory, **told)
 
 
 def _net(recipe: Recipe, variables: Any, ran: dict[str, None], views: Mapping[str, Any]) -> Net:

@@ -1,0 +1,85 @@
+"""Language models: the next token of a stream, by recurrent layers whose states go on.
+
+Merity et al. 2017, Regularizing and Optimizing LSTM Language Models (arXiv:1708.02182).
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tl_jax.chain.network import Net
+from tl_jax.train.objective import Loss, Now, Objective, Term
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LanguageModel(Objective):
+    """Cross entropy of the next token, with activation and temporal regularisation.
+
+    Every layer L that reads the place "L.state" is recurrent: it gives {"sequence": (B, T, D),
+    "state": tree of (B, ...)}, and `initial(B)` of its module is the state before the first token.
+    States go from batch to batch as this objective's memory, and are 0 when an epoch begins.
+    Section 4.3: `ar` times the mean square of the values at `dropped`, which the decoder reads;
+    `tar` times that of the differences from token to token in the last recurrent layer.
+
+    Asks for an ordered task, whose batches are windows "tokens" (B, T) in lanes of the stream, with
+    "targets" (B, T), the next tokens, and "weights" (B, T). At `output` are logits (B, T, V).
+    """
+
+    output: str = "decode"
+    dropped: str = "dropped"
+    ar: float = 0.0
+    tar: float = 0.0
+    coupled = True  # a row of a batch goes on with the state that this row's last window left
+    lower = ("loss", "perplexity")
+
+    def begin(self, net: Net, batch: Any) -> dict[str, Any]:
+        """The states by place, before the first token."""
+        rows = len(jax.tree.leaves(batch["inputs"])[0])
+        layers = [layer for layer in net.network.layers if f"{layer.name}.state" in layer.reads]
+        return {f"{layer.name}.state": layer.module.initial(rows) for layer in layers}
+
+    def refresh(self, fold: Any, memory: Any) -> Any:
+        """The stream begins again."""
+        return jax.tree.map(jnp.zeros_like, memory)
+
+    def run(self, net: Net, batch: Any, states: Any, *more: str, **how: Any) -> tuple[Any, ...]:
+        """The states after a batch, the last sequence, log-probabilities, values at `more`."""
+        names = [place.removesuffix(".state") for place in states]
+        wanted = (*names, self.output, *more)
+        values = dict(zip(wanted, net({**batch["inputs"], **states}, wanted, **how), strict=True))
+        log_p = jax.nn.log_softmax(values[self.output].astype(jnp.float32))
+        after = {f"{name}.state": values[name]["state"] for name in names}
+        return after, values[names[-1]]["sequence"], log_p, *(values[place] for place in more)
+
+    def loss(self, net: Net, batch: Any, memory: Any, now: Now) -> Loss:
+        """`loss`, and where they are asked for `ar` and `tar`."""
+        memory, sequence, log_p, dropped = self.run(net, batch, memory, self.dropped)
+        terms, steps = {"loss": nll(log_p, batch)}, jnp.diff(sequence, axis=1)
+        terms |= {"ar": Term((dropped**2).sum(), dropped.size, self.ar)} if self.ar else {}
+        terms |= {"tar": Term((steps**2).sum(), steps.size, self.tar)} if self.tar else {}
+        return Loss(terms, memory)
+
+    def predict(self, net: Net, batch: Any, carry: Any) -> tuple[jax.Array, Any]:
+        """Log-probabilities (B, T, V) of the next token; the states go on."""
+        states = carry or self.begin(net, batch)
+        after, _, log_p = self.run(net, batch, states, train=False)
+        return log_p, after
+
+    def score(self, predictions: jax.Array, batch: Any) -> dict[str, Term]:
+        """`loss`, in nats a token."""
+        return {"loss": nll(predictions, batch, batch["real"][:, None])}
+
+    def finish(self, predictions: Any, task: Any, examples: Any) -> dict[str, Any]:
+        """`loss` and `perplexity`."""
+        found = super().finish(predictions, task, examples)
+        return {**found, "perplexity": float(np.exp(found["loss"]))}
+
+
+def nll(log_p: jax.Array, batch: Any, real: Any = 1.0) -> Term:
+    """The weighted mean of -log p of the targets (B, T)."""
+    losses = -jnp.take_along_axis(log_p, batch["targets"][..., None], -1)[..., 0]
+    weights = batch["weights"] * real
+    return Term((losses * weights).sum(), weights.sum())
