@@ -178,24 +178,26 @@ class Network:
         """The network with the layers `head` on top, the first of them on its last layer."""
         return Network(self.layers + head, self.ties)
 
-    def needed(self, names: Collection[str]) -> tuple[str, ...]:
-        """The layers whose parameters it takes to run these: themselves and what is tied to them.
-        """
-        tied = {name for tie in self.ties if tie.layer in names for name in tie.needs}
-        return tuple(name for name in self.names if name in names or name in tied)
+    def weights(self, layers: Iterable[str]) -> tuple[str, ...]:
+        """These layers and those that their parameters are functions of, in forward order."""
+        found: set[str] = set()
+        todo = set(layers)
+        while todo:
+            found |= todo
+            todo = {name for tie in self.ties if tie.layer in todo for name in tie.needs} - found
+        return tuple(name for name in self.names if name in found)
 
     def combine(self, params: Mapping[str, Any], trained: Mapping[str, Any] = {}) -> dict[str, Any]:
         """The parameters to run with: `trained` leaves over the others, then the ties.
 
-        Of some layers alone, the ties of those: see `needed`.
+        They may be of some layers only, with those of `weights`: of others no tie is made.
         """
         combined = overlaid(params, trained)
         if not self.ties:
             return combined
         flat = fresh.flat(combined)
         for tie in self.ties:
-            # A tie may give all that its layer has, and then nothing is kept of that layer.
-            if tie.layer in combined or tie.whole and all(n in combined for n in tie.needs):
+            if tie.layer in combined or (tie.whole and combined.keys() >= set(tie.needs)):
                 flat[tie.to] = tie.make(flat)
         return fresh.nested(flat)
 
@@ -367,7 +369,10 @@ class ShapeNet(Net):
     def run(self, layer: Layer, read: Sequence[Any], *, train: bool, number: int) -> Any:
         """Zeros in the shape of the layer's output."""
         self.ran[layer.name] = None
-        return fresh.zeros(layer.module, read)
+        own = {"params": self.params.get(layer.name, {})}
+        if layer.name in self.stats:
+            own["batch_stats"] = self.stats[layer.name]
+        return fresh.zeros(layer.module, own, read)
 
 
 def chain(at: str | tuple[str, ...], **modules: nn.Module) -> tuple[Layer, ...]:

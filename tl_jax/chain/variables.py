@@ -107,9 +107,9 @@ def _sides(values: Mapping[str, Any], inputs: Sequence[str]) -> str:
     return f"{height} x {width[0]} pixels" if width else f"length {height}"
 
 
-def zeros(module: nn.Module, read: Sequence[Any]) -> Any:
-    """Zeros in the shape of a module's output for values like those `read`."""
-    value, _ = _traced(module, *_hashable([jax.tree.map(_shape, value) for value in read]))
+def zeros(module: nn.Module, own: Any, read: Sequence[Any]) -> Any:
+    """Zeros like a module's output for variables like its `own` and values like those `read`."""
+    value = _applied(module, *_hashable([own, *read]))
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), value)
 
 
@@ -127,6 +127,13 @@ def _traced(module: nn.Module, structure: Any, leaves: tuple) -> tuple[Any, dict
     """A module's output and variables for inputs of such shapes, as shapes."""
     read = structure.unflatten(jax.ShapeDtypeStruct(*leaf) for leaf in leaves)
     return jax.eval_shape(module.init_with_output, jax.random.key(0), *read)
+
+
+@functools.lru_cache(maxsize=2**10)
+def _applied(module: nn.Module, structure: Any, leaves: tuple) -> Any:
+    """A module's output for its variables and inputs of such shapes, as shapes."""
+    given = structure.unflatten(jax.ShapeDtypeStruct(*leaf) for leaf in leaves)
+    return jax.eval_shape(module.apply, *given)
 
 
 def init(

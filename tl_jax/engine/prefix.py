@@ -133,9 +133,11 @@ def features(
     """
     one = below.known(np.zeros(1, int), np.zeros(1, int))
     layers = chain.path(one, [stop])
-    used = select(variables, chain.needed([layer.name for layer in layers]))
+    names = [layer.name for layer in layers]
+    used = select(variables, chain.weights(names))
+    own = select({**used, "params": chain.combine(used["params"])}, names)
     key = cache_key(
-        "features", below.key, repr(layers), fingerprint(used), str(stored_views), dtype
+        "features", below.key, repr(layers), fingerprint(own), str(stored_views), dtype
     )
 
     forward = functools.partial(_forward, chain, below.preprocessing, stop)

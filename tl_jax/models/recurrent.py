@@ -31,7 +31,7 @@ class LSTM(nn.Module):
 
     @nn.compact
     def __call__(self, x, state):
-        cells = nn.RNN(nn.OptimizedLSTMCell(self.features), name="cells")
+        cells = nn.RNN(nn.OptimizedLSTMCell(self.features, name="cell"))
         state, sequence = cells(x, initial_carry=state, return_carry=True)
         return {"sequence": sequence, "state": state}
 

@@ -55,7 +55,7 @@ def _placed(problem: Problem, variables: Any, inputs: Inputs) -> Any:
     """Of the variables, on the devices, those of the layers that are still to be run."""
     network = problem.chain
     below = network.below[inputs.start] if inputs.start else frozenset()
-    names = network.needed([name for name in network.names if name not in below])
+    names = network.weights(name for name in network.names if name not in below)
     return problem.parallel.place(select(variables, names))
 
 

@@ -62,7 +62,8 @@ def run(
     former, inputs = None, None
     for phase in problem.plan.phases[progress.phase :]:
         inputs = inputs_for(phase, variables)
-        require_same(task=inputs.preprocessing, base=problem.preprocessing)
+        if problem.preprocessing is not None:
+            require_same(task=inputs.preprocessing, base=problem.preprocessing)
         if not problem.sources:
             inputs = prefix.on_device(inputs, problem.parallel)
         work = PhaseRun(problem, phase, progress.phase, inputs, variables)

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -56,12 +56,12 @@ class Objective:
 
     turns = (Turn(),)  # updates in one step; each moves its own layers
     # (now, step) -> rate: average += rate * (weights - average)
-    average: Callable[[Now, Any], Any] | None = None
+    average: ClassVar[Callable[[Now, Any], Any] | None] = None
     # (gradients by term, values by term, memory, now) -> gradient, memory
-    resolve: Callable[..., tuple[Any, Any]] | None = None
+    resolve: ClassVar[Callable[..., tuple[Any, Any]] | None] = None
     # (fold, memory) -> memory, before each epoch; fold(each, total) makes one pass over the phase's
     # training batches in view 0 and inference mode: each(net, batch, total) -> total
-    refresh: Callable[[Callable, Any], Any] | None = None
+    refresh: ClassVar[Callable[[Callable, Any], Any] | None] = None
     evaluates = "trained"  # or "average": what is evaluated, chosen and handed on
     chosen_by = "val_loss"  # the column of an epoch's row by which the best epoch is chosen
     lower = ("loss",)  # metrics of which less is better; of all others more is

@@ -18,7 +18,7 @@ from tl_jax.train.step import Recipe, term_name
 class Survey(NamedTuple):
     """What a phase's steps and predictions ask for, and what they give."""
 
-    layers: tuple[str, ...]  # that they run or that are tied to those, in forward order
+    layers: tuple[str, ...]  # whose weights they run with, in forward order
     anchor: bool  # whether they ask for the run's first weights
     memory: Any  # of the objective, as shapes
     terms: tuple[str, ...]  # what a step logs
@@ -126,7 +126,7 @@ def _survey(recipe: Recipe, variables: Any, batch: Any, single: Any, *, anchor: 
         return first
 
     memory = jax.eval_shape(trace, variables, batch, single)
-    return Survey(recipe.setup.network.needed(ran), anchor, memory, **told)
+    return Survey(recipe.setup.network.weights(ran), anchor, memory, **told)
 
 
 def _net(recipe: Recipe, variables: Any, ran: dict[str, None], views: Mapping[str, Any]) -> Net:
