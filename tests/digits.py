@@ -26,16 +26,14 @@ from tl_jax.train.problem import Problem
 PREPROCESSING = Preprocessing(size=8, crop=1.0, mean=128.0, std=96.0, channels=1)
 
 
-def network(*, side: int = 2, **tails: nn.Module) -> Network:
-    """Two convolutions, a feature of means in `side` x `side` windows, and a head.
-
-    `tails` read the feature, but as layers what these say.
+def network(**tails: nn.Module | Layer) -> Network:
+    """Two convolutions, a feature and a head; `tails` read the feature, but layers what they say.
     """
     trunk = chain(
         "image",
         conv1=ConvNorm(12, 3),
         conv2=ConvNorm(24, 3, 2),
-        feature=FullyConnected(32, side=side),
+        feature=FullyConnected(32),
     )
     beside = [
         tail if isinstance(tail, Layer) else Layer(name, tail, ("feature",))
@@ -57,7 +55,7 @@ def target() -> Task:
 
     images = np.stack([np.asarray(source().open(i), float) for i in range(len(source().ids))])
     turned = scipy.ndimage.rotate(images, 10, axes=(1, 2), reshape=False, order=1)
-    noise = np.random.default_rng(0).uniform(0, 96, images.shape)
+    noise = np.random.default_rng(0).uniform(0, 64, images.shape)
     seen = (turned + noise).clip(0, 255).astype(np.uint8)
     return arrays.from_arrays("turned digits", seen, source().labels, seed=0)
 

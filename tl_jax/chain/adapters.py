@@ -32,10 +32,9 @@ class LowRank(nn.Module):
     def __call__(self):
         found = {}
         for number, inputs, outputs in self.kernels:
-            draw = nn.initializers.normal(inputs**-0.5)
-            found[f"down{number}"] = self.param(f"down{number}", draw, (inputs, self.rank))
-            zeros = nn.initializers.zeros
-            found[f"up{number}"] = self.param(f"up{number}", zeros, (self.rank, outputs))
+            draw, zeros = nn.initializers.normal(inputs**-0.5), nn.initializers.zeros
+            sizes = {"down": (draw, (inputs, self.rank)), "up": (zeros, (self.rank, outputs))}
+            found |= {f"{n}{number}": self.param(f"{n}{number}", *how) for n, how in sizes.items()}
         return found
 
 
@@ -62,9 +61,11 @@ def with_lora(
     A kernel W (..., outputs), a convolution's taken as a matrix (section 4.1, equation 3), becomes
     W + alpha / rank * down up; `alpha` is `rank` if not given. The factors are those of a layer
     "NAME_lora" before each layer NAME: a plan that trains these alone leaves the base as it is.
-    `params`: the network's, or their shapes.
+    `params`: the network's, or their shapes. UserError for layers without kernels.
     """
     found, ties = [], []
+    for name in layers:
+        network.index(name)
     for layer in network.layers:
         if layer.name in layers:
             name, leaves = layer.name + SUFFIX, leaves_of.flat({layer.name: params[layer.name]})
@@ -79,6 +80,4 @@ def with_lora(
                 make = Added(path, *factors, (rank if alpha is None else alpha) / rank)
                 ties.append(Tie(path, (name,), make, whole=False))
         found.append(layer)
-    for name in layers:
-        network.index(name)
     return Network(tuple(found), network.ties + tuple(ties))

@@ -18,14 +18,14 @@ from tl_jax.train.objective import Loss, Now, Objective, Term
 class LanguageModel(Objective):
     """Cross entropy of the next token, with activation and temporal regularisation.
 
-    Every layer L that reads the place "L.state" is recurrent: it gives {"sequence": (B, T, D),
-    "state": tree of (B, ...)}, and `initial(B)` of its module is the state before the first token.
-    States go from batch to batch as this objective's memory, and are 0 when an epoch begins.
-    Section 4.3: `ar` times the mean square of the values at `dropped`, which the decoder reads;
-    `tar` times that of the differences from token to token in the last recurrent layer.
+    Layers L that read a place "L.state" are recurrent: they give {"sequence": (B, T, D), "state":
+    tree of (B, ...)}, and their module's `initial(B)` is the first state, zeros. States are this
+    objective's memory; each epoch begins anew. Section 4.3: `ar` times the mean square of the
+    values at `dropped`, which the decoder reads; `tar` times that of the last recurrent layer's
+    steps from token to token. At `output` are logits (B, T, V).
 
     Asks for an ordered task, whose batches are windows "tokens" (B, T) in lanes of the stream, with
-    "targets" (B, T), the next tokens, and "weights" (B, T). At `output` are logits (B, T, V).
+    "targets" (B, T), the next tokens, and "weights" (B, T).
     """
 
     output: str = "decode"
@@ -48,7 +48,7 @@ class LanguageModel(Objective):
     def run(self, net: Net, batch: Any, states: Any, *more: str, **how: Any) -> tuple[Any, ...]:
         """The states after a batch, the last sequence, log-probabilities, values at `more`."""
         names = [place.removesuffix(".state") for place in states]
-        wanted = (*names, self.output, *more)
+        wanted = *names, self.output, *more
         values = dict(zip(wanted, net({**batch["inputs"], **states}, wanted, **how), strict=True))
         log_p = jax.nn.log_softmax(values[self.output].astype(jnp.float32))
         after = {f"{name}.state": values[name]["state"] for name in names}
@@ -64,8 +64,7 @@ class LanguageModel(Objective):
 
     def predict(self, net: Net, batch: Any, carry: Any) -> tuple[jax.Array, Any]:
         """Log-probabilities (B, T, V) of the next token; the states go on."""
-        states = carry or self.begin(net, batch)
-        after, _, log_p = self.run(net, batch, states, train=False)
+        after, _, log_p = self.run(net, batch, carry or self.begin(net, batch), train=False)
         return log_p, after
 
     def score(self, predictions: jax.Array, batch: Any) -> dict[str, Term]:
@@ -74,12 +73,11 @@ class LanguageModel(Objective):
 
     def finish(self, predictions: Any, task: Any, examples: Any) -> dict[str, Any]:
         """`loss` and `perplexity`."""
-        found = super().finish(predictions, task, examples)
-        return {**found, "perplexity": float(np.exp(found["loss"]))}
+        loss = super().finish(predictions, task, examples)["loss"]
+        return {"loss": loss, "perplexity": float(np.exp(loss))}
 
 
 def nll(log_p: jax.Array, batch: Any, real: Any = 1.0) -> Term:
     """The weighted mean of -log p of the targets (B, T)."""
-    losses = -jnp.take_along_axis(log_p, batch["targets"][..., None], -1)[..., 0]
-    weights = batch["weights"] * real
-    return Term((losses * weights).sum(), weights.sum())
+    found, weights = jnp.take_along_axis(log_p, batch["targets"][..., None], -1), batch["weights"]
+    return Term(-(found[..., 0] * weights * real).sum(), (weights * real).sum())
