@@ -1,7 +1,4 @@
-"""Adapters: few parameters beside frozen ones, which a tie puts into the layers they change.
-
-Hu et al. 2021, LoRA: Low-Rank Adaptation of Large Language Models (arXiv:2106.09685).
-"""
+"""Adapters: few parameters beside frozen ones, which a tie puts into the layers they change."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -40,8 +37,7 @@ class LowRank(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class Added:
-    """A tie's function: the leaf `to` plus `scale` times the product of two others, in its shape.
-    """
+    """A tie's function: the leaf `to` plus `scale` times the product of two others, reshaped."""
 
     to: str
     down: str
@@ -56,7 +52,8 @@ class Added:
 def with_lora(
     network: Network, params: Any, layers: Sequence[str], *, rank: int, alpha: float | None = None
 ) -> Network:
-    """The network with adapters of such a rank beside each kernel of `layers`.
+    """The network with adapters of such a rank beside each kernel of `layers`: LoRA (Hu et al.
+    2021, arXiv:2106.09685).
 
     A kernel W (..., outputs), a convolution's taken as a matrix (section 4.1, equation 3), becomes
     W + alpha / rank * down up; `alpha` is `rank` if not given. The factors are those of a layer

@@ -1,7 +1,4 @@
-"""Language models: the next token of a stream, by recurrent layers whose states go on.
-
-Merity et al. 2017, Regularizing and Optimizing LSTM Language Models (arXiv:1708.02182).
-"""
+"""Language models, as Merity et al. 2017 train them (AWD-LSTM, arXiv:1708.02182)."""
 
 import dataclasses
 from typing import Any
@@ -24,8 +21,7 @@ class LanguageModel(Objective):
     values at `dropped`, which the decoder reads; `tar` times that of the last recurrent layer's
     steps from token to token. At `output` are logits (B, T, V).
 
-    Asks for an ordered task, whose batches are windows "tokens" (B, T) in lanes of the stream, with
-    "targets" (B, T), the next tokens, and "weights" (B, T).
+    Asks for an ordered task: windows "tokens", next tokens "targets" and "weights", (B, T) each.
     """
 
     output: str = "decode"
@@ -37,9 +33,9 @@ class LanguageModel(Objective):
 
     def begin(self, net: Net, batch: Any) -> dict[str, Any]:
         """The states by place, before the first token."""
-        rows = len(jax.tree.leaves(batch["inputs"])[0])
-        layers = [layer for layer in net.network.layers if f"{layer.name}.state" in layer.reads]
-        return {f"{layer.name}.state": layer.module.initial(rows) for layer in layers}
+        rows, layers = len(jax.tree.leaves(batch["inputs"])[0]), net.network.layers
+        places = ((f"{name}.state", module, reads) for name, module, reads in layers)
+        return {place: module.initial(rows) for place, module, reads in places if place in reads}
 
     def refresh(self, fold: Any, memory: Any) -> Any:
         """The stream begins again."""
@@ -47,12 +43,12 @@ class LanguageModel(Objective):
 
     def run(self, net: Net, batch: Any, states: Any, *more: str, **how: Any) -> tuple[Any, ...]:
         """The states after a batch, the last sequence, log-probabilities, values at `more`."""
-        names = [place.removesuffix(".state") for place in states]
+        names, known = [p.removesuffix(".state") for p in states], {**batch["inputs"], **states}
         wanted = *names, self.output, *more
-        values = dict(zip(wanted, net({**batch["inputs"], **states}, wanted, **how), strict=True))
+        values = dict(zip(wanted, net(known, wanted, **how), strict=True))
         log_p = jax.nn.log_softmax(values[self.output].astype(jnp.float32))
-        after = {f"{name}.state": values[name]["state"] for name in names}
-        return after, values[names[-1]]["sequence"], log_p, *(values[place] for place in more)
+        states = {f"{name}.state": values[name]["state"] for name in names}
+        return states, values[names[-1]]["sequence"], log_p, *(values[place] for place in more)
 
     def loss(self, net: Net, batch: Any, memory: Any, now: Now) -> Loss:
         """`loss`, and where they are asked for `ar` and `tar`."""
@@ -64,8 +60,8 @@ class LanguageModel(Objective):
 
     def predict(self, net: Net, batch: Any, carry: Any) -> tuple[jax.Array, Any]:
         """Log-probabilities (B, T, V) of the next token; the states go on."""
-        after, _, log_p = self.run(net, batch, carry or self.begin(net, batch), train=False)
-        return log_p, after
+        carry, _, log_p = self.run(net, batch, carry or self.begin(net, batch), train=False)
+        return log_p, carry
 
     def score(self, predictions: jax.Array, batch: Any) -> dict[str, Term]:
         """`loss`, in nats a token."""
