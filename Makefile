@@ -1,13 +1,18 @@
-# make demo: the main job on real data. make test: the suite. make bench: speed beside PyTorch.
+# make demo: the main job on real data. make fast: what one runs while working. make test: the
+# suite. make wheel: the installed package, outside the checkout. make bench: speed beside PyTorch.
 # Each sets up what it needs.
 PYTHON ?= python3
 BIN := .venv/bin
 EXTRAS := elpv,weights,timm,report,tensorboard,onednn
 
-.PHONY: demo test test-all bench lint clean
+.PHONY: demo fast test test-all wheel bench lint clean
 
 demo: .venv/demo
 	$(BIN)/python -m experiments.transfer --config=configs/demo.py --workdir=runs/demo
+
+fast: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "fast"
 
 test: .venv/dev lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal
@@ -15,18 +20,24 @@ test: .venv/dev lint
 test-all: .venv/dev lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "slow or not slow"
 
+# The README's first block, run by the installed wheel in an environment and a folder of its own.
+wheel: .venv/dev
+	$(BIN)/python -m tests.wheel --python=$(PYTHON)
+
 bench: .venv/bench
 	$(BIN)/python -m benchmarks.table
 	$(BIN)/python -m benchmarks.flagship --json=runs/flagship.json
 	$(BIN)/python -m benchmarks.cached
 	$(BIN)/python -m benchmarks.together
 	$(BIN)/python -m benchmarks.loader
+	$(BIN)/python -m benchmarks.augment
 	$(BIN)/python -m benchmarks.frozen
 	$(BIN)/python -m benchmarks.ops
 	$(BIN)/python -m benchmarks.start
 
 lint: .venv/dev
 	$(BIN)/ruff check .
+	$(BIN)/pyrefly check
 
 # The stamps are written last, so that a broken installation is done again.
 .venv/demo: setup.py constraints.txt

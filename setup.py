@@ -62,6 +62,7 @@ setup(
             *ONEDNN,
             "h5py",
             "hypothesis",
+            "pyrefly",
             "pytest",
             "pytest-xdist",
             "ruff",

@@ -36,6 +36,7 @@ def main(argv: list[str]) -> None:
     from tl_jax.train import loop as train
     from tl_jax.train import state
     from tl_jax.train.inputs import for_plan
+    from tl_jax.train.work import PhaseRun
 
     busy, size = busy_cores(), NETS[_BASE.value].size
     spec = {"base": _BASE.value, "train": _TRAIN.value, "batch": _BATCH.value, "size": size}
@@ -47,10 +48,13 @@ def main(argv: list[str]) -> None:
             problem, test_views="none", cache=pathlib.Path(folder), dtype=_DTYPE.value
         )
         stored = inputs_for(phase, ready.variables)
-        work = train.Work(problem, phase, 0, prefix.on_device(stored, problem.parallel))
-        now, frozen = state.begin(phase, ready.variables), work.frozen(ready.variables)
+        resident = prefix.on_device(stored, problem.parallel)
+        work = PhaseRun(problem, phase, 0, resident, ready.variables)
+        now = state.begin(work.recipe, work.survey, ready.variables)
+        frozen = work.frozen(ready.variables, ready.variables, 0)
         now, frozen = problem.parallel.place(now), problem.parallel.place(frozen)
-        batch = problem.parallel.share(next(train.Work(problem, phase, 0, stored).batches(0)))
+        streamed = PhaseRun(problem, phase, 0, stored, ready.variables)
+        batch = problem.parallel.share(next(streamed.batches(0)))
         alone = work.step.lower(now, frozen, batch).compile()
         epochs, steps = [], []
         for turn in range(_TURNS.value + 1):
@@ -61,7 +65,7 @@ def main(argv: list[str]) -> None:
             started = time.perf_counter()
             for _ in range(cost["steps"]):
                 fresh = alone(fresh, frozen, batch)
-            jax.block_until_ready(fresh.loss)
+            jax.block_until_ready(fresh.sums)
             if turn:
                 epochs.append(cost["train_seconds"] / cost["steps"])
                 steps.append((time.perf_counter() - started) / cost["steps"])

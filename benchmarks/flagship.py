@@ -18,6 +18,7 @@ import time
 from absl import flags
 
 from experiments import cli
+from tl_jax.runs.config import load_config
 
 _CONFIG = flags.DEFINE_string("config", "configs/demo.py", "A config whose task is ELPV.")
 _SEED = flags.DEFINE_integer("seed", 0, "Of splits, heads and order.")
@@ -59,7 +60,7 @@ def recipe(path: str, seed: int) -> dict:
     from tl_jax.data.tasks.elpv import elpv
     from tl_jax.plans.plan import Settings, fine_tune_top
 
-    config = cli.load_config(path)
+    config = load_config(path)
     task = elpv(seed=seed, val=config.task.val, test=config.task.test, targets=config.task.targets)
     family = models.family("efficientnet_lite0")
     names = family.build("efficientnet_lite0", family.forms("efficientnet_lite0")[0]).names

@@ -61,7 +61,7 @@ def problem(base, spec: dict, batches: int = 2):
     bare = {"weight_decay": 0.0, "clip": 0.0}
     settings = Settings(epochs=1, learning_rate=1e-3, optimizer="sgd", batch_norm="batch", **bare)
     name = {"head": "head_only", "last": "fine_tune_top", "all": "full"}[spec["train"]]
-    options = {"head": settings, "tune": settings, "from_layer": NETS[spec["base"]].last}
+    options = {"train_head": settings, "tune": settings, "from_layer": NETS[spec["base"]].last}
     plan = make_plan(name, ready.layers, new=("head",), options=options)
     network = ready.chain, ready.preprocessing
     sizes = {"batch_size": spec["batch"], "precision": spec["precision"]}
@@ -74,26 +74,31 @@ def training(base, spec: dict):
     """
     import numpy as np
 
+    from tl_jax.chain.network import Known
     from tl_jax.chain.programs import forward, forward_program
     from tl_jax.engine import prefix
-    from tl_jax.train import loop as train
     from tl_jax.train import state
+    from tl_jax.train.inputs import asked
+    from tl_jax.train.work import PhaseRun
 
     mine, ready = problem(base, spec)
     phase = mine.plan.phases[0]
     inputs = prefix.decoded(mine.task, ready.preprocessing)
     targets = np.eye(2, dtype=np.float32)[np.arange(spec["batch"]) % 2]
     weights = np.ones(spec["batch"], np.float32)
-    batch = {"inputs": _pixels(spec), "targets": targets, "weights": weights}
-    if spec["cached"] and phase.prefix:
-        inputs = inputs._replace(start=phase.prefix)
-        x = ready.preprocessing.normalise(batch["inputs"])
-        batch["inputs"] = np.asarray(forward(ready.chain, ready.variables, x, stop=phase.prefix))
-    work = train.Work(mine, phase, 0, inputs)
+    pixels = _pixels(spec)
+    batch = {"inputs": Known(image=pixels), "targets": targets, "weights": weights}
+    stored = next(iter(asked(mine, phase, ready.variables).places.found), None)
+    if spec["cached"] and stored:
+        inputs = inputs._replace(start=stored)
+        x = ready.preprocessing.normalise(pixels)
+        output = np.asarray(forward(ready.chain, ready.variables, x, stop=stored))
+        batch["inputs"] = Known({stored: output})
+    work = PhaseRun(mine, phase, 0, inputs, ready.variables)
     parallel = mine.parallel
-    now = parallel.place(state.begin(phase, ready.variables, None))
-    frozen = parallel.place(work.frozen(ready.variables))
-    below, batch = work.below(frozen), parallel.share(batch)
+    now = parallel.place(state.begin(work.recipe, work.survey, ready.variables))
+    frozen = parallel.place(work.frozen(ready.variables, ready.variables, 0))
+    below, batch = work.prefix(frozen), parallel.share(batch)
 
     def run(steps: int) -> None:
         nonlocal now
@@ -103,10 +108,9 @@ def training(base, spec: dict):
 
     def traced():
         yield work.step.trace(now, frozen, below(batch))
-        if work.recipe.start != inputs.start:
-            prefix_alone = forward_program(ready.chain, None, work.recipe.start).whole
-            pixels = ready.preprocessing.normalise(batch["inputs"])
-            yield prefix_alone.trace(ready.variables, pixels)
+        if work.start != inputs.start:
+            prefix_alone = forward_program(ready.chain, None, work.start).whole
+            yield prefix_alone.trace(ready.variables, ready.preprocessing.normalise(pixels))
 
     return run, traced
 

@@ -17,7 +17,8 @@ import numpy as np
 from absl import flags
 
 from benchmarks.measure import IDLE, busy_cores
-from experiments import cli, study
+from experiments import cli
+from tl_jax.runs.config import load_config
 
 _LAYERS = flags.DEFINE_list("layers", ["stage3_block1", "stage6_block3", "pool"], "Layers.")
 _EVERY = flags.DEFINE_integer("every", 6, "Of long grids scikit-learn gets only so many-th ones.")
@@ -61,11 +62,12 @@ def _times(theirs: float, ours: float) -> str:
 def subject():
     """The task and the features of configs/layer_probes.py, seed 0."""
     from tl_jax.measure.features import of_layers
+    from tl_jax.runs.subject import base_of, task_of
 
-    config = cli.load_config("configs/layer_probes.py")
-    task = study.task_of(config, seed=0)
+    config = load_config("configs/layer_probes.py")
+    task = task_of(config, seed=0)
     cache = pathlib.Path(config.cache)
-    return task, of_layers(study.base_of(config), task, layers=_LAYERS.value, cache=cache)
+    return task, of_layers(base_of(config), task, layers=_LAYERS.value, cache=cache)
 
 
 def loop(probe: str, x: np.ndarray, task, own) -> tuple[float, float]:

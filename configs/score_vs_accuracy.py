@@ -52,8 +52,8 @@ def get_config():
     config.task.per_class = 150
     config.seeds = (0, 1)  # of splits, heads and order
 
-    settings = defaults.get_config().plan
-    config.head = settings.head
+    settings = defaults.get_config()
+    config.head = settings.train_head
     config.head.epochs = 40
     config.head.learning_rate = 1e-2
     config.from_layer = "stage3_block1"  # the lowest layer that is fine-tuned

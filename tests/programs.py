@@ -18,6 +18,7 @@ from jax.experimental.compilation_cache import compilation_cache
 from experiments import cli, transfer
 from tl_jax import interrupt
 from tl_jax.runs import log
+from tl_jax.runs.config import load_config
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIG = "configs/folder.py"
@@ -69,7 +70,7 @@ def wait_for(process: subprocess.Popen, happened: Callable[[], object]) -> None:
 
 def transferred(settings: dict, workdir: pathlib.Path) -> int:
     """The exit status of such a transfer in this process; signals are caught as there."""
-    config = cli.load_config(str(ROOT / CONFIG))
+    config = load_config(str(ROOT / CONFIG))
     changed = {k: str(v) if isinstance(v, pathlib.Path) else v for k, v in settings.items()}
     config.update_from_flattened_dict(SMALL | changed)
 

@@ -1,5 +1,8 @@
 import dataclasses
 import functools
+import os
+import subprocess
+import sys
 
 import dm_pix as pix
 import jax
@@ -11,12 +14,26 @@ import PIL.ImageOps
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from programs import ROOT
 
-from tl_jax.data import augment, randaugment
-from tl_jax.data.augment import AUGMENTATIONS, Crop, CutMix, Erase, Flip, MixUp, Sequence, make
+from tl_jax.data import augment
+from tl_jax.data.augment import (
+    AUGMENTATIONS,
+    Crop,
+    CutMix,
+    Erase,
+    Flip,
+    MixUp,
+    Sequence,
+    make,
+    randaugment,
+    rectangles,
+)
+from tl_jax.engine.parallel import Parallel
 from tl_jax.errors import UserError
 
 KEY = jax.random.key(0)
+QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # compile
 SINGLE = [name for name in AUGMENTATIONS if name not in ("mixup", "cutmix")]
 EACH = [*AUGMENTATIONS, "crop+flip+jitter"]
 
@@ -53,7 +70,7 @@ def batch_of(images, **others):
 
 @functools.cache
 def compiled(apply):
-    return jax.jit(apply)
+    return jax.jit(apply, compiler_options=QUICK)
 
 
 def augmented(text_or_value, images, key=KEY):
@@ -98,7 +115,7 @@ def test_floats_give_what_bytes_give(text):
     np.testing.assert_allclose(bytes_, floats, atol=1e-2)
 
 
-@pytest.mark.parametrize("text", ["crop+flip+jitter", "shift", "erase", "mixup", "cutmix"])
+@pytest.mark.parametrize("text", ["crop", "flip", "shift", "jitter", "erase", "mixup", "cutmix"])
 def test_jit_gives_what_no_jit_gives(text):
     batch, apply = batch_of(photos()), make(text)
     close = functools.partial(np.testing.assert_allclose, atol=2e-2, rtol=1e-4)
@@ -145,6 +162,28 @@ def test_a_sequence_is_its_parts_and_a_further_one_leaves_earlier_draws_alone():
     np.testing.assert_array_equal(both["inputs"]["image"], by_hand["inputs"]["image"])
 
 
+SHARED = "crop+erase+randaugment(1)+mixup"
+
+
+def main():
+    """That a batch shared by four devices is augmented as on one, by a program of its own."""
+    batch, apply = batch_of(photos(8)), jax.jit(make(SHARED))
+    shared = Parallel().share(batch)
+    assert len(shared["inputs"]["image"].devices()) == 4
+    close = functools.partial(np.testing.assert_allclose, atol=0.02, rtol=1e-4)
+    jax.tree.map(close, apply(KEY, shared), apply(KEY, batch))
+
+
+def test_four_devices_draw_what_one_draws():
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    flags = "--xla_force_host_platform_device_count=4"
+    quick = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # to compile; the numbers stay the same
+    environment = os.environ | quick | {"PYTHONPATH": path, "XLA_FLAGS": flags}
+    command = [sys.executable, "-W", "error", "-c", "import test_augment; test_augment.main()"]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
 def test_coupled_says_whether_examples_are_made_of_each_other():
     assert make("crop+mixup").coupled and make("cutmix").coupled
     assert not make("crop+flip").coupled and not make("erase").coupled
@@ -161,7 +200,7 @@ def test_a_crop_of_the_full_area_is_the_image():
 def test_a_crop_is_pillows_resized_box():
     images = photos()
     places = (np.array([3.25]), np.array([1.5]), np.array([15.75]), np.array([14.0]))
-    ours = jax.vmap(augment.stretched)(images[:1].astype(np.float32), *places)[0]
+    ours = jax.vmap(rectangles.stretched)(images[:1].astype(np.float32), *places)[0]
     box = (1.5, 3.25, 1.5 + 14.0, 3.25 + 15.75)  # left, top, right, bottom
     theirs = PIL.Image.fromarray(images[0]).resize((20, 24), PIL.Image.Resampling.BILINEAR, box)
     np.testing.assert_allclose(ours, np.asarray(theirs), atol=1.01)  # it rounds twice
@@ -170,7 +209,7 @@ def test_a_crop_is_pillows_resized_box():
 @pytest.mark.parametrize(("size", "least", "most"), [((24, 20), 0.35, 1.0), ((10, 40), 0.9, 1.0)])
 def test_rectangles_lie_inside_and_have_the_area_and_the_shape_that_is_said(size, least, most):
     keys = jax.random.split(KEY, 2000)
-    top, left, tall, wide = augment.rectangles(keys, size, least, most, 0.75)
+    top, left, tall, wide = rectangles.rectangles(keys, size, least, most, 0.75)
     near = 1e-4
     assert (top >= 0).all() and (left >= 0).all()
     assert (top + tall <= size[0] + near).all() and (left + wide <= size[1] + near).all()
@@ -260,7 +299,7 @@ def test_erasing_takes_one_rectangle_of_the_area_that_is_said_and_leaves_the_res
 
 def test_noise_has_no_pattern_that_correlations_show():
     words = jax.random.bits(KEY, (64,), jnp.uint32)
-    values = np.asarray(augment.noise(words, jnp.zeros((64, 16, 16, 3)))) / 255 - 0.5
+    values = np.asarray(rectangles.noise(words, jnp.zeros((64, 16, 16, 3)))) / 255 - 0.5
     for axis in (0, 1, 2, 3):
         moved = np.roll(values, 1, axis)
         assert abs((values * moved).mean() / (values**2).mean()) < 0.02
@@ -374,11 +413,11 @@ def cross_entropy(logits, targets):
     return -(targets * jax.nn.log_softmax(logits)).sum(-1)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 2**31 - 1),
     weights=st.lists(st.sampled_from([0.0, 0.0, 1.0, 1 / 3, 2.5, 1e-6]), min_size=6, max_size=6),
-    kind=st.sampled_from([MixUp(), MixUp(1.0), MixUp(0.01), CutMix()]),
+    kind=st.sampled_from([MixUp(), MixUp(0.01), CutMix()]),
 )
 def test_the_loss_of_a_mixture_is_the_mixture_of_the_losses(seed, weights, kind):
     rng, key = np.random.default_rng(seed), jax.random.key(seed)
@@ -459,10 +498,10 @@ def test_settings_are_read():
     [
         ("crob", "unknown augmentation 'crob'; did you mean 'crop'"),
         ("crop+zoom", "unknown augmentation 'zoom'; known: crop, cutmix"),
-        ("mixup(alfa=1)", "unknown option of mixup 'alfa'; did you mean 'alpha'"),
-        ("flip(1, 2, 3)", r"flip takes 2 options \(probability, vertical\), not 3"),
-        ("flip(0.5, probability=1)", "flip: probability is given twice"),
-        ("flip(vertical=1, vertical=0)", "flip: vertical is given twice"),
+        ("mixup(alfa=1)", "unknown option of augmentation 'mixup' 'alfa'; did you mean 'alpha'"),
+        ("flip(1, 2, 3)", r"takes 2 options \(probability, vertical\); got 3"),
+        ("flip(0.5, probability=1)", "'flip': probability is given twice"),
+        ("flip(vertical=1, vertical=0)", "'flip': vertical is given twice"),
         ("flip(1.5)", "flip: probability must be a number from 0 to 1, not 1.5"),
         ("flip(-1)", "must be a number from 0 to 1, not -1"),
         ("flip(True)", "must be a number from 0 to 1, not True"),
@@ -486,7 +525,8 @@ def test_wrong_settings_are_one_line(text, said):
     + ["crop+" * 3000 + "crop", "crop(" * 300],
 )
 def test_what_is_no_setting_cannot_be_read(text):
-    with pytest.raises(UserError, match="cannot be read; an example") as caught:
+    said = "cannot be read; an example|is neither a name nor"
+    with pytest.raises(UserError, match=said) as caught:
         make(text)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 200
 

@@ -30,9 +30,15 @@ def test_random_weights_are_a_function_of_the_seed():
     first = load_base(LITE0, "random:3")
     assert first.weights == "random:3"
     assert fingerprint(load_base(LITE0, "random:3").variables) == fingerprint(first.variables)
-    default = load_base(LITE0)
-    assert default.weights == "random:0"
-    assert fingerprint(default.variables) != fingerprint(first.variables)
+    other = load_base(LITE0, "random:0")
+    assert fingerprint(other.variables) != fingerprint(first.variables)
+
+
+def test_without_a_name_the_first_published_weights_are_loaded():
+    base = load_base(LITE0)
+    assert base.weights == "pip:efficientnet-lite0"
+    same = load_base(LITE0, "pip:efficientnet-lite0")
+    assert fingerprint(base.variables) == fingerprint(same.variables)
 
 
 def test_random_kernels_have_the_deviation_of_he_et_al():
@@ -246,8 +252,14 @@ def test_a_cut_alone_keeps_what_is_below():
         (lambda b: b.with_head(0), "classes are at least 1"),
         (lambda b: b.with_head(3).with_head(3, cut="head"), "unknown layer 'head'"),
         (lambda b: b.cut("stem").with_head(3, cut="stage1_block1"), "unknown layer 'stage1_bl"),
-        (lambda b: b.resized(2048).with_head(3, cut="stem", head="vgg_head"), "are too many, .*fc1"),
-        (lambda b: b.with_head(3, cut="stem", head="vgg_head").resized(32), r"call resized\(\) bef"),
+        (
+            lambda b: b.resized(2048).with_head(3, cut="stem", head="vgg_head"),
+            "are too many, .*fc1",
+        ),
+        (
+            lambda b: b.with_head(3, cut="stem", head="vgg_head").resized(32),
+            r"call resized\(\) before",
+        ),
         (lambda b: b.save("/"), "/ cannot be written"),
         (lambda b: b.save("/no/such/folder/x"), "in a folder that exists"),
         (lambda b: b(normal(0, 64, 64, 3)), "got none"),

@@ -161,7 +161,8 @@ def test_fresh_variables_depend_on_the_seed_and_the_name_alone():
 def test_fresh_kernels_keep_the_variance_of_what_passes_through():
     conv = Layer("conv", nn.Conv(64, (3, 3)))
     dense = Layer("dense", nn.Dense(500))
-    fresh = Network((conv, Layer("flat", small.GlobalPool()), dense)).init(0, (1, 8, 8, 32))["params"]
+    network = Network((conv, Layer("flat", small.GlobalPool()), dense))
+    fresh = network.init(0, (1, 8, 8, 32))["params"]
     # He et al. 2015 (arXiv:1502.01852), eq. 10: n = 3 * 3 * 32 inputs
     assert np.std(fresh["conv"]["kernel"]) == pytest.approx(np.sqrt(2 / 288), rel=0.02)
     assert np.std(fresh["dense"]["kernel"]) == pytest.approx(np.sqrt(1 / 64), rel=0.02)

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from experiments import cli, compare
+from tl_jax.studies.compare import page, study
 
 SCORES = dict.fromkeys(("accuracy", "f1", "auc", "loss"), 0.5)
 
@@ -24,14 +25,15 @@ def written(folder, *results):
 
 def test_mean_and_sample_deviation_by_hand():
     # 88, 90, 92: mean 90, deviation sqrt((4 + 0 + 4) / 2) = 2
-    rows = compare.table([result(2, 0.92), result(0, 0.88), result(1, 0.9)]).splitlines()
+    results = [result(2, 0.92), result(0, 0.88), result(1, 0.9)]
+    rows = page.table(*study.compare(results)).splitlines()
     assert rows[0].split() == ["mean", "sd", "seed", "0", "seed", "1", "seed", "2"]
     line = next(row for row in rows if row.startswith("test weighted_accuracy"))
     assert line.split()[2:] == ["90.00", "2.00", "88.00", "90.00", "92.00"]
 
 
 def test_loss_is_not_a_percentage():
-    rows = compare.table([result(0, 0.9)]).splitlines()
+    rows = page.table(*study.compare([result(0, 0.9)])).splitlines()
     assert next(r for r in rows if r.startswith("val loss")).split()[2:] == ["0.50", "0.00", "0.50"]
 
 

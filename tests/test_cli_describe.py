@@ -16,7 +16,7 @@ from tl_jax import models
 from tl_jax.base import file as export
 from tl_jax.base.architecture import Architecture
 from tl_jax.data.preprocessing import imagenet
-from tl_jax.describe import plots
+from tl_jax.describe import plots, tables
 
 
 def described(**settings):
@@ -41,7 +41,7 @@ def test_a_base_in_a_process_of_its_own():
     total = next(line for line in lines if line.startswith("total"))
     assert total.split() == "total 61,100,840 100.0 % 714.2".split()
     assert "as lecture 003 (Inception, transfer, multi-task learning) defines it" in " ".join(lines)
-    assert max(map(len, lines)) <= describe.WIDTH
+    assert max(map(len, lines)) <= tables.WIDTH
 
 
 def test_another_size_changes_the_cost_alone(capsys):

@@ -8,6 +8,7 @@ import pytest
 
 from experiments import cli
 from tl_jax.errors import UserError
+from tl_jax.runs.config import load_config
 
 DIGITS = "--config=configs/digits.py"
 WRONG = [
@@ -17,7 +18,7 @@ WRONG = [
     ([DIGITS, "--config.bacth_size=3"], r"unknown config key 'bacth_size'; .*'batch_size'"),
     ([DIGITS, "--config.train_head.epoch=3"], r"key 'train_head.epoch'; .*'train_head.epochs'"),
     (["--config", "configs/digits.py", "--config.head.x", "3"], "unknown config key 'head.x'"),
-    ([DIGITS, "--config.head=3"], "unknown config key 'head'; did you mean 'head."),
+    ([DIGITS, "--config.tune=3"], "unknown config key 'tune'; did you mean 'tune."),
     ([DIGITS, "--config.seed=x"], r"--config\.seed=x: .*'x'"),
     ([DIGITS, "--config.size=3.5"], r"--config\.size=3\.5: .*'3\.5'"),
     ([DIGITS, "config.seed=1"], r"unexpected argument 'config.seed=1'; .*--config\.seed=3"),
@@ -55,7 +56,7 @@ def test_a_config_file_that_is_wrong(tmp_path, text, error):
     path = tmp_path / "mine.py"
     path.write_text(text)
     with pytest.raises(UserError, match=error) as raised:
-        cli.load_config(str(path))
+        load_config(str(path))
     assert str(raised.value).startswith(str(path)) and len(str(raised.value)) < 400
 
 
@@ -117,12 +118,19 @@ def test_other_places_for_caches_are_no_other_config(done, given, tmp_path, caps
     assert "done before" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("program", ["transfer", "predict"])
+PROGRAMS = sorted(
+    path.stem
+    for path in (programs.ROOT / "experiments").glob("*.py")
+    if "cli.run(" in path.read_text()
+)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
 def test_help_is_quick(program, monkeypatch):
     monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
     ended = programs.run(program, "--help")
     assert ended.returncode == 0
-    assert f"python -m experiments.{program} --" in ended.stdout
+    assert f"python -m experiments.{program} " in ended.stdout
     imported = {line.split("|")[-1].strip() for line in ended.stderr.splitlines()}
     assert "absl.flags" in imported
     assert not imported & {"jax", "flax", "optax", "orbax.checkpoint", "sklearn", "grain", "PIL"}

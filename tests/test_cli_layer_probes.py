@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from sklearn import neighbors
 
-from experiments import cli, layer_probes, study
+from experiments import cli, study
 from tl_jax.base.load import load_base
 from tl_jax.data.tasks import load_task
 from tl_jax.interrupt import Interrupted
 from tl_jax.measure.probes import protocol
+from tl_jax.runs.config import load_config
 
 LAYERS = ("stem", "stage1_block1", "stage2_block1")
 SMALL = {
@@ -27,7 +28,7 @@ SMALL = {
 
 
 def config(given, **changes):
-    found = cli.load_config("configs/layer_probes_digits.py")
+    found = load_config("configs/layer_probes_digits.py")
     changed = SMALL | {key: str(value) for key, value in given.items()} | changes
     with found.unlocked():
         found.update_from_flattened_dict({k: v for k, v in changed.items() if k not in TUPLES})
@@ -40,7 +41,7 @@ TUPLES = ("layers", "budgets", "seeds", "probes")
 
 
 def run(config, workdir):
-    return study.finished(layer_probes.work, config, workdir, "name", layer_probes._shown)
+    return study.run("layer_probes", config, workdir, "name")
 
 
 @pytest.fixture(scope="module")

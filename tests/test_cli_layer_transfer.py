@@ -8,10 +8,15 @@ import numpy as np
 import pytest
 from programs import ROOT
 
-from experiments import cli, layer_transfer, study
+from experiments import cli, study
 from tl_jax import interrupt
 from tl_jax.models import alexnet_small
-from tl_jax.studies.layer_transfer.study import TREATMENTS
+from tl_jax.runs.config import load_config
+from tl_jax.studies.layer_transfer import streamed
+from tl_jax.studies.layer_transfer.net import Net
+from tl_jax.studies.layer_transfer.subsets import arms
+from tl_jax.studies.layer_transfer.training import Training
+from tl_jax.studies.layer_transfer.treatments import TREATMENTS
 
 SMALL = {"seeds": 2, "budgets": (0, 10), "epochs": (1, 2), "layers": ("conv2",)}
 
@@ -30,7 +35,7 @@ def cache(tmp_path_factory) -> pathlib.Path:
 
 
 def configured(cache, name: str = "layer_transfer_digits", **changes):
-    config = cli.load_config(str(ROOT / f"configs/{name}.py"))
+    config = load_config(str(ROOT / f"configs/{name}.py"))
     config.update_from_flattened_dict(SMALL | {"cache": str(cache)} | changes)
     return config
 
@@ -38,9 +43,7 @@ def configured(cache, name: str = "layer_transfer_digits", **changes):
 def studied(config, workdir) -> dict:
     before = jax.config.jax_compilation_cache_dir
     try:
-        return study.finished(
-            layer_transfer.layer_transfer, config, workdir, "tiny", layer_transfer._shown
-        )
+        return study.run("layer_transfer", config, workdir, "tiny")
     finally:
         jax.config.update("jax_compilation_cache_dir", before)
 
@@ -101,13 +104,12 @@ def test_interrupted_and_gone_on_with_is_uninterrupted(done, cache, tmp_path, mo
 
 def test_streamed_from_disk_what_is_frozen_stays_to_the_bit(cache, tmp_path):
     config = configured(cache, together=False, seeds=1, epochs=(1,), budgets=(10,))
-    net = layer_transfer.Net(config)
-    (_, halves), _ = layer_transfer._arms(config)["random"].items()
-    begun = [net.fresh(net.chain(5), 1)]
+    net = Net(config)
+    (_, subsets), _ = arms(config)["random"].items()
+    begun = [net.fresh(5, 1)]
+    train = streamed.trainer(config, net, tmp_path / "training")
     for stop, frozen in (("pool2", True), (None, False)):
-        ((variables, row),) = layer_transfer._one_by_one(
-            config, net, tmp_path, halves, begun, 0, stop, "fresh"
-        )
+        ((variables, row),) = train(Training(subsets, begun, stop, 10, 1, "fresh"))
         assert 0 <= row["test"] <= 1
         for layer, own in variables["params"].items():
             same = np.array_equal(
@@ -119,18 +121,18 @@ def test_streamed_from_disk_what_is_frozen_stays_to_the_bit(cache, tmp_path):
 
 def test_a_step_is_compiled_for_its_shapes_without_data_and_costs_less_where_more_is_frozen(cache):
     config = configured(cache)
-    net = layer_transfer.Net(config)
-    whole, suffix = (layer_transfer.step_flops(config, net, 5, s) for s in (None, "pool2"))
+    net = Net(config)
+    whole, suffix = (streamed.step_flops(config, net, 5, s) for s in (None, "pool2"))
     assert 0 < suffix < whole
 
 
 @pytest.mark.slow
 def test_the_steps_on_imagenet_are_compiled_for_their_real_shapes():
-    config = cli.load_config(str(ROOT / "configs/layer_transfer_imagenet.py"))
-    net = layer_transfer.Net(config)
+    config = load_config(str(ROOT / "configs/layer_transfer_imagenet.py"))
+    net = Net(config)
     assert list(net.cuts) == [1, 2, 3, 4, 5, 6, 7]
     macs = 0.714e9 * config.batch_size  # as torchvision counts the forward pass
-    whole, suffix = (layer_transfer.step_flops(config, net, 500, s) for s in (None, "fc7"))
+    whole, suffix = (streamed.step_flops(config, net, 500, s) for s in (None, "fc7"))
     assert 4 * macs < whole < 7 * macs  # two operations each, three passes, none below conv1
     assert 2 * macs * 0.8 < suffix < 2.5 * macs
 

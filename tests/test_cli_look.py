@@ -6,21 +6,23 @@ import pytest
 from test_report import Page
 from threadpoolctl import threadpool_limits
 
-from experiments import cli, look, study
+from experiments import cli, study
 from tl_jax.base.load import load_base
+from tl_jax.runs.config import load_config
+from tl_jax.studies.look.study import MOST_IMAGES
 
 GIVEN = {"base": "resnet18", "weights": "random:0", "size": 64, "task.name": "folder"}
 
 
 def looked(given, workdir, **changes):
     """The exit status of such a look in this process, and its result."""
-    config = cli.load_config("configs/look_digits.py")
+    config = load_config("configs/look_digits.py")
     changed = {k: str(v) for k, v in given.items()} | GIVEN | changes
     config.update_from_flattened_dict(changed)
     found = {}
 
     def main(argv):
-        found.update(study.finished(look.work, config, workdir, "look", look._shown))
+        found.update(study.run("look", config, workdir, "look"))
 
     return cli.status(main, []), found
 
@@ -54,8 +56,8 @@ def test_the_page_shows_filters_every_layer_channels_and_a_map(done):
 def test_its_numbers_are_there_as_csv(done):
     workdir, result, _ = done
     lines = (workdir / "excited.csv").read_text().splitlines()
-    assert len(lines) == 1 + len(result["channels"]) * look.MOST
-    activations = [float(line.rsplit(",", 1)[1]) for line in lines[1 : 1 + look.MOST]]
+    assert len(lines) == 1 + len(result["channels"]) * MOST_IMAGES
+    activations = [float(line.rsplit(",", 1)[1]) for line in lines[1 : 1 + MOST_IMAGES]]
     assert activations == sorted(activations, reverse=True)
     assert len((workdir / "points.csv").read_text().splitlines()) == 1 + 60
     assert (workdir / "classes.csv").read_text().splitlines()[1] == "1,bar,20"

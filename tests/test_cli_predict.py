@@ -12,6 +12,7 @@ from absl.testing import flagsaver
 
 from experiments import cli, predict
 from tl_jax.base.load import load_base
+from tl_jax.base.predict import BATCH
 from tl_jax.data.tasks import load_task
 
 
@@ -79,11 +80,11 @@ def test_probabilities_are_the_runs_own(done, photos, capsys):
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "CMYK"])
 def test_more_images_than_a_batch_of_another_kind(done, tmp_path, capsys, mode):
-    for number in range(predict.BATCH + 1):
+    for number in range(BATCH + 1):
         PIL.Image.new(mode, (9, 12)).save(tmp_path / f"{number:02}.tif")
     assert predicted(done, tmp_path) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == predict.BATCH + 1
+    assert len(lines) == BATCH + 1
     assert len({line.split("\t", 1)[1] for line in lines}) == 1  # all are the same image
 
 

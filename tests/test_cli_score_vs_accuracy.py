@@ -8,16 +8,18 @@ import pytest
 from scipy import stats
 from scipy.special import softmax
 
-from experiments import cli, score_vs_accuracy, study
+from experiments import cli, study
 from tl_jax.base.load import load_base
 from tl_jax.data.tasks import load_task
 from tl_jax.measure import scores
+from tl_jax.runs.config import load_config
+from tl_jax.studies.score_vs_accuracy import study as computed
 
 CUTS = ("stem", "stage1_block1", "stage2_block1")
 
 
 def config(given, **changes):
-    found = cli.load_config("configs/score_vs_accuracy_digits.py")
+    found = load_config("configs/score_vs_accuracy_digits.py")
     with found.unlocked():
         del found.bases.lite0
     found.bases.random.cuts = CUTS
@@ -29,7 +31,7 @@ def config(given, **changes):
 
 
 def run(config, workdir):
-    return study.finished(score_vs_accuracy.work, config, workdir, "name", score_vs_accuracy._shown)
+    return study.run("score_vs_accuracy", config, workdir, "name")
 
 
 @pytest.fixture(scope="module")
@@ -77,11 +79,9 @@ def test_a_finished_candidate_is_not_repeated_and_a_half_written_one_is(given, d
     lines = (done[0] / "cells.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "cells.jsonl").write_text("".join(lines[:2]) + lines[2][:70])
     (tmp_path / "config.json").write_text((done[0] / "config.json").read_text())
-    with mock.patch.object(
-        score_vs_accuracy, "transferred", side_effect=score_vs_accuracy.transferred
-    ) as called:
+    with mock.patch.object(computed, "transfer", side_effect=computed.transfer) as called:
         result = run(config(given), tmp_path)
-    assert [call.args[4] for call in called.call_args_list] == [CUTS[2]]
+    assert [call.kwargs["cut"] for call in called.call_args_list] == [CUTS[2]]
     assert _found(result) == _found(done[1])
     assert json.loads((tmp_path / "result.json").read_text()) == result
 

@@ -4,14 +4,15 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import cli, similarity, study
+from experiments import cli, study
 from tl_jax.base.load import load_base
+from tl_jax.runs.config import load_config
 
 LOWEST = "stage6_block1"  # of the layers that are changed
 
 
 def config(given, **changes):
-    found = cli.load_config("configs/similarity_digits.py")
+    found = load_config("configs/similarity_digits.py")
     with found.unlocked():
         del found.others.random
     changed = {"weights": "random:0", "task.name": "folder", "batch": 32}
@@ -21,7 +22,7 @@ def config(given, **changes):
 
 
 def run(config, workdir):
-    return study.finished(similarity.work, config, workdir, "name", similarity._shown)
+    return study.run("similarity", config, workdir, "name")
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from tl_jax.engine import prefix
 from tl_jax.train import loop as train
 from tl_jax.train import state
 from tl_jax.train.inputs import for_plan
+from tl_jax.train.work import PhaseRun, resident_program
 
 COMPILED: list[str] = []
 
@@ -81,44 +82,52 @@ def test_runs_of_equal_shapes_share_what_is_compiled(plan, tmp_path):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"weight_decay": 0.3}, {"clip": 0.01}, {"optimizer": "sgd"}, {"batch_norm": "batch"}],
+    [
+        {"clip": 0.01},
+        {"optimizer": "sgd"},
+        {"optimizer": "adamw(b1=0.8)"},
+        {"batch_norm": "batch"},
+        {"leaves": "bias$"},
+        {"accumulate": 2},
+    ],
 )
 def test_a_program_is_shared_only_by_what_it_is_right_for(changes):
     inputs = prefix.decoded(small.task(), small.PREPROCESSING)
     steps = [
-        train.Work(mine, mine.plan.phases[0], 0, inputs).step
+        PhaseRun(mine, mine.plan.phases[0], 0, inputs, small.variables()).step
         for mine in (
             small.problem("full", tune=small.settings()),
             small.problem("full", tune=small.settings(learning_rate=0.1, schedule="cosine")),
+            small.problem("full", tune=small.settings(weight_decay=0.3, patience=1), seed=3),
             small.problem("full", tune=small.settings(**changes)),
             small.problem("full", tune=small.settings(), precision="bfloat16"),
             small.problem("discriminative", tune=small.settings()),
         )
     ]
-    assert steps[0] is steps[1]
-    assert all(a is not b for a, b in itertools.combinations(steps[1:], 2))
+    assert steps[0] is steps[1] is steps[2]  # what is data
+    assert all(a is not b for a, b in itertools.combinations(steps[2:], 2))
 
 
 def placed(plan: str, folder):
-    """A phase's program and what it takes beside the state, on the device."""
+    """A phase, its program and what that takes beside the state, on the device."""
     mine = problem(plan)
     inputs_for = for_plan(mine, test_views="none", cache=folder, dtype="float32")
     phase, parallel = mine.plan.phases[0], mine.parallel
     inputs = prefix.on_device(inputs_for(phase, small.variables()), parallel)
-    work = train.Work(mine, phase, 0, inputs)
-    fixed = parallel.place(work.frozen(small.variables()))
+    work = PhaseRun(mine, phase, 0, inputs, small.variables())
+    fixed = parallel.place(work.frozen(small.variables(), small.variables(), 0))
     if plan == "streamed":
-        return work.step, fixed, (parallel.share(next(work.batches(0))),)
+        return work, work.step, fixed, (parallel.share(next(work.batches(0))),)
     order = np.arange(32, dtype=np.int32).reshape(2, 16)
     rest = parallel.place((dict(rows=order, examples=order), np.int32(0), np.int32(2)))
-    return train._resident_steps(work.recipe), fixed, (work.data, *rest)
+    return work, resident_program(work.recipe), fixed, (work.data, *rest)
 
 
 @pytest.mark.parametrize("plan", ["resident", "streamed"])
 def test_a_step_takes_the_memory_of_the_state_before_it_and_moves_nothing(plan, tmp_path):
-    program, fixed, rest = placed(plan, tmp_path)
-    mine = problem(plan)
-    begun = mine.parallel.place(state.begin(mine.plan.phases[0], small.variables()))
+    work, program, fixed, rest = placed(plan, tmp_path)
+    begun = state.begin(work.recipe, work.survey, small.variables())
+    begun = work.problem.parallel.place(begun)
     compiled = program.lower(begun, fixed, *rest).compile()
     with jax.transfer_guard("disallow"):
         after = compiled(begun, fixed, *rest)

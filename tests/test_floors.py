@@ -84,3 +84,47 @@ def test_imports_run_downwards():
             if room != own and FLOOR.get(room, len(FLOORS)) >= FLOOR[own]:
                 wrong.append(f"{place}:{line} imports {name}")
     assert not wrong
+
+
+def parts(path: pathlib.Path) -> Iterator[tuple[str, str, int]]:
+    """Every study and file of a study that a file imports: (study, file, line)."""
+    for name, line in imports(path):
+        if name.startswith("tl_jax.studies."):
+            study, part = (name.split(".") + [""])[2:4]
+            yield study, part, line
+
+
+def test_a_study_knows_no_other_and_computing_does_not_know_showing():
+    wrong = []
+    for path in sorted((ROOT / "studies").rglob("*.py")):
+        apart = {"study": "page", "page": "study"}.get(path.stem)
+        for study, part, line in parts(path):
+            if study != path.parent.name or part == apart:
+                wrong.append(f"{path.relative_to(ROOT)}:{line} imports {study}.{part}")
+    assert not wrong
+
+
+SOURCES = [
+    path
+    for folder in ("tl_jax", "experiments", "configs", "benchmarks")
+    for path in sorted((ROOT.parent / folder).rglob("*.py"))
+]
+
+
+def test_files_have_400_lines_at_most_and_programs_80():
+    found = []
+    for path in SOURCES:
+        name = path.relative_to(ROOT.parent).as_posix()
+        most = 80 if name.startswith("experiments/") else 400
+        if len(path.read_text().splitlines()) > most:
+            found.append(name)
+    assert not found
+
+
+def test_functions_have_60_lines_at_most():
+    found = []
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and node.end_lineno - node.lineno >= 60:
+                found.append(f"{path.relative_to(ROOT.parent)}: {node.name}")
+    assert not found

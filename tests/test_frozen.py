@@ -9,12 +9,16 @@ import optax
 import pytest
 import small
 
+from tl_jax.chain.network import Known
 from tl_jax.chain.programs import forward, forward_program
+from tl_jax.chain.variables import select
 from tl_jax.data import loader
 from tl_jax.engine import prefix
 from tl_jax.train import loop as train
 from tl_jax.train import state
-from tl_jax.train.inputs import for_plan
+from tl_jax.train.inputs import abstract_variables, asked, for_plan
+from tl_jax.train.step import State
+from tl_jax.train.work import PhaseRun
 
 LOW, HIGH = ("stem", "stage1_block1", "stage1_block2"), ("stage2_block1", "pool", "head")
 
@@ -61,7 +65,7 @@ def test_a_head_alone_moves_alone(tmp_path):
 class Step(NamedTuple):
     """What a plan's last phase does with a batch."""
 
-    begun: state.State
+    begun: State
     frozen: Any
     batch: dict  # as it is read
     taken: dict  # as the program takes it, behind the frozen layers
@@ -73,19 +77,27 @@ class Step(NamedTuple):
 def step(plan: str, *, start: str | None = None, **dropout) -> Step:
     mine = small.problem(plan, chain=small.chain(**dropout))
     inputs = prefix.decoded(mine.task, mine.preprocessing)._replace(start=start)
-    work = train.Work(mine, mine.plan.phases[-1], 0, inputs)
-    batch = next(work.batches(0))
+    work = PhaseRun(mine, mine.plan.phases[-1], 0, inputs, small.variables())
+    pixels = prefix.decoded(mine.task, mine.preprocessing)
+    read = PhaseRun(mine, mine.plan.phases[-1], 0, pixels, small.variables())
+    batch = next(read.batches(0))
     if start is not None:
-        pixels = small.PREPROCESSING.normalise(batch["inputs"])
-        batch["inputs"] = forward(mine.chain, small.variables(), pixels, stop=start)
-    begun, frozen = state.begin(work.phase, small.variables()), work.frozen(small.variables())
-    taken = work.below(frozen)(batch)
+        x = small.PREPROCESSING.normalise(batch["inputs"]["image"])
+        batch["inputs"] = Known({start: forward(mine.chain, small.variables(), x, stop=start)})
+    begun = state.begin(work.recipe, work.survey, small.variables())
+    frozen = work.frozen(small.variables(), small.variables(), 0)
+    taken = work.prefix(frozen)(batch)
     compiled = work.step.lower(begun, frozen, taken).compile()
     total = flops(compiled)
-    if work.recipe.start != start:
-        x = batch["inputs"] if start else small.PREPROCESSING.normalise(batch["inputs"])
-        total += flops(alone(mine.chain, x, start, work.recipe.start))
+    if work.start != start:
+        total += flops(alone(mine.chain, value(batch), start, work.start))
     return Step(begun, frozen, batch, taken, compiled, total)
+
+
+def value(batch):
+    """What the batch's lowest layer reads: stored features, or normalised pixels."""
+    ((place, inputs),) = batch["inputs"].items()
+    return small.PREPROCESSING.normalise(inputs) if place == "image" else inputs
 
 
 def test_no_memory_is_taken_for_frozen_layers():
@@ -93,10 +105,10 @@ def test_no_memory_is_taken_for_frozen_layers():
     paths = [jax.tree_util.keystr(p) for p, _ in jax.tree_util.tree_leaves_with_path(begun)]
     assert any("head" in path for path in paths)
     assert not [path for path in paths if any(name in path for name in LOW)]
-    own = state.select(small.variables(), HIGH)
+    own = select(small.variables(), HIGH)
     params, stats = (sum(leaf.size for leaf in jax.tree.leaves(own[c])) for c in own)
-    counts = len(HIGH) + 1  # Adam's by layer, the schedule's
-    scalars = len(("step", "loss", "weight", "bad"))
+    counts = len(own["params"])  # Adam's by layer that has parameters
+    scalars = len(("step", "sum", "weight", "scaled", "bad"))
     assert sum(map(np.size, jax.tree.leaves(begun))) == 3 * params + stats + counts + scalars
     # What comes out of a step is again only this.
     assert jax.tree.structure(step("fine_tune_top").compiled.out_info) == jax.tree.structure(begun)
@@ -108,7 +120,7 @@ def flops(compiled) -> float:
 
 @functools.cache
 def forward_flops(start: str | None = None) -> float:
-    features = step("head_only", start=start).batch["inputs"] if start else np.zeros((16, 8, 8, 3))
+    features = value(step("head_only", start=start).batch) if start else np.zeros((16, 8, 8, 3))
     return flops(alone(small.chain(), np.float32(features), start))
 
 
@@ -122,7 +134,7 @@ def own_flops(plan: str, start: str | None, below: str | None, **dropout) -> flo
     of their own: what a step may cost."""
     chain = small.chain(**dropout)
     batch = step(plan, start=start, **dropout).batch
-    x = batch["inputs"] if start else small.PREPROCESSING.normalise(batch["inputs"])
+    x = value(batch)
     trained = small.problem(plan, chain=chain).plan.phases[-1].trained
 
     def loss(params, x):
@@ -187,8 +199,7 @@ def test_training_all_costs_thrice_a_forward_pass():
 
 
 def inference_loss(batch) -> float:
-    pixels = small.PREPROCESSING.normalise(batch["inputs"])
-    logits = forward(small.chain(), small.variables(), pixels)
+    logits = forward(small.chain(), small.variables(), value(batch))
     return float(optax.softmax_cross_entropy(logits, batch["targets"]).sum())
 
 
@@ -196,7 +207,7 @@ def inference_loss(batch) -> float:
 def test_dropout_is_off_in_frozen_layers(dropout, same):
     begun, frozen, batch, taken, compiled, _ = step("head_only", **dropout)
     after = compiled(jax.tree.map(np.asarray, begun), frozen, taken)
-    assert (float(after.loss) == pytest.approx(inference_loss(batch), rel=1e-5)) == same
+    assert (float(after.sums["loss"][0]) == pytest.approx(inference_loss(batch), rel=1e-5)) == same
 
 
 # What batch norm does in trained layers is a setting of its own.
@@ -230,7 +241,8 @@ def first_epoch(mine):
     """The pixels of the batches of a run's first epoch, as they are, not augmented."""
     read = prefix.decoded(mine.task, mine.preprocessing).read
     options = {"views": 1, "batch_size": mine.batch_size, "seed": (mine.seed, 0, 0)}
-    return [b.inputs for b in loader.epoch(read, mine.task.splits["train"], **options)]
+    order = loader.epoch_order(mine.task.splits["train"], **options)
+    return [read(examples, numbers) for examples, numbers in zip(*order, strict=True)]
 
 
 def with_norm(workdir, batch_norm, **options):
@@ -273,8 +285,13 @@ def test_recalibrated_statistics_are_the_mean_over_the_training_batches(tmp_path
 
 
 def test_the_shapes_of_a_state_are_those_of_the_first_one():
-    phase = small.problem("head_then_fine_tune").plan.phases[1]
-    begun, said = state.begin(phase, small.variables()), state.shapes(phase, small.variables())
+    mine = small.problem("head_then_fine_tune")
+    phase, variables = mine.plan.phases[1], small.variables()
+    recipe, survey, _ = asked(mine, phase, variables)
+    begun, said = state.begin(recipe, survey, variables), state.shapes(recipe, survey, variables)
     assert jax.tree.map(lambda a: (a.shape, a.dtype), begun) == jax.tree.map(
         lambda a: (a.shape, a.dtype), said
     )
+    abstract = abstract_variables(mine)
+    assert asked(mine, phase, abstract) == (recipe, survey, asked(mine, phase, variables).places)
+    assert state.shapes(recipe, survey, abstract) == said

@@ -148,5 +148,5 @@ def test_what_it_reads():
 
 
 def test_rows_that_go_on_cannot_be_run_in_parts():
-    with pytest.raises(UserError, match="LanguageModel couples .* phase 'lm' .* accumulate=1"):
+    with pytest.raises(UserError, match="LanguageModel couples .* take accumulate=1"):
         problem(accumulate=2)

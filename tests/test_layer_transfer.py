@@ -20,24 +20,16 @@ from tl_jax.errors import UserError
 from tl_jax.models import alexnet_small
 from tl_jax.models.alexnet import build as alexnet
 from tl_jax.models.layers import Conv, FullyConnected, MaxPool
-from tl_jax.studies.layer_transfer.page import Tables
-from tl_jax.studies.layer_transfer.study import (
+from tl_jax.studies.layer_transfer.published import (
     PUBLISHED,
     PUBLISHED_BASE,
     PUBLISHED_DISSIMILAR,
     PUBLISHED_DISSIMILAR_BASE,
-    TREATMENTS,
-    Half,
-    Images,
-    Transfer,
-    beginning,
-    cuts,
-    decomposition,
-    group,
-    halves,
-    interval,
-    transferred,
 )
+from tl_jax.studies.layer_transfer.resident import Images, Transfer, transferred
+from tl_jax.studies.layer_transfer.subsets import ClassSubset, group, halves
+from tl_jax.studies.layer_transfer.tables import Tables, decomposition, interval
+from tl_jax.studies.layer_transfer.treatments import TREATMENTS, beginning, cuts
 from tl_jax.train.fit import Run, batches
 from tl_jax.train.together import stacked, together
 
@@ -76,15 +68,16 @@ def fresh(seed: int):
     return CHAIN.init(seed, (1, SIZE, SIZE, 1))
 
 
-def training(half: Half, variables, stop, seed: int = 0) -> Transfer:
+def training(subset: ClassSubset, variables, stop, seed: int = 0) -> Transfer:
     below = () if stop is None else CHAIN.cut(stop).names
-    rows = half.rows("train", per_class=16)
+    rows = subset.rows("train", per_class=16)
     above = [n for n in CHAIN.names if n not in below]
     run = Run(select(variables, above), seed, 0.1, 1e-3, rows, np.ones(len(rows)))
-    return Transfer(select(variables, below), run, half.places, half.rows("val"), half.rows("test"))
+    judged = {split: subset.rows(split) for split in ("val", "test")}
+    return Transfer(select(variables, below), run, subset.class_numbers, **judged)
 
 
-A, B = Half(task(), ("a", "c")), Half(task(), ("d", "b"))
+A, B = ClassSubset(task(), ("a", "c")), ClassSubset(task(), ("d", "b"))
 
 
 def trained_by(given: Transfer, stop, **options):
@@ -117,7 +110,7 @@ def optimizer(total: int):
 def by_hand(variables, trained, rows, *, seed: int):
     """The same training as loops over epochs and batches."""
     x = (jnp.asarray(images().pixels, jnp.float32) - 100) / 60
-    targets = jnp.eye(2)[B.places[task().labels]]
+    targets = jnp.eye(2)[B.class_numbers[task().labels]]
     frozen = {n: v for n, v in variables["params"].items() if n not in trained}
     params = {n: variables["params"][n] for n in trained}
     total = SETTINGS["epochs"] * (len(rows) // SETTINGS["batch_size"])
@@ -127,7 +120,7 @@ def by_hand(variables, trained, rows, *, seed: int):
             batch = x[rows[chosen]], targets[rows[chosen]]
             params, state = step(params, state, frozen, *batch, total)
     logits = CHAIN.apply({"params": {**frozen, **params}}, x[B.rows("test")]).output
-    right = logits.argmax(1) == B.places[task().labels[B.rows("test")]]
+    right = logits.argmax(1) == B.class_numbers[task().labels[B.rows("test")]]
     return params, int(right.sum())
 
 
@@ -308,7 +301,7 @@ def planted(**gaps: tuple[float, float]) -> Tables:
             for n, gap in enumerate(np.linspace(*gaps.get(name, (0, 0)), 3), 1):
                 test = base + gap + noise[k, n - 1, seed]
                 cells.append({"arm": "a:b", "treatment": name, "n": n, "test": test, **of})
-    return Tables(cells, [("a", "b")], (0,), {n: (f"l{n}", f"l{n}") for n in (1, 2, 3)})
+    return Tables(cells, [("a", "b")], (0,), [(n, f"l{n}") for n in (1, 2, 3)])
 
 
 def test_findings_say_what_was_planted_and_no_more():

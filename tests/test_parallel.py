@@ -1,5 +1,6 @@
 """Eight devices, which XLA makes of one CPU in another process, against the one in this process."""
 
+import dataclasses
 import functools
 import os
 import pathlib
@@ -18,6 +19,10 @@ from tl_jax.errors import UserError
 from tl_jax.train import loop as train
 from tl_jax.train import state
 from tl_jax.train.inputs import for_plan
+from tl_jax.train.objective import Term
+from tl_jax.train.objectives.cross_entropy import CrossEntropy
+from tl_jax.train.step import update
+from tl_jax.train.work import PhaseRun
 
 ROOT = pathlib.Path(__file__).parent.parent
 FLAGS = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
@@ -33,6 +38,46 @@ def trained(workdir: pathlib.Path, way: str, *, dropout: float):
     variables, progress, _ = train.run(mine, small.variables(), inputs_for, workdir=workdir)
     losses = [(row["train_loss"], row["val_loss"]) for row in progress.history]
     return jax.device_get(variables), np.array(losses)
+
+
+def spread(net, batch):
+    """Of features that the loss has asked for as well: a term with a denominator of its own."""
+    features = net(batch["inputs"], "pool")
+    few = (batch["labels"] == 1).astype(np.float32)  # none in many a device's part
+    return {"spread": Term(((features**2).mean(-1) * few).sum(), few.sum(), 0.5)}
+
+
+def of_two_terms(workdir: pathlib.Path, way: str):
+    """Variables and both terms of a run in two parts a batch, each example weighted otherwise."""
+    rng = np.random.default_rng(1)
+    weights = rng.uniform(0.1, 3, len(small.task().ids)).astype(np.float32)
+    tune = small.settings(optimizer="sgd", best_by="last", accumulate=2)
+    mine = small.problem(
+        "fine_tune_top",
+        tune=tune,
+        chain=small.chain(frozen_dropout=0.0),
+        task=small.task().with_truth(weights=weights),
+        objective=CrossEntropy(also=(spread,)),
+        parallel=Parallel(way),
+    )
+    inputs_for = for_plan(mine, test_views="none", cache=workdir, dtype="float32")
+    variables, progress, _ = train.run(mine, small.variables(), inputs_for, workdir=workdir)
+    terms = [[row[n] for n in ("train_loss", "train_spread")] for row in progress.history]
+    return jax.device_get(variables), np.array(terms)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Coupled(CrossEntropy):
+    coupled = True
+
+
+def coupled(way: str) -> str:
+    """What is said of an objective that compares the examples of a batch."""
+    try:
+        small.problem("full", objective=Coupled(), parallel=Parallel(way))
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 def trained_on_device(folder: pathlib.Path):
@@ -79,6 +124,8 @@ def cache_key(folder: pathlib.Path) -> str:
 def main(folder: pathlib.Path) -> None:
     """In the other process: everything that is compared, into a file."""
     found = {way: trained(folder / way, way, dropout=rate) for way, rate in DROPOUT.items()}
+    found["two terms"] = {way: of_two_terms(folder / f"two {way}", way) for way in DROPOUT}
+    found["coupled"] = {way: coupled(way) for way in DROPOUT}
     found["on device"] = trained_on_device(folder / "on device")
     found["devices"] = jax.device_count()
     found["drawn"] = {way: drawn(way) for way in ("jit", "pmap")}
@@ -107,6 +154,23 @@ def test_eight_devices_give_what_one_gives(eight, tmp_path, way):
     assert (eight["devices"], jax.device_count()) == (8, 1)
     close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
     jax.tree.map(close, eight[way], trained(tmp_path, "jit", dropout=DROPOUT[way]))
+
+
+@pytest.fixture(scope="module")
+def two_terms(tmp_path_factory):
+    return of_two_terms(tmp_path_factory.mktemp("two"), "jit")
+
+
+@pytest.mark.parametrize("way", DROPOUT)
+def test_terms_with_denominators_of_their_own_are_the_same_on_eight_devices(eight, two_terms, way):
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
+    jax.tree.map(close, eight["two terms"][way], two_terms)
+    assert (two_terms[1] > 0).all()
+
+
+def test_what_couples_the_examples_of_a_batch_is_refused_where_each_device_sees_a_part(eight):
+    assert "Coupled couples the examples of a batch, of which pmap " in eight["coupled"]["pmap"]
+    assert eight["coupled"]["jit"] == "" == coupled("pmap")  # on one device pmap sees all
 
 
 def test_eight_devices_share_steps_from_vectors_that_each_has(eight, tmp_path):
@@ -140,10 +204,11 @@ def test_other_processes_and_devices_find_the_same_start_and_the_same_cache(eigh
 def test_the_step_lowers_for_other_platforms(platform):
     mine = small.problem("full", tune=small.settings(batch_norm="batch"))
     phase = mine.plan.phases[0]
-    work = train.Work(mine, phase, 0, prefix.decoded(mine.task, mine.preprocessing))
-    begun = state.begin(phase, small.variables())
-    traced = jax.jit(functools.partial(train.train_step, work.recipe)).trace(
-        begun, work.frozen(small.variables()), next(work.batches(0))
+    inputs = prefix.decoded(mine.task, mine.preprocessing)
+    work = PhaseRun(mine, phase, 0, inputs, small.variables())
+    begun = state.begin(work.recipe, work.survey, small.variables())
+    traced = jax.jit(functools.partial(update, work.recipe)).trace(
+        begun, work.frozen(small.variables(), small.variables(), 0), next(work.batches(0))
     )
     text = traced.lower(lowering_platforms=(platform,)).as_text()
     # Every convolution forwards and, but for the first one's input, twice backwards.

@@ -8,10 +8,10 @@ import pytest
 from test_report_study import svg_words
 from threadpoolctl import threadpool_limits
 
-from experiments import look
 from tl_jax.errors import UserError
 from tl_jax.measure import embedding
 from tl_jax.report import figures, pictures
+from tl_jax.studies.look import study as look
 
 
 def test_filters_are_scaled_each_for_itself_with_grey_for_zero():

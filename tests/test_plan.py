@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from tl_jax.errors import UserError
 from tl_jax.plans import plan
-from tl_jax.plans.plan import Phase, Settings, make_plan
+from tl_jax.plans.plan import Phase, Plan, Settings, make_plan
 
 NAMES = ("stem", "stage1_block1", "stage1_block2", "stage2_block1", "stage3_block1", "pool", "head")
 NEW = ("head",)
 HEAD, TUNE = Settings(epochs=3), Settings(epochs=5, learning_rate=1e-4)
-OPTIONS = {"head": HEAD, "tune": TUNE, "from_layer": "stage1_block2", "factor": 4.0}
+OPTIONS = {"train_head": HEAD, "tune": TUNE, "from_layer": "stage1_block2", "factor": 4.0}
 HEAD_PHASE = ("head", (0, 0, 0, 0, 0, 0, 1), HEAD)
 
 # strategy: (name, multiplier of each layer, settings) of its phases
@@ -52,14 +52,19 @@ def test_a_strategy_is_a_function_of_its_arguments_alone(name):
     assert (names, new, options) == (list(NAMES), list(NEW), OPTIONS)
 
 
-def test_phases_know_what_is_trained_and_what_is_below():
+def test_phases_know_what_is_trained():
     head, tune = made("head_then_fine_tune").phases
-    assert (head.trained, head.prefix) == (("head",), "pool")
-    assert (tune.trained, tune.prefix) == (NAMES[2:], "stage1_block1")
+    assert (head.trained, tune.trained) == (("head",), NAMES[2:])
     (full,) = made("full").phases
-    assert (full.trained, full.prefix) == (NAMES, None)
+    assert full.trained == NAMES
     gap = Phase("gap", dict(zip(NAMES, (0, 0.5, 0, 0, 0, 0, 1), strict=True)), TUNE)
-    assert (gap.trained, gap.prefix) == (("stage1_block1", "head"), "stem")
+    assert gap.trained == ("stage1_block1", "head")
+
+
+def test_phases_of_one_name_are_refused():
+    phases = made("head_then_fine_tune").phases
+    with pytest.raises(UserError, match=r"different names; repeated: \['head'\]"):
+        Plan("twice", (*phases, phases[0]))
 
 
 def test_a_head_of_several_layers_learns_whole():
@@ -71,7 +76,7 @@ def test_a_head_of_several_layers_learns_whole():
 
 @given(
     stages=st.lists(st.integers(1, 4), min_size=1, max_size=6),
-    factor=st.floats(3, 10),
+    factor=st.floats(1.01, 10),
     data=st.data(),
 )
 def test_discriminative_rates_fall_by_the_factor_from_stage_to_stage(stages, factor, data):
@@ -86,15 +91,42 @@ def test_discriminative_rates_fall_by_the_factor_from_stage_to_stage(stages, fac
         assert rates[above] / rates[below] == pytest.approx(1 if same_stage else factor)
 
 
-@given(factor=st.floats().filter(lambda f: f and not 3 <= f <= 10))  # 0 stands for none given
+@given(count=st.integers(2, 9), lowest=st.integers(0, 7), factor=st.sampled_from([2.6, 3.0, 1.5]))
+def test_discriminative_rates_may_fall_from_layer_to_layer(count, lowest, factor):
+    """As Howard & Ruder 2018 (arXiv:1801.06146), section 3.2, do with a factor of 2.6."""
+    base = [f"stage1_block{number}" for number in range(count)]
+    lowest = min(lowest, count - 1)
+    options = {"factor": factor, "by": "layer", "from_layer": base[lowest]}
+    rates = made("discriminative", (*base, "head"), **options).phases[1].multipliers
+    wanted = [0.0] * lowest + [factor ** (number - count) for number in range(lowest, count)]
+    assert list(rates.values()) == pytest.approx([*wanted, 1.0])
+
+
+@given(factor=st.floats().filter(lambda f: not f > 1))
 def test_other_factors_are_refused(factor):
-    with pytest.raises(UserError, match="plan factor must be between 3 and 10; got"):
+    with pytest.raises(UserError, match="factor is above 1: .*; got"):
         made("discriminative", factor=factor)
 
 
-@pytest.mark.parametrize("factor", [3, 10])
-def test_the_bounds_are_allowed(factor):
-    assert made("discriminative", factor=factor).phases[1].multipliers["pool"] == 1 / factor
+def test_an_unknown_grouping_is_refused_with_the_near_miss():
+    with pytest.raises(UserError, match="unknown by 'layers'; did you mean 'layer'"):
+        made("discriminative", by="layers")
+
+
+@given(share=st.floats(0, 0.99), count=st.integers(2, 12))
+def test_a_share_of_the_layers_stays_frozen(share, count):
+    names = (*(f"stage{number}" for number in range(count - 1)), "head")
+    below = round(share * count)
+    if below < count:
+        for given in (share, f"{share:.20f}".rstrip("0").rstrip(".") if share else "0"):
+            (phase,) = made("fine_tune_top", names, from_layer=given).phases
+            assert phase.trained == names[below:]
+
+
+@pytest.mark.parametrize("share", [1.0, -0.1, 2])
+def test_other_shares_are_refused(share):
+    with pytest.raises(UserError, match="a share from 0 to below 1; got"):
+        made("fine_tune_top", from_layer=share)
 
 
 def test_unknown_plans_and_layers_are_refused_with_the_near_miss():
@@ -108,9 +140,9 @@ def test_unknown_plans_and_layers_are_refused_with_the_near_miss():
 @pytest.mark.parametrize(
     ("name", "missing", "message"),
     [
-        ("head_only", ["head"], "plan 'head_only' needs train_head$"),
+        ("head_only", ["train_head"], "plan 'head_only' needs train_head$"),
         ("fine_tune_top", ["from_layer"], "plan 'fine_tune_top' needs from_layer$"),
-        ("discriminative", ["factor", "tune"], "'discriminative' needs factor, tune$"),
+        ("discriminative", ["train_head", "tune"], "'discriminative' needs train_head, tune$"),
     ],
 )
 def test_what_a_plan_asks_for_must_be_there(name, missing, message):
@@ -118,6 +150,23 @@ def test_what_a_plan_asks_for_must_be_there(name, missing, message):
     for options in (there, there | dict.fromkeys(missing), there | dict.fromkeys(missing, "")):
         with pytest.raises(UserError, match=message):
             make_plan(name, NAMES, new=NEW, options=options)
+
+
+def test_what_has_a_default_may_be_missing():
+    there = {k: v for k, v in OPTIONS.items() if k != "factor"}
+    found = make_plan("discriminative", NAMES, new=NEW, options=there)
+    assert found == made("discriminative", factor=3.0)
+
+
+def test_a_strategy_of_ones_own_is_a_function():
+    def twice(names, *, tune, times=2):
+        rates = dict.fromkeys(names, 1.0)
+        return Plan("twice", tuple(Phase(f"round{n}", rates, tune) for n in range(times)))
+
+    assert [p.name for p in make_plan(twice, NAMES, new=NEW, options=OPTIONS).phases] == [
+        "round0", "round1"
+    ]  # fmt: skip
+    assert len(make_plan(twice, NAMES, new=NEW, options=OPTIONS | {"times": 3}).phases) == 3
 
 
 def test_what_a_plan_does_not_ask_for_may_be_missing():
@@ -139,6 +188,8 @@ def test_what_a_plan_does_not_ask_for_may_be_missing():
         ({"weight_decay": float("nan")}, "must not be negative"),
         ({"clip": -1.0}, "must not be negative"),
         ({"patience": -1}, "must not be negative"),
+        ({"accumulate": 0}, "accumulate is at least 1 part of a batch; got 0"),
+        ({"leaves": "(bias"}, r"leaves='\(bias' is no pattern"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(changes, message):

@@ -126,8 +126,8 @@ def test_evaluation_on_the_device_is_evaluation(tmp_path):
     assert resident.resident is not None
     for n, over in ((1, "none"), (64, "flip"), (70, "flip")):  # 64 are a batch
         options = EVERY[-n:], over
-        got = evaluate.probabilities(mine, small.variables(), resident, *options)
-        wanted = evaluate.probabilities(mine, small.variables(), inputs, *options)
+        got = evaluate.predictions(mine, small.variables(), resident, *options)
+        wanted = evaluate.predictions(mine, small.variables(), inputs, *options)
         assert got.shape == (n, 3)
         np.testing.assert_allclose(got, wanted, rtol=1e-6, atol=1e-7)
 
@@ -167,7 +167,7 @@ def test_a_cached_run_is_the_run(cached, uncached):
 def test_evaluation_averages_the_probabilities_of_the_views(cached, uncached):
     for mine, variables, _, inputs in (cached, uncached):
         test = mine.task.splits["test"]
-        got = evaluate.probabilities(mine, variables, inputs, test, "flip")
+        got = evaluate.predictions(mine, variables, inputs, test, "flip")
         images = np.stack([np.asarray(mine.task.open(e)) for e in test])[..., None]
         wanted = 0
         for x in (images, images[:, :, ::-1]):
@@ -309,7 +309,8 @@ def test_the_key_is_of_all_that_the_features_depend_on(tmp_path, nothing_compute
 def test_the_key_is_of_nothing_else(tmp_path, nothing_computed):
     own = small.variables()
     above = changed(own, "params", "stage2_block1")
-    renamed = dataclasses.replace(small.task(), name="other", targets=small.task().targets[::-1])
+    turned = small.task().with_truth(targets=small.task().targets[::-1])
+    renamed = dataclasses.replace(turned, name="other")
     below = prefix.pixels(renamed, small.PREPROCESSING, cache=tmp_path)
     on_device = jax.tree.map(jax.numpy.asarray, own)
     first = features(tmp_path).key

@@ -91,7 +91,7 @@ def test_examples_count_with_the_weight_that_the_task_gives_them():
     targets[wrong] = np.roll(targets[wrong], 1, axis=1)
     weights = np.where(wrong, np.float32(1e-3), np.float32(1))
     graded = {"graded_labels": targets.argmax(1), "graded_weights": weights}
-    doubtful = dataclasses.replace(mine, targets=targets, weights=weights, **graded)
+    doubtful = mine.with_truth(targets=targets, weights=weights, **graded)
     x, own = features(mine, noise=0.3), protocol.within(mine, 1, seed=0)
     probes = ("ridge", "logistic", "linear_svm", "rbf_svm", "class_means")
     (answer,) = protocol.examine(x, [(doubtful, own)], probes)

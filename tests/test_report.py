@@ -69,11 +69,13 @@ def make_task(labels, classes, *, ids=None, weights=None, image=None, train=0) -
         classes=tuple(classes),
         ids=tuple(ids or (f"image{i}.png" for i in range(n))),
         open=image,
-        labels=labels,
-        targets=np.eye(len(classes), dtype=np.float32)[labels],
-        weights=weights,
-        graded_labels=labels,
-        graded_weights=weights,
+        truth={
+            "labels": labels,
+            "targets": np.eye(len(classes), dtype=np.float32)[labels],
+            "weights": weights,
+            "graded_labels": labels,
+            "graded_weights": weights,
+        },
         splits={"train": np.arange(train), "val": none, "test": np.arange(train, n)},
         fingerprint="0",
     )

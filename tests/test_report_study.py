@@ -3,6 +3,9 @@
 import base64
 import csv
 import io
+import pathlib
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -10,6 +13,7 @@ import pytest
 import scipy.stats
 from test_report import Page
 
+import tl_jax
 from tl_jax.report import figures, study, text
 from tl_jax.report.study import Picture, Section, Table
 from tl_jax.stats import intervals as analysis
@@ -193,3 +197,12 @@ def test_figures_are_reproducible():
         figures.heat_map(np.eye(3), "abc", "def", label="x", bounds=None) for _ in range(2)
     ]
     assert drawn[0] == drawn[1]
+
+
+def test_pages_are_imported_without_what_draws_them():
+    pages = (pathlib.Path(tl_jax.__file__).parent / "studies").glob("*/page.py")
+    names = sorted(f"tl_jax.studies.{page.parent.name}.page" for page in pages)
+    assert len(names) > 4
+    code = f"import sys, {', '.join(names)}; print({{'jinja2', 'matplotlib'}} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -13,7 +13,7 @@ import programs
 import pytest
 
 from tl_jax import ops
-from tl_jax.chain.network import Chain, Layer
+from tl_jax.chain.network import Layer, Network
 from tl_jax.models.layers import Conv, InvertedResidual, MaxPool, Stem
 from tl_jax.ops.cpu import xla
 
@@ -26,7 +26,7 @@ class Mean(nn.Module):
         return ops.avg_pool(x, 2, 2)
 
 
-CHAIN = Chain(
+CHAIN = Network(
     (
         Layer("stem", Stem(16)),
         Layer("narrow", InvertedResidual(48, 16)),

@@ -20,8 +20,10 @@ from tl_jax.ops.cpu import onednn
 from tl_jax.plans.plan import Phase, Plan
 from tl_jax.train import evaluate
 from tl_jax.train import loop as train
+from tl_jax.train.objectives.cross_entropy import CrossEntropy
 from tl_jax.train.saving import Saver
 from tl_jax.train.state import best_row
+from tl_jax.train.work import PhaseRun
 
 TIMES = ("compile_seconds", "train_seconds", "steps", "images")  # what a process has done of a row
 
@@ -67,7 +69,7 @@ def doubtful():
     n = len(small.task().ids)
     targets = rng.dirichlet((1, 1, 1), n).astype(np.float32)
     weights = rng.uniform(0.1, 3, n).astype(np.float32)
-    return dataclasses.replace(small.task(), targets=targets, weights=weights)
+    return small.task().with_truth(targets=targets, weights=weights)
 
 
 def regression(mine, features):
@@ -85,8 +87,8 @@ def regression(mine, features):
         for epoch in range(phase.settings.epochs):
             total = weight = 0
             options = {"views": 1, "batch_size": 16, "seed": (mine.seed, number, epoch)}
-            for batch in loader.epoch(lambda e, v: e, task.splits["train"], **options):
-                e, w = batch.inputs, task.weights[batch.inputs]
+            for e in loader.epoch_order(task.splits["train"], **options)[0]:
+                w = task.weights[e]
                 each, error = loss(e)
                 total, weight = total + (w * each).sum(), weight + w.sum()
                 error = error * w[:, None] / w.sum()
@@ -151,15 +153,15 @@ def rows_of(losses):
 def test_a_phase_stops_after_patience_epochs_that_are_no_better(losses, patience, best_by):
     phase, rows = phase_by(best_by, patience), rows_of(losses)
     lowest = [e for e, v in enumerate(losses, 1) if v == min(losses)]
-    assert best_row(phase, rows)["epoch"] == lowest[-1]
+    assert best_row(phase, rows, CrossEntropy())["epoch"] == lowest[-1]
     since = len(losses) - lowest[-1]
-    assert train.stops(phase, rows) == (patience > 0 and since >= patience)
-    assert best_row(phase_by("last", 0), rows) is rows[-1]
-    assert not train.stops(phase_by("last", patience), rows)
+    assert train.stops(phase, rows, CrossEntropy()) == (patience > 0 and since >= patience)
+    assert best_row(phase_by("last", 0), rows, CrossEntropy()) is rows[-1]
+    assert not train.stops(phase_by("last", patience), rows, CrossEntropy())
 
 
 def test_no_phase_stops_before_it_began():
-    assert not train.stops(phase_by("val_loss", 1), [])
+    assert not train.stops(phase_by("val_loss", 1), [], CrossEntropy())
 
 
 @pytest.mark.parametrize(
@@ -363,7 +365,7 @@ def test_a_loss_that_is_not_finite_is_found_in_the_middle_of_a_call(tmp_path, mo
 
 
 def test_while_a_step_runs_the_next_batch_is_put_on_the_device(tmp_path, monkeypatch):
-    events = []
+    events, inputs = [], pooled()
 
     def noted(name, original):
         def call(*args):
@@ -372,20 +374,25 @@ def test_while_a_step_runs_the_next_batch_is_put_on_the_device(tmp_path, monkeyp
 
         return call
 
-    for owner, name in ((Parallel, "share"), (jax, "block_until_ready"), (train.Work, "call")):
+    for owner, name in ((Parallel, "share"), (jax, "block_until_ready"), (PhaseRun, "call")):
         monkeypatch.setattr(owner, name, noted(name, getattr(owner, name)))
     monkeypatch.setattr(train, "assess", lambda *_: {"epoch": 1, "val_loss": 0.0, "phase": "head"})
-    run(small.problem("head_only", head=small.settings(epochs=1)), tmp_path, pooled())
+    run(small.problem("head_only", head=small.settings(epochs=1)), tmp_path, inputs)
     assert events == ["share", "block_until_ready", "call"] * 4  # the wait is for the step before
 
 
-def test_epochs_are_judged_as_results_are():
-    task, rng = doubtful(), np.random.default_rng(2)
-    examples = rng.permutation(len(task.ids))[:50]
-    probs = rng.dirichlet((1, 1, 1), 50).astype(np.float32)
-    brief = evaluate.brief_score(task, examples, probs)
-    score = evaluate.score(task, examples, probs)
-    assert brief == {name: score[name] for name in ("loss", "accuracy", "weighted_accuracy")}
+@pytest.mark.parametrize("resident", [False, True])
+def test_epochs_are_judged_as_results_are(resident):
+    mine = small.problem("head_only", task=doubtful())
+    inputs = prefix.on_device(two_views(), mine.parallel) if resident else pooled()
+    assert (inputs.resident is not None) == resident
+    examples = np.random.default_rng(2).permutation(len(mine.task.ids))[:70]  # a batch and a part
+    brief = evaluate.scores(mine, small.variables(), inputs, examples)
+    found = evaluate.predictions(mine, small.variables(), inputs, examples)
+    score = evaluate.finished(mine, examples, found)
+    assert brief.keys() == {"loss", "accuracy", "weighted_accuracy"}
+    for name, value in brief.items():
+        assert value == pytest.approx(score[name], rel=1e-6), name
 
 
 # A loss that is not finite ends the run, which keeps what was good.
@@ -405,8 +412,8 @@ def poisoned(inputs, example: int):
 def test_the_first_step_that_is_not_finite_is_named_and_what_was_before_is_kept(tmp_path):
     mine, inputs = small.problem("head_only"), pooled()
     options = {"views": 1, "batch_size": 16, "seed": (0, 0, 1)}  # of the second epoch
-    batches = loader.epoch(lambda e, v: e, mine.task.splits["train"], **options)
-    bad = poisoned(inputs, [b.inputs for b in batches][2][5])
+    order, _ = loader.epoch_order(mine.task.splits["train"], **options)
+    bad = poisoned(inputs, order[2][5])
     finished = []
 
     def read(examples, numbers):

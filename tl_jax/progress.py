@@ -16,6 +16,7 @@ class LogLines(tqdm.tqdm):
     def __init__(self, *args: Any, **options: Any):
         self._said = time.monotonic()
         super().__init__(*args, **options | {"ascii": True, "leave": False})
+        self.sp = None  # with which tqdm would end a bar by a carriage return
 
     def display(self, msg: str | None = None, pos: int | None = None) -> bool:
         """Write a line if it is time to; nothing is ever cleared."""

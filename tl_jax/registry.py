@@ -37,11 +37,12 @@ def chosen(kind: str, spec: str, table: Mapping[str, Callable]) -> tuple[Callabl
         raise unknown(kind, name, table)
     options = parameters(table[name])
     if len(values) > len(options):
-        raise UserError(f"{kind} {name!r} takes {len(options)} options; got {len(values)}")
+        names = f" ({', '.join(options)})" if options else ""
+        raise UserError(f"{kind} {name!r} takes {len(options)} options{names}; got {len(values)}")
     given = dict(zip(options, values, strict=False))
     require_options(f"{kind} {name!r}", named, options)
     if twice := sorted(given.keys() & named.keys()):
-        raise UserError(f"{kind} {spec!r} gives {twice[0]} twice")
+        raise UserError(f"{kind} {name!r}: {twice[0]} is given twice")
     return table[name], given | named
 
 
@@ -72,7 +73,13 @@ def _parsed(kind: str, spec: str) -> tuple[str, list[Any], dict[str, Any]]:
         if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
             raise ValueError(spec)
         values = [ast.literal_eval(argument) for argument in call.args]
-        named = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
+        if any(keyword.arg is None for keyword in call.keywords):
+            raise ValueError(spec)
+        given = [(str(k.arg), ast.literal_eval(k.value)) for k in call.keywords]
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
-        raise UserError(f"{kind} {spec!r} is neither a name nor name(option=value, ...)") from None
-    return call.func.id, values, named
+        what = f"{kind} {spec[:80]!r}"
+        raise UserError(f"{what} is neither a name nor name(option=value, ...)") from None
+    names = [name for name, _ in given]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(f"{kind} {call.func.id!r}: {repeated[0]} is given twice")
+    return call.func.id, values, dict(given)

@@ -18,7 +18,7 @@ class Architecture:
     form: str
     classes: int = 1000
     cut: str = ""  # the last layer kept; empty: all of them, the classifier included
-    head: str = ""  # on top of the cut (tl_jax.heads); empty: none
+    head: str = ""  # on top of the cut (tl_jax.chain.heads); empty: none
     dropout: float = 0.0  # of the head
 
     def __post_init__(self):

@@ -76,7 +76,7 @@ def _from_file(path: pathlib.Path) -> Base:
     """The base in a file of ours, or of the finished run in that folder."""
     path = path.expanduser()
     path = path / file.NAME if path.is_dir() else path
-    if path.is_file() and not files.is_export(path):
+    if path.is_file() and path.name != file.NAME and not files.is_export(path):
         raise UserError(f"which architecture are these weights of? load_base('resnet50', '{path}')")
     model = file.load(path)
     _require_finite(path, model.variables)

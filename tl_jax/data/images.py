@@ -21,6 +21,13 @@ GREY = ("1", "L", "LA")
 _QUIET = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 
 
+def open_file(path: str | os.PathLike) -> PIL.Image.Image:
+    """`open_image` for a path that a user names; UserError unless an ordinary file is there."""
+    if not os.path.isfile(path):  # nothing, or a pipe, which one would wait on
+        raise UserError(f"no such image: {path}")
+    return open_image(path)
+
+
 def open_image(source: str | os.PathLike | BinaryIO) -> PIL.Image.Image:
     """The image in a file as a person sees it, of mode 'L' (any grey, any bit depth) or 'RGB'.
 

@@ -43,7 +43,8 @@ def once_order(count: int, *, batch_size: int, ordered: bool = False) -> np.ndar
     """
     steps = -(-count // batch_size)
     numbers = np.arange(steps * batch_size)
-    numbers = numbers.reshape(batch_size, steps).T if ordered else numbers.reshape(steps, -1)
+    rows = (batch_size, steps) if ordered else (steps, batch_size)
+    numbers = numbers.reshape(rows).T if ordered else numbers.reshape(rows)
     return np.where(numbers < count, numbers, -1)
 
 

@@ -5,7 +5,7 @@ to be trained a thousand times. Not of the zoo (there are no `VARIANTS`): nobody
 it, so there is no form to agree with.
 
 Convolutions are products over patches and poolings reshape. XLA's CPU backend runs its own
-convolutions at an eighth of the speed inside a loop, where `tl_jax.together` has its steps: 54 ms
+convolutions at an eighth of the speed inside a loop, where `tl_jax.train.together` has its steps: 54 ms
 became 6.8 for a step of 64 images, which outside the loop takes XLA's own 8.4 (2 CPU cores).
 """
 

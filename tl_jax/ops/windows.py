@@ -1,4 +1,4 @@
-"""Where the windows of convolutions and pooling lie."""
+"""Where the windows of convolutions and pooling lie in an image."""
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +17,8 @@ def pads(padding: Padding, size: tuple[int, int], kernel: tuple[int, int], strid
 
 
 def taps(x, window: tuple[int, int], stride, padding, fill=0):
-    """For each place (i, j) of a `window` (height, width) the part of `x` (..., H, W, C) that lies
-    there, seen from all windows; the padding is `fill`.
+    """For each position in a `window` (height, width), yield its row, its column and what `x`
+    (..., H, W, C) has there, for all windows at once; the padding is `fill`.
     """
     kh, kw = window
     edges = ((0, 0),) * (x.ndim - 3) + (*padding, (0, 0))
@@ -31,10 +31,10 @@ def taps(x, window: tuple[int, int], stride, padding, fill=0):
 
 
 def spread(g, shape, kernel, stride, padding):
-    """`g` (..., H, W, C), a convolution's output gradient, so padded and with zeros so put between
-    its rows and columns that a VALID convolution with the turned kernel gives the input's.
+    """Pad `g` (..., H, W, C), a convolution's output gradient, and put zeros between its rows and
+    columns: a VALID convolution of the result with the turned kernel is the input's gradient.
 
-    The last rows that a strided filter never reached get what is missing.
+    The last rows, which a strided filter may never have reached, get padding too.
     """
     edges = []
     for size, out, length, (before, after) in zip(
@@ -46,9 +46,9 @@ def spread(g, shape, kernel, stride, padding):
 
 
 def joined_phases(phases, shape, padding):
-    """An array (..., H, W, C) of that shape from its padded self's parts.
+    """Join the phases of a padded array into the array itself, (..., H, W, C) of that shape.
 
-    `phases[i][j]` are the rows from i on and the columns from j on, `stride` apart.
+    `phases[i][j]` are the padded array's rows from i on and columns from j on, `stride` apart.
     """
     stride = len(phases)
     rows = jnp.stack([jnp.stack(row, -2) for row in phases], -4)

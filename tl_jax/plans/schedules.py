@@ -17,6 +17,7 @@ from tl_jax import registry
 from tl_jax.errors import UserError
 
 SCHEDULES: dict[str, Callable[..., optax.Schedule]] = {}
+PROBED = 100  # updates by which one sees where an optimizer goes
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {}
 
 
@@ -101,8 +102,12 @@ def descends(transformation: optax.GradientTransformation) -> bool:
     """Whether its updates point against the gradient, as those do that one adds."""
     with jax.ensure_compile_time_eval():  # a step that is being traced may ask
         one = {"kernel": jnp.ones((2, 2))}
-        updates, _ = transformation.update(one, transformation.init(one), one)
-        return float(updates["kernel"].sum()) < 0
+        state = transformation.init(one)
+        for _ in range(PROBED):  # the first of a warm-up are 0
+            updates, state = transformation.update(one, state, one)
+            if total := float(updates["kernel"].sum()):
+                return total < 0
+    raise UserError(f"the optimizer moves nothing in its first {PROBED} steps")
 
 
 def require(spec: Any, kind: str) -> None:

@@ -5,14 +5,16 @@ What is written into them is layers' names and the study's own words, never a cl
 
 import itertools
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axis import Axis
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
 from tl_jax.report.plots import BLUE, FAINT, INK, ORANGE, percent, svg
 from tl_jax.stats import intervals as analysis
+
+if TYPE_CHECKING:
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
 
 # After the house's two, Paul Tol's "muted": apart for most of the colour-blind too
 COLOURS = (BLUE, ORANGE, "#117733", "#882255", "#44aa99", "#999933", "#aa4499", "#332288")
@@ -39,7 +41,7 @@ def against_depth(
     """
     width = _width(layers)
 
-    def draw(figure: Figure) -> None:
+    def draw(figure: "Figure") -> None:
         axes, places = figure.subplots(), np.arange(len(layers))
         for (name, values), colour in zip(series.items(), itertools.cycle(COLOURS), strict=False):
             mean, half = analysis.over_seeds(values)
@@ -54,7 +56,7 @@ def against_depth(
         axes.set_ylabel(label)
         axes.margins(x=0.02)
         if fractions:
-            axes.yaxis.set_major_formatter(FuncFormatter(percent))
+            axes.yaxis.set_major_formatter(percent)
         _, names = axes.get_legend_handles_labels()
         columns = max(1, int(width / (0.7 + 0.09 * max(map(len, names), default=1))))
         figure.legend(loc="outside upper center", ncols=columns, handlelength=1.8)
@@ -82,7 +84,7 @@ def heat_map(
     width = max(_width(rows), _width(columns))
     size = min(width, 7.5)
 
-    def draw(figure: Figure) -> None:
+    def draw(figure: "Figure") -> None:
         axes = figure.subplots()
         axes.grid(False)
         shades = axes.imshow(values, cmap="Blues", vmin=low, vmax=high, aspect="auto")
@@ -108,7 +110,7 @@ def scatter(points: np.ndarray, labels: np.ndarray) -> str:
     looks = itertools.product("os^Dv", COLOURS)
     classes = np.unique(labels)
 
-    def draw(figure: Figure) -> None:
+    def draw(figure: "Figure") -> None:
         axes = figure.subplots()
         axes.set_axis_off()
         for label, (marker, colour) in zip(classes, itertools.cycle(looks), strict=False):
@@ -129,7 +131,7 @@ def _width(names: Sequence[str]) -> float:
     return NARROW if len(names) <= FEW else WIDE
 
 
-def _name(axis: Axis, names: Sequence[str], *, room: float | None = None) -> None:
+def _name(axis: "Axis", names: Sequence[str], *, room: float | None = None) -> None:
     """Ticks with the names; only every second, third, ... where they are too many to be read.
 
     They are turned upright where `room` inches do not hold them side by side.

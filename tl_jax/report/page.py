@@ -10,7 +10,7 @@ import PIL.Image
 
 from tl_jax.data.task import Task
 from tl_jax.errors import UserError
-from tl_jax.report import html, text
+from tl_jax.report import html, plots, text
 from tl_jax.stats import intervals as analysis
 
 MOST_MISTAKES = 12
@@ -46,8 +46,6 @@ def write(
     where they cannot be, or where matplotlib and jinja2 are not installed.
     """
     html.require()
-    from tl_jax.report import plots
-
     _check(result, probabilities, task)
     bounds = intervals(probabilities, task)
     page = html.render(
@@ -58,11 +56,11 @@ def write(
         headline=headline(result, bounds, n=len(probabilities)),
         comparison=comparison(result, bounds),
         strip=strip(result["plan"]["phases"]),
-        curves=_curves(plots, history, result["plan"]["phases"]),
-        confusion=_confusion(plots, (result["test"] or {}).get("confusion"), task.classes),
+        curves=_curves(history, result["plan"]["phases"]),
+        confusion=_confusion((result["test"] or {}).get("confusion"), task.classes),
         per_class=_per_class(result),
         large=len(task.classes) > LARGE,
-        calibration=_calibration(plots, probabilities, task),
+        calibration=_calibration(probabilities, task),
         mistakes=mistakes(probabilities, task),
         shares=time_shares(result),
         config=json.dumps(result["config"], indent=2, default=str, ensure_ascii=False),
@@ -174,7 +172,7 @@ def time_shares(result: dict) -> list[dict]:
     ]
 
 
-def _curves(plots, history: list[dict], phases: list[dict]) -> list[dict]:
+def _curves(history: list[dict], phases: list[dict]) -> list[dict]:
     found = []
     for title, series in plots.panels(history):
         if any(row.get(column) is not None for row in history for column, _, _ in series):
@@ -182,7 +180,7 @@ def _curves(plots, history: list[dict], phases: list[dict]) -> list[dict]:
     return found
 
 
-def _confusion(plots, counts: list[list[int]] | None, classes: tuple[str, ...]) -> dict | None:
+def _confusion(counts: list[list[int]] | None, classes: tuple[str, ...]) -> dict | None:
     if not counts:
         return None
     matrix = np.asarray(counts)
@@ -207,7 +205,7 @@ def _per_class(result: dict) -> list[dict]:
     return [{**row, "train": (counts.get("train") or {}).get(row["name"])} for row in rows]
 
 
-def _calibration(plots, probabilities: np.ndarray, task: Task) -> dict | None:
+def _calibration(probabilities: np.ndarray, task: Task) -> dict | None:
     if not len(probabilities):
         return None
     correct = _correct(probabilities, task.labels[task.splits["test"]])

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import matplotlib
 import numpy as np
 import PIL.Image
 import PIL.ImageDraw
@@ -44,6 +43,8 @@ def feature_map(
 
     Darkest and brightest are the `bounds`, by default the least and the greatest activation.
     """
+    import matplotlib  # of the `report` extra
+
     low, high = bounds or (activations.min(), activations.max())
     scaled = (activations - low) / (high - low if high > low else 1)
     return enlarged(matplotlib.colormaps["viridis"](scaled, bytes=True)[..., :3], side)

@@ -1,20 +1,22 @@
-"""The page's figures: matplotlib to SVG in a data URI. Needs the `report` extra.
+"""The page's figures: matplotlib to SVG in a data URI.
 
-No class or file name enters a figure: the page itself shows those, escaped and in any script.
+matplotlib, of the `report` extra, is imported when the first figure is drawn. No class or file name
+enters a figure: the page itself shows those, escaped and in any script.
 """
 
 import io
 import itertools
 import warnings
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from tl_jax.report import html
 from tl_jax.stats.intervals import Bins
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 INK, FAINT, BLUE, ORANGE = "#33373d", "#8b929c", "#2f6db3", "#d8661f"
 STYLE = {
@@ -70,8 +72,11 @@ def percent(x: float, _: int) -> str:
     return f"{100 * x:.4g} %"
 
 
-def svg(draw: Callable[[Figure], None], *, height: float = 3.2, width: float = 5.2) -> str:
-    """What `draw` draws on a figure of so many inches, as a data URI."""
+def svg(draw: Callable[["Figure"], None], *, height: float = 3.2, width: float = 5.2) -> str:
+    """Return what `draw` draws on a figure of so many inches, as a data URI."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
     buffer = io.BytesIO()
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         # The browser finds a font for what matplotlib's own does not hold.
@@ -98,7 +103,7 @@ def segments(history: Sequence[dict]) -> list[range]:
 def curves(history: Sequence[dict], phases: Sequence[dict], series=LOSS) -> str:
     """Columns of the history over the epochs of all phases; boundaries and best epochs marked."""
 
-    def draw(figure: Figure) -> None:
+    def draw(figure: "Figure") -> None:
         axes = figure.subplots()
         for column, label, color in series:
             y = _values(history, column)
@@ -108,10 +113,10 @@ def curves(history: Sequence[dict], phases: Sequence[dict], series=LOSS) -> str:
         chosen = next((c for c, _, _ in series if c.startswith("val")), series[0][0])
         _mark_phases(axes, history, phases, chosen=chosen)
         axes.set_xlim(0.5, len(history) + 0.5)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.xaxis.set_major_locator(_whole_numbers())
         axes.set_xlabel("epoch")
         if series[0] == ACCURACY[0]:
-            axes.yaxis.set_major_formatter(FuncFormatter(percent))
+            axes.yaxis.set_major_formatter(percent)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(loc="best", handlelength=1.4)
 
@@ -121,23 +126,22 @@ def curves(history: Sequence[dict], phases: Sequence[dict], series=LOSS) -> str:
 def reliability(bins: Bins) -> str:
     """Accuracy over confidence with the gap to the diagonal, above the confidences' histogram."""
 
-    def draw(figure: Figure) -> None:
+    def draw(figure: "Figure") -> None:
         top, bottom = figure.subplots(2, sharex=True, height_ratios=(3, 1))
-        shown = FuncFormatter(percent)
         full = bins.count > 0
         x, y = bins.confidence[full], bins.accuracy[full]
         top.plot([0, 1], [0, 1], color=FAINT, lw=1, ls=(0, (4, 3)), label="calibrated")
         top.vlines(x, x, y, color=ORANGE, lw=3, alpha=0.5, label="gap")
         top.plot(x, y, color=BLUE, marker="o", ms=4, label="measured")
         top.set(ylabel="accuracy", xlim=(0, 1), ylim=(-0.02, 1.02))
-        top.yaxis.set_major_formatter(shown)
+        top.yaxis.set_major_formatter(percent)
         top.legend(loc="best", handlelength=1.6)
         share = bins.count / max(bins.count.sum(), 1)
         width = np.diff(bins.edges)
         bottom.bar(bins.edges[:-1], share, width * 0.92, align="edge", color=BLUE, alpha=0.75)
         bottom.set(xlabel="confidence", ylabel="share")
-        bottom.xaxis.set_major_formatter(shown)
-        bottom.yaxis.set_major_formatter(shown)
+        bottom.xaxis.set_major_formatter(percent)
+        bottom.yaxis.set_major_formatter(percent)
 
     return svg(draw, height=4.4)
 
@@ -145,16 +149,24 @@ def reliability(bins: Bins) -> str:
 def confusion(counts: np.ndarray) -> str:
     """A matrix too large for figures: (C, C), rows true; shade is the share of the row."""
 
-    def draw(figure: Figure) -> None:
+    def draw(figure: "Figure") -> None:
         axes = figure.subplots()
         share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
         image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
         axes.grid(False)
         axes.set(xlabel="predicted class", ylabel="true class")
-        bar = figure.colorbar(image, shrink=0.8, format=FuncFormatter(percent))
+        bar = figure.colorbar(image, shrink=0.8)
+        bar.ax.yaxis.set_major_formatter(percent)
         bar.outline.set_visible(False)
 
     return svg(draw, height=4.6)
+
+
+def _whole_numbers():
+    """Return the locator that puts an axis' ticks at whole numbers."""
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(integer=True, min_n_ticks=1)
 
 
 def _values(history: Sequence[dict], column: str) -> np.ndarray:

@@ -48,7 +48,7 @@ def write(
     """Write `directory`/report.html, and beside it <name>.csv for every table; gives the page.
 
     `facts` are what was studied, in a few words each. Of the `result` the page shows the
-    provenance (`tl_jax.results.provenance`) and, if it has one, the `config`.
+    provenance (`tl_jax.runs.results.provenance`) and, if it has one, the `config`.
     """
     html.require()
     directory, config = pathlib.Path(directory), result.get("config")

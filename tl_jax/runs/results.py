@@ -21,7 +21,7 @@ from tl_jax.base.base import Base
 from tl_jax.data import views
 from tl_jax.data.task import Task
 from tl_jax.ops.cpu import heap, switch
-from tl_jax.plans.plan import Phase
+from tl_jax.plans.plan import Phase, Settings
 from tl_jax.train.problem import Problem
 from tl_jax.train.state import Progress, best_row
 
@@ -102,8 +102,14 @@ def write_json(path: pathlib.Path, tree: Any) -> None:
     partial.replace(path)
 
 
-def named(value: Any) -> str:
-    """What JSON says of a function, an optimizer or an objective that was handed in."""
+def plain(value: Any) -> Any:
+    """A setting as JSON has it; of what was handed in from Python (functions, optimizers,
+    objectives) only what it is called.
+    """
+    if isinstance(value, Settings):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if value is None or isinstance(value, str | int | float):
+        return value
     if dataclasses.is_dataclass(value):
         return repr(value)
     return getattr(value, "__qualname__", type(value).__name__)
@@ -112,7 +118,7 @@ def named(value: Any) -> str:
 def _phase(
     problem: Problem, phase: Phase, rows: list[dict], variables: Any, source: dict
 ) -> dict[str, Any]:
-    settings = json.loads(json.dumps(dataclasses.asdict(phase.settings), default=named))
+    settings = plain(phase.settings)
     return settings | {
         "name": phase.name,
         "multipliers": dict(phase.multipliers),

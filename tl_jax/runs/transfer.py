@@ -3,10 +3,12 @@
 import dataclasses
 import json
 import pathlib
+import shutil
 import tempfile
 import time
-from collections.abc import Mapping
-from typing import Any
+import weakref
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 from tl_jax import registry
 from tl_jax.base import file
@@ -15,16 +17,18 @@ from tl_jax.base.load import load_base
 from tl_jax.chain.variables import fingerprint
 from tl_jax.data.task import Task
 from tl_jax.engine.parallel import Parallel
+from tl_jax.engine.prefix import Inputs
 from tl_jax.errors import UserError
-from tl_jax.plans.plan import Plan, make_plan
+from tl_jax.plans.plan import Phase, Plan, make_plan
 from tl_jax.report import page
-from tl_jax.runs import folder, log, results, settings
+from tl_jax.runs import folder, log, results, settings, subject
 from tl_jax.runs.settings import TransferSettings
 from tl_jax.train import evaluate, loop
 from tl_jax.train.inputs import for_plan
 from tl_jax.train.objective import Objective
 from tl_jax.train.objectives import OBJECTIVES
 from tl_jax.train.problem import Problem
+from tl_jax.train.state import Progress
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +38,6 @@ class Run:
     result: dict[str, Any] = dataclasses.field(repr=False)
     base: Base
     workdir: pathlib.Path
-    _kept: Any = dataclasses.field(default=None, repr=False, compare=False)  # a temporary folder
 
     @property
     def test(self) -> dict[str, Any]:
@@ -81,17 +84,33 @@ def transfer(
     UserError for what does not fit; Interrupted, with everything saved, after a signal.
     """
     own, options = settings.divided(given)
-    kept = tempfile.TemporaryDirectory(prefix="tl_jax_") if workdir is None else None
-    path = pathlib.Path(kept.name if kept else workdir)
+    path = pathlib.Path(tempfile.mkdtemp(prefix="tl_jax_") if workdir is None else workdir)
     config = described(base, task, sources or {}, own, options)
     result, _ = folder.finished(
-        lambda: work(base, task, path, config, own, options, sources or {}),
+        lambda: work(base, task, path, config, own, options, sources=sources or {}),
         config,
         path,
         cache=own.cache,
         needs_report=False,
     )
-    return Run(result, load_base(path), path, kept)
+    run = Run(result, load_base(path), path)
+    if workdir is None:  # as long as the run is held, or until the program ends
+        weakref.finalize(run, shutil.rmtree, path, ignore_errors=True)
+    return run
+
+
+def by_config(config: Any, workdir: pathlib.Path, *, name: str) -> tuple[dict[str, Any], bool]:
+    """The result of a transfer as a config says, and whether it had been done before.
+
+    `config`: a ConfigDict as of `configs.defaults`. Base and task are loaded if they are needed.
+    """
+
+    def do() -> dict[str, Any]:
+        base, task = subject.base_of(config), subject.task_of(config, config.seed)
+        given = {k: v for k, v in config.to_dict().items() if k in settings.defaults()}
+        return work(base, task, workdir, config.to_dict(), *settings.divided(given), name=name)
+
+    return folder.finished(do, config.to_dict(), workdir, cache=config.cache)
 
 
 transfer.__signature__ = settings.signature()
@@ -105,9 +124,8 @@ def described(
     told |= {"task": task.name, "of_task": task.fingerprint[:16]}
     if sources:
         told["sources"] = {name: one.fingerprint[:16] for name, one in sources.items()}
-    for name, value in {**dataclasses.asdict(own), **options}.items():
-        told[name] = dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value
-    return json.loads(json.dumps(told, default=results.named))
+    every = {field.name: getattr(own, field.name) for field in dataclasses.fields(own)} | options
+    return told | {name: results.plain(value) for name, value in every.items()}
 
 
 def work(
@@ -117,6 +135,7 @@ def work(
     config: dict[str, Any],
     own: TransferSettings,
     options: Mapping[str, Any],
+    *,
     sources: Mapping[str, Task] = {},
     name: str = "",
 ) -> dict[str, Any]:
@@ -124,45 +143,69 @@ def work(
     started = time.time()
     # Steps 1 to 4: a pretrained base, cut at a feature layer, with a new head.
     problem, ready = posed(base, task, own, options, sources)
-    # Steps 5 to 7: freeze, train the head, unfreeze, fine-tune.
+    # Steps 5 to 7: freeze, train the head, unfreeze, fine-tune; the test split is looked at once.
     cache = pathlib.Path(own.cache) if own.cache else None
     inputs_for = for_plan(problem, test_views=own.test_views, cache=cache, dtype=own.cache_dtype)
-    variables, progress, inputs = loop.run(
+    done = trained(
         problem,
         ready.variables,
         inputs_for,
         workdir=workdir,
+        test_views=own.test_views,
         checkpoint_seconds=own.checkpoint_seconds,
         write=log.writer(workdir),
     )
-    # What came of it. The test split is looked at here, once.
-    predictions = {
-        split: evaluate.predictions(problem, variables, inputs, rows, own.test_views)
-        for split in ("val", "test")
-        if len(rows := task.splits[split])
-    }
-    scores = {
-        split: evaluate.finished(problem, task.splits[split], found)
-        for split, found in predictions.items()
-    }
-    final = dataclasses.replace(
-        ready, variables=variables, classes=task.classes, views=own.test_views
-    )
+    # What came of it.
+    kept = {"variables": done.variables, "classes": task.classes, "views": own.test_views}
+    final = dataclasses.replace(ready, **kept)
     final.save(workdir / file.NAME)
     result = results.collect(
         name=name or workdir.name,
         config=config,
         problem=problem,
         base=dataclasses.replace(final, weights=ready.weights),
-        variables=variables,
-        progress=progress,
-        scores=scores,
+        variables=done.variables,
+        progress=done.progress,
+        scores=done.scores,
         total_seconds=time.time() - started,
     )
     if page.can_be_drawn():
-        shown = {"history": progress.history, "probabilities": predictions["test"], "task": task}
-        page.write(workdir, result=result, **shown)
+        shown = {"history": done.progress.history, "probabilities": done.predictions["test"]}
+        page.write(workdir, result=result, task=task, **shown)
     return result
+
+
+class Trained(NamedTuple):
+    """What training gives."""
+
+    variables: Any
+    progress: Progress
+    predictions: dict[str, Any]  # by split, (n, ...) each
+    scores: dict[str, dict[str, Any]]  # every metric, by split
+
+
+def trained(
+    problem: Problem,
+    variables: Any,
+    inputs_for: Callable[[Phase, Any], Inputs],
+    *,
+    workdir: pathlib.Path,
+    test_views: str = "none",
+    checkpoint_seconds: float = 30.0,
+    write: Callable[[dict], None] = lambda row: None,
+) -> Trained:
+    """Train the problem's plan from `variables`, then judge it on val and test, which is looked at
+    once. `workdir` holds the checkpoints.
+    """
+    saving = {"workdir": workdir, "checkpoint_seconds": checkpoint_seconds, "write": write}
+    variables, progress, inputs = loop.run(problem, variables, inputs_for, **saving)
+    predictions, scores = {}, {}
+    for split in ("val", "test"):
+        rows = problem.task.splits[split]
+        found = evaluate.predictions(problem, variables, inputs, rows, test_views)
+        predictions[split] = found
+        scores[split] = evaluate.finished(problem, rows, found)
+    return Trained(variables, progress, predictions, scores)
 
 
 def posed(

@@ -1,1 +1,4 @@
-"""Studies, a folder each: `study.py` computes, `page.py` shows."""
+"""Studies: a grid of runs, probes or scores, and the tables and the page made of it.
+
+A study is a folder. Its `study.py` computes and its `page.py` shows; neither calls the other.
+"""

@@ -12,11 +12,11 @@ from tl_jax.chain.variables import select
 from tl_jax.engine.parallel import Parallel
 from tl_jax.errors import UserError
 from tl_jax.ops import BatchNorm
-from tl_jax.plans.plan import Settings
+from tl_jax.plans.plan import Phase, Settings
 from tl_jax.train import optim
 from tl_jax.train.objectives.cross_entropy import CrossEntropy
 from tl_jax.train.problem import Setup
-from tl_jax.train.step import Recipe, State, update
+from tl_jax.train.step import Recipe, State, recipe, update
 
 
 class Run(NamedTuple):
@@ -81,36 +81,19 @@ def fit(
         batch_norm=batch_norm,
     )
     size = _batch_size(run, data, batch_size)
-    steps = len(run.examples) // size
-    place = start or chain.inputs[0]
     layers = [layer.name for layer in chain.between(start, None)]
-    objective = CrossEntropy(output=chain.names[-1])
-    recipe = Recipe(
-        Setup(chain, objective, None, Parallel()),
-        tuple((name, 1.0) for name in layers),
-        optimizer,
-        clip,
-        "batch" if batch_norm == "batch" else "frozen",
-    )
-    rate = optim.schedule(settings, epochs * steps)
+    setup = Setup(chain, CrossEntropy(output=chain.names[-1]), None, Parallel())
+    made = recipe(setup, Phase("fit", dict.fromkeys(layers, 1.0), settings))
+    fixed = _fixed(run, settings, epochs * (len(run.examples) // size))
     targets = jnp.take(data.targets, run.examples, axis=0)  # NaN where there is no such row
-    _, masks = _keys(run.seed)
-    fixed = {
-        "params": {},
-        "batch_stats": {},
-        "rates": run.learning_rate * jax.vmap(rate)(jnp.arange(epochs * steps)),
-        "first": jnp.int32(0),
-        "decay": run.weight_decay,
-        "key": jax.random.key_data(masks),
-    }
+    place = start or chain.inputs[0]
 
     def inputs(rows):
         return data.inputs.at[run.examples[rows]].get(mode="clip").astype(jnp.float32)
 
     def step(state, rows):
         truth = {"targets": targets[rows], "weights": run.weights[rows]}
-        batch = {"inputs": Known({place: inputs(rows)}), **truth}
-        return update(recipe, state, fixed, batch), None
+        return update(made, state, fixed, {"inputs": Known({place: inputs(rows)}), **truth}), None
 
     def one_epoch(state, epoch):
         state = state._replace(sums=jax.tree.map(jnp.zeros_like, state.sums))
@@ -120,12 +103,29 @@ def fit(
     params, stats = map(_float32, select(run.variables, layers).values())
     if batch_norm == "recalibrate":
         stats = _recalibrated(run, chain, start, stats, inputs, size)
-    zero = jnp.float32(0)
-    optimizer = optim.begin(optimizer, recipe.factors(params), params)
-    sums = {"loss": (zero, zero, zero)}
-    state = State(params, stats, optimizer, (), (), jnp.int32(0), sums, jnp.int32(-1))
-    state, losses = jax.lax.scan(one_epoch, state, jnp.arange(epochs))
+    state, losses = jax.lax.scan(one_epoch, _begin(made, params, stats), jnp.arange(epochs))
     return Fitted({"params": state.params, "batch_stats": state.batch_stats}, losses)
+
+
+def _fixed(run: Run, settings: Settings, steps: int) -> dict[str, Any]:
+    """What the run leaves as it is: see `step.update`."""
+    rate = optim.schedule(settings, steps)
+    _, masks = _keys(run.seed)
+    return {
+        "params": {},
+        "batch_stats": {},
+        "rates": run.learning_rate * jax.vmap(rate)(jnp.arange(steps)),
+        "first": jnp.int32(0),
+        "decay": run.weight_decay,
+        "key": jax.random.key_data(masks),
+    }
+
+
+def _begin(made: Recipe, params: Any, stats: Any) -> State:
+    zero = jnp.float32(0)
+    optimizer = optim.begin(made.optimizer, made.factors(params), params)
+    sums = {"loss": (zero, zero, zero)}
+    return State(params, stats, optimizer, (), (), jnp.int32(0), sums, jnp.int32(-1))
 
 
 def batches(seed: jax.Array, epoch: jax.Array, examples: int, batch_size: int) -> jax.Array:

@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from tl_jax.chain.network import IMAGE
@@ -13,7 +14,7 @@ from tl_jax.data import augment, views
 from tl_jax.data.task import Task
 from tl_jax.engine import prefix
 from tl_jax.engine.prefix import DTYPES, Inputs
-from tl_jax.errors import unknown
+from tl_jax.errors import UserError, unknown
 from tl_jax.plans.plan import Phase
 from tl_jax.train.problem import Problem, sample
 from tl_jax.train.step import Recipe, recipe
@@ -31,18 +32,35 @@ class Asked(NamedTuple):
 
 
 def asked(problem: Problem, phase: Phase, variables: Any) -> Asked:
-    """The phase's recipe, and what an abstract trace says of it. UserError for an unknown metric.
+    """The phase's recipe, and what an abstract trace says of it.
+
+    UserError for an unknown metric, and for a pattern of leaves that no parameter matches.
 
     `variables`: those of the network, or their shapes.
     """
     drawn = phase.settings.augment
     drawn = drawn if callable(drawn) else augment.make(drawn)
+    if getattr(drawn, "coupled", False):
+        problem.require_whole_batches(f"augment={phase.settings.augment}")
     made = recipe(problem.setup, phase, drawn)
+    if not jax.tree.leaves(made.of_trained(variables)["params"]) and phase.settings.leaves:
+        raise UserError(
+            f"phase {phase.name!r}: no parameter of the layers that learn matches "
+            f"leaves={phase.settings.leaves!r}"
+        )
     raw = {name: raw_sample(problem, task) for name, task in problem.trained_on.items()}
     batch, single = raw.get("", raw), raw_sample(problem, problem.task, real=True)
     found = survey(made, variables, batch, single)
     _require_metric(problem, phase, found)
     return Asked(made, found, places(made, variables, batch, single))
+
+
+def abstract_variables(problem: Problem) -> Any:
+    """The network's variables as shapes, of a network that reads the task's inputs alone."""
+    known = raw_sample(problem, problem.task)["inputs"]
+    prepare = problem.setup.prepare
+    read = {n: jax.eval_shape(functools.partial(prepare, n), value) for n, value in known.items()}
+    return problem.chain.shapes(read)[0]
 
 
 def raw_sample(problem: Problem, task: Task, *, real: bool = False) -> dict[str, Any]:
@@ -146,7 +164,7 @@ def _require_metric(problem: Problem, phase: Phase, found: Survey) -> None:
     """UserError, with the near miss, if the phase's `best_by` is no column of an epoch's row."""
     by = phase.settings.best_by or problem.objective.chosen_by
     known = [f"val_{name}" for name in found.scores] + ["train_loss", "last"]
-    known += [f"train_{name}" for name in found.terms]
+    known += [f"train_{name}" for name in found.minimised]  # of a log no direction is better
     if by not in known:
         raise unknown("best_by", by, known)
 

@@ -62,10 +62,9 @@ def run(
     former, inputs = None, None
     for phase in problem.plan.phases[progress.phase :]:
         inputs = inputs_for(phase, variables)
-        if problem.preprocessing is not None:
+        if inputs.preprocessing is not None:  # there are images
             require_same(task=inputs.preprocessing, base=problem.preprocessing)
-        if not problem.sources:
-            inputs = prefix.on_device(inputs, problem.parallel)
+        inputs = prefix.on_device(inputs, problem.parallel)
         work = PhaseRun(problem, phase, progress.phase, inputs, variables)
         progress.inputs[progress.phase :] = [inputs.described()]
         if state is None:
@@ -116,7 +115,9 @@ def train_epoch(
     Also returns what it cost. `train_seconds` is the time that passed: steps, waiting for batches
     and writing checkpoints, but not compiling.
     """
-    advanced = streamed if work.inputs.resident is None else resident
+    # Batches of named sources are put side by side on the host.
+    from_device = work.inputs.resident is not None and not work.inputs.others
+    advanced = resident if from_device else streamed
     states = advanced(work, fixed, work.problem.parallel.place(state), progress)
     first, compiled, started = progress.batch, work.compile_seconds, time.perf_counter()
     with _bar(work, progress) as bar:

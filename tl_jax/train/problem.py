@@ -67,17 +67,30 @@ class Problem:
         if self.precision not in PRECISIONS:
             raise unknown("precision", self.precision, PRECISIONS)
         if self.objective.coupled:
-            self._require_whole_batches()
+            self.require_whole_batches(type(self.objective).__name__)
+        parts = max((phase.settings.accumulate for phase in self.plan.phases), default=1)
+        if self.objective.coupled and parts > 1:
+            raise UserError(
+                f"{type(self.objective).__name__} couples the examples of a batch, which is no sum "
+                "over its parts: take accumulate=1"
+            )
         # Now, and not after minutes of computing the frozen layers' output.
         for task in self.trained_on.values():
-            self.parallel.batch_size(self.batch_size, len(task.splits["train"]))
+            size = self.parallel.batch_size(self.batch_size, len(task.splits["train"]))
+            for phase in self.plan.phases:
+                if size // self.parallel.count % phase.settings.accumulate:
+                    raise UserError(
+                        f"phase {phase.name!r}: a batch of {size} on {self.parallel.count} devices "
+                        f"cannot be run in {phase.settings.accumulate} parts of equal size"
+                    )
 
-    def _require_whole_batches(self) -> None:
-        what = f"{type(self.objective).__name__} couples the examples of a batch, of which "
+    def require_whole_batches(self, what: str) -> None:
+        """UserError if a step sees only a part of a batch, which `what` cannot do with."""
         if self.parallel.way == "pmap" and self.parallel.count > 1:
-            raise UserError(f"{what}pmap sees a part on each device: take parallel=jit")
-        if parted := [p.name for p in self.plan.phases if p.settings.accumulate > 1]:
-            raise UserError(f"{what}phase {parted[0]!r} sees a part at a time: take accumulate=1")
+            raise UserError(
+                f"{what} couples the examples of a batch, of which pmap sees a part on each "
+                "device: take parallel=jit"
+            )
 
     @property
     def trained_on(self) -> Mapping[str, Task]:

@@ -25,7 +25,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def is_export(path: str | Path) -> bool:
-    """Whether it is a file of `tl_jax.export`, damaged perhaps; False if there is no file."""
+    """Whether it is a file of `tl_jax.base.file`, damaged perhaps; False if there is no file."""
     try:
         return safetensors_file.EXPORT in safetensors_file.metadata(path)
     except UserError:

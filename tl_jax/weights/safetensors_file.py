@@ -12,7 +12,7 @@ from safetensors import safe_open
 from tl_jax.errors import UserError
 from tl_jax.weights.reading import AGAIN, reading
 
-EXPORT = "tl_jax"  # under which tl_jax/export.py keeps what it says of the arrays
+EXPORT = "tl_jax"  # under which tl_jax/base/file.py keeps what it says of the arrays
 _MAX_HEADER = 2**22  # bytes: some 40 000 tensors
 
 

@@ -9,18 +9,18 @@ from tl_jax.ops.windows import NO_PADDING, spread, taps
 
 
 def shifted(x, kernel, *, stride, padding):
-    """Of `x` (..., H, W, C), by kh * kw products that XLA fuses into one pass over the output."""
+    """Convolve `x` (..., H, W, C) by kh * kw products, which XLA fuses into one pass."""
     return sum(part * kernel[i, j, 0] for i, j, part in taps(x, kernel.shape[:2], stride, padding))
 
 
 def by_image(x, kernel, *, stride, padding):
-    """The same of `x` (N, H, W, C), an image at a time: XLA cannot fuse it into its consumers."""
+    """Convolve `x` (N, H, W, C) an image at a time, so that XLA cannot fuse it into consumers."""
     f = functools.partial(shifted, stride=stride, padding=padding)
     return jax.lax.map(lambda image: f(image, kernel), x)
 
 
 def gradients(x, kernel, g, *, stride, padding):
-    """By `x` (N, H, W, C) and by the kernel, from `g` (N, H', W', C)."""
+    """Gradients by `x` (N, H, W, C) and by the kernel, from `g` (N, H', W', C)."""
     # Summing rows first keeps the kernel's gradient elementwise along (W, C).
     wide = jnp.promote_types(g.dtype, jnp.float32)
     turned = kernel[::-1, ::-1]

@@ -5,6 +5,7 @@ the two forms runs is decided when the program is lowered, so one program text s
 platform; with TL_JAX_CPU=plain only the neutral form is traced.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -53,10 +54,7 @@ def by_platform(operation: str, neutral: Callable, *arrays, **settings) -> Any:
     """Return `neutral(*arrays)`, or the result of the operation's CPU form on a CPU."""
     if not has(operation, *arrays, **settings):
         return neutral(*arrays)
-
-    def cpu(*arrays):
-        return FORMS[operation].compute(neutral, *arrays, **settings)
-
+    cpu = functools.partial(FORMS[operation].compute, neutral, **settings)
     if weights_are_constant():
         return cpu(*arrays)
     return jax.lax.platform_dependent(*arrays, cpu=cpu, default=neutral)
@@ -72,9 +70,7 @@ def by_platform_with_notes(
     if not has(operation, *arrays, **settings):
         return neutral(*arrays), []
     sizes = FORMS[operation].note_sizes(*arrays, **settings)
-
-    def cpu(*arrays):
-        return FORMS[operation].compute(neutral, *arrays, **settings)
+    cpu = functools.partial(FORMS[operation].compute, neutral, **settings)
 
     def elsewhere(*arrays):
         return [*neutral(*arrays), *(jnp.zeros(size, jnp.uint8) for size in sizes)]

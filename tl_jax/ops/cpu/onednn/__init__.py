@@ -55,7 +55,7 @@ def available() -> bool:
 
 
 def cores() -> int:
-    """How many cores can have a program each; 1 without oneDNN, and where JAX runs elsewhere."""
+    """How many cores can run a program each; 1 without oneDNN, and where JAX runs elsewhere."""
     return library.cores() if jax.default_backend() == "cpu" and available() else 1
 
 
@@ -171,8 +171,8 @@ def _output(x, kernel, stride, padding):
 
 
 def batch_norm(x, scale, offset, *, epsilon: float, relu: bool):
-    """Norm of `x` (N, H, W, C), by the batch's statistics, and its ReLU if wanted; mean and
-    variance (C,); and with `relu` the bytes that `batch_norm_gradients` needs to know of it.
+    """Norm of `x` (N, H, W, C), by the batch's statistics, with its ReLU if `relu`; mean and
+    variance (C,); and with `relu` the bytes that `batch_norm_gradients` needs.
     """
     case = BatchNorm(FORWARD, x.shape, epsilon, relu)
     kept = [batch_norm_workspace(x, epsilon=epsilon)] if relu else []
@@ -180,7 +180,7 @@ def batch_norm(x, scale, offset, *, epsilon: float, relu: bool):
 
 
 def batch_norm_workspace(x, *, epsilon: float) -> int:
-    """How many bytes `batch_norm` with a ReLU gives back."""
+    """How many bytes `batch_norm` with a ReLU leaves for its gradients."""
     case = BatchNorm(FORWARD, x.shape, epsilon, True)
     return last_size(case)
 
@@ -201,13 +201,13 @@ def pool(x, *, of: str, size: int, stride: int, padding):
 
 
 def max_pool_and_places(x, *, size, stride, padding):
-    """The same with the bytes that say where each maximum was."""
+    """The largest value in each window, and the bytes that say where it was."""
     case = _pooling(FORWARD, "max", x.shape, size, stride, padding, True)
     return _call(case, [case.y], x, kept=[last_size(case)])
 
 
 def max_pool_places(x, *, size, stride, padding) -> int:
-    """How many bytes those are."""
+    """How many bytes say where the maxima were."""
     case = _pooling(FORWARD, "max", x.shape, size, stride, padding, True)
     return last_size(case)
 

@@ -1,4 +1,4 @@
-"""What is to be computed, in names and numbers alone, so that a stored program can carry it."""
+"""What an operation computes, as names and numbers, so that a stored program can carry it."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""Cases, compiled."""
+"""Compiled cases: oneDNN's primitives for each, created once."""
 
 import functools
 
@@ -26,22 +26,22 @@ _COMPILERS = {
 
 @functools.cache
 def compiled(case: Case, lane: Lane) -> Program:
-    """What `case` says, on its inputs and then its outputs, for the lane one is in.
+    """Return the program for `case` in the caller's lane; it runs on the inputs, then the outputs.
 
-    DnnlError if oneDNN has no such thing. Programs are few and small, and so never given back.
+    DnnlError if oneDNN does not provide it. Programs are few and small, so they are never freed.
     """
     return _COMPILERS[type(case)](case)
 
 
 def last_size(case: Case) -> int:
-    """The bytes of the last output of `case`."""
+    """Return the size of the last output of `case`, in bytes."""
     with lane(one_core=constants.active()) as mine:
         sizes = compiled(case, mine).sizes
     return sizes[max(sizes)]
 
 
 def possible(case: Case) -> bool:
-    """Whether oneDNN has it."""
+    """Whether oneDNN provides it."""
     try:
         with lane(one_core=constants.active()) as mine:
             compiled(case, mine)

@@ -1,7 +1,7 @@
 """oneDNN's operations as a foreign function of XLA's, through ctypes.
 
-XLA calls `_handle` for each; what is to be computed is in an attribute of the call, so that
-compiled programs can be stored.
+XLA calls `_handle` for each. An attribute of the call says what to compute, so that compiled
+programs can be stored.
 """
 
 import atexit
@@ -136,17 +136,17 @@ def _case(text: bytes):
 
 
 def register() -> None:
-    """Tell XLA of it; before the first call."""
+    """Register `_handle` with XLA; needed before the first call."""
     jax.ffi.register_ffi_target(TARGET, jax.ffi.pycapsule(_handle), platform="cpu")
     atexit.register(_finish)
 
 
 def _finish() -> None:
-    """Wait for what still runs: JAX would, too, but then Python lets nobody call `_handle`."""
+    """Wait for computations in flight: when JAX does so, Python no longer runs `_handle`."""
     jax.block_until_ready(jax.live_arrays())
 
 
 def call(case, outputs, *arrays) -> list:
-    """The arrays that `case` says are computed of `arrays`, of the shapes and types `outputs`."""
+    """Compute `case` of `arrays`; `outputs` are the shapes and types of the results."""
     text = json.dumps([type(case).__name__, case, constants.active()])
     return jax.ffi.ffi_call(TARGET, outputs, vmap_method="sequential")(*arrays, case=text)

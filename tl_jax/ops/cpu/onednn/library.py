@@ -15,9 +15,9 @@ PACKAGE = "onednn-cpu-gomp"
 
 F32, _ANY, _CPU = 3, 1, 1
 
-# How libgomp, which reads them once when it is loaded, is to wait: awake from step to step, also
-# where it counts more threads than cores (each of XLA's that has called it has a team), but soon
-# off the cores that XLA's own operations need.
+# How libgomp waits, which reads these once, when it is loaded: awake from step to step, also where
+# it counts more threads than cores (each of XLA's threads that has called it has a team), but not
+# for long on cores that XLA's own operations need.
 _WAITING = {"OMP_WAIT_POLICY": "active", "GOMP_SPINCOUNT": "1000"}
 
 Handle = ctypes.c_void_p
@@ -30,7 +30,7 @@ class DnnlError(RuntimeError):
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """oneDNN, or None where it is not to be had."""
+    """oneDNN, loaded; None where its package is not installed."""
     try:
         files = importlib.metadata.files(PACKAGE) or []
         path = next(f.locate() for f in files if f.name == "libdnnl.so.3")
@@ -42,7 +42,7 @@ def library() -> ctypes.CDLL | None:
 
 @functools.cache
 def cores() -> int:
-    """How many threads the library takes: of those that OpenMP may, OMP_NUM_THREADS or all."""
+    """How many threads the library uses: OMP_NUM_THREADS, or all that OpenMP may."""
     return library().omp_get_max_threads()
 
 
@@ -59,14 +59,14 @@ def _environment(wanted: dict[str, str]) -> Iterator[None]:
 
 
 def call(name: str, *args) -> None:
-    """A function of the library; DnnlError if it does not succeed."""
+    """Call a function of the library; DnnlError if it fails."""
     status = getattr(library(), name)(*args)
     if status:
         raise DnnlError(f"{name} ended with status {status}")
 
 
 def made(name: str, *args) -> Handle:
-    """What a function of the library makes."""
+    """Return the object that a function of the library creates."""
     handle = Handle()
     call(name, ctypes.byref(handle), *args)
     return handle
@@ -79,7 +79,7 @@ def engine() -> Handle:
 
 
 def dims(*numbers: int):
-    """A list of numbers, as the library takes it."""
+    """Return the numbers as the library's array of dimensions."""
     return _Dims(*numbers)
 
 
@@ -106,19 +106,19 @@ def vector(length: int) -> Handle:
 
 
 def free(sizes: tuple[int, ...]) -> Handle:
-    """A layout that is left to the primitive."""
+    """A layout of such sizes that the primitive may choose."""
     return made("dnnl_memory_desc_create_with_tag", len(sizes), dims(*sizes), F32, _ANY)
 
 
 def queried(description: Handle, what: int, number: int = 0) -> Handle:
-    """A layout that a primitive has chosen; perhaps that of an operand with that number."""
+    """The layout that a primitive has chosen, of its operand `number` if it has several."""
     query = library().dnnl_primitive_desc_query_md
     query.restype = Handle
     return Handle(query(description, what, number))
 
 
 def size(layout: Handle) -> int:
-    """In bytes."""
+    """The size of an array of this layout, in bytes."""
     found = library().dnnl_memory_desc_get_size
     found.restype = ctypes.c_size_t
     return found(layout)

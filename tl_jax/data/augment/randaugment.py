@@ -43,7 +43,7 @@ def operate(images: Array, which: Array, strength: Array) -> Array:
     for names, stage in STAGES.items():
         needed = jnp.isin(which, jnp.asarray([NUMBER[name] for name in names])).any()
         # Saves the work where it can; always keeps XLA for CPUs from computing one stage's pixels
-        # again for every consumer in the next, which takes three times as long.
+        # again for every consumer in the next.
         images = jax.lax.cond(needed, jax.vmap(stage), _same, images, which, strength)
     return images
 
@@ -77,8 +77,8 @@ def _warps(shape: tuple[int, ...], strength: Array) -> dict[str, Array]:
 def warped(image: Array, which: Array, strength: Array) -> Array:
     """Each pixel of (H, W, C) read where a matrix says, linearly; `FILL` outside.
 
-    dm-pix's `affine_transform` gives the same in ninety times the time on a CPU: it interpolates
-    over the channels too.
+    dm-pix's `affine_transform` gives the same, but interpolates over the channels too and indexes
+    value by value, which takes many times as long.
     """
     height, width, channels = image.shape
     rows = jnp.arange(height)[:, None] - (height - 1) / 2

@@ -1,4 +1,4 @@
-"""The finished cells of a study on disk, so that what was interrupted goes on where it was."""
+"""The journal of a study: finished cells on disk, so that an interrupted study can resume."""
 
 import contextlib
 import json
@@ -9,8 +9,8 @@ from typing import Any
 from tl_jax.runs.results import finite
 
 
-class Cells:
-    """One JSON line a finished cell: its key, which says what was computed, and what came of it.
+class Journal:
+    """One JSON line for each finished cell: its key, which says what was computed, and its row.
 
     A line that a kill left unfinished counts as not written.
     """
@@ -28,11 +28,11 @@ class Cells:
                 file.write("\n")
 
     def get(self, **key: Any) -> dict | None:
-        """Key and row of a finished cell; None if it is still to be computed."""
+        """Return key and row of a finished cell, or None if it has not been computed yet."""
         return self._rows.get(_name(key))
 
     def add(self, row: dict, **key: Any) -> dict:
-        """Keep the row of a cell, safe from a kill when this returns; gives key and row."""
+        """Write the row of a cell to disk, where no kill can lose it; return key and row."""
         entry = json.loads(json.dumps(finite({"key": key, "row": row})))
         with open(self.path, "a") as file:
             file.write(json.dumps(entry) + "\n")
@@ -42,7 +42,7 @@ class Cells:
         return self._rows[_name(key)]
 
     def rows(self) -> list[dict]:
-        """Key and row of every finished cell, in the order in which they were finished."""
+        """Return key and row of every finished cell, in the order in which they finished."""
         return list(self._rows.values())
 
 

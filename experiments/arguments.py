@@ -1,0 +1,46 @@
+"""Command lines with --config: parsed by absl, mistakes found first and said in one line."""
+
+import re
+import sys
+from collections.abc import Sequence
+
+from absl import flags, logging
+
+from tl_jax.errors import UserError, unknown
+from tl_jax.runs.config import flat, load_config
+
+
+def parse(argv: list[str]) -> list[str]:
+    """Set absl's flags and return what is neither a flag nor its value; UserError for a mistake."""
+    try:
+        _check_settings(argv[1:])
+        remaining = flags.FLAGS(argv)
+    except (flags.Error, TypeError, ValueError) as error:
+        raise UserError(str(error)) from error
+    except SystemExit:  # --help, which absl ends with status 1
+        sys.exit(0)
+    if flags.FLAGS["verbosity"].using_default_value:
+        flags.FLAGS.verbosity = logging.WARNING  # absl's own choice would be INFO
+    return remaining
+
+
+def no_arguments(argv: list[str]) -> None:
+    """UserError if something on the command line is neither a flag nor a flag's value."""
+    if len(argv) > 1:
+        raise UserError(f"unexpected argument {argv[1]!r}; settings look like --config.seed=3")
+
+
+def _check_settings(arguments: Sequence[str]) -> None:
+    """UserError for a config file or key with which config_flags would end in a traceback."""
+    flag = next((i for i, a in enumerate(arguments) if re.match("--?config(=|$)", a)), None)
+    keys = [a.lstrip("-").split("=")[0] for a in arguments if re.match(r"--?config\.", a)]
+    if flag is None:
+        if keys:
+            raise UserError(f"--{keys[0]} of which config? --config=configs/elpv.py, for example")
+        return
+    _, equals, path = arguments[flag].partition("=")
+    path = path if equals else "".join(arguments[flag + 1 : flag + 2])
+    known = flat(load_config(path))
+    for key in keys:
+        if (key := key.removeprefix("config.")) not in known:
+            raise unknown("config key", key, known)

@@ -1,0 +1,152 @@
+"""The door: what a user of the installed package meets, as the README says it."""
+
+import pathlib
+import re
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+import tl_jax
+from tl_jax.errors import UserError
+
+README = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
+
+
+def blocks(heading: str) -> list[str]:
+    """The Python blocks of a section of the README."""
+    section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    return re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def quickstart(photos, tmp_path_factory):
+    """What the README's first block leaves, run in a folder that has my_photos/."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("newcomer"))
+        pathlib.Path("my_photos").symlink_to(photos)
+        names: dict = {}
+        exec(blocks("From Python")[0], names)
+        yield names
+
+
+def test_the_quickstart_of_the_readme_runs(quickstart):
+    run, task = quickstart["run"], quickstart["task"]
+    test = task.splits["test"]
+    assert run.report.read_text().startswith("<!doctype html>") and run.workdir.name == "mine"
+    found = run.base.predict(quickstart["images"])
+    assert found.shape == (len(test), 3) and run.base.classes == ("bar", "disc", "square")
+    np.testing.assert_allclose(found.sum(1), 1, rtol=1e-5)
+    assert np.mean(found.argmax(1) == task.labels[test]) == run.test["accuracy"]
+    assert [row["phase"] for row in run.history] == ["head"] * 10 + ["fine_tune"] * 10
+
+
+def test_the_same_call_gives_the_finished_run(quickstart):
+    base, task, run = (quickstart[name] for name in ("base", "task", "run"))
+    same = tl_jax.transfer(base, task, from_layer=0.7, workdir="runs/mine")
+    assert same.result == run.result
+    with pytest.raises(UserError, match="belongs to another config .*seed 0, not 1"):
+        tl_jax.transfer(base, task, from_layer=0.7, workdir="runs/mine", seed=1)
+
+
+def small(seed: int = 0) -> tl_jax.Base:
+    """A base that compiles in a second."""
+    base = tl_jax.load_base("efficientnet_lite0", f"random:{seed}")
+    return base.cut("stage1_block1").resized(32)
+
+
+def settings(**changes):
+    """Short phases on it."""
+    phase = {"epochs": 1, "learning_rate": 1e-2, "views": "none"}
+    usual = {"train_head": phase, "tune": phase, "batch_size": 8, "cache": None}
+    return {"from_layer": "stage1_block1", **usual, **changes}
+
+
+@pytest.fixture(scope="module")
+def task(photos):
+    return tl_jax.load_task(photos, seed=0, val=0.2, test=0.2)
+
+
+def test_a_finished_run_can_be_transferred_again(task, tmp_path):
+    first = tl_jax.transfer(small(), task, **settings(), workdir=tmp_path / "a")
+    second = first.base.transfer(task, **settings(plan="head_only"), workdir=tmp_path / "b")
+    third = second.base.transfer(task, **settings(plan="fine_tune_top"))
+    assert third.base.architecture.cut == "stage1_block1" and third.base.classes == task.classes
+    frozen = [run.base.variables["params"]["stem"] for run in (first, third)]
+    jax.tree.map(np.testing.assert_array_equal, *frozen)
+    again = tl_jax.load_base(tmp_path / "b")
+    images = [task.open(0)]
+    np.testing.assert_array_equal(again.predict(images), second.base.predict(images))
+
+
+def test_every_setting_of_a_config_is_a_keyword():
+    from configs import defaults
+    from tl_jax.runs.settings import signature
+
+    config = set(defaults.get_config()) - set(defaults.subject()) | {"cache"}
+    assert config == set(signature().parameters) - {"base", "task", "workdir", "sources"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"from_layr": 0.5}, "unknown setting 'from_layr'; did you mean 'from_layer'"),
+        ({"tune": {"epoch": 3}}, "unknown option of tune 'epoch'; did you mean 'epochs'"),
+        ({"plan": "head_onli"}, "unknown plan 'head_onli'; did you mean 'head_only'"),
+        ({"head": "lineal"}, "unknown head 'lineal'; did you mean 'linear'"),
+        ({"objective": "cross_entropi"}, "unknown objective 'cross_entropi'; did you mean"),
+        ({"objective": "cross_entropy(smoothin=1)"}, "did you mean 'smoothing'"),
+        ({"tune": {"best_by": "val_acuracy"}}, "unknown best_by 'val_acuracy'; did you mean"),
+        ({"tune": {"schedule": "cosin"}}, "unknown schedule 'cosin'; did you mean 'cosine'"),
+        ({"tune": {"augment": "flipp"}}, "unknown augmentation 'flipp'; did you mean 'flip'"),
+        ({"from_layer": "stage1_block2"}, "unknown layer 'stage1_block2'; did you mean"),
+    ],
+)  # fmt: skip
+def test_wrong_settings_are_one_line(task, tmp_path, changes, said):
+    with pytest.raises(UserError, match=said) as caught:
+        tl_jax.transfer(small(), task, **settings(**changes), workdir=tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_handed_in_from_python_is_used_and_named(task, tmp_path):
+    tune = {"epochs": 1, "optimizer": optax.lion(1e-2), "learning_rate": 1.0,
+            "schedule": lambda peak, steps: optax.constant_schedule(peak)}  # fmt: skip
+    run = tl_jax.transfer(small(), task, **settings(tune=tune), workdir=tmp_path)
+    phase = run.result["plan"]["phases"][1]
+    assert "GradientTransformation" in phase["optimizer"] and "<lambda>" in phase["schedule"]
+
+
+def test_tasks_come_in_many_forms(photos):
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (30, 8, 8), np.uint8), np.arange(30) % 3
+    arrays = tl_jax.load_task((images, labels), seed=1)
+    own = tl_jax.load_task(lambda *, seed: tl_jax.load_task((images, labels), seed=seed), seed=1)
+    assert arrays.fingerprint == own.fingerprint and len(arrays.classes) == 3
+    folders = [tl_jax.load_task(x, seed=0) for x in (f"folder:{photos}", str(photos), photos)]
+    assert len({task.fingerprint for task in folders}) == 1
+    with pytest.raises(UserError, match="unknown task 'digit'; did you mean 'digits'"):
+        tl_jax.load_task("digit")
+
+
+def test_probes_by_layer(task, tmp_path):
+    table = small().probe(task, probes=("ridge", "class_means"), cache=tmp_path)
+    assert [row.layer for row in table.rows[::2]] == ["stem", "stage1_block1"]
+    assert table.best().val == max(row.val for row in table.rows)
+    assert "stage1_block1" in str(table)
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 2
+    images = np.uint8(rng.integers(0, 100, (60, 8, 8)) + 100 * labels[:, None, None])
+    rows = small().probe(images, labels, layers=["stem"], probes=("ridge",), cache=tmp_path).rows
+    assert rows[0].test == 1.0
+    with pytest.raises(UserError, match="a task, or images and their labels"):
+        small().probe(images)
+
+
+def test_the_door_shows_what_is_behind_it():
+    for name in dir(tl_jax):
+        assert getattr(tl_jax, name) is not None
+    assert {"transfer", "load_base", "load_task", "probe", "Objective"} <= set(dir(tl_jax))
+    assert set(dir(tl_jax)) == set(tl_jax.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'transfr'"):
+        _ = tl_jax.transfr

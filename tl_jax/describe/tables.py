@@ -1,0 +1,172 @@
+"""Descriptions as tables: of one base, of the zoo, of factorised convolutions."""
+
+import functools
+import math
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import tqdm
+
+from tl_jax import models
+from tl_jax.describe import convolutions, lectures, zoo
+from tl_jax.describe.layers import Row, layers
+
+WIDTH = 100
+LAYERS = (
+    "layer", "output", "parameters", "share", "MMACs", "stride", "field", "convs only", "lectures"
+)  # fmt: skip
+FIELDS = (
+    "MMACs: millions of multiply-accumulates for an image. stride: effective, in pixels of the "
+    "input. field: receptive field in pixels, poolings included. convs only: as lecture 003 "
+    "(Inception, transfer, multi-task learning) defines it, by convolutions alone; poolings count "
+    "with their stride but have no extent. Both are the theoretical ones, which grow past the "
+    "image's edges. all: global poolings and dense layers see the whole image."
+)
+BEST_WEIGHTS = (
+    "top-1: the best that publishers state for weights on ImageNet, of one central crop. input: "
+    "the side in pixels that these weights were measured with; GMACs are for it."
+)
+ZOO = ("base", "forms", "input", "parameters", "GMACs", "top-1", "weights")
+CONVOLUTIONS = ("convolution", "weights", "multiply-accumulates", "times fewer", "field")
+
+Table = list[list]  # rows of cells, the head first
+
+
+class Description(NamedTuple):
+    """What there is to tell: as text, as exact rows, and a function that draws it as PNG."""
+
+    text: str
+    exact: Table
+    draw: Callable[[], bytes] | None = None
+
+
+def of_base(base: Any) -> Description:
+    """Describe a `tl_jax.Base` layer by layer; its weights are not looked at.
+
+    What lectures say goes with whole architectures, of 1000 classes on images in colour.
+    """
+    own, preprocessing = base.architecture, base.preprocessing
+    name, size, channels = own.name, preprocessing.size, preprocessing.channels
+    rows = layers(base.chain, preprocessing.input_shape)
+    usual = not own.cut and (own.classes, channels) == (1000, 3)
+    marks = lectures.notes(name, rows) if usual else {}
+    remarks = lectures.remarks(name, rows) if usual else []
+    title = f"{name} ({own.form}), {size} x {size} x {channels}"
+    statistics = sum(r.statistics for r in rows)
+    if statistics:
+        remarks = [
+            f"Batch norm's {statistics:,} running means and variances are not parameters here; "
+            "Keras counts them as such.",
+            *remarks,
+        ]
+    lines = [title, *_aligned(layer_table(rows, marks), left=(0, 1, 8)), _wrapped(FIELDS)]
+    text = "\n".join([*lines, *map(_wrapped, remarks)])
+    return Description(text, exact_layers(rows), functools.partial(_draw, "layers", title, rows))
+
+
+def layer_table(rows: Sequence[Row], marks: dict[str, str]) -> Table:
+    """Rows as people read them, with `marks` by layer if there are any, and their sum."""
+    parameters, macs = sum(r.parameters for r in rows), sum(r.macs for r in rows)
+    body = [
+        [
+            r.name,
+            "x".join(map(str, r.output)),
+            f"{r.parameters:,}",
+            f"{100 * r.parameters / max(parameters, 1):.1f} %",
+            f"{r.macs / 1e6:,.1f}",
+            _sides(r.stride, "–"),
+            _sides(r.field),
+            _sides(r.convs),
+            marks.get(r.name, ""),
+        ]
+        for r in rows
+    ]
+    total = ["total", "", f"{parameters:,}", "100.0 %", f"{macs / 1e6:,.1f}", "", "", "", ""]
+    table = [list(LAYERS), *body, total]
+    return table if marks else [row[:-1] for row in table]
+
+
+def exact_layers(rows: Sequence[Row]) -> Table:
+    """Rows as machines read them; `all` where the field is the whole image."""
+    pairs = ("stride", "field", "convs")
+    head = ["layer", "output", "parameters", "statistics", "macs"]
+    head += [f"{pair}_{side}" for pair in pairs for side in ("height", "width")]
+    body = [
+        [r.name, "x".join(map(str, r.output)), r.parameters, r.statistics, r.macs]
+        + [_side(side) for pair in pairs for side in getattr(r, pair)]
+        for r in rows
+    ]
+    return [head, *body]
+
+
+def _side(x: float) -> str:
+    return str(x) if math.isfinite(x) else "all"
+
+
+def _sides(pair: tuple[float, float], zero: str = "0") -> str:
+    """(7, 7) -> '7', (1, 7) -> '1x7'."""
+    height, width = (_side(x) if x else zero for x in pair)
+    return height if height == width else f"{height}x{width}"
+
+
+def of_zoo() -> Description:
+    """Describe all architectures side by side, the most accurate first."""
+    bar = tqdm.tqdm(models.names(), desc="describe", leave=False, disable=None)
+    entries = zoo.ranked(zoo.entry(name) for name in bar)
+    body = [
+        [
+            e.name,
+            ", ".join(e.forms),
+            str(e.size),
+            f"{e.parameters:,}",
+            f"{e.macs / 1e9:.3f}",
+            "–" if e.top1 is None else f"{e.top1:.1f} %",
+            e.weights or "–",
+        ]
+        for e in entries
+    ]
+    table = _aligned([list(ZOO), *body], left=(0, 1, 6))
+    text = "\n".join([*table, _wrapped(BEST_WEIGHTS), _wrapped(lectures.BEST)])
+    exact = [list(e._replace(forms="+".join(e.forms))) for e in entries]
+    head = list(zoo.Entry._fields)
+    return Description(text, [head, *exact], functools.partial(_draw, "zoo", entries))
+
+
+def of_convolutions() -> Description:
+    """Describe the factorisations of a convolution, of which there is no picture."""
+    table, exact = [list(CONVOLUTIONS)], [["comparison", "convolution", "weights", "macs", "field"]]
+    for comparison in convolutions.comparisons():
+        table.append([comparison.title, "", "", "", ""])
+        whole = comparison.forms[0]
+        for form in comparison.forms:
+            parts = " + ".join(f"{row.macs:,}" for row in form.rows)
+            macs = parts if len(form.rows) == 1 else f"{parts} = {form.macs:,}"
+            fewer = f"{whole.macs / form.macs:.2f}"
+            field = _sides(form.rows[-1].field)
+            table.append([f"  {form.name}", f"{form.weights:,}", macs, fewer, field])
+            exact.append([comparison.title, form.name, form.weights, form.macs, field])
+    return Description("\n".join(_aligned(table, left=(0,))), exact)
+
+
+def _draw(picture: str, *shown) -> bytes:
+    from tl_jax.describe import plots  # needs matplotlib, of the `report` extra
+
+    return getattr(plots, picture)(*shown)
+
+
+def _aligned(table: Table, *, left: Iterable[int]) -> list[str]:
+    """Return a line for each row, with the columns `left` flush left, all others flush right."""
+    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
+    return [
+        "  ".join(
+            cell.ljust(width) if i in left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in table
+    ]
+
+
+def _wrapped(text: str) -> str:
+    kept = text.replace(" %", "\N{NO-BREAK SPACE}%")  # a number stays with its unit
+    return textwrap.fill(kept, WIDTH, break_on_hyphens=False).replace("\N{NO-BREAK SPACE}", " ")

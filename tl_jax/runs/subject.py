@@ -1,0 +1,41 @@
+"""What a config is about (`configs.defaults.subject`): a base with its weights, and a task."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tl_jax import models
+from tl_jax.base.architecture import Architecture
+from tl_jax.base.base import Base
+from tl_jax.base.load import load_base
+from tl_jax.data.task import Task
+from tl_jax.data.tasks import load_task
+
+
+def base_of(config: Mapping[str, Any], **changes: Any) -> Base:
+    """Load the base that the config names, for the config's size, crop and channels.
+
+    `changes` replace settings of the config.
+    """
+    settings = {**config, **changes}
+    base = load_base(settings["base"], settings["weights"] or None)
+    base = base.with_channels(settings["channels"] or base.preprocessing.channels)
+    return base.resized(settings["size"] or None, settings["crop"] or None)
+
+
+def bare_base(name: str) -> Base:
+    """Return a base without weights, in its first form: enough for all that shapes tell."""
+    name = models.canonical(name)
+    family = models.family(name)
+    architecture = Architecture(name, family.forms(name)[0])
+    return Base(architecture, "", {}, family.preprocessing(name, architecture.form))
+
+
+def task_of(config: Any, seed: int) -> Task:
+    """Load the task that `config.task` describes, with the splits of `seed`."""
+    return named_task(config.task, seed)
+
+
+def named_task(options: Mapping[str, Any], seed: int, **more: Any) -> Task:
+    """Load the task `options["name"]` with its other options; empty ones are not every task's."""
+    given = {key: value for key, value in options.items() if key != "name" and value != ""}
+    return load_task(options["name"], seed=seed, **given, **more)

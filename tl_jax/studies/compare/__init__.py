@@ -1,0 +1,1 @@
+"""The metrics of finished runs of one config, over their seeds."""

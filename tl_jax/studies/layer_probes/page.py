@@ -1,0 +1,247 @@
+"""How probes are shown: accuracy against depth, with fewer labels, and layer by layer."""
+
+import collections
+import math
+import pathlib
+
+import numpy as np
+
+from tl_jax.report import figures, study, text
+from tl_jax.runs.results import finite
+from tl_jax.studies.layer_probes import METRICS
+from tl_jax.studies.layer_probes.grid import ProbeGrid
+
+PROBES = {
+    "ridge": "ridge",
+    "logistic": "logistic regression",
+    "linear_svm": "linear SVM",
+    "rbf_svm": "RBF SVM",
+    "neighbours": "nearest neighbours",
+    "class_means": "nearest class mean",
+}
+
+
+def write(workdir: pathlib.Path, result: dict) -> None:
+    """Write the page and its tables."""
+    config, grid, metric = result["config"], _grid(result), metric_of(result)
+    train, val = grid.examples(grid.largest)
+    study.write(
+        workdir,
+        title="Probes at every layer",
+        lead=_lead(result, grid, metric),
+        sections=[
+            _depth(result, grid, metric),
+            _budgets(result, grid, metric),
+            _layers(result, grid, metric),
+        ],
+        facts={
+            "base": f"{config['base']} ({config['weights'] or 'published weights'})",
+            "task": config["task"]["name"],
+            "features": f"each layer's output pooled by the rule {config['pool']}",
+            "examples": f"{train:,} to train on, {val:,} to choose by",
+            "seeds": ", ".join(map(str, grid.seeds)),
+            "metric": METRICS[metric].replace("_", " "),
+        },
+        result=result,
+    )
+
+
+def summary(result: dict) -> str:
+    """Every layer with the largest budget, and what to choose with each budget."""
+    grid, metric = _grid(result), metric_of(result)
+    lines = [f"{METRICS[metric]:18}" + "".join(f"{probe:>13}" for probe in grid.probes)]
+    means = [grid.values(grid.largest, probe, metric).mean(1) for probe in grid.probes]
+    for layer, line in zip(grid.layers, zip(*means, strict=True), strict=True):
+        lines.append(f"{layer:18}" + "".join(f"{100 * x:13.1f}" for x in line))
+    for budget in sorted(grid.budgets, key=grid.examples):
+        row = _best(result["best"], budget)
+        examples = f"{_named(budget)} ({grid.examples(budget)[0]} examples)"
+        lines.append(f"{examples:28}{row['probe']} on {row['layer']}: {_percent(row, metric)}")
+    return "\n".join(lines)
+
+
+def _grid(result: dict) -> ProbeGrid:
+    return ProbeGrid(result["config"], result["layers"], result["cells"])
+
+
+def metric_of(result: dict) -> str:
+    """Return the metric to show: weighted accuracy where it differs from accuracy."""
+    differ = any(best["test"] != best["test_weighted"] for best in result["best"])
+    return "test_weighted" if differ else "test"
+
+
+def _lead(result: dict, grid: ProbeGrid, metric: str) -> str:
+    top = _best(result["best"], grid.largest)
+    words = (
+        "How much of the answer can a simple classifier read off each layer? "
+        f"With all labels it is most for {PROBES[top['probe']]} on {top['layer']}: "
+        f"{_percent(top, metric)} on the test split"
+    )
+    fewest = min(grid.budgets, key=grid.examples)
+    if fewest != grid.largest:
+        least = _best(result["best"], fewest)
+        words += (
+            f"; with {grid.examples(fewest)[0]} training examples for {PROBES[least['probe']]} on "
+            f"{least['layer']}: {_percent(least, metric)}"
+        )
+    return f"{words}. Probe, layer and setting were chosen on validation."
+
+
+def _best(chosen: list[dict], budget: float) -> dict:
+    return max((row for row in chosen if row["budget"] == budget), key=lambda row: row["val"])
+
+
+def _percent(row: dict, metric: str) -> str:
+    spread = row[f"{metric}_sd"]
+    return text.percent(row[metric]) + ("" if spread is None else f" ± {100 * spread:.1f}")
+
+
+def _named(budget: float) -> str:
+    return f"{100 * budget:g} %" if budget <= 1 else f"{budget:g} a class"
+
+
+def _depth(result: dict, grid: ProbeGrid, metric: str) -> study.Section:
+    series = {PROBES[p]: grid.values(grid.largest, p, metric) for p in grid.probes}
+    left_out = [name for name, values in series.items() if np.isnan(values).all()]
+    levels = {"commonest class": result["commonest"][metric]}
+    for other in result["published"]:
+        if other["metric"] == METRICS[metric]:
+            levels[f"{other['what']} (published)"] = other["figure"] / 100
+    words = (
+        "Settings are chosen on validation, then the probe is fitted again on train and validation "
+        "together and tested once. Shaded: 95 % interval of the mean over seeds, each with splits "
+        "of its own, as far as there are several."
+    )
+    if left_out:
+        words += f"\n\nLeft out, because there are too many examples for it: {', '.join(left_out)}."
+    if result["published"]:
+        words += "\n\nPublished figures: " + "; ".join(
+            f"{o['what']}, {o['figure']} % {o['metric'].replace('_', ' ')} ({o['source']})"
+            for o in result["published"]
+        )
+    picture = figures.against_depth(
+        grid.layers,
+        {name: values for name, values in series.items() if name not in left_out},
+        label=f"test {METRICS[metric].replace('_', ' ')}",
+        levels=levels,
+    )
+    return study.Section(
+        "Accuracy against depth",
+        words,
+        (
+            study.Picture(
+                f"Each probe at each layer, {_named(grid.largest)} of the labels", picture
+            ),
+        ),
+    )
+
+
+def _budgets(result: dict, grid: ProbeGrid, metric: str) -> study.Section:
+    shown = "logistic" if "logistic" in grid.probes else grid.probes[0]
+    ordered = sorted(grid.budgets, key=grid.examples)
+    means = np.stack([grid.values(b, shown, metric).mean(1) for b in ordered], axis=1)
+    pictures = ()
+    if np.isfinite(means).any():
+        picture = figures.heat_map(
+            means,
+            grid.layers,
+            [_named(budget) for budget in ordered],
+            label=f"test {METRICS[metric].replace('_', ' ')}",
+            bounds=None,
+            along=("layer", "labels"),
+        )
+        pictures = (study.Picture(f"{PROBES[shown]}, mean over seeds", picture),)
+    rows = [
+        (
+            _named(row["budget"]),
+            *grid.examples(row["budget"]),
+            PROBES[row["probe"]],
+            row["layer"],
+            row["val"],
+            row["test"],
+            row["test_sd"],
+            row["test_weighted"],
+            row["test_weighted_sd"],
+        )
+        for row in sorted(result["best"], key=lambda row: grid.examples(row["budget"]))
+    ]
+    columns = ("labels", "training examples", "validation examples", "probe", "best layer")
+    columns += ("validation", "test", "test sd", "weighted test", "weighted test sd")
+    return study.Section(
+        "Fewer labels",
+        "A budget cuts training and validation examples of every class alike, to at least one of "
+        "each; the test split stays whole. The best layer is that of the highest mean on "
+        "validation, so that with few labels the choice itself is uncertain. sd: standard "
+        "deviation over seeds.",
+        pictures,
+        (study.Table("best_layers", "The layer to choose, by budget and probe", columns, rows),),
+    )
+
+
+def _layers(result: dict, grid: ProbeGrid, metric: str) -> study.Section:
+    columns = ["layer", "output", "pooled to", "dimensions"]
+    for probe in grid.probes:
+        columns += [PROBES[probe], f"sd, {PROBES[probe]}"]
+    return study.Section(
+        "Layer by layer",
+        f"Test {METRICS[metric].replace('_', ' ')}, mean and standard deviation over seeds. The "
+        "chosen settings are with all labels: the L2 penalty of a mean loss for ridge, logistic "
+        "regression and linear SVM; C and width of the RBF SVM; k of nearest neighbours.",
+        tables=(
+            study.Table(
+                "layers",
+                f"Every layer with {_named(grid.largest)} of the labels",
+                tuple(columns),
+                _layer_rows(result, grid, grid.largest, metric),
+            ),
+            study.Table(
+                "settings",
+                "What validation chose: the setting in the middle of the seeds'",
+                ("layer", *(PROBES[probe] for probe in grid.probes)),
+                _chosen_settings(grid),
+            ),
+            study.Table(
+                "budgets",
+                "Every layer with every budget",
+                ("labels", *columns),
+                [
+                    (_named(budget), *row)
+                    for budget in grid.budgets
+                    for row in _layer_rows(result, grid, budget, metric)
+                ],
+            ),
+        ),
+    )
+
+
+def _layer_rows(result: dict, grid: ProbeGrid, budget: float, metric: str) -> list[tuple]:
+    """A row for each layer: name, shapes, and mean and deviation over seeds of each probe."""
+    columns = []
+    for probe in grid.probes:
+        values = grid.values(budget, probe, metric)
+        several = values.shape[1] > 1
+        columns += [values.mean(1), values.std(1, ddof=1) if several else values[:, 0] * np.nan]
+    rows = []
+    for (name, own), line in zip(result["layers"].items(), np.transpose(columns), strict=True):
+        shape, pooled = (" × ".join(map(str, own[k])) for k in ("shape", "pooled"))
+        dimensions = math.prod(own["pooled"])
+        rows.append((name, shape, pooled, dimensions, *finite(line.tolist())))
+    return rows
+
+
+def _chosen_settings(grid: ProbeGrid) -> list[tuple]:
+    columns = [grid.settings(grid.largest, probe) for probe in grid.probes]
+    return [
+        (layer, *(_middle(own) for own in line))
+        for layer, line in zip(grid.layers, zip(*columns, strict=True), strict=True)
+    ]
+
+
+def _middle(settings: list):
+    """Return the lower median of numbers, the commonest of pairs."""
+    if not settings or settings[0] is None:
+        return None
+    if isinstance(settings[0], list):
+        pair = collections.Counter(map(tuple, settings)).most_common(1)[0][0]
+        return ", ".join(f"{x:g}" for x in pair)
+    return sorted(settings)[(len(settings) - 1) // 2]

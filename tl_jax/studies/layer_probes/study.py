@@ -1,0 +1,142 @@
+"""Probes of every layer of a base, for several label budgets and seeds, a thread for each core."""
+
+import collections
+import concurrent.futures
+import os
+import pathlib
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import threadpoolctl
+import tqdm
+
+from tl_jax import interrupt
+from tl_jax.data.task import Task
+from tl_jax.errors import UserError, unknown
+from tl_jax.measure.features import of_layers
+from tl_jax.measure.probes import protocol
+from tl_jax.runs.journal import Journal
+from tl_jax.runs.subject import base_of, task_of
+from tl_jax.studies.layer_probes import METRICS
+from tl_jax.studies.layer_probes.grid import ProbeGrid
+
+ROOM = 2**24  # numbers of features, of several seeds, that a thread has before it at once
+
+Subsets = dict[tuple[float, int], tuple[Task, protocol.Examples]]  # by budget and seed
+
+
+def compute(config: Any, workdir: pathlib.Path) -> dict:
+    """Examine every layer with every probe, budget and seed; finished cells are kept."""
+    started = time.time()
+    base, subsets = base_of(config), labelled_subsets(config)
+    task = subsets[config.budgets[0], config.seeds[0]][0]
+    options = {"pool": config.pool, "cache": pathlib.Path(config.cache)}
+    features = of_layers(base, task, layers=config.layers or None, **options)
+    ready = time.time()
+    journal = Journal(workdir / "cells.jsonl")
+    fill(journal, config, {name: layer.rows for name, layer in features.items()}, subsets)
+    shapes = {k: {"shape": list(f.shape), "pooled": list(f.pooled)} for k, f in features.items()}
+    return {
+        "layers": shapes,
+        "cells": journal.rows(),
+        "best": best_layers(ProbeGrid(config, shapes, journal.rows())),
+        "commonest": commonest_class(subsets.values()),
+        "published": list(task.published),
+        "seconds": {"features": ready - started, "probes": time.time() - ready},
+    }
+
+
+def labelled_subsets(config: Any) -> Subsets:
+    """Return the task and its examples for each budget and seed; UserError if one cannot be had."""
+    if not (config.probes and config.budgets and config.seeds):
+        raise UserError("a study has at least one probe, one budget and one seed")
+    for probe in config.probes:
+        if probe not in protocol.PROBES:
+            raise unknown("probe", probe, protocol.PROBES)
+    tasks = {seed: task_of(config, seed) for seed in config.seeds}
+    return {
+        (budget, seed): (task, protocol.within(task, budget, seed=seed))
+        for budget in config.budgets
+        for seed, task in tasks.items()
+    }
+
+
+class Job(NamedTuple):
+    """Cells of one layer and budget that a thread examines together."""
+
+    layer: str
+    budget: float
+    seeds: list[int]
+
+
+def fill(
+    journal: Journal, config: Any, features: Mapping[str, np.ndarray], subsets: Subsets
+) -> None:
+    """Examine what the journal lacks of the features (N, D) by layer; the longest work first."""
+
+    def size(job: Job) -> int:
+        examples = (subsets[job.budget, seed][1] for seed in job.seeds)
+        return features[job.layer].shape[1] * sum(len(own.train) for own in examples)
+
+    def examine(job: Job) -> list[dict]:
+        several = [subsets[job.budget, seed] for seed in job.seeds]
+        return protocol.examine(features[job.layer], several, config.probes)
+
+    jobs = sorted(_jobs(journal, config, features), key=size)[::-1]
+    pool = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
+    try:
+        with threadpoolctl.threadpool_limits(1):  # the cores are busy with threads already
+            running = {pool.submit(examine, job): job for job in jobs}
+            done = concurrent.futures.as_completed(running)
+            for future in tqdm.tqdm(done, "probes", len(jobs), leave=False, delay=5):
+                job = running[future]
+                for seed, probes in zip(job.seeds, future.result(), strict=True):
+                    own = subsets[job.budget, seed][1]
+                    row = {"train": len(own.train), "val": len(own.val), "probes": probes}
+                    journal.add(row, layer=job.layer, budget=job.budget, seed=seed)
+                interrupt.check()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _jobs(journal: Journal, config: Any, features: Mapping[str, np.ndarray]) -> Iterator[Job]:
+    """Yield the missing cells, as many seeds together as fit into `ROOM`."""
+    for layer, rows in features.items():
+        at_once = max(1, ROOM // rows.size)
+        for budget in config.budgets:
+            seeds = [s for s in config.seeds if not journal.get(layer=layer, budget=budget, seed=s)]
+            for first in range(0, len(seeds), at_once):
+                yield Job(layer, budget, seeds[first : first + at_once])
+
+
+def best_layers(grid: ProbeGrid) -> list[dict]:
+    """For each budget and probe the layer of the best mean on validation, and its test there."""
+    chosen = []
+    for budget in grid.budgets:
+        for probe in grid.probes:
+            val = grid.values(budget, probe, "val")
+            if np.isnan(val).any():
+                continue
+            layer = int(val.mean(1).argmax())
+            row = {"budget": budget, "probe": probe, "layer": grid.layers[layer]}
+            row["val"] = float(val[layer].mean())
+            for metric in METRICS:
+                own = grid.values(budget, probe, metric)[layer]
+                row[metric] = float(own.mean())
+                row[f"{metric}_sd"] = float(own.std(ddof=1)) if len(own) > 1 else None
+            chosen.append(row)
+    return chosen
+
+
+def commonest_class(subsets: Iterable[tuple[Task, protocol.Examples]]) -> dict[str, float]:
+    """The metrics of always answering the class with most weight, mean over seeds and budgets."""
+    metrics = collections.defaultdict(list)
+    for task, own in subsets:
+        weights = np.bincount(protocol.taught(task)[own.train], task.weights[own.train])
+        answer, graded = weights.argmax(), task.graded_weights[own.test]
+        metrics["test"].append(np.mean(task.labels[own.test] == answer))
+        right = task.graded_labels[own.test] == answer
+        metrics["test_weighted"].append(np.average(right, weights=graded))
+    return {name: float(np.mean(values)) for name, values in metrics.items()}

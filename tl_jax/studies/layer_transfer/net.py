@@ -1,0 +1,46 @@
+"""The architecture of a study, for any number of classes."""
+
+import dataclasses
+import functools
+from typing import Any
+
+from tl_jax import models
+from tl_jax.chain.network import Network
+from tl_jax.errors import unknown
+from tl_jax.models import alexnet_small
+from tl_jax.studies.layer_transfer.treatments import cuts
+
+
+class Net:
+    """The config's architecture with fresh weights, its preprocessing, and where it is cut."""
+
+    def __init__(self, config: Any):
+        if config.base == "alexnet_small":
+            self._build, preprocessing = alexnet_small.build, alexnet_small.preprocessing()
+        else:
+            family, name = models.family(config.base), models.canonical(config.base)
+            form = family.forms(name)[0]
+            self._build = functools.partial(family.build, name, form)
+            preprocessing = family.preprocessing(name, form)
+        if config.channels:
+            preprocessing = preprocessing.with_channels(config.channels)
+        changes = {k: config[k] for k in ("size", "crop") if config[k]}
+        self.preprocessing = dataclasses.replace(preprocessing, **changes)
+        found = cuts(self.chain(2), self.preprocessing.input_shape)
+        for layer in config.layers:
+            if layer not in found:
+                raise unknown("layer with parameters below the classifier", layer, found)
+        # by n: the n-th layer with parameters, and the last layer that goes with it
+        self.cuts = {
+            n: (layer, stop)
+            for n, (layer, stop) in enumerate(found.items(), 1)
+            if not config.layers or layer in config.layers
+        }
+
+    def chain(self, classes: int) -> Network:
+        """Return the layers, with a classifier for so many classes."""
+        return self._build(classes)
+
+    def fresh(self, classes: int, seed: int) -> dict[str, Any]:
+        """Return untrained variables."""
+        return self.chain(classes).init(seed, self.preprocessing.input_shape)

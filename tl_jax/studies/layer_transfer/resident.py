@@ -1,0 +1,154 @@
+"""Trainings of all seeds in one program, on images that are in memory."""
+
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tl_jax.chain.network import Network
+from tl_jax.chain.variables import merged, select
+from tl_jax.data.preprocessing import Preprocessing
+from tl_jax.data.task import Task
+from tl_jax.engine import prefix
+from tl_jax.engine.parallel import Parallel
+from tl_jax.studies.layer_transfer.net import Net
+from tl_jax.studies.layer_transfer.training import Trained, Trainer, Training
+from tl_jax.studies.layer_transfer.treatments import layers_up_to
+from tl_jax.train.fit import Data, Run, fit
+from tl_jax.train.together import stacked, together
+
+BLOCK = 128  # images that go through the frozen layers at once
+
+
+class Images(NamedTuple):
+    """What all trainings on a task read."""
+
+    pixels: Any  # (N, S, S, C) uint8
+    labels: Any  # (N,) int32, of the task
+
+
+class Transfer(NamedTuple):
+    """One training; those of equal shapes go together."""
+
+    prefix: Any  # variables of the frozen layers; none if all learn
+    run: Run  # of the layers above them; its examples are rows of the images
+    class_numbers: Any  # (C,) int32: `ClassSubset.class_numbers`
+    val: Any  # (V,) rows to be judged on, filled up with -1
+    test: Any  # (T,) likewise
+
+
+class Transferred(NamedTuple):
+    """What a training gives."""
+
+    variables: Any  # of the layers above the frozen ones
+    loss: jax.Array  # (E,)
+    val: jax.Array  # how many of the rows are told right
+    test: jax.Array
+
+
+def transferred(
+    given: Transfer,
+    images: Images,
+    *,
+    chain: Network,
+    stop: str | None,
+    preprocessing: Preprocessing,
+    **settings: Any,
+) -> Transferred:
+    """Train the layers above `stop` (None: all) on the run's examples; for `together` to run.
+
+    The frozen layers see each image once, so that a training costs what is above them. `settings`
+    are those of `together.fit`.
+    """
+
+    def frozen(row):
+        x = preprocessing.normalise(images.pixels[row][None])
+        return x[0] if stop is None else chain.apply(given.prefix, x, stop=stop).output[0]
+
+    classes = chain.layers[-1].module.classes
+    rows = given.run.examples
+    data = Data(
+        jax.lax.map(frozen, rows, batch_size=BLOCK),
+        jax.nn.one_hot(given.class_numbers[images.labels[rows]], classes),
+    )
+    run = given.run._replace(examples=jnp.arange(len(rows)))
+    fitted = fit(run, data, chain=chain, start=stop, **settings)
+
+    def right(row):
+        logits = chain.apply(fitted.variables, frozen(row)[None], start=stop).output[0]
+        return (row >= 0) & (logits.argmax() == given.class_numbers[images.labels[row]])
+
+    val, test = (
+        jax.lax.map(right, rows, batch_size=BLOCK).sum() for rows in (given.val, given.test)
+    )
+    return Transferred(fitted.variables, fitted.loss, val, test)
+
+
+def trainer(config: Any, net: Net) -> Trainer:
+    """Return a trainer for the config; it decodes the images of each task once."""
+    images = {}  # by the task's fingerprint
+
+    def train(training: Training) -> list[Trained]:
+        task = training.subsets[0].task
+        if task.fingerprint not in images:
+            images[task.fingerprint] = _images(config, net, task)
+        chain = net.chain(len(training.subsets[0].classes))
+        done = together(
+            transferred,
+            stacked(_transfers(config, chain, training)),
+            images[task.fingerprint],
+            chain=chain,
+            stop=training.stop,
+            preprocessing=net.preprocessing,
+            epochs=training.epochs,
+            batch_size=config.batch_size,
+            **{k: config.train[k] for k in ("optimizer", "schedule", "clip")},
+        )
+        return _trained(training, jax.device_get(done))
+
+    return train
+
+
+def _transfers(config: Any, chain: Network, training: Training) -> list[Transfer]:
+    """Return one training for each seed, all of the same shapes."""
+    frozen = layers_up_to(chain, training.stop)
+    learning = [name for name in chain.names if name not in frozen]
+    rate, decay = config.train.learning_rate, config.train.weight_decay
+    longest = {s: max(len(own.rows(s)) for own in training.subsets) for s in ("val", "test")}
+    transfers = []
+    each = zip(training.subsets, training.variables, training.seeds, strict=True)
+    for split_seed, (subset, variables, seed) in enumerate(each):
+        rows = subset.rows("train", per_class=training.budget, seed=split_seed)
+        judged = {
+            s: np.pad(subset.rows(s), (0, most - len(subset.rows(s))), constant_values=-1)
+            for s, most in longest.items()
+        }
+        run = Run(select(variables, learning), seed, rate, decay, rows, np.ones(len(rows)))
+        transfers.append(Transfer(select(variables, frozen), run, subset.class_numbers, **judged))
+    return transfers
+
+
+def _trained(training: Training, done: Transferred) -> list[Trained]:
+    """Return what each seed's training gave, of the leaves (S, ...) of all."""
+    trained = []
+    for seed, (subset, variables) in enumerate(
+        zip(training.subsets, training.variables, strict=True)
+    ):
+        one = jax.tree.map(lambda leaf, seed=seed: leaf[seed], done)
+        row = {s: int(getattr(one, s)) / len(subset.rows(s)) for s in ("val", "test")}
+        row["loss"] = float(one.loss[-1])
+        trained.append(Trained(merged(variables, one.variables), row))
+    return trained
+
+
+def _images(config: Any, net: Net, task: Task) -> Images:
+    """Return the pixels and labels of a task, on the device."""
+    every = np.arange(len(task.ids))
+    if config.cache:
+        inputs = prefix.pixels(task, net.preprocessing, cache=pathlib.Path(config.cache))
+    else:
+        inputs = prefix.decoded(task, net.preprocessing)
+    pixels = inputs.read(every, np.zeros_like(every))
+    return Parallel().place(Images(pixels, task.labels))

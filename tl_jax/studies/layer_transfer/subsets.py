@@ -1,0 +1,125 @@
+"""The two sides A and B of a study: classes of one task, or two tasks."""
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tl_jax.data import splits
+from tl_jax.data.task import Task
+from tl_jax.errors import UserError, unknown
+from tl_jax.runs.subject import named_task, task_of
+
+Arm = dict[str, list["ClassSubset"]]  # name of A and of B, and for each seed its classes
+
+
+def arms(config: Any) -> dict[str, Arm]:
+    """Return the two sides of each of the config's arms; UserError for what makes no arm."""
+    if len(config.budgets) != len(config.epochs) or not config.budgets or config.seeds < 1:
+        raise UserError("a study has at least one seed, and as many epochs as it has budgets")
+    tasks = [task_of(config, seed) for seed in range(config.seeds)]
+    return {arm: _arm(config, arm, tasks) for arm in config.arms}
+
+
+def _arm(config: Any, arm: str, tasks: list[Task]) -> Arm:
+    if arm == "tasks":
+        sources = [_source(config, seed) for seed in range(config.seeds)]
+        return {
+            config.source.name: [ClassSubset(task, task.classes) for task in sources],
+            config.task.name: [ClassSubset(task, task.classes) for task in tasks],
+        }
+    if arm == "random":
+        drawn = [halves(task.classes, seed) for seed, task in enumerate(tasks)]
+        sides = {"random A": [a for a, _ in drawn], "random B": [b for _, b in drawn]}
+    else:
+        sides = _groups(config, arm, tasks)
+    return {
+        name: [ClassSubset(task, own) for task, own in zip(tasks, classes, strict=True)]
+        for name, classes in sides.items()
+    }
+
+
+def _groups(config: Any, arm: str, tasks: list[Task]) -> dict[str, list[tuple[str, ...]]]:
+    """Return the classes of the two groups that an arm such as `clothes:shoes` names."""
+    names = arm.split(":")
+    for name in names:
+        if name not in config.groups:
+            raise unknown("group of classes", name, [*config.groups, "random", "tasks"])
+    sides = {name: [group(t.classes, config.groups[name]) for t in tasks] for name in names}
+    if len(sides) != 2 or set.intersection(*(set(classes[0]) for classes in sides.values())):
+        raise UserError(f"an arm is of two groups without a class in common; got {arm!r}")
+    return sides
+
+
+def _source(config: Any, seed: int) -> Task:
+    if not config.source.name:
+        raise UserError("the arm 'tasks' needs the task of base A: --config.source.name=...")
+    return named_task(config.source, seed, val=config.task.val)
+
+
+def halves(classes: Sequence[str], seed: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Draw two halves of the classes; an odd one is left out. UserError for fewer than four."""
+    if len(classes) < 4:
+        raise UserError(
+            f"{len(classes)} classes cannot be halved: each half needs two of its own to tell apart"
+        )
+    order = np.random.default_rng(seed).permutation(len(classes))
+    half = len(classes) // 2
+    parts = order[:half], order[half : 2 * half]
+    return tuple(tuple(classes[i] for i in sorted(part)) for part in parts)
+
+
+def group(classes: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    """Return the classes that a group names; UserError for an unknown one or fewer than two."""
+    for name in names:
+        if name not in classes:
+            raise unknown("class in a group", name, classes)
+    if len(set(names)) < 2 or len(set(names)) < len(names):
+        raise UserError(f"a group names at least two classes, each once; got {', '.join(names)!r}")
+    return tuple(names)
+
+
+class ClassSubset(NamedTuple):
+    """Some classes of a task, as a task of its own that shares the other's examples."""
+
+    task: Task
+    classes: tuple[str, ...]
+
+    @property
+    def class_numbers(self) -> np.ndarray:
+        """Return for each class of the task the number that it has here, or -1: (C,) int32."""
+        order = {name: number for number, name in enumerate(self.classes)}
+        return np.array([order.get(name, -1) for name in self.task.classes], np.int32)
+
+    def rows(self, split: str, *, per_class: int = 0, seed: int = 0) -> np.ndarray:
+        """Return the split's examples of these classes (n,); of each only so many, if not 0."""
+        rows = self.task.splits[split]
+        rows = rows[self.class_numbers[self.task.labels[rows]] >= 0]
+        if per_class:
+            names = np.array(self.task.classes)[self.task.labels[rows]]
+            rows = rows[splits.budget(np.arange(len(rows)), names, per_class=per_class, seed=seed)]
+        return rows
+
+    def alone(self, *, per_class: int = 0, seed: int = 0) -> Task:
+        """Return the subset as a `Task`, without the other examples."""
+        kept = np.flatnonzero(self.class_numbers[self.task.labels] >= 0)
+        columns = [self.task.classes.index(name) for name in self.classes]
+        own = {name: self.rows(name) for name in self.task.splits}
+        own["train"] = self.rows("train", per_class=per_class, seed=seed)
+        truth = {name: array[kept] for name, array in self.task.truth.items()}
+        truth["targets"] = truth["targets"][:, columns]
+        for name in ("labels", "graded_labels"):
+            truth[name] = self.class_numbers[truth[name]]
+        told = hashlib.sha256(repr((self.task.fingerprint, self.classes)).encode()).hexdigest()
+        return dataclasses.replace(
+            self.task,
+            classes=self.classes,
+            ids=tuple(self.task.ids[i] for i in kept),
+            open=lambda index: self.task.open(int(kept[index])),
+            truth=truth,
+            arrays={name: array[kept] for name, array in self.task.arrays.items()},
+            splits={name: np.searchsorted(kept, rows) for name, rows in own.items()},
+            fingerprint=told,
+        )

@@ -1,0 +1,1 @@
+"""How well transferability scores rank bases and cuts by what transfer really gives."""

@@ -1,0 +1,17 @@
+"""Candidates: bases cut at a layer, each with rows over several seeds."""
+
+import functools
+
+ON_SOURCE = ("LEEP", "NCE")  # scores of the base's own predictions: all its cuts have the same
+
+
+def by_candidate(rows: list[dict], *keys: str) -> dict[tuple[str, str], list]:
+    """Return what each row holds under the nested keys, a list over seeds by (base, cut).
+
+    Without keys, the rows themselves.
+    """
+    candidates = {}
+    for row in rows:
+        value = functools.reduce(dict.__getitem__, keys, row)
+        candidates.setdefault((row["base"], row["cut"]), []).append(value)
+    return candidates

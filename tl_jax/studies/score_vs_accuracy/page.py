@@ -1,0 +1,177 @@
+"""How the study is shown: which score ranks best, every candidate, and what is published."""
+
+import pathlib
+
+import numpy as np
+
+from tl_jax.report import figures, plots, study
+from tl_jax.runs.results import finite
+from tl_jax.stats.intervals import over_seeds
+from tl_jax.studies.score_vs_accuracy.candidates import ON_SOURCE, by_candidate
+
+ACCURACIES = {"head": "linear head", "fine_tuned": "fine-tuned"}
+MEASURES = ("weighted tau", "Kendall", "Pearson")
+# Weighted tau over bases with ImageNet weights, ranked by their accuracy after fine-tuning
+PUBLISHED = {
+    "source": "TLlib, examples/task_adaptation/image_classification ranking tables",
+    "columns": ("H-score", "LEEP", "LogME", "NCE"),
+    "rows": {
+        "FGVC Aircraft": (0.664, -0.264, 0.595, 0.002),
+        "Caltech-101": (0.721, 0.127, 0.697, 0.810),
+        "CIFAR-10": (0.800, 0.638, 0.785, 0.714),
+        "CIFAR-100": (0.775, 0.659, 0.790, 0.654),
+        "Oxford Pets": (0.425, -0.143, 0.502, 0.119),
+        "Stanford Cars": (0.638, 0.703, 0.654, 0.750),
+        "SUN397": (0.918, 0.581, 0.748, 0.873),
+        "DTD": (0.416, -0.004, 0.550, 0.083),
+    },
+}
+
+
+def write(workdir: pathlib.Path, result: dict) -> None:
+    """Write the page and its tables."""
+    rows, config = result["candidates"], result["config"]
+    study.write(
+        workdir,
+        title="Transferability scores against accuracy",
+        lead=_lead(result["agreement"]),
+        sections=[_agreement(result), _candidates(rows), _published(result["agreement"])],
+        facts={
+            "task": config["task"]["name"],
+            "bases": ", ".join(f"{b['base']} ({b['weights']})" for b in config["bases"].values()),
+            "input": f"{config['size']} pixels" if config["size"] else "the weights' own",
+            "training examples": f"{config['task']['per_class'] or 'all'} of each class",
+            "fine-tuned": f"{config['from_layer']} and up to the cut",
+            "seeds": ", ".join(map(str, config["seeds"])),
+            "features": "global average of each layer's output",
+        },
+        result=result,
+    )
+
+
+def summary(result: dict) -> str:
+    """The weighted tau of each score with each accuracy."""
+    lines = [f"{'score':22}{'accuracy':14}{'n':>3}  weighted tau (95 % interval)"]
+    for a in result["agreement"]:
+        tau = ["–" if x is None else f"{x:.2f}" for x in a["weighted tau"]]
+        lines.append(
+            f"{a['score']:22}{ACCURACIES[a['accuracy']]:14}{a['candidates']:>3}  "
+            f"{tau[0]} ({tau[1]} to {tau[2]})"
+        )
+    return "\n".join(lines)
+
+
+def _lead(agreed: list[dict]) -> str:
+    lead = "How well do scores that need no training rank what transfer gives?"
+    known = [a for a in _between_cuts(agreed) if a["weighted tau"][0] is not None]
+    if not known:
+        return lead
+    best = max(known, key=lambda a: a["weighted tau"][0])
+    value, low, high = best["weighted tau"]
+    return (
+        f"{lead} Best here for fine-tuned accuracy: {best['score']}, weighted tau {value:.2f}"
+        f" ({low:.2f} to {high:.2f}) over {best['candidates']} candidates."
+    )
+
+
+def _between_cuts(agreed: list[dict]) -> list[dict]:
+    """Return the agreements with fine-tuned accuracy of scores that tell a base's cuts apart."""
+    return [a for a in agreed if a["accuracy"] == "fine_tuned" and a["score"] not in ON_SOURCE]
+
+
+def _agreement(result: dict) -> study.Section:
+    columns = ["score", "accuracy", "candidates"]
+    for measure in MEASURES:
+        columns += [measure, f"{measure}, low", f"{measure}, high"]
+    table = [
+        (
+            a["score"],
+            ACCURACIES[a["accuracy"]],
+            a["candidates"],
+            *(x for m in MEASURES for x in a[m]),
+        )
+        for a in result["agreement"]
+    ]
+    return study.Section(
+        "Which score ranks best",
+        "Each point is a base cut at a layer, a mean over seeds. 1: the score orders candidates as "
+        "transfer does; 0: no better than chance; weighted tau counts the best candidates most. "
+        "Low and high are 95 % bootstrap intervals over candidates and seeds. Cuts of one base are "
+        "not independent, so that the intervals are too narrow rather than too wide.\n\n"
+        "LEEP and NCE are functions of what the whole base predicts: one figure for each base, "
+        "compared with the accuracy at its last cut, over as many candidates as there are bases.",
+        (_scatter(result["candidates"], result["agreement"]),),
+        (study.Table("agreement", "Agreement of scores with accuracies", tuple(columns), table),),
+    )
+
+
+def _scatter(rows: list[dict], agreed: list[dict]) -> study.Picture:
+    names = [a["score"] for a in _between_cuts(agreed)]
+    accuracy = by_candidate(rows, "accuracy", "fine_tuned")
+    bases = list(dict.fromkeys(base for base, _ in accuracy))
+
+    def draw(figure) -> None:
+        grid = figure.subplots(-(-len(names) // 3), 3, squeeze=False, sharey=True)
+        for axes, name in zip(grid.flat, names, strict=False):
+            score = by_candidate(rows, "scores", name)
+            for base, colour in zip(bases, figures.COLOURS, strict=False):
+                own = [c for c in accuracy if c[0] == base]
+                x, y = ([np.mean(values[c]) for c in own] for values in (score, accuracy))
+                axes.plot(x, y, color=colour, lw=0.6, marker="o", ms=4, label=base)
+            axes.set_xlabel(name)
+            axes.yaxis.set_major_formatter(plots.percent)
+        for axes in grid[:, 0]:
+            axes.set_ylabel("fine-tuned accuracy")
+        for axes in grid.flat[len(names) :]:
+            axes.remove()
+        handles, labels = grid.flat[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=len(bases))
+
+    height = 0.5 + 2.6 * -(-len(names) // 3)
+    return study.Picture(
+        "Accuracy after fine-tuning against each score; a line joins the cuts of a base, in order",
+        plots.svg(draw, width=figures.WIDE, height=height),
+    )
+
+
+def _candidates(rows: list[dict]) -> study.Section:
+    scores = list(dict.fromkeys(s for row in rows for s in row["scores"]))
+    table = []
+    for (base, cut), own in by_candidate(rows).items():
+        numbers = []
+        for accuracy in ACCURACIES:
+            numbers += map(float, over_seeds([r["accuracy"][accuracy] for r in own]))
+        numbers += (float(np.mean([r["scores"].get(s, np.nan) for r in own])) for s in scores)
+        table.append((base, cut, own[0]["dimensions"], *finite(numbers)))
+    columns = ["base", "cut", "dimensions"]
+    for shown in ACCURACIES.values():
+        columns += [shown, f"± {shown}"]
+    return study.Section(
+        "The candidates",
+        "Accuracy on the test split, as a fraction, with half its 95 % interval over seeds; scores "
+        "on the training split. A score says nothing by itself, only in comparison.",
+        tables=(
+            study.Table(
+                "candidates", "Every candidate, mean over seeds", (*columns, *scores), table
+            ),
+        ),
+    )
+
+
+def _published(agreed: list[dict]) -> study.Section:
+    own = {a["score"]: a["weighted tau"][0] for a in agreed if a["accuracy"] == "fine_tuned"}
+    names = PUBLISHED["columns"]
+    table = [(task, *values) for task, values in PUBLISHED["rows"].items()]
+    table.append(("this study", *(own.get(name) for name in names)))
+    return study.Section(
+        "Beside what is published",
+        "Weighted tau of four scores on eight tasks: whole bases with ImageNet weights, ranked by "
+        f"their accuracy after fine-tuning ({PUBLISHED['source']}). This study's candidates are "
+        "cuts at several depths of few bases, which is another question: the figures stand side by "
+        "side for orientation, not as a reproduction.",
+        tables=(
+            study.Table(
+                "published", "Weighted tau with fine-tuned accuracy", ("task", *names), table
+            ),
+        ),
+    )

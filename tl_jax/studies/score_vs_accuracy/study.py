@@ -1,0 +1,101 @@
+"""Scores and accuracies of candidates, which are bases cut at a layer, and how well they agree."""
+
+import pathlib
+import time
+from typing import Any
+
+import numpy as np
+from scipy.special import softmax
+
+from tl_jax import interrupt
+from tl_jax.data.task import Task
+from tl_jax.measure import scores
+from tl_jax.measure.features import of_layers
+from tl_jax.runs.journal import Journal
+from tl_jax.runs.subject import base_of, task_of
+from tl_jax.stats import ranking
+from tl_jax.studies.score_vs_accuracy.candidates import ON_SOURCE, by_candidate
+from tl_jax.studies.score_vs_accuracy.trainings import transfer
+
+ACCURACIES = ("head", "fine_tuned")
+
+
+def compute(config: Any, workdir: pathlib.Path) -> dict:
+    """Score and train every candidate with every seed; finished candidates are kept."""
+    started = time.time()
+    require_layers(config)
+    journal = Journal(workdir / "cells.jsonl")
+    for seed in config.seeds:
+        for name in config.bases:
+            measure(config, name, seed, journal, workdir / "runs")
+    rows = journal.rows()
+    return {
+        "candidates": rows,
+        "agreement": agreements(rows, config.resamples),
+        "seconds": time.time() - started,
+    }
+
+
+def require_layers(config: Any) -> None:
+    """UserError, before hours of work, if a base has no such cut, or nothing below it to tune."""
+    for own in config.bases.values():
+        chain = base_of(config, **own).chain
+        for cut in own.cuts:
+            chain.cut(cut).index(config.from_layer)
+
+
+def measure(config: Any, name: str, seed: int, journal: Journal, runs: pathlib.Path) -> None:
+    """Finish the candidates of one base and seed; `runs` is the folder of their trainings."""
+    own = config.bases[name]
+    missing = [cut for cut in own.cuts if not journal.get(base=name, cut=cut, seed=seed)]
+    if not missing:
+        return
+    base, task = base_of(config, **own), task_of(config, seed)
+    classified = base.layers[-1] != base.bottleneck
+    layers = [*own.cuts, *base.layers[-1:]] if classified else own.cuts
+    features = of_layers(base, task, layers=layers, cache=pathlib.Path(config.cache))
+    source = score_predictions(features[base.layers[-1]].rows, task) if classified else {}
+    for cut in missing:
+        interrupt.check()
+        started = time.time()
+        rows = features[cut].rows
+        row = {"dimensions": rows.shape[1], "scores": score_features(rows, task) | source}
+        folder = runs / f"{name}_{cut}_{seed}"
+        row["accuracy"] = transfer(config, base, task, rows, cut=cut, seed=seed, folder=folder)
+        journal.add(row | {"seconds": time.time() - started}, base=name, cut=cut, seed=seed)
+        print(f"{name} {cut} seed {seed}: {row['accuracy']}", flush=True)
+
+
+def score_features(rows: np.ndarray, task: Task) -> dict[str, float]:
+    """Return the scores of features (N, D) on the training split."""
+    train = task.splits["train"]
+    return {k: f(rows[train], task.labels[train]) for k, f in scores.ON_FEATURES.items()}
+
+
+def score_predictions(logits: np.ndarray, task: Task) -> dict[str, float]:
+    """Return the scores of what the base itself predicts, logits (N, Z), on the training split."""
+    train = task.splits["train"]
+    probabilities = softmax(np.float64(logits[train]), axis=1)
+    labels = task.labels[train]
+    return {
+        "LEEP": scores.leep(probabilities, labels),
+        "NCE": scores.nce(probabilities.argmax(1), labels),
+    }
+
+
+def agreements(rows: list[dict], resamples: int) -> list[dict]:
+    """How each score agrees with each accuracy over candidates; LEEP and NCE: over bases."""
+    entries = []
+    for score in dict.fromkeys(s for row in rows for s in row["scores"]):
+        having = [row for row in rows if score in row["scores"]]
+        if score in ON_SOURCE:
+            top = {row["base"]: row["cut"] for row in having}  # the last cut
+            having = [row for row in having if top[row["base"]] == row["cut"]]
+        scored = np.array(list(by_candidate(having, "scores", score).values()))
+        for accuracy in ACCURACIES:
+            reached = np.array(list(by_candidate(having, "accuracy", accuracy).values()))
+            if len(scored) >= 3:
+                agreed = ranking.agreement(scores=scored, accuracies=reached, resamples=resamples)
+                entry = {"score": score, "accuracy": accuracy, "candidates": len(scored)}
+                entries.append(entry | {measure: list(a) for measure, a in agreed.items()})
+    return entries

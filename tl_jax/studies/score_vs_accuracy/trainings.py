@@ -1,0 +1,71 @@
+"""The trainings of the study: a linear head on a cut base, then layers below it fine-tuned.
+
+The study calls `transfer` and knows nothing else of how trainings are done.
+"""
+
+import pathlib
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tl_jax.base.base import Base
+from tl_jax.data.preprocessing import Preprocessing
+from tl_jax.data.task import Task
+from tl_jax.engine.prefix import Inputs
+from tl_jax.plans.plan import Settings, fine_tune_top, head_only
+from tl_jax.runs.transfer import trained
+from tl_jax.train.inputs import for_plan
+from tl_jax.train.problem import Problem
+
+
+def transfer(
+    config: Any,
+    base: Base,
+    task: Task,
+    pooled: np.ndarray,
+    *,
+    cut: str,
+    seed: int,
+    folder: pathlib.Path,
+) -> dict[str, float]:
+    """Return the test accuracies after training the head and after fine-tuning below it.
+
+    `pooled` (N, D) are the features at the cut. `folder` holds the checkpoints meanwhile and is
+    removed at the end.
+    """
+    ready = base.with_head(len(task.classes), cut=cut, seed=seed)
+    names, variables = ready.layers, ready.variables
+    tune = Settings(**config.tune)
+    plans = {
+        "head": head_only(names, new=names[-1:], train_head=Settings(**config.head)),
+        "fine_tuned": fine_tune_top(names, tune=tune, from_layer=config.from_layer),
+    }
+    accuracies = {}
+    for step, plan in plans.items():
+        problem = Problem(
+            ready.chain, base.preprocessing, task, plan, seed=seed, batch_size=config.batch_size
+        )
+        inputs_for = for_plan(
+            problem, test_views="none", cache=pathlib.Path(config.cache), dtype="float16"
+        )
+        if step == "head":  # pools first, so that pooled features are all it sees
+            inputs_for = _from_pooled(pooled, cut, base.preprocessing)
+        done = trained(problem, variables, inputs_for, workdir=folder / step)
+        variables, accuracies[step] = done.variables, done.scores["test"]["accuracy"]
+    shutil.rmtree(folder)
+    return accuracies
+
+
+def _from_pooled(rows: np.ndarray, cut: str, preprocessing: Preprocessing) -> Callable[..., Inputs]:
+    """Return the function that gives every phase the pooled features (N, D) as its inputs."""
+
+    def read(examples, views):
+        return rows[examples]
+
+    def row(examples, views):
+        return examples
+
+    inputs = Inputs(read, cut, "", preprocessing, rows.nbytes, np.ascontiguousarray(rows), row)
+    return lambda phase, variables: inputs

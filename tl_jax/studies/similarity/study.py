@@ -1,0 +1,60 @@
+"""CKA and SVCCA between all layers of a base and of others, on the images of a task."""
+
+import pathlib
+import time
+from typing import Any
+
+from tl_jax import interrupt
+from tl_jax.base.base import Base
+from tl_jax.base.load import load_base
+from tl_jax.data.task import Task
+from tl_jax.measure.features import of_layers
+from tl_jax.measure.similarity import linear_cka, svcca
+from tl_jax.runs.journal import Journal
+from tl_jax.runs.subject import base_of, task_of
+from tl_jax.studies.similarity import ITSELF, TUNED
+
+
+def compute(config: Any, workdir: pathlib.Path) -> dict:
+    """Compare the config's base with itself and the others; finished comparisons are kept."""
+    started = time.time()
+    base, task = base_of(config), task_of(config, seed=0)
+    journal = Journal(workdir / "cells.jsonl")
+    for name, other in others(config, base).items():
+        interrupt.check()
+        if not journal.get(other=name):
+            journal.add(compare(config, base, other, task), other=name)
+    return {
+        "examples": len(task.ids),
+        "comparisons": journal.rows(),
+        "seconds": time.time() - started,
+    }
+
+
+def others(config: Any, base: Base) -> dict[str, Base]:
+    """Return the bases to compare with, by name; the first is the base itself."""
+    bases = {ITSELF: base}
+    for name, own in config.others.items():
+        bases[name] = base_of(config, **own)
+    if config.tuned:
+        tuned = load_base(config.base, config.tuned)
+        bases[TUNED] = tuned.resized(config.size or None, config.crop or None)
+    return bases
+
+
+def compare(config: Any, base: Base, other: Base, task: Task) -> dict:
+    """Return the layers of both bases, and CKA and SVCCA of all pairs.
+
+    `cka` and `svcca` are lists (L, M) for the base's L layers and the other's M.
+    """
+    options = {"pool": config.pool, "cache": pathlib.Path(config.cache)}
+    ours = of_layers(base, task, **options)
+    theirs = ours if other is base else of_layers(other, task, **options)
+    first = [layer.rows for layer in ours.values()]
+    second = first if other is base else [layer.rows for layer in theirs.values()]
+    return {
+        "layers": list(ours),
+        "others": list(theirs),
+        "cka": linear_cka(first, second, batch=config.batch).tolist(),
+        "svcca": svcca(first, second).tolist(),
+    }
