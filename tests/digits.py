@@ -27,8 +27,7 @@ PREPROCESSING = Preprocessing(size=8, crop=1.0, mean=128.0, std=96.0, channels=1
 
 
 def network(**tails: nn.Module | Layer) -> Network:
-    """Two convolutions, a feature and a head; `tails` read the feature, but layers what they say.
-    """
+    """Two convolutions, a feature and a head; `tails` read the feature, but layers what they say."""
     trunk = chain(
         "image",
         conv1=ConvNorm(12, 3),
@@ -115,5 +114,3 @@ def scores(mine: Problem, variables: Any) -> dict[str, float]:
     inputs_for = for_plan(pixels, test_views="none", cache=None, dtype="float32")
     inputs = inputs_for(mine.plan.phases[0], variables)
     return evaluate.scores(mine, variables, inputs, mine.task.splits["test"])
-
-

@@ -1,7 +1,7 @@
 """Cross entropy, judged and handed on as the running average of the weights.
 
-Polyak & Juditsky 1992, Acceleration of Stochastic Approximation by Averaging (eq. 2); with a
-constant rate, the teacher of Tarvainen & Valpola 2017, Mean Teacher (arXiv:1703.01780).
+Polyak & Juditsky 1992, Acceleration of Stochastic Approximation by Averaging; with a constant rate,
+the teacher of Tarvainen & Valpola 2017, Mean Teacher (arXiv:1703.01780).
 """
 
 import dataclasses
@@ -17,8 +17,7 @@ from tl_jax.train.objectives.cross_entropy import CrossEntropy
 class Averaged(CrossEntropy):
     """average += max(rate, 1 / (step + 1)) * (weights - average), after each step.
 
-    So it is the plain mean at first, as Tarvainen & Valpola have it (section 3), and forgets at
-    `rate` later. Asks of the batch what cross entropy does.
+    So it is the plain mean of all steps at first, and forgets at `rate` later. Asks of the batch what cross entropy does.
     """
 
     rate: float = 0.01

@@ -46,7 +46,7 @@ class BYOL(Objective):
     chosen_by = "last"
 
     def average(self, now: Now, step: Any) -> Any:
-        """1 - tau (section 3.3)."""
+        """1 - tau, at this step of the phase."""
         return self.rate * (jnp.cos(jnp.pi * now.progress) + 1) / 2
 
     def loss(self, net: Net, batch: Any, memory: Any, now: Now) -> Loss:

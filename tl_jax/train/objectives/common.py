@@ -25,7 +25,7 @@ def jointly(net: Net, knowns: Sequence[Mapping[str, Any]], wanted: Any, **how: A
 
 @jax.custom_vjp
 def reversed_gradient(x: jax.Array, coefficient: Any) -> jax.Array:
-    """`x`; its gradient is multiplied by -`coefficient` (Ganin et al. 2016, equations 14, 15)."""
+    """`x`; its gradient is multiplied by -`coefficient` (Ganin et al. 2016, section 4.2)."""
     return x
 
 

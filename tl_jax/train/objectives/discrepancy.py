@@ -17,11 +17,11 @@ from tl_jax.train.objectives.cross_entropy import Classification, entropy
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Discrepancy(Classification):
-    """Section 3.3: three updates a step, of all layers, of the two heads, of all but the heads.
+    """Three updates a step (section 3.3): of all layers, of the two heads, of all but the heads.
 
-    The first minimises both heads' cross entropy on the source (equation 2); the second also
-    maximises their discrepancy on the target, the mean over examples and classes of |p1 - p2|
-    (equations 1, 3); the third, `repeat` times, minimises it (equation 5).
+    Step A minimises both heads' cross entropy on the source. Step B also maximises their
+    discrepancy on the target, the mean over examples and classes of |p1 - p2|. Step C minimises
+    that, `repeat` times (n in the paper).
 
     `output` and `second` are tails on the same place, which start from different weights. Asks for
     two sources: "source" with inputs, "targets" (B, C) and "weights" (B,), and "target", of which

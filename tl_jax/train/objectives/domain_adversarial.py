@@ -19,12 +19,12 @@ from tl_jax.train.objectives.cross_entropy import Classification, entropy
 class DomainAdversarial(Classification):
     """Cross entropy on the source, and on both domains the domain's, its gradient reversed.
 
-    Equation 9: the layer `domain`, a tail on the place `feature`, minimises its own loss; whatever
+    Section 4.2: the layer `domain`, a tail on the place `feature`, minimises its own loss; whatever
     is below maximises it. Gradients of a domain's logit (B, 1) arrive there times -coefficient,
 
         coefficient = ceiling * (2 / (1 + exp(-steepness * progress)) - 1)
 
-    as in section 5.2.2, where the ceiling is 1; in harder shifts less keeps training stable.
+    the paper's schedule (gamma 10), where the ceiling is 1; in harder shifts less keeps training stable.
 
     Asks for two sources: "source" with inputs, "targets" (B, C) and "weights" (B,), and "target",
     of which it reads the inputs alone. Batch statistics are common to both.
