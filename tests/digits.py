@@ -27,7 +27,7 @@ PREPROCESSING = Preprocessing(size=8, crop=1.0, mean=128.0, std=96.0, channels=1
 
 
 def network(**tails: nn.Module | Layer) -> Network:
-    """Two convolutions, a feature and a head; `tails` read the feature, but layers what they say."""
+    """Two convolutions, a feature, a head; `tails` read the feature, but layers what they say."""
     trunk = chain(
         "image",
         conv1=ConvNorm(12, 3),

@@ -17,7 +17,8 @@ from tl_jax.train.objectives.cross_entropy import CrossEntropy
 class Averaged(CrossEntropy):
     """average += max(rate, 1 / (step + 1)) * (weights - average), after each step.
 
-    So it is the plain mean of all steps at first, and forgets at `rate` later. Asks of the batch what cross entropy does.
+    So it is the plain mean of all steps at first, and forgets at `rate` later. Asks of the batch
+    what cross entropy does.
     """
 
     rate: float = 0.01

@@ -24,7 +24,8 @@ class DomainAdversarial(Classification):
 
         coefficient = ceiling * (2 / (1 + exp(-steepness * progress)) - 1)
 
-    the paper's schedule (gamma 10), where the ceiling is 1; in harder shifts less keeps training stable.
+    the paper's schedule (gamma 10), where the ceiling is 1; in harder shifts less keeps training
+    stable.
 
     Asks for two sources: "source" with inputs, "targets" (B, C) and "weights" (B,), and "target",
     of which it reads the inputs alone. Batch statistics are common to both.

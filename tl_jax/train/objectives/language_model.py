@@ -17,9 +17,9 @@ class LanguageModel(Objective):
 
     Layers L that read a place "L.state" are recurrent: they give {"sequence": (B, T, D), "state":
     tree of (B, ...)}, and their module's `initial(B)` is the first state, zeros. States are this
-    objective's memory; each epoch begins anew. `ar` times the mean square of the
-    values at `dropped`, which the decoder reads; `tar` times that of the last recurrent layer's
-    steps from token to token. At `output` are logits (B, T, V).
+    objective's memory; each epoch begins anew. `ar` times the mean square of the values at
+    `dropped`, which the decoder reads, and `tar` times that of the last recurrent layer's steps
+    from token to token are added. At `output` are logits (B, T, V).
 
     Asks for an ordered task: windows "tokens", next tokens "targets" and "weights", (B, T) each.
     """
