@@ -98,7 +98,7 @@ def _statistics_step(recipe: Recipe) -> Callable:
         }
         net = setup.bound(variables, norm=trained)
         judged = batch.get(setup.objective.judges, batch)
-        net(judged["inputs"], setup.network.names[-1])
+        net(judged["inputs"], tuple(total))
         return {n: jax.tree.map(jnp.add, total[n], net.stats[n]) for n in total}
 
     return setup.parallel.step(add)

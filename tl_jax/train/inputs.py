@@ -57,7 +57,7 @@ def asked(problem: Problem, phase: Phase, variables: Any) -> Asked:
 
 
 def abstract_variables(problem: Problem) -> Any:
-    """The network's variables as shapes."""
+    """The network's variables as shapes, of a network that reads the task's inputs alone."""
     # One example, as for fresh weights: each kind of layer has been traced so.
     known = raw_sample(problem, problem.task, size=1)["inputs"]
     prepare = problem.setup.prepare
@@ -94,23 +94,20 @@ def for_plan(
             problem, lambda task: prefix.decoded(task, problem.preprocessing)
         )
     stored = functools.partial(_stored, problem, test_views, cache, dtype)
-    readable = functools.cache(lambda phase: _readable(problem, phase))
+    readable: dict[str, Places] = {}  # by phase; the same whatever the weights are
 
     def inputs(phase: Phase, variables: Any) -> Inputs:
-        own = {one.name: readable(one.name).found for one in phases}
-        if readable(phase.name).why:
-            _say_why(phase, own[phase.name], readable(phase.name).why, problem)
+        if not readable:
+            readable.update((one.name, asked(problem, one, variables).places) for one in phases)
+        own = {name: places.found for name, places in readable.items()}
+        if readable[phase.name].why:
+            _say_why(phase, own[phase.name], readable[phase.name].why, problem)
         common = [p for p in own[phase.name] if all(p in found for found in own.values())]
         lowest = common[0] if common else None
         highest = next(iter(own[phase.name]), None)
         return _by_source(problem, lambda task: stored(phase, variables, lowest, highest, task))
 
     return inputs
-
-
-def _readable(problem: Problem, name: str) -> Places:
-    phase = next(one for one in problem.plan.phases if one.name == name)
-    return asked(problem, phase, abstract_variables(problem)).places
 
 
 def _by_source(problem: Problem, of: Callable[[Task], Inputs]) -> Inputs:

@@ -73,8 +73,16 @@ def places(recipe: Recipe, variables: Any, batch: Any, single: Any) -> Places:
 
 
 def _storable(recipe: Recipe, variables: Any, known: Known) -> dict[str, jax.ShapeDtypeStruct]:
-    """Of the layers that read something and give one array its shape for one example, (1, ...)."""
-    names = [layer.name for layer in recipe.setup.network.layers if layer.reads]
+    """Of the layers that read something, can be computed from the inputs and give one array, its
+    shape for one example, (1, ...).
+    """
+    network = recipe.setup.network
+    missing = set(network.inputs) - set(known)
+    names = [
+        layer.name
+        for layer in network.layers
+        if layer.reads and not network.below[layer.name] & missing
+    ]
     one = jax.tree.map(lambda a: jax.ShapeDtypeStruct((1, *a.shape[1:]), a.dtype), known)
 
     def values(variables, known):
