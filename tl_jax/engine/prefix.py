@@ -17,7 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from tl_jax import progress
-from tl_jax.chain.network import IMAGE, Known, Net, Network
+from tl_jax.chain.network import Net, Network
+from tl_jax.chain.places import IMAGE, Known
 from tl_jax.chain.variables import fingerprint, select
 from tl_jax.data import views
 from tl_jax.data.loader import Read

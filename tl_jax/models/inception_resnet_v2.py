@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import flax.linen as nn
 import jax
 
-from tl_jax.chain.network import Layer, Network
+from tl_jax.chain.network import Network
+from tl_jax.chain.places import Layer
 from tl_jax.data.preprocessing import Preprocessing, minus_one_to_one
 from tl_jax.models.inception_v4 import (
     EPSILON,
@@ -183,7 +184,7 @@ def _keras_rules() -> list[Rule]:
 
 def _unnamed() -> Iterator[str]:
     """Where the convolutions without a name of their own are, in the order they were made."""
-    for name, module in _features("keras")[:-1]:
+    for name, module, _ in _features("keras")[:-1]:
         if isinstance(module, ConvNorm):
             yield name
         for b, steps in enumerate(getattr(module, "branch", ())):

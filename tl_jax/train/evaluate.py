@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from tl_jax import progress
-from tl_jax.chain.network import Known
+from tl_jax.chain.places import Known
 from tl_jax.chain.variables import select
 from tl_jax.data import loader, views
 from tl_jax.engine.prefix import Inputs

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tl_jax.chain.network import Known, Network
+from tl_jax.chain.network import Network
+from tl_jax.chain.places import Known
 from tl_jax.chain.variables import select
 from tl_jax.engine.parallel import Parallel
 from tl_jax.errors import UserError

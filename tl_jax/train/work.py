@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from tl_jax.chain import variables as leaves_of
-from tl_jax.chain.network import Known, Net
+from tl_jax.chain.network import Net
+from tl_jax.chain.places import Known
 from tl_jax.chain.variables import select
 from tl_jax.data import loader, views
 from tl_jax.data.task import Task

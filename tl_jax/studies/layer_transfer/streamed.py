@@ -8,7 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tl_jax.chain.network import Known, Network
+from tl_jax.chain.network import Network
+from tl_jax.chain.places import Known
 from tl_jax.chain.variables import select
 from tl_jax.engine.parallel import Parallel
 from tl_jax.engine.prefix import IMAGE
