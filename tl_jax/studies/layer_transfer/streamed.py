@@ -84,4 +84,5 @@ def step_flops(config: Any, net: Net, classes: int, stop: str | None) -> float:
         "decay": shape((), jnp.float32),
     }
     step = setup.parallel.step(functools.partial(update, made))
-    return step.lower(state, fixed, batch).compile().cost_analysis()["flops"]
+    cost: Any = step.lower(state, fixed, batch).compile().cost_analysis()
+    return cost["flops"]
