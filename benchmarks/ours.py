@@ -74,7 +74,7 @@ def training(base, spec: dict):
     """
     import numpy as np
 
-    from tl_jax.chain.network import Known
+    from tl_jax.chain.places import Known
     from tl_jax.chain.programs import forward, forward_program
     from tl_jax.engine import prefix
     from tl_jax.train import state

@@ -11,7 +11,8 @@ import jax
 import numpy as np
 
 from tl_jax.chain.heads import Classifier
-from tl_jax.chain.network import Layer, Network
+from tl_jax.chain.network import Network
+from tl_jax.chain.places import Layer
 from tl_jax.data.preprocessing import Preprocessing
 from tl_jax.data.task import Task
 from tl_jax.data.tasks.arrays import from_arrays

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tl_jax.chain.network import Known, Network
+from tl_jax.chain.network import Network
+from tl_jax.chain.places import Known
 from tl_jax.chain.variables import merged, select
 from tl_jax.engine.parallel import Parallel
 from tl_jax.train import state

@@ -7,7 +7,8 @@ import pytest
 
 from tl_jax import models
 from tl_jax.chain.heads import Classifier
-from tl_jax.chain.network import Layer, Network
+from tl_jax.chain.network import Network
+from tl_jax.chain.places import Layer
 from tl_jax.chain.programs import forward
 from tl_jax.describe import layers, lectures, zoo
 from tl_jax.describe.convolutions import comparisons

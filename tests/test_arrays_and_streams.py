@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tl_jax.chain.heads import Classifier
-from tl_jax.chain.network import Known, Layer, Net, Network, chain
+from tl_jax.chain.network import Net, Network, chain
+from tl_jax.chain.places import Known, Layer
 from tl_jax.data.task import Task
 from tl_jax.engine import prefix
 from tl_jax.plans.plan import Phase, Plan

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import small
 
-from tl_jax.chain.network import Layer, Network
+from tl_jax.chain.network import Network
+from tl_jax.chain.places import Layer
 from tl_jax.chain.programs import forward
 from tl_jax.errors import UserError
 from tl_jax.ops import BatchNorm

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import strategies as st
 from parity import fixtures
 
+from tl_jax import models
 from tl_jax.base.load import from_state_dict
 from tl_jax.errors import UserError
 from tl_jax.weights.convert import Rule, dense_after, dense_of_conv, fill, find, keras_depthwise
@@ -53,6 +54,30 @@ def test_layouts_order_and_type_become_flaxs():
     assert variables["params"]["block1"]["kernel"].tolist() == [[0, 3], [1, 4], [2, 5]]
     assert variables["params"]["conv"]["norm"]["scale"].dtype == np.float32
     assert list(variables["params"]) == ["conv", "block1"]
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_every_form_has_rules_for_its_classifier(name):
+    family = models.family(name)
+    for form in family.forms(name):
+        paths = [rule.path for rule in family.rules(name, form) if isinstance(rule.path, str)]
+        assert any(path.startswith("head/") for path in paths), form
+
+
+@pytest.mark.parametrize(
+    ("name", "keras", "module", "layer"),
+    # Numbered as torchvision's Sequential counts: VGG's norms, ReLUs and poolings have numbers too.
+    [
+        ("vgg16", False, "features.5", "conv2_1"),
+        ("vgg16_bn", False, "features.40", "conv5_3"),
+        ("inception_resnet_v2", True, "conv2d_0", "conv1a"),
+    ],
+)
+def test_numbers_in_a_files_names_become_layers(name, keras, module, layer):
+    rules = models.family(name).rules(name, "keras" if keras else "torchvision")
+    array = {f"{module}/kernel" if keras else f"{module}.weight": np.zeros((3, 3, 3, 3))}
+    (path,) = find(array, rules, keras=keras).arrays
+    assert path.startswith(f"params/{layer}/")
 
 
 def test_keras_layouts_become_ours():

@@ -13,7 +13,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tl_jax import ops
-from tl_jax.chain.network import Layer, Network
+from tl_jax.chain.network import Network
+from tl_jax.chain.places import Layer
 from tl_jax.models.layers import Conv, InvertedResidual, MaxPool, NormRelu, Stem
 from tl_jax.ops.cpu import constants, onednn
 from tl_jax.ops.cpu.onednn import foreign, library

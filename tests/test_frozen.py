@@ -9,7 +9,7 @@ import optax
 import pytest
 import small
 
-from tl_jax.chain.network import Known
+from tl_jax.chain.places import Known
 from tl_jax.chain.programs import forward, forward_program
 from tl_jax.chain.variables import select
 from tl_jax.data import loader

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tl_jax.chain.heads import Classifier
-from tl_jax.chain.network import Layer, Network
+from tl_jax.chain.network import Network
+from tl_jax.chain.places import Layer
 from tl_jax.chain.variables import select
 from tl_jax.data.preprocessing import Preprocessing
 from tl_jax.data.tasks.arrays import from_arrays

@@ -12,7 +12,7 @@ import steps
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tl_jax.chain.network import Known
+from tl_jax.chain.places import Known
 from tl_jax.engine import prefix
 from tl_jax.errors import UserError
 from tl_jax.plans.plan import Phase

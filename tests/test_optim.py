@@ -9,7 +9,8 @@ import steps
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tl_jax.chain.network import Known, Layer, Network
+from tl_jax.chain.network import Network
+from tl_jax.chain.places import Known, Layer
 from tl_jax.errors import UserError
 from tl_jax.plans import schedules
 from tl_jax.plans.plan import Settings

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tl_jax.chain import variables as leaves_of
-from tl_jax.chain.network import Known, Layer, Net, Network, ShapeNet, Tie, Unreachable, chain
+from tl_jax.chain.network import Net, Network, ShapeNet, chain
+from tl_jax.chain.places import Known, Layer, Tie, Unreachable
 from tl_jax.errors import UserError
 from tl_jax.ops import BatchNorm
 

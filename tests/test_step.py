@@ -12,7 +12,8 @@ import steps
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tl_jax.chain.network import Known, Layer, Network, Tie, chain
+from tl_jax.chain.network import Network, chain
+from tl_jax.chain.places import Known, Layer, Tie
 from tl_jax.chain.variables import flat
 from tl_jax.ops import BatchNorm
 from tl_jax.train.objective import Loss, Objective, Term, Turn, mean

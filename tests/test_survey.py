@@ -11,7 +11,8 @@ import pytest
 import small
 import steps
 
-from tl_jax.chain.network import Known, Network, Tie, Unreachable, chain
+from tl_jax.chain.network import Network, chain
+from tl_jax.chain.places import Known, Tie, Unreachable
 from tl_jax.engine import prefix
 from tl_jax.errors import UserError
 from tl_jax.train import evaluate

@@ -13,7 +13,8 @@ import programs
 import pytest
 
 from tl_jax import ops
-from tl_jax.chain.network import Layer, Network
+from tl_jax.chain.network import Network
+from tl_jax.chain.places import Layer
 from tl_jax.models.layers import Conv, InvertedResidual, MaxPool, Stem
 from tl_jax.ops.cpu import xla
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from tl_jax import models
     from tl_jax.base.base import Base
     from tl_jax.base.load import load_base
-    from tl_jax.chain.network import Known, Layer, Network
+    from tl_jax.chain.network import Network
+    from tl_jax.chain.places import Known, Layer
     from tl_jax.data.preprocessing import Preprocessing
     from tl_jax.data.task import Task
     from tl_jax.data.tasks import load_task, register_task
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 # Where each name is. Not imported here: programs that only show their flags do without JAX.
 _DOOR = {
     "Base": "base.base",
-    "Known": "chain.network",
-    "Layer": "chain.network",
+    "Known": "chain.places",
+    "Layer": "chain.places",
     "Loss": "train.objective",
     "Network": "chain.network",
     "Objective": "train.objective",

@@ -2,7 +2,7 @@
 
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator
 
 
 class Interrupted(Exception):
@@ -17,7 +17,7 @@ _received: list[int] = []
 
 
 @contextlib.contextmanager
-def caught() -> Iterator[None]:
+def caught() -> Generator[None]:
     """Inside, SIGTERM and SIGINT are noted for `check`; a second Ctrl-C acts at once."""
 
     def note(signum, frame):

@@ -18,6 +18,8 @@ class LogLines(tqdm.tqdm):
         super().__init__(*args, **options | {"ascii": True, "leave": False})
         self.sp = None  # with which tqdm would end a bar by a carriage return
 
+    # tqdm says True, and its type is inferred from a version that says nothing.
+    # pyrefly: ignore[bad-override]
     def display(self, msg: str | None = None, pos: int | None = None) -> bool:
         """Write a line if it is time to; nothing is ever cleared."""
         now = time.monotonic()

@@ -114,7 +114,8 @@ class Base:
 
     def resized(self, size: int | None = None, crop: float | None = None) -> "Base":
         """The base for inputs of another size or crop; the pixels' range stays the weights'."""
-        changes = {k: v for k, v in (("size", size), ("crop", crop)) if v is not None}
+        given = (("size", size), ("crop", crop))
+        changes: dict[str, Any] = {k: v for k, v in given if v is not None}
         preprocessing = dataclasses.replace(self.preprocessing, **changes)
         resized = dataclasses.replace(self, preprocessing=preprocessing)
         if size is not None:
@@ -173,12 +174,11 @@ class Base:
         preprocessing = self.preprocessing.with_channels(channels)
         if channels == self.preprocessing.channels:
             return self
-        params = flax.traverse_util.flatten_dict(self.variables["params"])
+        params: dict[Any, Any] = flax.traverse_util.flatten_dict(self.variables["params"])
         first = next(path for path in params if path[-1] == "kernel")
         one = params[first].sum(2, keepdims=True) / channels
         params[first] = np.repeat(one, channels, axis=2)
-        params = flax.traverse_util.unflatten_dict(params)
-        variables = self.variables | {"params": params}
+        variables = self.variables | {"params": flax.traverse_util.unflatten_dict(params)}
         return dataclasses.replace(self, preprocessing=preprocessing, variables=variables)
 
     def save(self, path: str | pathlib.Path) -> None:

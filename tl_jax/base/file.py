@@ -88,7 +88,8 @@ def _model(about: dict, flat: dict[str, np.ndarray]) -> Model:
     # Means and deviations of another number than the channels would show in the shape.
     pixels = jax.ShapeDtypeStruct((*preprocessing.input_shape[:3], 1), np.uint8)
     shape = jax.eval_shape(preprocessing.normalise, pixels).shape
-    expected = flax.traverse_util.flatten_dict(architecture.chain().shapes(shape)[0], sep="/")
+    shapes, _ = architecture.chain().shapes(shape)
+    expected: dict[str, Any] = flax.traverse_util.flatten_dict(shapes, sep="/")
     if {n: (a.shape, a.dtype) for n, a in flat.items()} != {
         n: (a.shape, a.dtype) for n, a in expected.items()
     }:

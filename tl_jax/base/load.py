@@ -22,7 +22,9 @@ logger = logging.getLogger(__name__)
 
 
 def load_base(
-    name: str, weights: str | pathlib.Path | None = None, *, form: str | None = None
+    name: str | pathlib.Path,
+    weights: str | pathlib.Path | None = None,
+    *, form: str | None = None
 ) -> Base:
     """The architecture `name` (`tl_jax.models.names()`) with `weights`; or, without any, the base
     in the file or finished run at the path `name`, which says what it is. `weights` are
@@ -40,7 +42,7 @@ def load_base(
     """
     if weights is None and _is_path(name):
         return _from_file(pathlib.Path(name))
-    name = models.canonical(name)
+    name = models.canonical(str(name))
     weights = published_weights(name) if weights is None else str(weights)
     if weights.startswith("random:"):
         return _random(name, weights)

@@ -6,7 +6,7 @@ import math
 import os
 import pathlib
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tl_jax import models
 from tl_jax.data.preprocessing import INTERPOLATIONS, MAX_SIZE, Preprocessing
@@ -164,7 +164,7 @@ def _preprocessing(config: pathlib.Path) -> Preprocessing:
         raise UserError(line) from error
 
 
-def _between(value: object, low: float, high: float):
+def _between(value: Any, low: float, high: float) -> Any:
     if type(value) not in (int, float) or not low <= value <= high:
         raise ValueError(f"{value!r:.40} is no number from {low} to {high}")
     return value

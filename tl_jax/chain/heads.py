@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from tl_jax import ops, registry
-from tl_jax.chain.network import Layer
+from tl_jax.chain.places import Layer
 from tl_jax.errors import UserError
 
 

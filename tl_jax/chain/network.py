@@ -49,7 +49,7 @@ class Network:
         )
         object.__setattr__(self, "layers", resolved)
         for number, layer in enumerate(resolved):
-            if later := set(layer.reads) & set(before[number + 1 :]):
+            if later := set(layer.places) & set(before[number + 1 :]):
                 raise UserError(f"layer {layer.name!r} reads {later.pop()!r}, which comes after it")
 
     @functools.cached_property
@@ -60,7 +60,7 @@ class Network:
     @functools.cached_property
     def inputs(self) -> tuple[str, ...]:
         """The places that are read and are no layer's."""
-        read = dict.fromkeys(place for layer in self.layers for place in layer.reads)
+        read = dict.fromkeys(place for layer in self.layers for place in layer.places)
         return tuple(place for place in read if place not in self.names)
 
     @functools.cached_property
@@ -69,8 +69,8 @@ class Network:
         found: dict[str, frozenset[str]] = {}
         for layer in self.layers:
             tied = [name for tie in self.ties if tie.layer == layer.name for name in tie.needs]
-            places = {layer.name, *layer.reads, *tied}
-            found[layer.name] = frozenset(places.union(*(found.get(p, ()) for p in layer.reads)))
+            places = {layer.name, *layer.places, *tied}
+            found[layer.name] = frozenset(places.union(*(found.get(p, ()) for p in layer.places)))
         return found
 
     def index(self, name: str) -> int:
@@ -89,7 +89,7 @@ class Network:
             if place not in layers:
                 raise Unreachable(place, known)
             needed.add(place)
-            todo += layers[place].reads
+            todo += layers[place].places
         return tuple(layer for layer in self.layers if layer.name in needed)
 
     def between(self, start: str | None, stop: str | None) -> tuple[Layer, ...]:
@@ -213,7 +213,7 @@ class _Pass(NamedTuple):
     """Values of one pass through the network; `known` is held so that its identity stays its own.
     """
 
-    known: Known
+    known: Mapping[str, Any]
     values: dict[str, Any]
     number: int
 
@@ -256,7 +256,7 @@ class Net:
         begun = _Pass(known, {}, len(self._passes))
         _, values, number = self._passes.setdefault((id(known), train), begun)
         for layer in self.network.path({**known, **values}, names):
-            read = [self._at(place, known, values) for place in layer.reads]
+            read = [self._at(place, known, values) for place in layer.places]
             value = self.run(layer, read, train=train, number=number)
             values[layer.name] = ops.materialise(value) if layer.name in names else value
         found = tuple(self._at(name, known, values) for name in names)
@@ -333,9 +333,3 @@ def chain(at: str | tuple[str, ...], **modules: nn.Module) -> tuple[Layer, ...]:
         Layer(name, module, places)
         for (name, module), places in zip(modules.items(), reads, strict=False)
     )
-
-
-__all__ = [
-    "IMAGE", "Applied", "Known", "Layer", "Net", "Network", "ShapeNet", "Tie",
-    "Unreachable", "chain",
-]  # fmt: skip

@@ -49,6 +49,13 @@ class Layer(NamedTuple):
     module: nn.Module
     reads: tuple[str, ...] | None = None
 
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The places it reads, which a network has resolved; ValueError for a layer in none."""
+        if self.reads is None:
+            raise ValueError(f"layer {self.name!r} reads the one before it: put it in a network")
+        return self.reads
+
 
 @dataclasses.dataclass(frozen=True)
 class Tie:

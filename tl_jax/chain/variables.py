@@ -21,7 +21,7 @@ COLLECTIONS = ("params", "batch_stats")
 MAX_PARAMETERS = 2**31
 
 
-def select(variables: Any, layers: Sequence[str]) -> dict[str, Any]:
+def select(variables: Any, layers: Collection[str]) -> dict[str, Any]:
     """Of every collection, the part that belongs to the layers."""
     return {c: {n: variables[c][n] for n in layers if n in variables[c]} for c in COLLECTIONS}
 
@@ -62,9 +62,11 @@ def shapes(
     """
     variables: dict[str, Any] = {c: {} for c in COLLECTIONS}
     values = {name: jax.tree.map(_shape, value) for name, value in inputs.items()}
-    for name, module, reads in layers:
+    for layer in layers:
+        name = layer.name
         try:
-            value, own = _traced_in_space(module, [values[place] for place in reads])
+            read = [values[place] for place in layer.places]
+            value, own = _traced_in_space(layer.module, read)
         except _NoRoom:
             raise UserError(
                 f"inputs of {_sides(inputs)} are too small: nothing of them is "
@@ -156,7 +158,7 @@ def init(
     leaves = flat(select(everything, of))
     sizes = {p: v.size for p, v in leaves.items() if hasattr(v, "size")}
     if sum(sizes.values()) > MAX_PARAMETERS:
-        largest = max(sizes, key=sizes.get)
+        largest = max(sizes, key=sizes.__getitem__)
         raise UserError(
             f"{sum(sizes.values()):,} parameters are too many, {sizes[largest]:,} of them "
             f"{largest}: pool before a dense layer, or take a smaller input"
@@ -198,10 +200,10 @@ def _fresh(seed: int, path: str, shape: tuple[int, ...]) -> np.ndarray | None:
 
 def _by_module(layer: Layer, seed: int, known: Mapping[str, Any]) -> dict:
     """A layer's variables as its own initialisers draw them; `known`: shapes by place."""
-    name, module, reads = layer
-    read = [jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), known[place]) for place in reads]
-    key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
-    drawn = jax.tree.map(np.asarray, jax.jit(module.init)(key, *read))
+    given = [known[place] for place in layer.places]
+    read = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), given)
+    key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(layer.name.encode()))
+    drawn = jax.tree.map(np.asarray, jax.jit(layer.module.init)(key, *read))
     return jax.tree.map(lambda a: a.astype(np.float32), drawn)
 
 
@@ -211,5 +213,5 @@ def fingerprint(tree: Any) -> str:
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         array = np.ascontiguousarray(leaf)
         digest.update(f"{jax.tree_util.keystr(path)} {array.shape} {array.dtype}".encode())
-        digest.update(array.view(np.uint8))  # bfloat16 has no buffer of its own
+        digest.update(array.view(np.uint8).data)  # bfloat16 has no buffer of its own
     return digest.hexdigest()

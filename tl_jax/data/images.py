@@ -38,9 +38,12 @@ def open_image(source: str | os.PathLike | BinaryIO) -> PIL.Image.Image:
     """
     _quieten_pillow()
     name = source if isinstance(source, str | os.PathLike) else getattr(source, "name", "image")
-    is_file = hasattr(source, "read")
     try:
-        with contextlib.nullcontext(source) if is_file else open(source, "rb") as file:
+        with (
+            open(source, "rb")
+            if isinstance(source, str | os.PathLike)
+            else contextlib.nullcontext(source)
+        ) as file:
             if not file.read(1):
                 raise ValueError("the file is empty")
             file.seek(0)

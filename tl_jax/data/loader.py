@@ -48,7 +48,7 @@ def once_order(count: int, *, batch_size: int, ordered: bool = False) -> np.ndar
     return np.where(numbers < count, numbers, -1)
 
 
-def read_ahead(items: Sequence[Any], make: Callable[[Any], Any]) -> Iterator[Any]:
+def read_ahead(items: Any, make: Callable[[Any], Any]) -> Iterator[Any]:
     """`make(item)` of every item, in order; the next ones are made in threads meanwhile."""
     import grain  # imports slowly
 

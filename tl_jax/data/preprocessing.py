@@ -69,7 +69,7 @@ class Preprocessing:
         pixels = np.asarray(image)
         return pixels if pixels.ndim == 3 else pixels[..., None]
 
-    def _kept(self, sides: tuple[int, int]) -> tuple[float, ...]:
+    def _kept(self, sides: tuple[int, int]) -> tuple[float, float, float, float]:
         """(left, top, right, bottom) of an image of `sides` that is left after resizing, cropping.
 
         To resize that box alone gives the same pixels, up to rounding, and costs less.
@@ -78,8 +78,9 @@ class Preprocessing:
         resized = [side * shorter // min(sides) for side in sides]
         corner = [round((side - self.size) / 2) for side in resized]
         scale = [side / new for side, new in zip(sides, resized, strict=True)]
-        box = [c * s for c, s in zip(corner, scale, strict=True)]
-        return *box, *((c + self.size) * s for c, s in zip(corner, scale, strict=True))
+        left, top = (c * s for c, s in zip(corner, scale, strict=True))
+        right, bottom = ((c + self.size) * s for c, s in zip(corner, scale, strict=True))
+        return left, top, right, bottom
 
     def normalise(self, pixels) -> jnp.ndarray:
         """(N, H, W, 1 or channels) uint8 in RGB to float32 (N, H, W, channels); grey is repeated.
@@ -173,8 +174,10 @@ def caffe(size: int) -> Preprocessing:
     return Preprocessing(size, mean=(103.939, 116.779, 123.68), std=1.0, order="BGR")
 
 
-def require_same(*, task: Preprocessing, base: Preprocessing) -> None:
+def require_same(*, task: Preprocessing, base: Preprocessing | None) -> None:
     """UserError that names the fields in which a task's pipeline disagrees with the base's."""
+    if base is None:
+        raise UserError("the task has images, but the base says nothing of theirs")
     ours, theirs = dataclasses.asdict(task), dataclasses.asdict(base)
     different = [f"{k}: {ours[k]!r}, not {theirs[k]!r}" for k in ours if ours[k] != theirs[k]]
     if different:

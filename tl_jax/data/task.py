@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
+from tl_jax.errors import UserError
+
 SPLITS = ("train", "val", "test")
 
 
@@ -43,6 +45,12 @@ class Task:
         if name.startswith("_") or name not in (truth := self.__dict__.get("truth", {})):
             raise AttributeError(f"task {self.__dict__.get('name')!r} has no {name!r}")
         return truth[name]
+
+    def image(self, index: int) -> PIL.Image.Image:
+        """The example's image; UserError for a task without images."""
+        if self.open is None:
+            raise UserError(f"the task {self.name!r} has no images")
+        return self.open(index)
 
     def with_truth(self, **arrays: np.ndarray) -> "Task":
         """The task with some of its truth replaced, (N, ...) each."""

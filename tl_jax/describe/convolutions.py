@@ -6,7 +6,8 @@ Smaller and asymmetric ones: Inception v3 (Szegedy et al. 2015, arXiv:1512.00567
 
 from typing import NamedTuple
 
-from tl_jax.chain.network import Layer, Network
+from tl_jax.chain.network import Network
+from tl_jax.chain.places import Layer
 from tl_jax.describe.layers import Row, layers
 from tl_jax.models.layers import Conv
 

@@ -39,15 +39,17 @@ def layers(chain: Network, input_shape: Sequence[int]) -> list[Row]:
 
 
 def _rows(chain: Network, shape: tuple[int, ...]):
-    seen = trace.IMAGE
+    seen: trace.Seen | None = trace.IMAGE
     for name, module, _ in chain.layers:
         jaxpr, shape, parameters, statistics = _traced(module, shape)
         if 0 in shape:
             raise ValueError(f"nothing is left in layer {name!r}")
         outputs, macs = trace.walk(jaxpr, [None, seen])
         seen = outputs[0]
-        convs = tuple(axis.convs if len(shape) == 4 else math.inf for axis in seen)
-        stride, field, _ = zip(*seen, strict=True)
+        # Every layer's output comes from the image.
+        stride, field, convs = zip(*(seen or ()), strict=True)
+        if len(shape) != 4:
+            convs = (math.inf, math.inf)
         yield Row(name, shape[1:], parameters, statistics, macs, stride, field, convs)
 
 

@@ -29,12 +29,12 @@ def zoo(entries: Sequence[Entry]) -> bytes:
 
     As MobileNet's paper plots it (Howard et al. 2017, arXiv:1704.04861, figures 4 and 5).
     """
-    known = [e for e in entries if e.top1 is not None]
+    known = [(e, e.top1) for e in entries if e.top1 is not None]
 
     def draw(figure: Figure) -> None:
         panels = figure.subplots(1, 2, sharey=True)
         for axes, (key, label) in zip(panels, COSTS.items(), strict=True):
-            _scatter(axes, known, key)
+            _scatter(axes, [e for e, _ in known], key)
             axes.set_xlabel(label)
         panels[0].set_ylabel("published top-1 on ImageNet, %")
         legend = panels[0].get_legend_handles_labels()
@@ -42,7 +42,7 @@ def zoo(entries: Sequence[Entry]) -> bytes:
         figure.canvas.draw()  # the layout is settled before labels are placed
         figure.set_layout_engine("none")
         for axes, key in zip(panels, COSTS, strict=True):
-            _label(axes, [(getattr(e, key), e.top1, _variant(e)) for e in known])
+            _label(axes, [(getattr(e, key), top1, _variant(e)) for e, top1 in known])
 
     return _png(draw, 13.0, 7.6)
 

@@ -128,14 +128,15 @@ def of_zoo() -> Description:
     ]
     table = _aligned([list(ZOO), *body], left=(0, 1, 6))
     text = "\n".join([*table, _wrapped(BEST_WEIGHTS), _wrapped(lectures.BEST)])
-    exact = [list(e._replace(forms="+".join(e.forms))) for e in entries]
+    exact = [list((e._asdict() | {"forms": "+".join(e.forms)}).values()) for e in entries]
     head = list(zoo.Entry._fields)
     return Description(text, [head, *exact], functools.partial(_draw, "zoo", entries))
 
 
 def of_convolutions() -> Description:
     """Describe the factorisations of a convolution, of which there is no picture."""
-    table, exact = [list(CONVOLUTIONS)], [["comparison", "convolution", "weights", "macs", "field"]]
+    table = [list(CONVOLUTIONS)]
+    exact: list[list] = [["comparison", "convolution", "weights", "macs", "field"]]
     for comparison in convolutions.comparisons():
         table.append([comparison.title, "", "", "", ""])
         whole = comparison.forms[0]

@@ -27,7 +27,7 @@ class Axis(NamedTuple):
     convs: float  # the receptive field if only convolutions have an extent
 
 
-Seen = tuple[Axis, Axis]  # along height and width
+Seen = tuple[Axis, ...]  # two, along height and width
 IMAGE: Seen = (Axis(1, 1, 1),) * 2
 
 

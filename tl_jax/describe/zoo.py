@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from types import ModuleType
 from typing import NamedTuple
 
 from tl_jax import models
@@ -12,7 +13,7 @@ class Entry(NamedTuple):
     """One architecture, in its first form and at the input size of its best published weights."""
 
     name: str
-    family: str  # the file of tl_jax.models
+    family: str  # the file of tl_jax.models; "" of a base that was registered from outside
     forms: tuple[str, ...]
     size: int  # of the input's side, in pixels
     parameters: int
@@ -26,18 +27,18 @@ def entry(name: str) -> Entry:
     family = models.family(name)
     forms = family.forms(name)
     published = models.published(name)
-    stated = {weights: p for weights, p in published.items() if p.top1 is not None}
-    best = max(stated, key=lambda weights: stated[weights].top1, default="")
-    usual = stated[best].preprocessing if best else family.preprocessing(name, forms[0])
+    stated = {weights: p.top1 for weights, p in published.items() if p.top1 is not None}
+    best = max(stated, key=stated.__getitem__, default="")
+    usual = published[best].preprocessing if best else family.preprocessing(name, forms[0])
     rows = layers(family.build(name, forms[0]), usual.input_shape)
     return Entry(
         name,
-        family.__name__.rpartition(".")[2],
+        family.__name__.rpartition(".")[2] if isinstance(family, ModuleType) else "",
         tuple(forms),
         usual.size,
         sum(row.parameters for row in rows),
         sum(row.macs for row in rows),
-        stated[best].top1 if best else None,
+        stated.get(best),
         best,
     )
 

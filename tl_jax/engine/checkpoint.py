@@ -165,7 +165,7 @@ def _folders(directory: Path) -> list[Path]:
 
 
 def _parse(folder: Path) -> tuple[int, int]:
-    number, step = _FOLDER.fullmatch(folder.name).groups()
+    number, _, step = folder.name.partition("_step")
     return int(number), int(step)
 
 
@@ -230,7 +230,7 @@ def _file_sums(folder: Path) -> str:
 def _array_sha256(array: np.ndarray) -> str:
     """Over dtype, shape and bytes. The bytes as uint8: bfloat16 has no buffer of its own."""
     sha256 = hashlib.sha256(f"{array.dtype}{array.shape}".encode())
-    sha256.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    sha256.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return sha256.hexdigest()
 
 
@@ -274,7 +274,7 @@ def _place(array: np.ndarray, leaf: Any) -> Any:
         return array
     if _is_key(leaf):  # the implementation's name can be had of a key only, not of its dtype
         impl = jax.random.key_impl(jnp.empty((), leaf.dtype))
-        array = jax.random.wrap_key_data(array, impl=impl)
+        array = jax.random.wrap_key_data(jnp.asarray(array), impl=impl)
     # Committing what was not committed would make jit refuse it beside arrays on a mesh.
     placed = jax.device_put(array, leaf.sharding if getattr(leaf, "committed", True) else None)
     if placed.dtype != leaf.dtype:

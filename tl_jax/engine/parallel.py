@@ -65,7 +65,7 @@ class Parallel:
             return jax.tree.map(lambda a: a.reshape(self.count, -1, *a.shape[1:]), batch)
         return jax.device_put(batch, NamedSharding(mesh(), PartitionSpec(AXIS)))
 
-    def step(self, fn: Callable) -> Callable:
+    def step(self, fn: Callable) -> jax.stages.Wrapped:
         """`fn(state, fixed, batch) -> state`, jitted; the old state's memory is reused."""
         if self.way == "pmap":
             return jax.pmap(_synchronised(fn), AXIS, in_axes=(None, None, 0), out_axes=None)
@@ -79,7 +79,7 @@ class Parallel:
         """Whether there are programs that take their batches from arrays on the device."""
         return self.way == "jit"
 
-    def resident_steps(self, fn: Callable) -> Callable:
+    def resident_steps(self, fn: Callable) -> jax.stages.Wrapped:
         """`fn(state, fixed, data, order, first, last) -> state`, jitted as a step is.
 
         `data` is whole on every device; each device takes its part of the columns of `order`, a
@@ -110,8 +110,8 @@ class Parallel:
 
     def gathered(self, out: jax.Array) -> np.ndarray:
         """What a mapped function gave, (B, ...) on the host; waits until it is there."""
-        out = np.asarray(out)
-        return out.reshape(-1, *out.shape[2:]) if self.way == "pmap" else out
+        whole = np.asarray(out)
+        return whole.reshape(-1, *whole.shape[2:]) if self.way == "pmap" else whole
 
 
 @functools.cache

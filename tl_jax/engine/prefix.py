@@ -17,7 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from tl_jax import progress
-from tl_jax.chain.network import IMAGE, Known, Net, Network
+from tl_jax.chain.network import Net, Network
+from tl_jax.chain.places import IMAGE, Known
 from tl_jax.chain.variables import fingerprint, select
 from tl_jax.data import views
 from tl_jax.data.loader import Read
@@ -60,6 +61,18 @@ class Inputs(NamedTuple):
             given[self.place] = self.read(examples, views)
         return Known(given)
 
+    def rows_of(self, examples: np.ndarray, views: np.ndarray) -> np.ndarray:
+        """The numbers of the stored rows that `read` gives of examples in their views."""
+        if self.row is None:
+            raise ValueError("nothing is stored of these inputs")
+        return self.row(examples, views)
+
+    def images(self, examples: np.ndarray) -> np.ndarray:
+        """What `read` gives of examples in view 0; UserError for a task without images."""
+        if self.read is None:
+            raise UserError("the task has no images")
+        return self.read(examples, np.zeros_like(examples))
+
     def described(self) -> dict[str, Any]:
         """What a report says of them."""
         return {"prefix": self.start, "cached_bytes": self.nbytes, "cache_key": self.key}
@@ -83,8 +96,10 @@ def decoded(task: Task, preprocessing: Preprocessing | None) -> Inputs:
     if preprocessing is None:
         raise UserError(f"the task {task.name!r} has images, but the base says nothing of theirs")
 
+    fit = functools.partial(_fit, task, preprocessing)
+
     def read(examples: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-        images = (_fit(task, preprocessing, e) for e in examples)
+        images = map(fit, examples)
         return np.stack([views.view(i, v) for i, v in zip(images, numbers, strict=True)])
 
     key = cache_key(task.fingerprint, preprocessing.fingerprint())
@@ -199,7 +214,7 @@ def on_device(inputs: Inputs, parallel: Parallel) -> Inputs:
 
 
 def _fit(task: Task, preprocessing: Preprocessing, example: int) -> np.ndarray:
-    image = preprocessing.fit(task.open(int(example)))
+    image = preprocessing.fit(task.image(int(example)))
     return np.broadcast_to(image, (*image.shape[:2], task.channels))
 
 

@@ -14,7 +14,8 @@ import mmap
 import os
 import pathlib
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,7 @@ BLOCK = 64  # rows that are computed, written and checked together
 def build(
     folder: pathlib.Path,
     shape: Sequence[int],
-    dtype: np.dtype,
+    dtype: Any,  # anything that names a type of numpy's
     compute: Callable[[int, int], np.ndarray],
     *,
     what: str,
@@ -119,17 +120,17 @@ def _no_space(folder: pathlib.Path, why: str) -> UserError:
 
 
 @contextlib.contextmanager
-def _disk_full_is_said(folder: pathlib.Path) -> Iterator[None]:
+def _disk_full_is_said(folder: pathlib.Path) -> Generator[None]:
     try:
         yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
-        raise _no_space(folder, os.strerror(error.errno)) from error
+        raise _no_space(folder, os.strerror(error.errno or errno.ENOSPC)) from error
 
 
 @contextlib.contextmanager
-def _locked(folder: pathlib.Path) -> Iterator[None]:
+def _locked(folder: pathlib.Path) -> Generator[None]:
     """One process builds; another that wants the same waits, then finds it there."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "lock", "w") as lock:

@@ -7,7 +7,8 @@ response normalisation.
 import jax
 
 from tl_jax.chain.heads import Classifier
-from tl_jax.chain.network import Layer, Network
+from tl_jax.chain.network import Network
+from tl_jax.chain.places import Layer
 from tl_jax.data.preprocessing import Preprocessing, imagenet
 from tl_jax.models.layers import Conv, FullyConnected, MaxPool, head
 from tl_jax.weights import published

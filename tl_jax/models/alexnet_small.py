@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 
 from tl_jax.chain.heads import Classifier
-from tl_jax.chain.network import Layer, Network
+from tl_jax.chain.network import Network
+from tl_jax.chain.places import Layer
 from tl_jax.data.preprocessing import Preprocessing
 from tl_jax.models.layers import FullyConnected
 from tl_jax.ops.windows import pads, taps

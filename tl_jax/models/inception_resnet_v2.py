@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import flax.linen as nn
 import jax
 
-from tl_jax.chain.network import Layer, Network
+from tl_jax.chain.network import Network
+from tl_jax.chain.places import Layer
 from tl_jax.data.preprocessing import Preprocessing, minus_one_to_one
 from tl_jax.models.inception_v4 import (
     EPSILON,

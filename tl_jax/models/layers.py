@@ -8,7 +8,7 @@ import jax
 
 from tl_jax import ops
 from tl_jax.chain.heads import Classifier
-from tl_jax.chain.network import Layer
+from tl_jax.chain.places import Layer
 from tl_jax.weights.convert import Rule
 
 

@@ -3,7 +3,8 @@
 import flax.linen as nn
 import jax
 
-from tl_jax.chain.network import Layer, Network
+from tl_jax.chain.network import Network
+from tl_jax.chain.places import Layer
 from tl_jax.data.preprocessing import Preprocessing, minus_one_to_one
 from tl_jax.models.layers import ConvNorm, conv_norm, head, pool_and_head
 from tl_jax.weights import published

@@ -8,7 +8,8 @@ than 224 x 224, at which the mean does nothing, are possible with Keras's weight
 import jax
 
 from tl_jax.chain.heads import Classifier
-from tl_jax.chain.network import Layer, Network
+from tl_jax.chain.network import Network
+from tl_jax.chain.places import Layer
 from tl_jax.data.preprocessing import Preprocessing, caffe, imagenet
 from tl_jax.models.layers import Conv, ConvNorm, FullyConnected, MaxPool, conv_norm, head
 from tl_jax.weights import published
@@ -127,13 +128,13 @@ def _feature_rules(name: str) -> list[Rule]:
     """For `features.<i>`, which counts norms, ReLUs and poolings too."""
     rows, i = [], 0
     norm = VARIANTS[name][1]
-    for layer, *_ in features(name):
-        if layer.startswith("pool"):
+    for layer in features(name):
+        if layer.name.startswith("pool"):
             i += 1
         elif norm:
-            rows += conv_norm(rf"features\.{i}", rf"features\.{i + 1}", layer)
+            rows += conv_norm(rf"features\.{i}", rf"features\.{i + 1}", layer.name)
             i += 3
         else:
-            rows.append(Rule(rf"features\.{i}", layer))
+            rows.append(Rule(rf"features\.{i}", layer.name))
             i += 2
     return rows

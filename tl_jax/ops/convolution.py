@@ -46,7 +46,7 @@ def conv(
     included = activation if activation in SLOPES else None
     convolve = _forward if forms.weights_are_constant() else _conv
     y = convolve(x, kernel, bias, residual, Window(stride, edges, included))
-    return y if activation is included else activation(y)
+    return y if activation is None or activation is included else activation(y)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))

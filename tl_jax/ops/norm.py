@@ -2,7 +2,8 @@
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -40,7 +41,7 @@ _sync_axis: list[str] = []
 
 
 @contextlib.contextmanager
-def synchronised(axis_name: str) -> Iterator[None]:
+def synchronised(axis_name: str) -> Generator[None]:
     """Batch statistics of what is traced inside are means over the devices of a named axis."""
     _sync_axis.append(axis_name)
     try:
@@ -135,7 +136,15 @@ class BatchNorm(nn.Module):
     use_scale: bool = True
 
     @nn.compact
-    def __call__(self, x, convolve=None, kernel=None, bias=None, residual=None, activation=None):
+    def __call__(
+        self,
+        x,
+        convolve: Callable | None = None,
+        kernel: Any = None,
+        bias: Any = None,
+        residual: Any = None,
+        activation: Callable | None = None,
+    ):
         """`activation` of the norm of `x` plus `residual`.
 
         With `convolve` it is the norm of `convolve(x, kernel, bias)`, an `ops.conv` with `kernel`

@@ -7,13 +7,16 @@ Padding = str | int | tuple[tuple[int, int], tuple[int, int]]
 NO_PADDING = ((0, 0), (0, 0))
 
 
-def pads(padding: Padding, size: tuple[int, int], kernel: tuple[int, int], stride: int):
+def pads(
+    padding: Padding, size: tuple[int, int], kernel: tuple[int, int], stride: int
+) -> tuple[tuple[int, int], tuple[int, int]]:
     """Explicit ((top, bottom), (left, right)); 'SAME' is TensorFlow's, an int PyTorch's."""
     if isinstance(padding, tuple):
         return padding
     if isinstance(padding, int):
         return ((padding, padding), (padding, padding))
-    return tuple(jax.lax.padtype_to_pads(size, kernel, (stride, stride), padding))
+    vertical, horizontal = jax.lax.padtype_to_pads(size, kernel, (stride, stride), padding)
+    return vertical, horizontal
 
 
 def taps(x, window: tuple[int, int], stride, padding, fill=0):

@@ -90,6 +90,8 @@ class Plan:
     pretrained: bool = True
 
     def __post_init__(self):
+        if not self.phases:
+            raise UserError(f"the plan {self.name!r} has no phases")
         names = [phase.name for phase in self.phases]
         if repeated := sorted({name for name in names if names.count(name) > 1}):
             raise UserError(f"phases of a plan have different names; repeated: {repeated}")
@@ -228,4 +230,4 @@ def _from(names: Names, lowest: Where) -> Names:
 
 
 def _group(name: str) -> str:
-    return re.match(r"mixed_\d+|[^_]*", name)[0]
+    return re.findall(r"mixed_\d+|[^_]*", name)[0]

@@ -105,7 +105,8 @@ def descends(transformation: optax.GradientTransformation) -> bool:
         state = transformation.init(one)
         for _ in range(PROBED):  # the first of a warm-up are 0
             updates, state = transformation.update(one, state, one)
-            if total := float(updates["kernel"].sum()):
+            (moved,) = jax.tree.leaves(updates)
+            if total := float(moved.sum()):
                 return total < 0
     raise UserError(f"the optimizer moves nothing in its first {PROBED} steps")
 

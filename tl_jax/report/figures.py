@@ -119,7 +119,8 @@ def scatter(points: np.ndarray, labels: np.ndarray) -> str:
             axes.scatter(*own.T, **style, rasterized=True, label=str(label + 1))
             number = {"color": colour, "weight": "bold", "ha": "center", "va": "center"}
             paper = {"facecolor": "white", "alpha": 0.8, "lw": 0, "boxstyle": "circle,pad=0.15"}
-            axes.text(*np.median(own, 0), str(label + 1), **number, bbox=paper)
+            x, y = np.median(own, 0)
+            axes.text(x, y, str(label + 1), **number, bbox=paper)
         if len(classes) <= 2 * FEW:
             style = {"markerscale": 2, "handletextpad": 0, "columnspacing": 1}
             figure.legend(loc="outside lower center", ncols=FEW, **style)

@@ -118,7 +118,7 @@ def comparison(result: dict, bounds: dict) -> dict[str, Any]:
     for p in result["published"] or ():
         row = {"what": p["what"], "source": p["source"], "figure": text.fraction(p["figure"])}
         groups.setdefault(text.metric_key(p["metric"]), []).append(row)
-    table = []
+    table: list[dict[str, Any]] = []
     for key, rows in groups.items():
         ours = (result["test"] or {}).get(key)
         ours = None if text.missing(ours) else ours
@@ -242,7 +242,7 @@ def mistakes(probabilities: np.ndarray, task: Task) -> list[dict]:
 def _thumbnail(task: Task, index: int) -> str | None:
     """A small JPEG as a data URI; None where the image is gone since the run read it."""
     try:
-        image = task.open(index)
+        image = task.image(index)
     except (OSError, UserError):
         return None
     image = image.convert("L" if image.mode == "L" else "RGB")  # a copy: the task may keep its own

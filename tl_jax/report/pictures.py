@@ -80,10 +80,10 @@ def contact_sheet(
     """A query on the left, and beside it what was found for it, in rows, each above its label."""
     first = _labelled(PIL.ImageOps.expand(tile(query, SIDE - 8), 4, FRAME), "query")
     tiles = [_labelled(tile(image, SIDE), t) for image, t in zip(found, labels, strict=True)]
-    found = grid(tiles, columns=COLUMNS)
-    sheet = PIL.Image.new("RGB", (first.width + 4 * GAP + found.width, found.height), WHITE)
+    rows = grid(tiles, columns=COLUMNS)
+    sheet = PIL.Image.new("RGB", (first.width + 4 * GAP + rows.width, rows.height), WHITE)
     sheet.paste(first)
-    sheet.paste(found, (first.width + 4 * GAP, 0), found)
+    sheet.paste(rows, (first.width + 4 * GAP, 0), rows)
     return sheet
 
 

@@ -56,7 +56,7 @@ def panels(history: Sequence[dict]) -> list[tuple[str, tuple]]:
     first = history[0] if history else {}
     known = {column for column, _, _ in (*LOSS, *ACCURACY)}
     same = all(r.get("val_weighted_accuracy") in (None, r.get("val_accuracy")) for r in history)
-    found = [("Loss", LOSS)] if history else []
+    found: list[tuple[str, tuple]] = [("Loss", LOSS)] if history else []
     if "val_accuracy" in first:
         found.append(("Validation accuracy", ACCURACY[:1] if same else ACCURACY))
     for column in first:
@@ -68,7 +68,7 @@ def panels(history: Sequence[dict]) -> list[tuple[str, tuple]]:
     return found
 
 
-def percent(x: float, _: int) -> str:
+def percent(x: float, _: float) -> str:
     return f"{100 * x:.4g} %"
 
 

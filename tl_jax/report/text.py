@@ -3,7 +3,7 @@
 import math
 import numbers
 import textwrap
-from typing import Any
+from typing import Any, TypeGuard
 
 MISSING = "–"
 METRICS = {
@@ -16,23 +16,28 @@ METRICS = {
 }
 
 
+def there(x: float | None) -> TypeGuard[float]:
+    """Whether it is a figure, and a finite one."""
+    return x is not None and math.isfinite(x)
+
+
 def missing(x: float | None) -> bool:
-    return x is None or not math.isfinite(x)
+    return not there(x)
 
 
 def percent(x: float | None) -> str:
     """0.853 -> '85.3 %'."""
-    return MISSING if missing(x) else f"{100 * x:.1f} %"
+    return f"{100 * x:.1f} %" if there(x) else MISSING
 
 
 def fraction(x: float | None) -> float | None:
     """Of a figure in percent, as published results are given."""
-    return None if missing(x) else x / 100
+    return x / 100 if there(x) else None
 
 
 def number(x: float | None) -> str:
     """Three significant digits, counts from 1000 on with separators: 0.000313, 24.6, 4,107,522."""
-    if missing(x):
+    if not there(x):
         return MISSING
     return f"{x:,.0f}" if abs(x) >= 1000 else f"{x:.3g}"
 
@@ -42,8 +47,9 @@ def cell(x: Any) -> str:
     if isinstance(x, numbers.Integral):
         return f"{x:,}"
     if x is None or isinstance(x, numbers.Real):
-        whole = missing(x) or abs(x) >= 1000
-        return number(x) if whole else f"{x:#.3g}".removesuffix(".")
+        figure = None if x is None else float(x)
+        whole = not there(figure) or abs(figure) >= 1000
+        return number(figure) if whole else f"{figure:#.3g}".removesuffix(".")
     return visible(str(x))
 
 
@@ -53,7 +59,7 @@ def metric(name: str, x: float | None) -> str:
 
 def seconds(x: float | None) -> str:
     """0.42 s, 12.3 s, 7 min 05 s, 2 h 07 min."""
-    if missing(x):
+    if not there(x):
         return MISSING
     if x < 59.95:
         return f"{x:.2f} s" if x < 1 else f"{x:.1f} s"
@@ -66,7 +72,7 @@ def seconds(x: float | None) -> str:
 
 def size(x: float | None) -> str:
     """Bytes in binary units: 0 B, 331 MiB, 1.5 GiB."""
-    if missing(x):
+    if not there(x):
         return MISSING
     power = 0
     while x >= 1023.5 and power < 4:

@@ -4,7 +4,7 @@ import contextlib
 import fcntl
 import json
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 
 import jax
 
@@ -49,7 +49,7 @@ def keep_compiled(cache: str | pathlib.Path) -> None:
 
 
 @contextlib.contextmanager
-def claimed(workdir: pathlib.Path, config: dict) -> Iterator[dict | None]:
+def claimed(workdir: pathlib.Path, config: dict) -> Generator[dict | None]:
     """Hold the folder for this process and this config; yield its result if there is one.
 
     UserError if another process works there or if the folder belongs to another config.

@@ -7,7 +7,8 @@ import shutil
 import sys
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from typing import Any
 
 
 def writer(workdir: pathlib.Path) -> Callable[[dict], None]:
@@ -34,7 +35,12 @@ def _curves(folder: pathlib.Path) -> Callable[[dict], None]:
     try:
         with _without_torch():
             from tensorboardX.event_file_writer import EventsWriter
+
+            # Protobuf makes its classes when it is imported.
+            # pyrefly: ignore[missing-module-attribute]
             from tensorboardX.proto.event_pb2 import Event
+
+            # pyrefly: ignore[missing-module-attribute]
             from tensorboardX.proto.summary_pb2 import Summary
     except ModuleNotFoundError:
         return lambda row: None
@@ -60,15 +66,16 @@ def _curves(folder: pathlib.Path) -> Callable[[dict], None]:
 
 
 @contextlib.contextmanager
-def _without_torch() -> Iterator[None]:
+def _without_torch() -> Generator[None]:
     """In the block nothing imports PyTorch: tensorboardX would, for what is not used here, and
     that takes seconds and a third of a gigabyte.
     """
-    if "torch" in sys.modules:
+    modules: dict[str, Any] = sys.modules
+    if "torch" in modules:
         yield
         return
-    sys.modules["torch"] = None  # an ImportError, which tensorboardX expects
+    modules["torch"] = None  # an ImportError, which tensorboardX expects
     try:
         yield
     finally:
-        del sys.modules["torch"]
+        del modules["torch"]

@@ -113,6 +113,8 @@ def by_config(config: Any, workdir: pathlib.Path, *, name: str) -> tuple[dict[st
     return folder.finished(do, config.to_dict(), workdir, cache=config.cache)
 
 
+# Functions may have one, which types do not say.
+# pyrefly: ignore[missing-attribute]
 transfer.__signature__ = settings.signature()
 
 
@@ -120,7 +122,8 @@ def described(
     base: Base, task: Task, sources: Mapping[str, Task], own: TransferSettings, options: Any
 ) -> dict[str, Any]:
     """The base, the task and every setting, as JSON-able data: what a results folder belongs to."""
-    told = {"base": base.name, "weights": base.weights, "of_base": fingerprint(base.variables)[:16]}
+    of_base = fingerprint(base.variables)[:16]
+    told: dict[str, Any] = {"base": base.name, "weights": base.weights, "of_base": of_base}
     told |= {"task": task.name, "of_task": task.fingerprint[:16]}
     if sources:
         told["sources"] = {name: one.fingerprint[:16] for name, one in sources.items()}

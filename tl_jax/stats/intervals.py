@@ -1,6 +1,7 @@
 """What the page adds to a run's metrics: intervals, calibration bins, the worst mistakes."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -46,7 +47,7 @@ def bootstrap(correct: np.ndarray, weights: np.ndarray) -> tuple[float, float] |
     return float(low), float(high)
 
 
-def over_seeds(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def over_seeds(values: np.ndarray | Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
     """Mean (...,) of (..., S), and half its 95 % interval by Student's t (1908); NaNs are left out.
 
     The half is NaN where fewer than two values are left.

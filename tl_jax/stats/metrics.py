@@ -27,9 +27,10 @@ def evaluate(
 
     predicted = probabilities.argmax(1)
     all_classes = np.arange(len(classes))
-    precision, recall, f1, n = metrics.precision_recall_fscore_support(
+    by_class: Any = metrics.precision_recall_fscore_support(
         labels, predicted, labels=all_classes, zero_division=0
     )
+    precision, recall, f1, n = by_class
     binary = len(classes) == 2
     return {
         "loss": cross_entropy(probabilities, targets=targets, weights=weights),
@@ -43,7 +44,7 @@ def evaluate(
         "per_class": [
             {"name": classes[c], "n": int(n[c])}
             | {"precision": float(precision[c]), "recall": float(recall[c]), "f1": float(f1[c])}
-            for c in all_classes
+            for c in range(len(classes))
         ],
         "confusion": metrics.confusion_matrix(labels, predicted, labels=all_classes).tolist(),
     }

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from tl_jax import progress
-from tl_jax.chain.network import Known
+from tl_jax.chain.places import Known
 from tl_jax.chain.variables import select
 from tl_jax.data import loader, views
 from tl_jax.engine.prefix import Inputs
@@ -42,7 +42,7 @@ def scores(
     sums: dict[str, np.ndarray] = {}
     for found, truth in _batches(problem, placed, inputs, examples, 0):
         for name, term in jax.device_get(score(found, truth)).items():
-            sums[name] = sums.get(name, 0.0) + np.float64([term.sum, term.weight])
+            sums[name] = sums.get(name, 0.0) + np.asarray([term.sum, term.weight], np.float64)
     return {name: float(total / max(weight, 1e-9)) for name, (total, weight) in sums.items()}
 
 
@@ -84,7 +84,7 @@ def _batches(
     def truth(numbers: np.ndarray) -> dict[str, np.ndarray]:
         rows = examples[np.maximum(numbers, 0)]
         known = {name: array[rows] for name, array in task.truth.items()}
-        return known | {"number": numbers, "real": np.float32(numbers >= 0)}
+        return known | {"number": numbers, "real": (numbers >= 0).astype(np.float32)}
 
     def read(numbers: np.ndarray) -> tuple[Known, dict[str, np.ndarray]]:
         rows = examples[np.maximum(numbers, 0)]
@@ -122,7 +122,7 @@ def _stream(setup: Setup, placed: Any, batches: Iterator) -> Iterator:
 
 def _of_resident(setup: Setup, placed: Any, inputs: Inputs, examples: np.ndarray, view: int) -> Any:
     """Predictions of examples (S, B) in one call, flat: (S B, ...)."""
-    rows = inputs.row(examples, np.full(examples.shape, view))
+    rows = inputs.rows_of(examples, np.full(examples.shape, view))
     order = {"rows": np.int32(rows), "examples": np.int32(examples)}
     data = {"rows": {inputs.place: inputs.resident}, "arrays": dict(inputs.arrays), "truth": {}}
     found = _resident_predictor(setup)(placed, data, order)

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tl_jax.chain.network import Known, Network
+from tl_jax.chain.network import Network
+from tl_jax.chain.places import Known
 from tl_jax.chain.variables import select
 from tl_jax.engine.parallel import Parallel
 from tl_jax.errors import UserError
@@ -128,7 +129,7 @@ def _begin(made: Recipe, params: Any, stats: Any) -> State:
     return State(params, stats, optimizer, (), (), jnp.int32(0), sums, jnp.int32(-1))
 
 
-def batches(seed: jax.Array, epoch: jax.Array, examples: int, batch_size: int) -> jax.Array:
+def batches(seed: Any, epoch: jax.Array | int, examples: int, batch_size: int) -> jax.Array:
     """The epoch's batches (S, B), shuffled numbers below `examples`; what fills no batch is left
     out, another remainder each epoch.
     """

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from tl_jax.chain.network import IMAGE
+from tl_jax.chain.places import IMAGE
 from tl_jax.data import augment, views
 from tl_jax.data.task import Task
 from tl_jax.engine import prefix

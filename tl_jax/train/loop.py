@@ -93,6 +93,7 @@ def run(
         variables = merged(variables, best)
         progress.phase, progress.epoch, progress.batch = progress.phase + 1, 0, 0
         former, state = state, None
+    assert inputs is not None  # a plan has phases, and no checkpoint is behind the last one
     return variables, progress, inputs
 
 
@@ -158,7 +159,8 @@ def resident(work: PhaseRun, fixed: Any, state: State, progress: Progress) -> It
     program, (source,) = resident_program(work.recipe), work.sources.values()
     seed = work.problem.seed, work.number, progress.epoch
     examples, numbers = source.order(*seed)
-    order = {"rows": np.int32(work.inputs.row(examples, numbers)), "examples": np.int32(examples)}
+    rows = work.inputs.rows_of(examples, numbers)
+    order = {"rows": np.int32(rows), "examples": np.int32(examples)}
     while progress.batch < work.steps:
         started = time.perf_counter()
         first, last = progress.batch, min(progress.batch + work.pace, work.steps)
@@ -192,7 +194,7 @@ def assess(work: PhaseRun, variables: Any, state: State, progress: Progress) -> 
 
 def trained_terms(work: PhaseRun, state: State) -> dict[str, float]:
     """The epoch's mean of every term, and `train_loss`, the sum of those that are minimised."""
-    sums = {name: np.float64(term) for name, term in jax.device_get(state.sums).items()}
+    sums = {name: np.asarray(term, np.float64) for name, term in jax.device_get(state.sums).items()}
     means = {name: total / max(weight, 1e-9) for name, (total, weight, _) in sums.items()}
     loss = sum(sums[n][2] / max(sums[n][1], 1e-9) for n in work.survey.minimised)
     named = {f"train_{n}": float(m) for n, m in means.items() if n != "loss" or len(means) == 1}

@@ -26,7 +26,7 @@ def transformation(
     One `optax.partition` with a label for each layer of `multipliers`: every layer has an optimizer
     state of its own, its factor on the rate, and decay of its kernels.
     """
-    by_layer = {
+    by_layer: dict[Any, optax.GradientTransformation] = {
         name: optax.chain(
             schedules.direction(optimizer),
             optax.add_decayed_weights(weight_decay, mask=_kernels),
@@ -46,14 +46,21 @@ def update(
     """Directions for the layers of `gradient`, and `states` in which only theirs have moved."""
     mine = {name: params[name] for name in gradient}
     if mine.keys() == states.keys():
-        moved, new = transformation.update(gradient, optax.PartitionState(dict(states)), mine)
+        whole: dict[Any, Any] = dict(states)
+        moved, new = _updated(transformation, gradient, optax.PartitionState(whole), mine)
         return moved, dict(new.inner_states)
     # Each layer's state has an empty place for every other layer it was made beside.
     template = jax.eval_shape(transformation.init, mine)
     own = {name: _filled(template.inner_states[name], states[name]) for name in mine}
-    moved, new = transformation.update(gradient, template._replace(inner_states=own), mine)
+    given = template._replace(inner_states=own)
+    moved, new = _updated(transformation, gradient, given, mine)
     back = {name: _filled(states[name], new.inner_states[name]) for name in mine}
     return moved, {**states, **back}
+
+
+def _updated(transformation: Any, gradient: Any, state: Any, params: Any) -> tuple[Any, Any]:
+    """What optax gives, in whose types every state is a tree of arrays."""
+    return transformation.update(gradient, state, params)
 
 
 def begin(

@@ -7,7 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from tl_jax.chain.network import Known, Net, Network
+from tl_jax.chain.network import Net, Network
+from tl_jax.chain.places import Known
 from tl_jax.data.preprocessing import Preprocessing
 from tl_jax.data.task import Task
 from tl_jax.engine.parallel import Parallel

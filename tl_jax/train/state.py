@@ -50,13 +50,13 @@ def begin(
     # Copied here, as JAX may use the memory of what it is given, and a step's is used again.
     params, stats = jax.tree.map(lambda a: np.array(a, np.float32), (params, stats))
     optimizer = optim.begin(recipe.optimizer, recipe.factors(params), params)
-    step = np.int32(0)
+    step: Any = np.int32(0)
     if former is not None:
         optimizer, step = optim.carry_over(former.optimizer, optimizer), former.step
     average = {"params": params, "batch_stats": stats} if _averages(recipe) else ()
     average, memory = jax.tree.map(np.array, (average, memory))
     sums = {name: (np.float32(0),) * 3 for name in survey.terms}
-    bad = np.int32(-1)
+    bad: Any = np.int32(-1)
     state = State(params, stats, optimizer, average, memory, step, sums, bad)
     return jax.device_put(jax.tree.map(np.array, state))
 
@@ -68,7 +68,8 @@ def shapes(recipe: Recipe, survey: Survey, variables: Any) -> State:
         return jax.ShapeDtypeStruct(array.shape, np.float32)
 
     params, stats = jax.tree.map(of, tuple(recipe.of_trained(variables).values()))
-    whole, real = (jax.ShapeDtypeStruct((), dtype) for dtype in (np.int32, np.float32))
+    whole: Any = jax.ShapeDtypeStruct((), np.int32)
+    real = jax.ShapeDtypeStruct((), np.float32)
     optimizer = optim.shapes(recipe.optimizer, recipe.factors(params), params)
     average = {"params": params, "batch_stats": stats} if _averages(recipe) else ()
     sums = {name: (real,) * 3 for name in survey.terms}

@@ -16,6 +16,7 @@ import optax
 from tl_jax.chain import variables as leaves_of
 from tl_jax.chain.network import Net
 from tl_jax.chain.variables import overlaid, select
+from tl_jax.engine.parallel import Parallel
 from tl_jax.plans.plan import Phase
 from tl_jax.train import optim
 from tl_jax.train.objective import Loss, Now, Term, Turn, mean
@@ -156,8 +157,8 @@ def _turn(
     rate = fixed["rates"][state.step - fixed["first"]]
     params = jax.tree.map(lambda p, u: p - rate * u, mine, moved)
     finite = _finite(parallel.sum(sum(scaled.values())), gradient)
-    total = {n: Term(*parallel.sum((t.sum, t.weight)), t.scale) for n, t in loss.terms.items()}
-    logs = {n: Term(*parallel.sum((t.sum, t.weight)), 0.0) for n, t in loss.logs.items()}
+    total = {n: _whole(parallel, term) for n, term in loss.terms.items()}
+    logs = {n: _whole(parallel, term)._replace(scale=0.0) for n, term in loss.logs.items()}
     return state._replace(
         params={**state.params, **params},
         batch_stats=stats,
@@ -165,6 +166,12 @@ def _turn(
         memory=memory,
         bad=jnp.where((state.bad < 0) & ~finite, state.step, state.bad),
     ), jax.lax.stop_gradient({**total, **logs})
+
+
+def _whole(parallel: Parallel, term: Term) -> Term:
+    """The term of the whole batch, of which a device may see only a part."""
+    total, weight = parallel.sum((term.sum, term.weight))
+    return Term(total, weight, term.scale)
 
 
 def _parts(recipe, state, params, fixed, batch, key, now) -> tuple[tuple[Any, Any], Loss]:

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from tl_jax.chain.network import Known, Net, Network, ShapeNet, Unreachable
+from tl_jax.chain.network import Net, Network, ShapeNet
+from tl_jax.chain.places import Known, Unreachable
 from tl_jax.train.objective import Now
 from tl_jax.train.step import Recipe, term_name
 

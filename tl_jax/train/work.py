@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from tl_jax.chain import variables as leaves_of
-from tl_jax.chain.network import Known, Net
+from tl_jax.chain.network import Net
+from tl_jax.chain.places import Known
 from tl_jax.chain.variables import select
 from tl_jax.data import loader, views
 from tl_jax.data.task import Task
@@ -72,7 +73,7 @@ class PhaseRun:
         self.batch_size = first.batch_size
         self.steps = len(first.task.splits["train"]) // self.batch_size  # an epoch
         self.total = self.steps * phase.settings.epochs
-        self.learning_rate = optim.schedule(phase.settings, self.total)
+        self.learning_rate: Callable[[Any], Any] = optim.schedule(phase.settings, self.total)
         # Where a step begins: behind all frozen layers, whose output need not be stored for that.
         self.start = next(iter(places.found), None)
         self.layers = self._layers()
@@ -161,14 +162,15 @@ class PhaseRun:
 
         return loader.read_ahead(range(first, self.steps), batch)
 
-    def call(self, program: Callable, *args: Any) -> State:
+    def call(self, program: jax.stages.Wrapped, *args: Any) -> State:
         """The phase's one program on such arrays; compiles it the first time."""
         if self.compiled is None:
             started = time.perf_counter()
             self.compiled = program.lower(*args).compile()
             self.compile_seconds = time.perf_counter() - started
             if jax.default_backend() == "cpu":
-                self.temporaries = self.compiled.memory_analysis().temp_size_in_bytes
+                used: Any = self.compiled.memory_analysis()
+                self.temporaries = used.temp_size_in_bytes
         self.held = heap.in_use()
         return self.compiled(*args)
 
@@ -213,12 +215,12 @@ def _prefix(setup: Setup, stop: str) -> Callable:
 
 
 @functools.lru_cache(maxsize=8)  # one for all runs of a recipe, so that the second compiles nothing
-def _step(recipe: Recipe) -> Callable:
+def _step(recipe: Recipe) -> jax.stages.Wrapped:
     return recipe.setup.parallel.step(functools.partial(update, recipe))
 
 
 @functools.lru_cache(maxsize=8)
-def resident_program(recipe: Recipe) -> Callable:
+def resident_program(recipe: Recipe) -> jax.stages.Wrapped:
     """The compiled `resident_steps` of a recipe."""
     return recipe.setup.parallel.resident_steps(functools.partial(resident_steps, recipe))
 

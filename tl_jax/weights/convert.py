@@ -112,8 +112,8 @@ def find(state: Mapping[str, np.ndarray], rules: Sequence[Rule], *, keras: bool)
         if rule and path is None:
             found.left_out.append(name)
             continue
-        place = leaves.get((leaf, path.endswith("norm"))) if rule else None
-        if place is None or (place := place.format(path)) in found.arrays:
+        place = leaves.get((leaf, path.endswith("norm"))) if rule and path is not None else None
+        if rule is None or place is None or (place := place.format(path)) in found.arrays:
             found.surplus.append(name)
             continue
         if leaf in ("weight", "kernel", "depthwise_kernel"):
@@ -149,7 +149,7 @@ def fill(found: Found, expected: Mapping[str, Any]) -> dict[str, Any]:
     UserError that lists both sides unless each name in the file and each expected variable is met
     exactly once, in its shape and in floating point.
     """
-    flat = flax.traverse_util.flatten_dict(expected, sep="/")
+    flat: dict[str, Any] = flax.traverse_util.flatten_dict(expected, sep="/")
     surplus = found.surplus + [name for path, name in found.names.items() if path not in flat]
     unfit = [
         f"{path} {a.dtype}{a.shape} instead of float32{flat[path].shape}"

@@ -10,7 +10,7 @@ import re
 import shutil
 import time
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import requests
 import tqdm
@@ -163,7 +163,7 @@ def _require_room(url: str, partial: pathlib.Path, length: int) -> None:
 
 
 @contextlib.contextmanager
-def _locked(path: pathlib.Path) -> Iterator[None]:
+def _locked(path: pathlib.Path) -> Generator[None]:
     """One process fetches; another that wants the same waits, then finds it there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path.with_name(path.name + ".lock"), "w") as lock:

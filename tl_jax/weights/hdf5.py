@@ -117,6 +117,8 @@ def _object(file: File, at: int) -> Object:
 def members(group: Object) -> Iterator[tuple[str, Object]]:
     """What is in the group, by name."""
     file, at = group.file, group.place(_SYMBOLS)
+    if at is None:
+        raise UserError(f"has a damaged group; {AGAIN}")
     nodes, heap = [file.number(at, 8)], file.number(at + 8, 8)
     names = file.number(heap + 24, 8)
     for node in nodes:
@@ -164,7 +166,7 @@ def text(file: File, at: int) -> str | None:
 def array(thing: Object, room: int) -> np.ndarray:
     """The numbers, read-only, if they lie plainly in the file and take `room` bytes at most."""
     file, space, kind, layout = (thing.file, *map(thing.place, (_SPACE, _TYPE, _LAYOUT)))
-    if None in (space, kind, layout):
+    if space is None or kind is None or layout is None:
         raise UserError(f"is no array; {AGAIN}")
     version, form = file.number(layout, 1), file.number(layout + 1, 1)
     elsewhere = thing.place(_EXTERNAL) is not None or thing.place(_FILTERS) is not None
@@ -195,7 +197,7 @@ def _shape(file: File, at: int) -> tuple[int, ...] | None:
 
 def _dtype(file: File, at: int) -> np.dtype | None:
     kind, bits, sign, size = (file.number(at + i, n) for i, n in ((0, 1), (1, 1), (2, 1), (4, 4)))
-    order = "<>"[bits & 1]
+    order = ">" if bits & 1 else "<"
     match kind & 15:
         case 0 if size in (1, 2, 4, 8) and file.read(at + 8, 4) == struct.pack("<2H", 0, 8 * size):
             return np.dtype(f"{order}{'ui'[bits >> 3 & 1]}{size}")

@@ -73,7 +73,7 @@ def renumbered(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     new = {
         module: f"{kind}_{place}"
         for kind, numbers in modules.items()
-        for place, module in enumerate(sorted(numbers, key=numbers.get))
+        for place, module in enumerate(sorted(numbers, key=numbers.__getitem__))
     }
     found = {}
     for name, array in state.items():

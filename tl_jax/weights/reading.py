@@ -2,7 +2,7 @@
 
 import contextlib
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -13,7 +13,7 @@ AGAIN = "fetch the file again"
 
 
 @contextlib.contextmanager
-def reading(path: Path) -> Iterator[None]:
+def reading(path: Path) -> Generator[None]:
     """Whatever goes wrong within becomes a UserError in one line that begins with the path.
 
     That no such file is there is said first.

@@ -19,7 +19,7 @@ import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import ml_dtypes
 import numpy as np
@@ -220,7 +220,7 @@ _FRESH = {
 }  # fmt: skip
 
 
-def _unpickle(f: io.BytesIO, size: int) -> tuple[object, dict[str, _Storage]]:
+def _unpickle(f: io.BytesIO, size: int) -> tuple[Any, dict[str, _Storage]]:
     """The value of the next pickle in `f`, and the storages that it names, by key.
 
     `size` is the file's, in bytes. Operations that tensors do without are refused.
@@ -261,7 +261,7 @@ def _unpickle(f: io.BytesIO, size: int) -> tuple[object, dict[str, _Storage]]:
             case "BUILD":  # attributes, such as a state dict's `_metadata`: none is set
                 stack.pop()
             case "GLOBAL" | "INST":  # INST would call as well; here it does not
-                stack.append(_label(*arg.split(" ", 1)))
+                stack.append(_label(*str(arg).split(" ", 1)))
             case "STACK_GLOBAL":
                 name, module = stack.pop(), stack.pop()
                 stack.append(_label(module, name))
@@ -289,7 +289,7 @@ def _label(module: object, name: object) -> _Label:
 def _storage(reference: object, storages: dict[str, _Storage], size: int) -> _Storage:
     match reference:
         # The device is of no interest. The legacy format's sixth item is a view of the storage.
-        case ("storage", _Label(name), str(key), str(), int(numel), *view) if (
+        case ("storage", _Label(name=name), str(key), str(), int(numel), *view) if (
             name in _STORAGES and view in ([], [None]) and len(key) <= 64
         ):
             storage = _Storage(key, _STORAGES[name], numel)
@@ -322,7 +322,7 @@ def _call(label: object, arguments: object) -> object:
     raise UserError(f"calls {name} in another way than PyTorch does; {AGAIN}")
 
 
-def _tensor(storage: object, offset: object, shape: object, strides: object) -> _Tensor:
+def _tensor(storage: object, offset: Any, shape: object, strides: object) -> _Tensor:
     """The view, if each element lies in the storage and they are no more than the storage has."""
     if not (
         isinstance(storage, _Storage)

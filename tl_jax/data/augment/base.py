@@ -9,7 +9,7 @@ each device counts its own rows, so the key must differ by device (`engine.Paral
 """
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -33,13 +33,16 @@ class Augmentation:
     whole.
     """
 
-    coupled: ClassVar[bool] = False
-
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             if "range" in field.metadata:
                 value = _checked(self, field, getattr(self, field.name))
                 object.__setattr__(self, field.name, value)
+
+    @property
+    def coupled(self) -> bool:
+        """Whether examples are made of each other."""
+        return False
 
     def __call__(self, key: Array, batch: Batch) -> Batch:
         raise NotImplementedError
@@ -54,7 +57,7 @@ def _checked(owner: Augmentation, field: dataclasses.Field, value: Any) -> float
         raise UserError(
             f"{name(owner)}: {field.name} must be {kind} from {low:g} to {high:g}, not {value!r}"
         )
-    return field.type(value)
+    return int(value) if whole else float(value)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -76,7 +76,8 @@ class Shift(OfImages):
     def images(self, keys: Array, images: Array) -> Array:
         edges = ((0, 0), (self.pixels, self.pixels), (self.pixels, self.pixels), (0, 0))
         wide = jnp.pad(images, edges, mode="reflect")
-        return jax.vmap(pix.random_crop, (0, 0, None))(keys, wide, images.shape[1:])
+        cropped = jax.vmap(pix.random_crop, (0, 0, None))(keys, wide, images.shape[1:])
+        return jnp.asarray(cropped)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,12 +102,12 @@ class Jitter(OfImages):
         if self.brightness:
             images = jnp.clip(images * (1 + self.brightness * by[0, ..., None]), 0, 1)
         if self.contrast:
-            images = pix.adjust_contrast(images, 1 + self.contrast * by[1, ..., None])
-            images = jnp.clip(images, 0, 1)
+            changed = pix.adjust_contrast(images, 1 + self.contrast * by[1, ..., None])
+            images = jnp.clip(changed, 0, 1)
         if images.shape[-1] == 3 and self.saturation:
-            images = pix.adjust_saturation(images, 1 + self.saturation * by[2])
+            images = jnp.asarray(pix.adjust_saturation(images, 1 + self.saturation * by[2]))
         if images.shape[-1] == 3 and self.hue:
-            images = pix.adjust_hue(images, self.hue * by[3])
+            images = jnp.asarray(pix.adjust_hue(images, self.hue * by[3]))
         return images * 255
 
 

@@ -11,6 +11,7 @@ from tl_jax.data.augment.rectangles import within
 from tl_jax.errors import UserError
 
 
+@dataclasses.dataclass(frozen=True)
 class OfPairs(Augmentation):
     """Mixes each example with a partner: a random permutation of the batch, one share for all.
 
@@ -19,8 +20,11 @@ class OfPairs(Augmentation):
     s w + (1 - s) v, and the new targets are the mean of t and u by those two products.
     """
 
-    coupled = True
-    alpha: float
+    alpha: float = option(1.0, 0.01, 100)
+
+    @property
+    def coupled(self) -> bool:
+        return True
 
     def images(self, key: Array, own: Array, other: Array, share: Array) -> tuple[Array, Array]:
         """Mixed images, and the share of `own` that is in them."""

@@ -52,7 +52,7 @@ def _same(images: Array, which: Array, strength: Array) -> Array:
     return images
 
 
-def _chosen(table: dict[str, Array], which: Array, default: Array) -> Array:
+def _chosen(table: dict[str, Array], which: Array, default: Array | float) -> Array:
     """The value of operation `which`, the default where the table lacks it."""
     return jnp.stack([table.get(name, default) for name in OPERATIONS])[which]
 

@@ -11,7 +11,7 @@ def draws(keys: Array, count: int) -> Array:
 
 
 def rectangles(
-    keys: Array, size: tuple[int, int], least: float, most: float, ratio: float
+    keys: Array, size: tuple[int, ...], least: float, most: float, ratio: float
 ) -> tuple[Array, Array, Array, Array]:
     """Top, left, height and width, (B,) each, of random rectangles in images of `size`, in pixels.
 
@@ -29,14 +29,14 @@ def rectangles(
     return top * (height - tall), left * (width - wide), tall, wide
 
 
-def whole(size: tuple[int, int], top: Array, left: Array, tall: Array, wide: Array) -> list[Array]:
+def whole(size: tuple[int, ...], top: Array, left: Array, tall: Array, wide: Array) -> list[Array]:
     """The rectangle in whole pixels, one at least, inside an image of `size`."""
     sides = [jnp.maximum(jnp.round(side), 1) for side in (tall, wide)]
     firsts = zip((top, left), size, sides, strict=True)
     return [jnp.minimum(jnp.round(first), most - side) for first, most, side in firsts] + sides
 
 
-def within(size: tuple[int, int], top: Array, left: Array, tall: Array, wide: Array) -> Array:
+def within(size: tuple[int, ...], top: Array, left: Array, tall: Array, wide: Array) -> Array:
     """(H, W) whether a pixel lies in the rectangle, which has whole numbers."""
     rows, columns = jnp.arange(size[0])[:, None], jnp.arange(size[1])
     inside = (rows >= top) & (rows < top + tall)

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -12,14 +13,14 @@ from tl_jax.data.task import Task
 from tl_jax.errors import UserError
 
 
-def unweighted(labels: np.ndarray, num_classes: int) -> dict[str, np.ndarray]:
+def unweighted(labels: np.ndarray | Sequence[int], num_classes: int) -> dict[str, np.ndarray]:
     """The truth of a Task whose N labels are certain: one-hot targets, every weight 1."""
-    labels, ones = np.asarray(labels, np.int32), np.ones(len(labels), np.float32)
+    numbers, ones = np.asarray(labels, np.int32), np.ones(len(labels), np.float32)
     return {
-        "labels": labels,
-        "targets": np.eye(num_classes, dtype=np.float32)[labels],
+        "labels": numbers,
+        "targets": np.eye(num_classes, dtype=np.float32)[numbers],
         "weights": ones,
-        "graded_labels": labels,
+        "graded_labels": numbers,
         "graded_weights": ones,
     }
 
@@ -91,7 +92,8 @@ def digits(*, seed: int, val: float = 0.1, test: float = 0.25, per_class: int = 
     """scikit-learn's handwritten digits: 1797 grey images of 8 x 8, 0..16 scaled to 0..255."""
     from sklearn.datasets import load_digits  # seconds to import
 
-    pixels, labels = load_digits(return_X_y=True)
+    loaded: Any = load_digits(return_X_y=True)
+    pixels, labels = loaded
     images = np.rint(pixels * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8)
     options = {"seed": seed, "val": val, "test": test, "per_class": per_class}
     return from_arrays("digits", images, labels, **options)

@@ -79,7 +79,7 @@ def elpv(
 def _cells() -> tuple[Path, tuple[str, ...], np.ndarray, tuple[str, ...]]:
     """The package's folder of data; then of each cell its file, p, and type."""
     package = importlib.util.find_spec("elpv_dataset")
-    if package is None:
+    if package is None or not package.submodule_search_locations:
         raise UserError("the task 'elpv' needs the package elpv-dataset: pip install tl_jax[elpv]")
     root = Path(package.submodule_search_locations[0]) / "data"
     try:

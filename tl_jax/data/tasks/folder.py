@@ -1,7 +1,7 @@
 """A task from a folder of images, one sub-folder a class."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -116,7 +116,7 @@ def _split_folders(root: Path) -> dict[str, Path]:
             f"{str(root)!r} has the folders {', '.join(f.name for f in folders)}: name them train, "
             "test and, if there is one, val; or have one folder a class and no such names"
         )
-    return {split: top for top, split in split_of.items()}
+    return {split: top for top, split in split_of.items() if split}
 
 
 def _subfolders(top: Path) -> list[Path]:
@@ -144,7 +144,7 @@ def _files(top: Path) -> Iterator[Path]:
                 yield Path(here, name)
 
 
-def _verify(root: Path, names) -> tuple[dict[str, bytes], dict[str, str]]:
+def _verify(root: Path, names: Collection[str]) -> tuple[dict[str, bytes], dict[str, str]]:
     """SHA-256 of each file that can be decoded, and what is wrong with each of the others."""
 
     def check(name: str) -> bytes | str:
@@ -159,7 +159,7 @@ def _verify(root: Path, names) -> tuple[dict[str, bytes], dict[str, str]]:
     with ThreadPoolExecutor() as pool:
         checked = dict(zip(names, pool.map(check, names), strict=True))
     digests = {name: result for name, result in checked.items() if isinstance(result, bytes)}
-    return digests, {name: fault for name, fault in checked.items() if name not in digests}
+    return digests, {name: fault for name, fault in checked.items() if isinstance(fault, str)}
 
 
 def _unreadable(root: Path, faults: dict[str, str], total: int) -> UserError:

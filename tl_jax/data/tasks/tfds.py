@@ -78,12 +78,13 @@ def _builder(name: str, data_dir: str | os.PathLike | None):
         from tensorflow_datasets.core import read_only_builder, registered
 
         folder = str(data_dir or tfds.core.constants.DATA_DIR)
+    except ModuleNotFoundError as error:
+        raise _needs(error) from error
+    try:
         # Of all ways to a builder the one that reads files only: the others turn to the network.
         return read_only_builder.builder_from_files(name, data_dir=os.path.expanduser(folder))
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f"a TFDS task needs the package {error.name}: pip install {error.name}"
-        ) from error
+    except ModuleNotFoundError as error:  # of the format's reader
+        raise _needs(error) from error
     except registered.DatasetNotFoundError as error:
         raise _not_prepared(
             name, folder, tfds.list_builders(with_community_datasets=False)
@@ -91,6 +92,10 @@ def _builder(name: str, data_dir: str | os.PathLike | None):
     except Exception as error:  # a name that does not parse, damaged metadata, two data_dirs
         reason = str(error).splitlines()[0]
         raise UserError(f"TFDS dataset {name!r} cannot be read: {reason}") from error
+
+
+def _needs(error: ModuleNotFoundError) -> UserError:
+    return UserError(f"a TFDS task needs the package {error.name}: pip install {error.name}")
 
 
 def _not_prepared(name: str, folder: str, catalogue: list[str]) -> UserError:

@@ -24,6 +24,9 @@ APPROACH = 12  # penalties on the way to one alone
 COARSE = 256  # rows and columns are filled up to powers of two, and finer from here on
 
 
+Penalties = Sequence[float] | np.ndarray
+
+
 class Path(NamedTuple):
     """The minima along G penalties: of R coordinates, K outputs (1 for two classes, or C)."""
 
@@ -35,7 +38,7 @@ class Path(NamedTuple):
         """The classes of queries (M, R): (G, M)."""
         outputs = np.einsum("mr,grk->gmk", query, self.weights, optimize=True)
         outputs = outputs + self.intercepts[:, None]
-        return outputs.argmax(2) if outputs.shape[2] > 1 else np.int64(outputs[..., 0] > 0)
+        return outputs.argmax(2) if outputs.shape[2] > 1 else (outputs[..., 0] > 0).astype(np.int64)
 
 
 def ridge(problem: Problem, l2: Sequence[float]) -> Path:
@@ -61,7 +64,7 @@ class _Run(NamedTuple):
     l2: np.ndarray  # (G,) strong to weak; one that is repeated costs nothing
 
 
-def paths(loss: str, problems: Sequence[Problem], l2: Sequence[Sequence[float]]) -> list[Path]:
+def paths(loss: str, problems: Sequence[Problem], l2: Sequence[Penalties]) -> list[Path]:
     """Paths of `logistic` or `squared_hinge` (one class against the rest), one for each problem.
 
     `l2`: (P, G), for each of P problems G penalties from strong to weak. All problems are filled up
@@ -85,7 +88,7 @@ def approach(l2: float, count: int) -> np.ndarray:
     return np.concatenate([way, np.full(count - len(way), l2)])
 
 
-def _run(problem: Problem, l2: Sequence[float], rows: int, columns: int) -> _Run:
+def _run(problem: Problem, l2: Penalties, rows: int, columns: int) -> _Run:
     n, rank = problem.train.shape
     inputs = np.zeros((rows, columns), np.float32)
     inputs[:n, :rank], inputs[:n, rank] = problem.train, 1

@@ -32,7 +32,7 @@ def _each(one: Callable[[Problem, Sequence[Any]], np.ndarray]) -> Callable[..., 
 def _along_path(loss: str, penalties: Sequence[float]) -> Probe:
     def predicted(problems, settings):
         alone = len(settings[0]) == 1
-        l2 = [linear.approach(*own, len(penalties)) for own in settings] if alone else settings
+        l2 = [linear.approach(own[0], len(penalties)) for own in settings] if alone else settings
         pairs = zip(linear.paths(loss, problems, l2), problems, strict=True)
         found = [path.predicted(problem.query) for path, problem in pairs]
         return [own[-1:] for own in found] if alone else found
@@ -89,7 +89,7 @@ def within(task: Task, budget: float, *, seed: int) -> Examples:
             size = round(budget * len(own) if budget <= 1 else per_class)
             parts.append(rng.permutation(own)[: max(1, size)])
         cut.append(np.sort(np.concatenate(parts)))
-    return Examples(*cut, test)
+    return Examples(cut[0], cut[1], test)
 
 
 def taught(task: Task) -> np.ndarray:
@@ -116,14 +116,14 @@ def examine(
         _problem(features, task, rows, own.test)
         for (task, own), rows in zip(several, both, strict=True)
     ]
-    answers = [{} for _ in several]
+    answers: list[dict[str, dict]] = [{} for _ in several]
     for name in probes:
         if name == "rbf_svm" and max(map(len, both)) > RBF_EXAMPLES:
             continue
         probe = PROBES[name]
         found = probe.predicted(chosen_on, [probe.settings] * len(several))
         scores = [_scores(task, own.val, p) for (task, own), p in zip(several, found, strict=True)]
-        chosen = [probe.settings[own.argmax()] for own in scores]
+        chosen = [probe.settings[int(own.argmax())] for own in scores]
         final = probe.predicted(tested_on, [[setting] for setting in chosen])
         for place, (task, own) in enumerate(several):
             predicted = final[place][0]

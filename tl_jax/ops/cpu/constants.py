@@ -15,7 +15,7 @@ Such a program runs on one core of a CPU, and takes no gradient. It is traced tw
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import jax
@@ -51,13 +51,13 @@ def record_origin(value: jax.Array, origin: Any) -> None:
     _tracing.newest = value, origin
 
 
-def origin_of(value: jax.Array) -> Any:
+def origin_of(value: Any) -> Any:
     """Return the recorded origin of `value`, or None if another value is newer."""
     newest, origin = _tracing.newest or (None, None)
     return origin if value is newest else None
 
 
-def materialise(value: jax.Array) -> None:
+def materialise(value: Any) -> None:
     """Forget the origin of `value`, which is needed in full: an operation that fused with it would
     compute it a second time."""
     if origin_of(value) is not None:
@@ -65,7 +65,7 @@ def materialise(value: jax.Array) -> None:
 
 
 @contextlib.contextmanager
-def recording() -> Iterator[list[jax.Array]]:
+def recording() -> Generator[list[jax.Array]]:
     """Yield the list of all values that are `precomputed` inside."""
     _tracing.recorded = values = []
     try:
@@ -75,7 +75,7 @@ def recording() -> Iterator[list[jax.Array]]:
 
 
 @contextlib.contextmanager
-def replaying(values: list[jax.Array]) -> Iterator[None]:
+def replaying(values: list[jax.Array]) -> Generator[None]:
     """Inside, where the same is traced again, `precomputed` returns these values in turn."""
     _tracing.replayed = iter(values)
     try:

@@ -47,7 +47,7 @@ class PerCore:
             kind = structure, *((leaf.shape, leaf.dtype) for leaf in leaves)
             if kind not in prepared:
                 prepared[kind] = self._prepared(fixed, parts[0])
-            return self._run(*prepared[kind], parts, kind)
+            return self._run(*prepared[kind], parts=parts, kind=kind)
 
         return run
 

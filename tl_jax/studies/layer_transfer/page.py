@@ -69,7 +69,7 @@ def _figure(tables: Tables, arm: Sides) -> study.Section:
     )
     learned = {name: values - base for name, values in by.items() if name != "random"}
     close = against_depth(tables.layers, learned, label="less base B, in points")
-    rows = [("base B", 0, None, *interval(base), *base)]
+    rows: list[tuple] = [("base B", 0, None, *interval(base), *base)]
     for name, values in by.items():
         for n, layer, own in zip(tables.cuts, tables.layers, values, strict=True):
             rows.append((name, n, layer, *interval(own), *own))

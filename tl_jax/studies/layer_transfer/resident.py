@@ -150,5 +150,5 @@ def _images(config: Any, net: Net, task: Task) -> Images:
         inputs = prefix.pixels(task, net.preprocessing, cache=pathlib.Path(config.cache))
     else:
         inputs = prefix.decoded(task, net.preprocessing)
-    pixels = inputs.read(every, np.zeros_like(every))
+    pixels = inputs.images(every)
     return Parallel().place(Images(pixels, task.labels))

@@ -8,7 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tl_jax.chain.network import Known, Network
+from tl_jax.chain.network import Network
+from tl_jax.chain.places import Known
 from tl_jax.chain.variables import select
 from tl_jax.engine.parallel import Parallel
 from tl_jax.engine.prefix import IMAGE
@@ -83,4 +84,5 @@ def step_flops(config: Any, net: Net, classes: int, stop: str | None) -> float:
         "decay": shape((), jnp.float32),
     }
     step = setup.parallel.step(functools.partial(update, made))
-    return step.lower(state, fixed, batch).compile().cost_analysis()["flops"]
+    cost: Any = step.lower(state, fixed, batch).compile().cost_analysis()
+    return cost["flops"]

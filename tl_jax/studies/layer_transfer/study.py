@@ -37,7 +37,7 @@ def compute(config: Any, workdir: pathlib.Path) -> dict:
     for budget_index in range(len(config.budgets)):
         for arm in sides.values():
             study.finish(arm, budget_index)
-    pairs = [tuple(arm) for arm in sides.values()]
+    pairs = [(first, second) for first, second in sides.values()]
     cuts = [(n, layer) for n, (layer, _) in net.cuts.items()]
     cells = study.journal.rows()
     tables = Tables(cells, pairs, config.budgets, cuts)

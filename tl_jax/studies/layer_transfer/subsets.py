@@ -67,8 +67,8 @@ def halves(classes: Sequence[str], seed: int) -> tuple[tuple[str, ...], tuple[st
         )
     order = np.random.default_rng(seed).permutation(len(classes))
     half = len(classes) // 2
-    parts = order[:half], order[half : 2 * half]
-    return tuple(tuple(classes[i] for i in sorted(part)) for part in parts)
+    one, other = sorted(order[:half]), sorted(order[half : 2 * half])
+    return tuple(classes[i] for i in one), tuple(classes[i] for i in other)
 
 
 def group(classes: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
@@ -117,7 +117,7 @@ class ClassSubset(NamedTuple):
             self.task,
             classes=self.classes,
             ids=tuple(self.task.ids[i] for i in kept),
-            open=lambda index: self.task.open(int(kept[index])),
+            open=lambda index: self.task.image(int(kept[index])),
             truth=truth,
             arrays={name: array[kept] for name, array in self.task.arrays.items()},
             splits={name: np.searchsorted(kept, rows) for name, rows in own.items()},

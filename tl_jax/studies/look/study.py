@@ -93,7 +93,7 @@ def _image(config: Any, task: Task) -> tuple[str, PIL.Image.Image]:
     """Return name and pixels of the image whose feature maps are drawn."""
     if not config.image:
         first = int((task.labels == len(task.classes) - 1).argmax())
-        return task.ids[first], task.open(first)
+        return task.ids[first], task.image(first)
     return config.image, open_file(config.image)
 
 
@@ -119,10 +119,12 @@ def correlation(rows: np.ndarray, inside: np.ndarray) -> np.ndarray:
 
 def first_filters(base: Base) -> tuple[str, np.ndarray]:
     """Return layer and kernel (h, w, C, K) of the lowest convolution, channels in RGB order."""
+    params = base.variables["params"]
+    leaves: dict[str, dict[Any, Any]] = {n: flatten_dict(params.get(n, {})) for n in base.layers}
     layer, kernel = next(
         (name, leaf)
         for name in base.layers
-        for path, leaf in flatten_dict(base.variables["params"].get(name, {})).items()
+        for path, leaf in leaves[name].items()
         if path[-1] == "kernel" and leaf.ndim == 4
     )
     return layer, kernel[:, :, ::-1] if base.preprocessing.order == "BGR" else kernel
@@ -143,7 +145,7 @@ def excited(base: Base, task: Task, layer: str, features: LayerFeatures, channel
     """Return the images that excite a channel of the layer most, and where they do."""
     activations = features.rows[:, channel]
     best = np.argsort(-activations, kind="stable")[:MOST_IMAGES].tolist()
-    images = [task.open(i) for i in best]
+    images = [task.image(i) for i in best]
     maps = None
     if len(features.shape) == 3 and features.shape[0] > 1:
         maps = np.asarray(outputs(base, base.preprocessing(images), [layer])[layer])[..., channel]

@@ -1,6 +1,6 @@
 """Candidates: bases cut at a layer, each with rows over several seeds."""
 
-import functools
+from typing import Any
 
 ON_SOURCE = ("LEEP", "NCE")  # scores of the base's own predictions: all its cuts have the same
 
@@ -10,8 +10,10 @@ def by_candidate(rows: list[dict], *keys: str) -> dict[tuple[str, str], list]:
 
     Without keys, the rows themselves.
     """
-    candidates = {}
+    candidates: dict[tuple[str, str], list] = {}
     for row in rows:
-        value = functools.reduce(dict.__getitem__, keys, row)
+        value: Any = row
+        for key in keys:
+            value = value[key]
         candidates.setdefault((row["base"], row["cut"]), []).append(value)
     return candidates

@@ -161,7 +161,7 @@ def _candidates(rows: list[dict]) -> study.Section:
 def _published(agreed: list[dict]) -> study.Section:
     own = {a["score"]: a["weighted tau"][0] for a in agreed if a["accuracy"] == "fine_tuned"}
     names = PUBLISHED["columns"]
-    table = [(task, *values) for task, values in PUBLISHED["rows"].items()]
+    table: list[tuple] = [(task, *values) for task, values in PUBLISHED["rows"].items()]
     table.append(("this study", *(own.get(name) for name in names)))
     return study.Section(
         "Beside what is published",

@@ -23,7 +23,7 @@ def lines(ranking: Ranking, images: Task, root: pathlib.Path) -> str:
 def sheet(query: PIL.Image.Image, ranking: Ranking, images: Task) -> PIL.Image.Image:
     """The query beside the images of the ranking."""
     labels = [f"{n}   {x:.3f}\n{visible(images.ids[i])}" for n, (i, x) in enumerate(ranking, 1)]
-    return pictures.contact_sheet(query, [images.open(i) for i, _ in ranking], labels)
+    return pictures.contact_sheet(query, [images.image(i) for i, _ in ranking], labels)
 
 
 def table(found: Mapping[str, tuple[int, Quality]]) -> str:

@@ -8,7 +8,7 @@ import contextlib
 import functools
 import mmap
 import queue
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import numpy as np
 
@@ -49,7 +49,7 @@ def _free(one_core: bool) -> queue.SimpleQueue:
 
 
 @contextlib.contextmanager
-def lane(*, one_core: bool = False) -> Iterator[Lane]:
+def lane(*, one_core: bool = False) -> Generator[Lane]:
     """A lane for the block alone, in which oneDNN takes as many threads as the lane has."""
     free = _free(one_core)
     mine = free.get()

@@ -9,7 +9,7 @@ import ctypes
 import functools
 import importlib.metadata
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 
 PACKAGE = "onednn-cpu-gomp"
 
@@ -47,7 +47,7 @@ def cores() -> int:
 
 
 @contextlib.contextmanager
-def _environment(wanted: dict[str, str]) -> Iterator[None]:
+def _environment(wanted: dict[str, str]) -> Generator[None]:
     """These variables, where the user has not set them, for as long as the block runs."""
     added = {name: value for name, value in wanted.items() if name not in os.environ}
     os.environ.update(added)
