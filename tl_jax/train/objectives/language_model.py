@@ -34,7 +34,7 @@ class LanguageModel(Objective):
     def begin(self, net: Net, batch: Any) -> dict[str, Any]:
         """The states by place, before the first token."""
         rows, layers = len(jax.tree.leaves(batch["inputs"])[0]), net.network.layers
-        places = ((f"{name}.state", module, reads) for name, module, reads in layers)
+        places = ((f"{name}.state", module, reads or ()) for name, module, reads in layers)
         return {place: module.initial(rows) for place, module, reads in places if place in reads}
 
     def refresh(self, fold: Any, memory: Any) -> Any:
