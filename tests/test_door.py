@@ -1,15 +1,22 @@
 """The door: what a user of the installed package meets, as the README says it."""
 
+import dataclasses
 import pathlib
 import re
 
+import flax.linen as nn
 import jax
 import numpy as np
 import optax
 import pytest
 
 import tl_jax
+from tl_jax import models
+from tl_jax.chain.heads import Classifier
+from tl_jax.data import tasks
 from tl_jax.errors import UserError
+from tl_jax.plans import plan as plans
+from tl_jax.train.objectives.cross_entropy import CrossEntropy
 
 README = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
 
@@ -150,3 +157,26 @@ def test_the_door_shows_what_is_behind_it():
     assert set(dir(tl_jax)) == set(tl_jax.__all__)
     with pytest.raises(AttributeError, match="no attribute 'transfr'"):
         _ = tl_jax.transfr
+
+
+def test_the_recipes_of_the_readme_run(task, photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    images = np.stack([np.asarray(task.open(i).convert("L")) for i in range(len(task.ids))])
+    names = {"tl_jax": tl_jax, "images": images, "labels": task.labels, "base": small()}
+    names |= {"nn": nn, "Classifier": Classifier, "CrossEntropy": CrossEntropy}
+    names |= {"Loss": tl_jax.Loss, "Term": tl_jax.Term, "jax": jax, "jnp": jax.numpy}
+    names |= {"dataclasses": dataclasses}
+    register, plan, own_base, objective = blocks("Recipes")
+    exec(register, names)
+    assert names["task"].classes == ("0", "1", "2")
+    exec(plan, names)
+    assert names["run"].result["plan"]["name"] == "last_two"
+    exec(objective, names)
+    assert "train_entropy" in names["run"].history[0]
+    exec(own_base, names)
+    assert names["base"].layers == ("conv", "head")
+    last = names["base"].transfer(task, **settings(from_layer="conv", cut="conv"))
+    assert last.base.classes == task.classes
+    monkeypatch.delitem(tasks.TASKS, "stripes")
+    monkeypatch.delitem(plans.STRATEGIES, "last_two")
+    monkeypatch.delitem(models._families(), "tiny")
