@@ -40,7 +40,7 @@ def main(argv: list[str]) -> None:
 
     busy, size = busy_cores(), NETS[_BASE.value].size
     spec = {"base": _BASE.value, "train": _TRAIN.value, "batch": _BATCH.value, "size": size}
-    base = load_base(_BASE.value).resized(size)
+    base = load_base(_BASE.value, "random:0").resized(size)
     problem, ready = ours.problem(base, spec | {"precision": "float32"}, batches=_STEPS.value)
     phase = problem.plan.phases[0]
     with tempfile.TemporaryDirectory() as folder:

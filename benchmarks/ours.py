@@ -12,7 +12,7 @@ def prepare(spec: dict):
     from tl_jax.base.load import load_base
 
     imported = time.perf_counter()
-    base = load_base(spec["base"]).resized(spec["size"])
+    base = load_base(spec["base"], "random:0").resized(spec["size"])
     said = {"load_seconds": time.perf_counter() - imported, "jax": jax.__version__}
     run, traced = (_inference if spec["train"] == "none" else training)(base, spec)
     said |= _compiling(run)  # first: what is traced for the costs would not be traced again

@@ -329,7 +329,7 @@ def test_the_last_file_cannot_be_written(two, monkeypatch, code, error):
 FULL = """
 import os, resource, sys
 import numpy as np
-from tl_jax import checkpoint
+from tl_jax.engine import checkpoint
 from tl_jax.errors import UserError
 del os.posix_fallocate  # that would tell beforehand
 directory, state = sys.argv[1], {"w": np.arange(5)}
@@ -359,7 +359,7 @@ def test_the_writing_library_runs_out_of_space(tmp_path):
 SAVE_FOR_EVER = """
 import itertools, sys
 import numpy as np
-from tl_jax import checkpoint
+from tl_jax.engine import checkpoint
 w = np.random.default_rng(0).random((4, 250_000))
 for step in itertools.count():
     checkpoint.save(sys.argv[1], step, {"w": w + step}, {"step": step})

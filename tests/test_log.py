@@ -11,7 +11,7 @@ def test_curves_are_written_without_pytorch(tmp_path):
     (tmp_path / "torch" / "__init__.py").write_text("raise SystemExit('PyTorch was imported')")
     code = (
         "import importlib.util, pathlib, sys\n"
-        "from tl_jax import log\n"
+        "from tl_jax.runs import log\n"
         "write = log.writer(pathlib.Path(sys.argv[1]))\n"
         "write({'phase': 'head', 'step': 1, 'val_loss': 0.5})\n"
         "assert importlib.util.find_spec('torch') is not None\n"  # others may import it

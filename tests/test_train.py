@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tl_jax import interrupt
+from tl_jax.base.load import load_base
 from tl_jax.chain.programs import forward
 from tl_jax.data import loader
 from tl_jax.engine import checkpoint, prefix
@@ -18,6 +19,7 @@ from tl_jax.engine.parallel import Parallel
 from tl_jax.errors import UserError
 from tl_jax.ops.cpu import onednn
 from tl_jax.plans.plan import Phase, Plan
+from tl_jax.runs import settings, transfer
 from tl_jax.train import evaluate
 from tl_jax.train import loop as train
 from tl_jax.train.objectives.cross_entropy import CrossEntropy
@@ -467,21 +469,13 @@ def test_inputs_made_with_another_preprocessing_are_refused(tmp_path):
 
 @pytest.mark.parametrize("plan", ["full", "from_scratch"])
 def test_only_from_scratch_starts_from_fresh_weights(plan):
-    from configs import defaults
-    from experiments import transfer
-    from tl_jax.base.load import load_base
-
-    config = defaults.get_config()
-    changes = {"cut": "stage1_block1", "plan": plan, "seed": 5}
-    config.update_from_flattened_dict(changes)
     base = load_base("resnet18", "random:1").resized(32)
-    mine, variables, architecture = transfer._problem(config, base, small.task())
+    own, options = settings.divided({"cut": "stage1_block1", "plan": plan, "seed": 5})
+    mine, ready = transfer.posed(base, small.task(), own, options)
     fresh = mine.chain.init(5, (1, 32, 32, 3))
     wanted = base.variables if plan == "full" else fresh
-    assert architecture.cut == "stage1_block1"
+    assert ready.architecture.cut == "stage1_block1"
     assert mine.chain.names == ("stem", "stage1_block1", "head")
-    for collection, layers in variables.items():
+    for collection, layers in ready.variables.items():
         for name, tree in layers.items():
             assert_same(tree, (fresh if name == "head" else wanted)[collection][name])
-    kernels = [v["params"]["stem"]["conv"]["kernel"] for v in (fresh, base.variables)]
-    assert (kernels[0] != kernels[1]).all()

@@ -107,7 +107,10 @@ def _sides(inputs: Mapping[str, Any]) -> str:
 
 def zeros(module: nn.Module, own: Any, read: Sequence[Any]) -> Any:
     """Zeros like a module's output for variables like its `own` and values like those `read`."""
-    value = _applied(module, *_hashable([own, *read]))
+    if all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(own)):
+        value, _ = _traced(module, *_hashable([jax.tree.map(_shape, value) for value in read]))
+    else:
+        value = _applied(module, *_hashable([own, *read]))
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), value)
 
 

@@ -77,7 +77,8 @@ def _batches(
     examples or -1, and "real" (B,), 0 where a row only pads.
     """
     task, setup = problem.task, problem.setup
-    size = -(-BATCH // setup.parallel.count) * setup.parallel.count
+    wanted = problem.batch_size if task.ordered else BATCH  # of a stream, lanes as in training
+    size = -(-wanted // setup.parallel.count) * setup.parallel.count
     order = loader.once_order(len(examples), batch_size=size, ordered=task.ordered)
 
     def truth(numbers: np.ndarray) -> dict[str, np.ndarray]:

@@ -22,7 +22,7 @@ from tl_jax.train.work import PhaseRun
 def fold(work: PhaseRun, variables: Any, each: Callable[[Net, Any, Any], Any], total: Any) -> Any:
     """`each(net, batch, total) -> total` over an epoch's batches, in view 0 and inference mode."""
     setup = work.recipe.setup
-    fixed = setup.parallel.place(select(variables, work.survey.layers))
+    fixed = setup.parallel.place(select(variables, work.layers))
     run = jax.jit(lambda fixed, batch, total: each(setup.bound(fixed), batch, total))
     for batch in work.batches(0, augment=False):
         total = run(fixed, batch, total)
@@ -33,7 +33,7 @@ def first_memory(work: PhaseRun, variables: Any, anchor: Any) -> Any:
     """What the objective begins the phase with; () where it keeps nothing."""
     if not jax.tree.leaves(work.survey.memory):
         return work.survey.memory
-    setup, layers = work.recipe.setup, work.survey.layers
+    setup, layers = work.recipe.setup, work.layers
     batch = next(iter(work.batches(0)))
 
     def begin(variables, anchor, batch):
@@ -98,7 +98,7 @@ def _statistics_step(recipe: Recipe) -> Callable:
         }
         net = setup.bound(variables, norm=trained)
         judged = batch.get(setup.objective.judges, batch)
-        net(judged["inputs"], setup.network.names[-1])
+        net(judged["inputs"], tuple(total))
         return {n: jax.tree.map(jnp.add, total[n], net.stats[n]) for n in total}
 
     return setup.parallel.step(add)

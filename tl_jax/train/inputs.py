@@ -27,7 +27,7 @@ class Asked(NamedTuple):
     """What a phase is, once it is known what its steps ask for."""
 
     recipe: Recipe
-    survey: Survey  # from raw inputs
+    survey: Survey  # from the highest place that it may read, or from raw inputs
     places: Places
 
 
@@ -50,26 +50,30 @@ def asked(problem: Problem, phase: Phase, variables: Any) -> Asked:
         )
     raw = {name: raw_sample(problem, task) for name, task in problem.trained_on.items()}
     batch, single = raw.get("", raw), raw_sample(problem, problem.task, real=True)
-    found = survey(made, variables, batch, single)
-    _require_metric(problem, phase, found)
-    return Asked(made, found, places(made, variables, batch, single))
+    found = places(made, variables, batch, single)
+    told = found.survey or survey(made, variables, batch, single)
+    _require_metric(problem, phase, told)
+    return Asked(made, told, found)
 
 
 def abstract_variables(problem: Problem) -> Any:
-    """The network's variables as shapes."""
-    known = raw_sample(problem, problem.task)["inputs"]
+    """The network's variables as shapes, of a network that reads the task's inputs alone."""
+    # One example, as for fresh weights: each kind of layer has been traced so.
+    known = raw_sample(problem, problem.task, size=1)["inputs"]
     prepare = problem.setup.prepare
     read = {n: jax.eval_shape(functools.partial(prepare, n), value) for n, value in known.items()}
     return problem.chain.shapes(read)[0]
 
 
-def raw_sample(problem: Problem, task: Task, *, real: bool = False) -> dict[str, Any]:
-    """The shapes of a batch of the task's raw inputs and truth."""
+def raw_sample(
+    problem: Problem, task: Task, *, size: int = 0, real: bool = False
+) -> dict[str, Any]:
+    """The shapes of a batch (default: the problem's) of the task's raw inputs and truth."""
     known = {name: array[:1] for name, array in task.arrays.items()}
     if task.open is not None and problem.preprocessing is not None:
         side = problem.preprocessing.size
         known[IMAGE] = np.zeros((1, side, side, task.channels), np.uint8)
-    return sample(task, known, size=problem.batch_size, real=real)
+    return sample(task, known, size=size or problem.batch_size, real=real)
 
 
 def for_plan(
@@ -90,23 +94,20 @@ def for_plan(
             problem, lambda task: prefix.decoded(task, problem.preprocessing)
         )
     stored = functools.partial(_stored, problem, test_views, cache, dtype)
-    readable = functools.cache(lambda phase: _readable(problem, phase))
+    readable: dict[str, Places] = {}  # by phase; the same whatever the weights are
 
     def inputs(phase: Phase, variables: Any) -> Inputs:
-        own = {one.name: readable(one.name).found for one in phases}
-        if readable(phase.name).why:
-            _say_why(phase, own[phase.name], readable(phase.name).why, problem)
+        if not readable:
+            readable.update((one.name, asked(problem, one, variables).places) for one in phases)
+        own = {name: places.found for name, places in readable.items()}
+        if readable[phase.name].why:
+            _say_why(phase, own[phase.name], readable[phase.name].why, problem)
         common = [p for p in own[phase.name] if all(p in found for found in own.values())]
         lowest = common[0] if common else None
         highest = next(iter(own[phase.name]), None)
         return _by_source(problem, lambda task: stored(phase, variables, lowest, highest, task))
 
     return inputs
-
-
-def _readable(problem: Problem, name: str) -> Places:
-    phase = next(one for one in problem.plan.phases if one.name == name)
-    return asked(problem, phase, abstract_variables(problem)).places
 
 
 def _by_source(problem: Problem, of: Callable[[Task], Inputs]) -> Inputs:

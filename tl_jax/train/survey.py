@@ -4,13 +4,14 @@ The trace runs no layer either (`ShapeNet`), so that it costs what the objective
 cost to trace, and can be made for every place from which a phase might read.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from tl_jax.chain.network import Net, ShapeNet
+from tl_jax.chain.network import Net, Network, ShapeNet
 from tl_jax.chain.places import Known, Unreachable
 from tl_jax.train.objective import Now
 from tl_jax.train.step import Recipe, term_name
@@ -33,6 +34,7 @@ class Places(NamedTuple):
 
     found: tuple[str, ...]  # frozen places whose stored outputs it may read, the highest first
     why: str  # why it cannot read a higher one; empty if it can
+    survey: Survey | None  # from the highest of them
 
 
 def survey(recipe: Recipe, variables: Any, batch: Any, single: Any) -> Survey:
@@ -56,32 +58,40 @@ def places(recipe: Recipe, variables: Any, batch: Any, single: Any) -> Places:
     What works from a place works from those below it, from which it can be computed.
     """
     network, why = recipe.setup.network, ""
-    trained, stores = set(recipe.trained), _storable(recipe, variables, single)
+    trained, stores = set(recipe.trained), _storable(recipe, variables, single["inputs"])
     for layer in reversed(network.layers):
         if layer.name not in stores or network.below[layer.name] & trained:
             continue
+        at = functools.partial(_shapes_at, network, layer.name, stores[layer.name])
         try:
-            given = [_shapes_at(recipe, variables, tree, layer.name) for tree in (batch, single)]
-            survey(recipe, variables, *given)
+            told = survey(recipe, variables, at(batch), at(single))
         except Unreachable as missing:
             why = why or f"it asks for {missing.place!r}, which {layer.name!r} is computed from"
             continue
         below = [n for n in reversed(network.names) if n in network.below[layer.name]]
-        return Places(tuple(name for name in below if name in stores), why)
-    return Places((), why)
+        return Places(tuple(name for name in below if name in stores), why, told)
+    return Places((), why, None)
 
 
-def _storable(recipe: Recipe, variables: Any, single: Any) -> list[str]:
-    """The layers that read something and give one array."""
+def _storable(recipe: Recipe, variables: Any, known: Known) -> dict[str, jax.ShapeDtypeStruct]:
+    """Of the layers that read something, can be computed from the inputs and give one array, its
+    shape for one example, (1, ...).
+    """
     network = recipe.setup.network
-    names = [layer.name for layer in network.layers if layer.reads]
+    missing = set(network.inputs) - set(known)
+    names = [
+        layer.name
+        for layer in network.layers
+        if layer.reads and not network.below[layer.name] & missing
+    ]
+    one = jax.tree.map(lambda a: jax.ShapeDtypeStruct((1, *a.shape[1:]), a.dtype), known)
 
     def values(variables, known):
         net = _net(recipe, variables, {}, {})
         return dict(zip(names, net(known, names, train=False), strict=True))
 
-    found = jax.eval_shape(values, variables, single["inputs"])
-    return [name for name, value in found.items() if hasattr(value, "shape") and value.ndim]
+    found = jax.eval_shape(values, variables, one)
+    return {name: value for name, value in found.items() if getattr(value, "ndim", 0)}
 
 
 def taken_out(network: Any, known: Known, place: str) -> Known:
@@ -138,17 +148,17 @@ def _net(recipe: Recipe, variables: Any, ran: dict[str, None], views: Mapping[st
     )
 
 
-def _shapes_at(recipe: Recipe, variables: Any, batch: Any, place: str) -> Any:
-    """The batch with the value at `place` in the stead of the inputs it is made of, as shapes."""
-    network = recipe.setup.network
+def _shapes_at(network: Network, place: str, one: jax.ShapeDtypeStruct, batch: Any) -> Any:
+    """The batch with the value at `place`, `one` (1, ...) an example, in the stead of the inputs
+    that it is made of; as shapes.
+    """
 
     def replaced(node):
-        if not isinstance(node, Known) or not network.below[place] & set(node):
+        gone = network.below[place] & set(node) if isinstance(node, Known) else ()
+        if not gone:
             return node
-        value = jax.eval_shape(value_at, variables, node)
+        size = jax.tree.leaves(node[min(gone)])[0].shape[0]
+        value = jax.ShapeDtypeStruct((size, *one.shape[1:]), one.dtype)
         return Known({**taken_out(network, node, place), place: value})
-
-    def value_at(variables, known):
-        return _net(recipe, variables, {}, {})(known, place, train=False)
 
     return jax.tree.map(replaced, batch, is_leaf=lambda node: isinstance(node, Known))

@@ -76,16 +76,24 @@ class PhaseRun:
         self.learning_rate: Callable[[Any], Any] = optim.schedule(phase.settings, self.total)
         # Where a step begins: behind all frozen layers, whose output need not be stored for that.
         self.start = next(iter(places.found), None)
+        self.layers = self._layers()
         self.step = _step(self.recipe)
         self.compiled: Callable | None = None
         self.compile_seconds = 0.0
         self.temporaries = self.held = 0  # bytes: the program's, and in use before its last call
         self.pace = 1  # steps in one call, where inputs are on the device
 
+    def _layers(self) -> tuple[str, ...]:
+        """The layers whose weights the phase needs: none of those below stored outputs."""
+        network, stored = self.problem.chain, self.inputs.start
+        needed = set(self.survey.layers) | (network.below[self.start] if self.start else set())
+        below = network.below[stored] if stored else frozenset()
+        return network.weights(n for n in network.names if n in needed - below)
+
     def frozen(self, variables: Any, anchor: Any, first: int) -> dict[str, Any]:
         """What the phase needs and leaves as it is: see `step.update`."""
         trained = self.recipe.of_trained(variables)
-        rest = select(variables, self.survey.layers)
+        rest = select(variables, self.layers)
         stats = {n: s for n, s in rest["batch_stats"].items() if n not in self.recipe.trained}
         moving = leaves_of.flat(trained["params"])
         flat = {p: a for p, a in leaves_of.flat(rest["params"]).items() if p not in moving}
@@ -100,7 +108,7 @@ class PhaseRun:
             "decay": np.float32(self.phase.settings.weight_decay),
         }
         if self.survey.anchor:
-            fixed["anchor"] = select(anchor, self.survey.layers)
+            fixed["anchor"] = select(anchor, self.layers)
         return fixed
 
     def prefix(self, fixed: Any) -> Callable[[dict], dict]:

@@ -11,6 +11,8 @@ from tl_jax.chain.network import Net
 from tl_jax.stats import metrics
 from tl_jax.train.objective import Loss, Now, Objective, Term
 
+TRUTH = ("labels", "targets", "weights", "graded_labels", "graded_weights")  # see `Task`
+
 
 def entropy(logits: jax.Array, targets: jax.Array, weights: jax.Array, scale: Any = 1.0) -> Term:
     """The weighted mean over a batch of -sum(targets * log softmax(logits)), (B, C) both."""
@@ -19,26 +21,10 @@ def entropy(logits: jax.Array, targets: jax.Array, weights: jax.Array, scale: An
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CrossEntropy(Objective):
-    """Of the classes at the place `output`.
-
-    `smoothing`: share of the targets that is spread evenly over the classes (Szegedy et al. 2016,
-    arXiv:1512.00567, section 7). `also`: functions (net, batch) -> {name: Term} that add terms.
-    """
+class Classification(Objective):
+    """Predictions and scores of the classes at the place `output`; losses are its subclasses'."""
 
     output: str = "head"
-    smoothing: float = 0.0
-    also: tuple = ()
-
-    def loss(self, net: Net, batch: Any, memory: Any, now: Now) -> Loss:
-        """One term, `loss`, and those of `also`."""
-        targets = batch["targets"]
-        if self.smoothing:
-            targets = optax.smooth_labels(targets, self.smoothing)
-        terms = {"loss": entropy(net(batch["inputs"], self.output), targets, batch["weights"])}
-        for extra in self.also:
-            terms |= extra(net, batch)
-        return Loss(terms, memory)
 
     def predict(self, net: Net, batch: Any, carry: Any) -> tuple[jax.Array, Any]:
         """Class probabilities (B, C)."""
@@ -60,5 +46,27 @@ class CrossEntropy(Objective):
 
     def finish(self, predictions: Any, task: Any, examples: Any) -> dict[str, Any]:
         """Every metric of `tl_jax.stats.metrics`."""
-        truth = {name: array[examples] for name, array in task.truth.items()}
+        truth = {name: task.truth[name][examples] for name in TRUTH}
         return metrics.evaluate(predictions, **truth, classes=task.classes)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CrossEntropy(Classification):
+    """Of the classes at the place `output`.
+
+    `smoothing`: share of the targets that is spread evenly over the classes (Szegedy et al. 2016,
+    arXiv:1512.00567, section 7). `also`: functions (net, batch) -> {name: Term} that add terms.
+    """
+
+    smoothing: float = 0.0
+    also: tuple = ()
+
+    def loss(self, net: Net, batch: Any, memory: Any, now: Now) -> Loss:
+        """One term, `loss`, and those of `also`."""
+        targets = batch["targets"]
+        if self.smoothing:
+            targets = optax.smooth_labels(targets, self.smoothing)
+        terms = {"loss": entropy(net(batch["inputs"], self.output), targets, batch["weights"])}
+        for extra in self.also:
+            terms |= extra(net, batch)
+        return Loss(terms, memory)

@@ -1,0 +1,41 @@
+"""Pieces that several objectives are made of."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tl_jax.chain.network import Net
+
+
+def jointly(net: Net, knowns: Sequence[Mapping[str, Any]], wanted: Any, **how: Any) -> list[Any]:
+    """What `net` gives for each of `knowns`, from one call on all of them side by side.
+
+    Batch statistics are then common to all. The parts may differ in size (B1, B2, ...), and their
+    values are split where they were joined.
+    """
+    values = net(jax.tree.map(lambda *parts: jnp.concatenate(parts), *knowns), wanted, **how)
+    ends = np.cumsum([len(jax.tree.leaves(known)[0]) for known in knowns])[:-1]
+    leaves, structure = jax.tree.flatten(values)
+    split = [jnp.split(leaf, ends) for leaf in leaves]
+    return [structure.unflatten(parts) for parts in zip(*split, strict=True)]
+
+
+@jax.custom_vjp
+def reversed_gradient(x: jax.Array, coefficient: Any) -> jax.Array:
+    """`x`; its gradient is multiplied by -`coefficient` (Ganin et al. 2016, section 4.2)."""
+    return x
+
+
+def _reversed(coefficient: Any, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return -coefficient * gradient, jnp.zeros_like(coefficient)
+
+
+reversed_gradient.defvjp(lambda x, coefficient: (x, coefficient), _reversed)
+
+
+def unit(x: jax.Array) -> jax.Array:
+    """The vectors (..., D) at length 1; 0, with finite gradients, where they are 0."""
+    return x * jax.lax.rsqrt(jnp.maximum((x * x).sum(-1, keepdims=True), 1e-12))
