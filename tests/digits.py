@@ -11,7 +11,8 @@ import numpy as np
 import small  # noqa: F401 (keeps what is compiled)
 
 from tl_jax.chain.heads import Classifier
-from tl_jax.chain.network import Layer, Network, chain
+from tl_jax.chain.network import Network, chain
+from tl_jax.chain.places import Layer
 from tl_jax.chain.variables import overlaid
 from tl_jax.data.preprocessing import Preprocessing
 from tl_jax.data.task import Task

@@ -10,6 +10,7 @@ from tl_jax.chain.heads import Classifier
 from tl_jax.chain.network import Network
 from tl_jax.chain.places import Layer
 from tl_jax.chain.programs import forward
+from tl_jax.data.preprocessing import imagenet
 from tl_jax.describe import layers, lectures, zoo
 from tl_jax.describe.convolutions import comparisons
 from tl_jax.errors import UserError
@@ -258,6 +259,15 @@ def test_layers_that_a_lecture_names():
     assert {layer: text.split()[-1] for layer, text in said.items()} == {
         "conv4": "884K", "fc6": "37M", "fc7": "16M", "head": "4M"
     }  # fmt: skip
+
+
+def test_a_registered_base_can_be_an_entry_of_the_zoo(monkeypatch):
+    resnet = models.family("resnet18").build("resnet18", "torchvision")
+    own = models.Registered(lambda classes: resnet, imagenet(64, 64), ())
+    monkeypatch.setitem(models._families(), "own_net", own)
+    entry = zoo.entry("own_net")
+    assert (entry.family, entry.forms, entry.size, entry.top1) == ("", ("own",), 64, None)
+    assert entry.parameters == zoo.entry("resnet18").parameters
 
 
 def test_an_entry_of_the_zoo_is_of_its_best_weights():

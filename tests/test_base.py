@@ -20,6 +20,7 @@ from tl_jax.chain import heads
 from tl_jax.chain.network import Network
 from tl_jax.chain.variables import fingerprint
 from tl_jax.data.images import open_image
+from tl_jax.data.preprocessing import imagenet, require_same
 from tl_jax.errors import UserError
 
 LITE0 = "efficientnet_lite0"
@@ -456,3 +457,9 @@ def test_weights_that_are_not_finite_are_refused(tmp_path):
     dataclasses.replace(base, variables=broken).save(path)
     with pytest.raises(UserError, match=r"broken.safetensors: the weights params/conv1/kernel .*"):
         load_base("mobilenet_v1_025", path)
+
+
+def test_images_need_a_base_that_says_what_it_expects_of_them():
+    require_same(task=imagenet(64, 64), base=imagenet(64, 64))
+    with pytest.raises(UserError, match="says nothing of theirs"):
+        require_same(task=imagenet(64, 64), base=None)

@@ -80,6 +80,15 @@ def test_pooled_shapes(shape, pool, wanted):
     assert pooled_shape(shape, pool) == wanted
 
 
+def test_a_task_without_images_is_refused(base, task, tmp_path):
+    without = dataclasses.replace(task, open=None)
+    with pytest.raises(UserError, match="no images"):
+        of_layers(base, without, layers=LAYERS, cache=tmp_path)
+    with pytest.raises(UserError, match="'noise' has no images"):
+        without.image(0)
+    assert task.image(3).size == (32, 32)
+
+
 def test_what_is_not_finite_is_named_with_layer_and_image(base, task, tmp_path):
     broken = jax.tree.map(np.copy, base.variables)
     broken["params"]["stage2_block1"]["conv2"]["norm"]["bias"][:] = np.inf

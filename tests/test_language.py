@@ -11,7 +11,7 @@ import pytest
 from test_train import Killed, assert_same, ended, without_times
 
 from tl_jax import interrupt
-from tl_jax.chain.network import Known
+from tl_jax.chain.places import Known
 from tl_jax.data.task import Task
 from tl_jax.errors import UserError
 from tl_jax.models import recurrent

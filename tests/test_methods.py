@@ -16,7 +16,8 @@ import pytest
 
 from tl_jax.chain import adapters
 from tl_jax.chain.heads import Classifier
-from tl_jax.chain.network import Known, Layer, Net, Network
+from tl_jax.chain.network import Net, Network
+from tl_jax.chain.places import Known, Layer
 from tl_jax.chain.variables import flat
 from tl_jax.data import augment
 from tl_jax.engine.parallel import Parallel

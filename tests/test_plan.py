@@ -203,3 +203,8 @@ def test_planning_needs_no_arrays_and_no_optimizer():
     code = "import sys, tl_jax.plans.plan; print({'jax', 'optax', 'flax'} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_plan_has_phases():
+    with pytest.raises(UserError, match="'none' has no phases"):
+        Plan("none", ())

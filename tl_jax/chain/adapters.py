@@ -9,7 +9,8 @@ import jax
 import numpy as np
 
 from tl_jax.chain import variables as leaves_of
-from tl_jax.chain.network import Layer, Network, Tie
+from tl_jax.chain.network import Network
+from tl_jax.chain.places import Layer, Tie
 from tl_jax.errors import UserError
 
 SUFFIX = "_lora"

@@ -8,7 +8,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from tl_jax.chain.network import Layer, Network, Tie, chain
+from tl_jax.chain.network import Network, chain
+from tl_jax.chain.places import Layer, Tie
 
 
 class Embed(nn.Module):

@@ -10,7 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tl_jax.chain.network import Known, Net
+from tl_jax.chain.network import Net
+from tl_jax.chain.places import Known
 from tl_jax.train.objective import Loss, Now, Objective, Term
 from tl_jax.train.objectives.common import unit
 
