@@ -155,7 +155,7 @@ def test_predictions_of_a_stream_go_on_from_batch_to_batch_in_lanes(count):
     inputs = prefix.decoded(mine.task, None)
     examples = 100 + np.arange(count)
     found = evaluate.predictions(mine, variables(), inputs, examples)
-    length = -(-count // 64)
+    length = -(-count // mine.batch_size)  # as many lanes as in training
     x = mine.task.arrays["x"][examples, 0]
     lanes = [np.cumsum(x[first : first + length]) for first in range(0, count, length)]
     np.testing.assert_allclose(found, np.concatenate(lanes), rtol=1e-4, atol=1e-5)
