@@ -4,6 +4,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 EXTRAS := elpv,weights,timm,report,tensorboard,onednn
+# Files of tests that take long; `make fast` runs the others.
+LONG := analysis augment base benchmarks checkpoint cli_data cli_describe cli_disk \
+	cli_layer_probes cli_layer_transfer cli_look cli_predict cli_resume cli_score_vs_accuracy \
+	cli_similarity compilations cores door frozen language layer_transfer methods models \
+	objectives ops parallel parity probes probes_protocol switch together train
 
 .PHONY: demo fast test test-all wheel bench lint clean
 
@@ -12,7 +17,8 @@ demo: .venv/demo
 
 fast: .venv/dev
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "fast"
+	$(BIN)/python -m pytest -n 2 --dist worksteal \
+		$(filter-out $(LONG:%=tests/test_%.py),$(wildcard tests/test_*.py))
 
 test: .venv/dev lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal
