@@ -68,9 +68,10 @@ def _lead(agreed: list[dict]) -> str:
         return lead
     best = max(known, key=lambda a: a["weighted tau"][0])
     value, low, high = best["weighted tau"]
+    interval = "" if low is None else f" ({low:.2f} to {high:.2f})"
     return (
         f"{lead} Best here for fine-tuned accuracy: {best['score']}, weighted tau {value:.2f}"
-        f" ({low:.2f} to {high:.2f}) over {best['candidates']} candidates."
+        f"{interval} over {best['candidates']} candidates of {best['bases']} bases."
     )
 
 
@@ -96,8 +97,9 @@ def _agreement(result: dict) -> study.Section:
         "Which score ranks best",
         "Each point is a base cut at a layer, a mean over seeds. 1: the score orders candidates as "
         "transfer does; 0: no better than chance; weighted tau counts the best candidates most. "
-        "Low and high are 95 % bootstrap intervals over candidates and seeds. Cuts of one base are "
-        "not independent, so that the intervals are too narrow rather than too wide.\n\n"
+        "Low and high are 95 % bootstrap intervals over bases and seeds: the cuts of one base are "
+        "not independent, so they are drawn together. With one base there is no interval, and with "
+        "few it is too narrow rather than too wide.\n\n"
         "LEEP and NCE are functions of what the whole base predicts: one figure for each base, "
         "compared with the accuracy at its last cut, over as many candidates as there are bases.",
         (_scatter(result["candidates"], result["agreement"]),),

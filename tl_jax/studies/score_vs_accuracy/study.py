@@ -84,7 +84,10 @@ def score_predictions(logits: np.ndarray, task: Task) -> dict[str, float]:
 
 
 def agreements(rows: list[dict], resamples: int) -> list[dict]:
-    """How each score agrees with each accuracy over candidates; LEEP and NCE: over bases."""
+    """How each score agrees with each accuracy over candidates; LEEP and NCE: over bases.
+
+    Intervals are cluster bootstraps: the cuts of a base are drawn together.
+    """
     entries = []
     for score in dict.fromkeys(s for row in rows for s in row["scores"]):
         having = [row for row in rows if score in row["scores"]]
@@ -92,10 +95,14 @@ def agreements(rows: list[dict], resamples: int) -> list[dict]:
             top = {row["base"]: row["cut"] for row in having}  # the last cut
             having = [row for row in having if top[row["base"]] == row["cut"]]
         scored = np.array(list(by_candidate(having, "scores", score).values()))
+        bases = [base for base, _ in by_candidate(having)]
         for accuracy in ACCURACIES:
             reached = np.array(list(by_candidate(having, "accuracy", accuracy).values()))
             if len(scored) >= 3:
-                agreed = ranking.agreement(scores=scored, accuracies=reached, resamples=resamples)
+                agreed = ranking.agreement(
+                    scores=scored, accuracies=reached, clusters=bases, resamples=resamples
+                )
                 entry = {"score": score, "accuracy": accuracy, "candidates": len(scored)}
+                entry["bases"] = len(set(bases))
                 entries.append(entry | {measure: list(a) for measure, a in agreed.items()})
     return entries
