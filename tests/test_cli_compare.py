@@ -29,7 +29,7 @@ def result(seed, weighted, **config):
     return {"seed": seed, "config": {"seed": seed} | config, "val": scores, "test": scores}
 
 
-def tested(seed, weighted, *, test=25, split=None, seconds=60.0, **config):
+def judged(seed, weighted, *, test=25, split=None, seconds=60.0, **config):
     """A result that says how its splits were drawn, what it cost and what was trained."""
     task = {"name": "toy", "sizes": {"train": 70, "val": 5, "test": test}, "test_split": split}
     phases = [{"trained_parameters": 10}, {"trained_parameters": 1200}]
@@ -42,8 +42,8 @@ BETTER = (0.85, 0.86, 0.90, 0.85, 0.89)
 
 
 def both(**options):
-    plain = [tested(s, w, batch_size=32, **options) for s, w in enumerate(PLAIN)]
-    return plain + [tested(s, w, batch_size=8, **options) for s, w in enumerate(BETTER)]
+    plain = [judged(s, w, batch_size=32, **options) for s, w in enumerate(PLAIN)]
+    return plain + [judged(s, w, batch_size=8, **options) for s, w in enumerate(BETTER)]
 
 
 def written(folder, *results):
@@ -73,8 +73,8 @@ def test_loss_is_not_a_percentage():
     [
         ([result(0, 0.9)], "a seed is there twice"),
         ([result(0, 0.9, batch_size=8)], "do not say how many examples"),
-        ([tested(1, 0.9, batch_size=8)], "do not say how many examples"),
-        ([tested(0, 0.9, test=9, batch_size=8)], "seed 0 are not tested on the same examples"),
+        ([judged(1, 0.9, batch_size=8)], "do not say how many examples"),
+        ([judged(0, 0.9, test=9, batch_size=8)], "seed 0 are not tested on the same examples"),
     ],
 )
 def test_what_cannot_be_averaged_is_refused(tmp_path, capsys, others, why):
@@ -157,7 +157,8 @@ def test_the_table_of_one_method_is_written_too(tmp_path, capsys):
     runs = list(written(tmp_path, result(0, 0.88), result(1, 0.92)))
     with flagsaver.flagsaver(csv=str(tmp_path / "c.csv")):
         assert cli.status(compare.main, ["compare", *runs]) == 0
-    rows = {(r["split"], r["metric"]): r for r in csv.DictReader((tmp_path / "c.csv").open())}
+    lines = (tmp_path / "c.csv").read_text().splitlines()
+    rows = {(r["split"], r["metric"]): r for r in csv.DictReader(lines)}
     assert rows["test", "weighted_accuracy"]["seed 1"] == "92.0"
 
 
