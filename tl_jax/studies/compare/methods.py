@@ -60,10 +60,7 @@ def compare_methods(
             _method(name, group, corrected(list(own.values()), ratio=ratio))
             for name, group, own in zip(names, groups, values, strict=True)
         ],
-        [
-            Difference(*row)
-            for row in zip(names[1:], differences, map(float, p), said, strict=True)
-        ],
+        [Difference(*row) for row in zip(names[1:], differences, map(float, p), said, strict=True)],
     )
 
 

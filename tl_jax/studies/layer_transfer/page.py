@@ -148,8 +148,7 @@ def _published(tables: Tables) -> study.Section:
 def _arms(tables: Tables) -> study.Section:
     budget = tables.budgets[0]
     lost = {
-        arm: tables.accuracy(arm, budget)["AnB"] - tables.base(arm, budget)
-        for arm in tables.arms
+        arm: tables.accuracy(arm, budget)["AnB"] - tables.base(arm, budget) for arm in tables.arms
     }
     theirs = {
         "random halves": np.array(published.PUBLISHED["AnB"])[:, None] - published.PUBLISHED_BASE,

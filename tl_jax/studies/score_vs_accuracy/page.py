@@ -35,7 +35,11 @@ def write(workdir: pathlib.Path, result: dict) -> None:
         workdir,
         title="Transferability scores against accuracy",
         lead=_lead(result["agreement"]),
-        sections=[_agreement(result), _candidates(rows), _published(result["agreement"])],
+        sections=[
+            _agreement(result),
+            _candidates(rows, result["overlap"]),
+            _published(result["agreement"]),
+        ],
         facts={
             "task": config["task"]["name"],
             "bases": ", ".join(f"{b['base']} ({b['weights']})" for b in config["bases"].values()),
@@ -136,13 +140,13 @@ def _scatter(rows: list[dict], agreed: list[dict]) -> study.Picture:
     )
 
 
-def _candidates(rows: list[dict]) -> study.Section:
+def _candidates(rows: list[dict], ratio: float) -> study.Section:
     scores = list(dict.fromkeys(s for row in rows for s in row["scores"]))
     table = []
     for (base, cut), own in by_candidate(rows).items():
         numbers = []
         for accuracy in ACCURACIES:
-            numbers += map(float, over_seeds([r["accuracy"][accuracy] for r in own]))
+            numbers += map(float, over_seeds([r["accuracy"][accuracy] for r in own], ratio=ratio))
         numbers += (float(np.mean([r["scores"].get(s, np.nan) for r in own])) for s in scores)
         table.append((base, cut, own[0]["dimensions"], *finite(numbers)))
     columns = ["base", "cut", "dimensions"]
@@ -150,8 +154,9 @@ def _candidates(rows: list[dict]) -> study.Section:
         columns += [shown, f"± {shown}"]
     return study.Section(
         "The candidates",
-        "Accuracy on the test split, as a fraction, with half its 95 % interval over seeds; scores "
-        "on the training split. A score says nothing by itself, only in comparison.",
+        "Accuracy on the test split, as a fraction, with half its 95 % interval over seeds, which "
+        "allows for splits that overlap (Nadeau & Bengio 2003); scores on the training split. A "
+        "score says nothing by itself, only in comparison.",
         tables=(
             study.Table(
                 "candidates", "Every candidate, mean over seeds", (*columns, *scores), table

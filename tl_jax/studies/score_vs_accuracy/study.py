@@ -14,6 +14,7 @@ from tl_jax.measure.features import of_layers
 from tl_jax.runs.journal import Journal
 from tl_jax.runs.subject import base_of, task_of
 from tl_jax.stats import ranking
+from tl_jax.stats.paired import overlap
 from tl_jax.studies.score_vs_accuracy.candidates import ON_SOURCE, by_candidate
 from tl_jax.studies.score_vs_accuracy.trainings import transfer
 
@@ -32,6 +33,7 @@ def compute(config: Any, workdir: pathlib.Path) -> dict:
     return {
         "candidates": rows,
         "agreement": agreements(rows, config.resamples),
+        "overlap": overlap([task_of(config, seed).splits for seed in config.seeds]),
         "seconds": time.time() - started,
     }
 
