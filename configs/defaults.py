@@ -26,7 +26,7 @@ def subject() -> ml_collections.ConfigDict:
     config.task.on_unreadable = ""  # folder: stop (default) or skip
     config.task.val = 0.15  # share of the examples, where the data have no such split themselves
     config.task.test = 0.15
-    config.task.per_class = 0  # label budget: training examples of each class; 0: all
+    config.task.per_class = 0  # label budget: training examples a class, val in proportion; 0: all
 
     config.cache = ".cache"  # folder of what is computed once: pixels, features; empty: none
     return config

@@ -14,7 +14,8 @@ or above base B, paired by seed:
     random   76.9 (-0.9)  76.1 (-1.7)  75.2 (-2.6)  72.9 (-4.9)  64.2 (-13.5)
 
 What the paper did not find: to have begun with digits is no help. AnB+ is below BnB+ by 1.3 points
-on average over n (95 % bootstrap interval 0.7 to 2.0). Part of that is BnB+'s gain, which has had
+on average over n (percentile bootstrap 0.7 to 2.0; by Student's t about 0.3 to 2.3, and corrected
+for seven statements one cannot tell: docs/studies.md). Part of that is BnB+'s gain, which has had
 base B's epochs and its own.
 
 Cost: 135 trainings, 399 seconds of CPU time; 12 min 44 s on 2 busy cores.

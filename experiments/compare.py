@@ -1,20 +1,44 @@
-"""The metrics of finished runs of one config, over their seeds: mean, spread and every run.
+"""The metrics of finished runs over their seeds: mean, spread and every run; or methods compared.
 
     python -m experiments.compare runs/elpv_0 runs/elpv_1 runs/elpv_2
+    python -m experiments.compare runs/plain_* runs/mixup_* --latex=mixup.tex
+
+Runs whose configs differ in their seed alone are one method. Of several methods, each is compared
+with that of the first run: differences on test in --metric, paired by seed, with intervals for
+splits that overlap, cost, and a verdict beyond --margin. --csv and --latex write the table.
 """
 
 import pathlib
 
-from experiments import cli
+from absl import flags
+
+from experiments import cli, table_flags
+from experiments.table_flags import CSV
 from tl_jax.errors import UserError
+
+flags.adopt_module_key_flags(table_flags)
+_METRIC = flags.DEFINE_string("metric", "weighted_accuracy", "By which methods are compared.")
+_MARGIN = flags.DEFINE_float("margin", 0.0, "Points of difference that count as nothing.")
+_LATEX = flags.DEFINE_string("latex", None, "LaTeX file to be written, a tabular.")
 
 
 def main(argv: list[str]) -> None:
     from tl_jax.studies.compare import page, study
+    from tl_jax.studies.compare.row import Comparison
 
     if len(argv) < 2:
         raise UserError("which runs? python -m experiments.compare runs/elpv_0 runs/elpv_1")
-    print(page.table(*study.compute(map(pathlib.Path, argv[1:]))))
+    runs = map(pathlib.Path, argv[1:])
+    found = study.compute(runs, metric=_METRIC.value, margin=_MARGIN.value)
+    if isinstance(found, Comparison):
+        text, cells = page.methods(found), page.by_method(found)
+    else:
+        text, cells = page.table(*found), page.by_seed(*found)
+    print(page.as_csv(cells).rstrip() if CSV.value == "-" else text)
+    if CSV.value not in (None, "-"):
+        pathlib.Path(CSV.value).write_text(page.as_csv(cells), encoding="utf-8")
+    if _LATEX.value is not None:
+        pathlib.Path(_LATEX.value).write_text(page.as_latex(cells), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -15,14 +15,15 @@ import sys
 
 from absl import flags
 
-from experiments import base_flags, cli
+from experiments import base_flags, cli, table_flags
 from experiments.base_flags import BASE, INPUT, WEIGHTS
+from experiments.table_flags import CSV
 from tl_jax.errors import UserError
 
 flags.adopt_module_key_flags(base_flags)
+flags.adopt_module_key_flags(table_flags)
 _ALL = flags.DEFINE_bool("all", False, "Compare all architectures.")
 _CONVOLUTIONS = flags.DEFINE_bool("convolutions", False, "Count what factorising one saves.")
-_CSV = flags.DEFINE_string("csv", None, "Write the table there with all digits; -: print it so.")
 _PNG = flags.DEFINE_string("png", None, "Draw it there (--base and --all; needs matplotlib).")
 
 
@@ -37,12 +38,12 @@ def main(argv: list[str]) -> None:
         raise UserError("--png draws --base and --all; there is no picture of --convolutions")
     _require_places()
     description = _description()
-    if _CSV.value == "-":
+    if CSV.value == "-":
         csv.writer(sys.stdout, lineterminator="\n").writerows(description.exact)
     else:
         print(description.text)
-    if _CSV.value not in (None, "-"):
-        with open(_CSV.value, "w", newline="", encoding="utf-8") as file:
+    if CSV.value not in (None, "-"):
+        with open(CSV.value, "w", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows(description.exact)
     if _PNG.value is not None:
         pathlib.Path(_PNG.value).write_bytes(description.draw())
@@ -62,7 +63,7 @@ def _description():
 
 def _require_places() -> None:
     """UserError if what is asked for cannot be written, before it is computed."""
-    for flag, file in (("--csv", _CSV.value), ("--png", _PNG.value)):
+    for flag, file in (("--csv", CSV.value), ("--png", _PNG.value)):
         if file is None or (flag, file) == ("--csv", "-"):
             continue
         if file in ("", "-"):

@@ -1,11 +1,25 @@
 """Runs side by side: the mean and spread that documents quote."""
 
+import csv
+import io
 import json
 
+import numpy as np
 import pytest
+from absl import flags
+from absl.testing import flagsaver
+from scipy import stats
 
 from experiments import cli, compare
+from tl_jax.errors import UserError
 from tl_jax.studies.compare import page, study
+from tl_jax.studies.compare.methods import compare_methods, grouped, names_of
+
+
+@pytest.fixture(autouse=True)
+def parsed():
+    flags.FLAGS.mark_as_parsed()
+
 
 SCORES = dict.fromkeys(("accuracy", "f1", "auc", "loss"), 0.5)
 
@@ -13,6 +27,23 @@ SCORES = dict.fromkeys(("accuracy", "f1", "auc", "loss"), 0.5)
 def result(seed, weighted, **config):
     scores = SCORES | {"weighted_accuracy": weighted}
     return {"seed": seed, "config": {"seed": seed} | config, "val": scores, "test": scores}
+
+
+def judged(seed, weighted, *, test=25, split=None, seconds=60.0, **config):
+    """A result that says how its splits were drawn, what it cost and what was trained."""
+    task = {"name": "toy", "sizes": {"train": 70, "val": 5, "test": test}, "test_split": split}
+    phases = [{"trained_parameters": 10}, {"trained_parameters": 1200}]
+    cost = {"cost": {"total_seconds": seconds}, "plan": {"phases": phases}, "task": task}
+    return result(seed, weighted, **config) | cost
+
+
+PLAIN = (0.80, 0.82, 0.84, 0.81, 0.83)
+BETTER = (0.85, 0.86, 0.90, 0.85, 0.89)
+
+
+def both(**options):
+    plain = [judged(s, w, batch_size=32, **options) for s, w in enumerate(PLAIN)]
+    return plain + [judged(s, w, batch_size=8, **options) for s, w in enumerate(BETTER)]
 
 
 def written(folder, *results):
@@ -41,13 +72,94 @@ def test_loss_is_not_a_percentage():
     ("others", "why"),
     [
         ([result(0, 0.9)], "a seed is there twice"),
-        ([result(1, 0.9, batch_size=8)], "differ in more than the seed"),
+        ([result(0, 0.9, batch_size=8)], "do not say how many examples"),
+        ([judged(1, 0.9, batch_size=8)], "do not say how many examples"),
+        ([judged(0, 0.9, test=9, batch_size=8)], "seed 0 are not tested on the same examples"),
     ],
 )
 def test_what_cannot_be_averaged_is_refused(tmp_path, capsys, others, why):
     runs = list(written(tmp_path, result(0, 0.8), *others))
     assert cli.status(compare.main, ["compare", *runs]) == 2
     assert why in capsys.readouterr().err
+
+
+def test_methods_are_paired_by_seed_and_the_interval_is_corrected():
+    results = both()
+    found = compare_methods(grouped(results[::-1]), metric="weighted_accuracy")
+    assert [m.name for m in found.methods] == ["batch_size=8", "batch_size=32"]
+    assert [m.seeds for m in found.methods] == [[0, 1, 2, 3, 4]] * 2
+    (own,) = found.differences
+    less = 100 * (np.array(PLAIN) - BETTER)
+    theirs = stats.ttest_1samp(less, 0)
+    wider = np.sqrt(1 + 5 * 25 / 70)
+    assert own.estimate.mean == pytest.approx(theirs.statistic * less.std(ddof=1) / np.sqrt(5))
+    half = (theirs.confidence_interval().high - less.mean()) * wider
+    assert own.estimate.high == pytest.approx(less.mean() + half)
+    assert own.p == pytest.approx(2 * stats.t.sf(-theirs.statistic / wider, 4))
+    assert own.verdict == "hurts"
+
+
+def test_one_test_split_for_all_needs_no_correction():
+    found = compare_methods(grouped(both(split="abc")), metric="weighted_accuracy")
+    less = 100 * (np.array(BETTER) - PLAIN)
+    high = stats.ttest_1samp(less, 0).confidence_interval().high
+    assert found.ratio == 0 and found.differences[0].estimate.high == pytest.approx(high)
+
+
+def test_a_lower_loss_helps_and_a_margin_may_forbid_it():
+    results = both()
+    for one in results:
+        one["test"] = one["test"] | {"loss": 1 - one["test"]["weighted_accuracy"]}
+    accuracy = "weighted_accuracy"
+    for metric, margin, said in (
+        ("loss", 0, "helps"),
+        (accuracy, 0, "helps"),
+        (accuracy, 4, "cannot tell"),
+    ):
+        found = compare_methods(grouped(results), metric=metric, margin=margin)
+        assert found.differences[0].verdict == said
+    with pytest.raises(UserError, match="unknown metric 'weighted'; did you mean 'weighted_acc"):
+        compare_methods(grouped(results), metric="weighted")
+
+
+def test_four_pairs_cannot_tell():
+    found = compare_methods(grouped(both()[1:]), metric="weighted_accuracy")
+    assert (found.differences[0].estimate.count, found.differences[0].verdict) == (4, "cannot tell")
+
+
+def test_a_method_is_called_by_what_sets_it_apart():
+    configs = [
+        {"seed": 0, "tune": {"epochs": 3, "clip": 1.0}, "plan": "full"},
+        {"seed": 1, "tune": {"epochs": 3, "clip": 0.0}, "plan": "full", "new": True},
+    ]
+    assert names_of(configs) == ["tune.clip=1.0, new=none", "tune.clip=0.0, new=True"]
+
+
+def test_the_table_is_written_as_csv_and_latex(tmp_path, capsys):
+    runs = list(written(tmp_path, *both()))
+    files = {"csv": str(tmp_path / "c.csv"), "latex": str(tmp_path / "c.tex")}
+    with flagsaver.flagsaver(**files):
+        assert cli.status(compare.main, ["compare", *runs]) == 0
+    shown = capsys.readouterr().out
+    assert "batch_size=8" in shown and "helps" in shown and "n_test / n_train = 0.36" in shown
+    first, second = csv.DictReader(io.StringIO((tmp_path / "c.csv").read_text()))
+    assert (first["method"], first["difference"]) == ("batch_size=32", "")
+    assert (second["pairs"], second["verdict"]) == ("5", "helps")
+    assert float(second["difference"]) == pytest.approx(5)
+    assert (second["seconds"], second["trained parameters"]) == ("60.0", "1200")
+    lines = (tmp_path / "c.tex").read_text().splitlines()
+    assert lines[0] == r"\begin{tabular}{lrrrrrrrrrrr}" and lines[-1] == r"\end{tabular}"
+    assert all(line.count("&") == 11 for line in lines if line.endswith(r"\\"))
+    assert any(line.startswith(r"batch\_size=8 & 5 & 87.00") for line in lines)
+
+
+def test_the_table_of_one_method_is_written_too(tmp_path, capsys):
+    runs = list(written(tmp_path, result(0, 0.88), result(1, 0.92)))
+    with flagsaver.flagsaver(csv=str(tmp_path / "c.csv")):
+        assert cli.status(compare.main, ["compare", *runs]) == 0
+    lines = (tmp_path / "c.csv").read_text().splitlines()
+    rows = {(r["split"], r["metric"]): r for r in csv.DictReader(lines)}
+    assert rows["test", "weighted_accuracy"]["seed 1"] == "92.0"
 
 
 @pytest.mark.parametrize("content", [None, "{", ""])

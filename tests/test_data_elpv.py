@@ -98,6 +98,7 @@ def test_published_figures_are_weighted_accuracies_in_percent(elpv):
 def test_a_budget_counts_the_labels():
     task = load_task("elpv", seed=0, per_class=5)
     np.testing.assert_array_equal(np.bincount(task.labels[task.splits["train"]]), [5, 5])
+    np.testing.assert_array_equal(np.bincount(task.labels[task.splits["val"]]), [1, 1])
     assert len(task.splits["test"]) == 656
 
 

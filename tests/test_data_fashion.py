@@ -53,9 +53,10 @@ def test_the_published_test_split_is_kept_and_validation_comes_out_of_train(fold
     )
 
 
-def test_a_budget_is_of_train_alone(folder):
-    task = load(folder, val=0.2, per_class=2)
+def test_a_budget_is_of_train_and_val(folder):
+    task = load(folder, val=0.4, per_class=2)
     assert np.bincount(task.labels[task.splits["train"]]).tolist() == [2] * 10
+    assert np.bincount(task.labels[task.splits["val"]]).tolist() == [1] * 10
     assert (len(task.splits["val"]), len(task.splits["test"])) == (10, 30)
 
 

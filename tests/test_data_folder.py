@@ -78,7 +78,7 @@ def test_without_val_it_is_taken_out_of_train(tmp_path):
     fill(tmp_path / "train", {"a": 20, "b": 10})
     fill(tmp_path / "test", {"a": 2, "b": 1})
     task = folder(tmp_path, seed=0, val=0.2, per_class=3)
-    assert {k: len(v) for k, v in task.splits.items()} == {"train": 6, "val": 6, "test": 3}
+    assert {k: len(v) for k, v in task.splits.items()} == {"train": 6, "val": 2, "test": 3}
     assert {task.ids[i].split("/")[0] for i in task.splits["val"]} == {"train"}
     assert {task.ids[i].split("/")[0] for i in task.splits["test"]} == {"test"}
 

@@ -132,13 +132,39 @@ def test_another_seed_spends_the_budget_otherwise():
     assert len(drawn) == 20
 
 
-def test_a_budget_is_of_train_alone():
-    names = shuffled([20, 30], 0)
-    whole = divide({"train": np.arange(50)}, names, seed=1, val=0.2, test=0.2)
-    cut = divide({"train": np.arange(50)}, names, seed=1, val=0.2, test=0.2, per_class=4)
-    assert set(cut["train"]) < set(whole["train"]) and len(cut["train"]) == 8
-    for name in ("val", "test"):
-        np.testing.assert_array_equal(cut[name], whole[name])
+def test_a_budget_counts_the_labels_of_val_and_leaves_test_whole():
+    names, share = shuffled([40, 60], 0), {"seed": 1, "val": 0.2, "test": 0.2}
+    whole = divide({"train": np.arange(100)}, names, **share)
+    cut = divide({"train": np.arange(100)}, names, **share, per_class=9)
+    assert set(cut["train"]) < set(whole["train"]) and len(cut["train"]) == 18
+    # 20 to choose by beside 60 to learn from: a third of 9, of each class
+    assert set(cut["val"]) < set(whole["val"])
+    assert np.unique(names[cut["val"]], return_counts=True)[1].tolist() == [3, 3]
+    np.testing.assert_array_equal(cut["test"], whole["test"])
+
+
+@quick
+@given(sizes=SIZES, seed=SEEDS, data=st.data())
+def test_val_has_every_class_at_any_budget_and_smaller_ones_are_nested(sizes, seed, data):
+    names = shuffled(sizes, seed)
+    whole = divide({"train": np.arange(len(names))}, names, seed=seed, val=0.2, test=0.2)
+    most = min(np.unique(names[whole["train"]], return_counts=True)[1])
+    few = data.draw(st.integers(1, most))
+    kept = [
+        divide({"train": np.arange(len(names))}, names, seed=seed, val=0.2, test=0.2, per_class=n)
+        for n in (few, most)
+    ]
+    assert set(kept[0]["val"]) <= set(kept[1]["val"]) <= set(whole["val"])
+    for one in kept:
+        assert len(np.unique(names[one["val"]])) == len(sizes)
+
+
+def test_a_val_split_of_fewer_than_its_share_is_kept_whole():
+    names = np.array(["a", "b"] * 10 + ["a"] * 7 + ["b"])
+    given_ = {"train": np.arange(20), "val": np.arange(20, 28)}
+    cut = divide(given_, names, seed=0, val=0.1, test=0.2, per_class=5)
+    # 8 of 16 are a half of the budget, 2 of each class (by Python's round); there is one b.
+    assert np.unique(names[cut["val"]], return_counts=True)[1].tolist() == [2, 1]
 
 
 def test_a_budget_that_a_class_cannot_fill_names_it():

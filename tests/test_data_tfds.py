@@ -100,10 +100,13 @@ def test_its_own_test_split_is_kept_and_val_taken_out_of_train(data_dir):
 
 
 def test_its_own_validation_split_is_kept_and_others_left(data_dir):
-    task = from_tfds("shapes_validated", seed=0, data_dir=data_dir, per_class=3)
+    task = from_tfds("shapes_validated", seed=0, data_dir=data_dir)
     check_examples(task, "val", range(8))
     check_examples(task, "test", range(100, 106))
-    assert len(task.ids) == 34 and len(task.splits["train"]) == 6
+    assert len(task.ids) == 34
+    few = from_tfds("shapes_validated", seed=0, data_dir=data_dir, per_class=3)
+    assert {name: len(own) for name, own in few.splits.items()} == {"train": 6, "val": 2, "test": 6}
+    assert set(few.splits["val"]) < set(task.splits["val"])
 
 
 def test_without_a_test_split_it_is_taken_out_of_train(data_dir):

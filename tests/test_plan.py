@@ -2,10 +2,12 @@ import dataclasses
 import subprocess
 import sys
 
+import jax
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tl_jax import models
 from tl_jax.errors import UserError
 from tl_jax.plans import plan
 from tl_jax.plans.plan import Phase, Plan, Settings, make_plan
@@ -100,6 +102,27 @@ def test_discriminative_rates_may_fall_from_layer_to_layer(count, lowest, factor
     rates = made("discriminative", (*base, "head"), **options).phases[1].multipliers
     wanted = [0.0] * lowest + [factor ** (number - count) for number in range(lowest, count)]
     assert list(rates.values()) == pytest.approx([*wanted, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("name", "cut", "wanted"),
+    [
+        ("resnet50", "pool", {"pool": 1, "stage4_block1": 1 / 3, "stage3_block6": 1 / 9}),
+        ("vgg16", "pool5", {"pool5": 1, "conv5_3": 1 / 3, "pool4": 1 / 3, "conv4_3": 1 / 9}),
+        ("vgg16", "fc7", {"fc7": 1 / 3, "fc6": 1 / 9, "conv5_1": 1 / 27, "conv4_3": 1 / 81}),
+    ],
+)
+def test_pools_of_real_nets_spend_no_factor(name, cut, wanted):
+    family = models.family(name)
+    chain = family.build(name, family.forms(name)[0]).cut(cut)
+    shapes = jax.eval_shape(lambda: chain.init(0, (1, 224, 224, 3)))["params"]
+    weightless = [layer for layer in chain.names if not shapes.get(layer)]
+    assert any(layer.startswith("pool") for layer in weightless)
+    options = OPTIONS | {"from_layer": 0, "factor": 3.0}
+    names = (*chain.names, "head")
+    found = make_plan("discriminative", names, new=NEW, weightless=weightless, options=options)
+    rates = found.phases[1].multipliers
+    assert {layer: rates[layer] for layer in wanted} == pytest.approx(wanted)
 
 
 @given(factor=st.floats().filter(lambda f: not f > 1))

@@ -74,6 +74,20 @@ def test_settings_are_chosen_on_validation_and_tested_after_refitting_on_both():
     assert all(0.5 < own["test"] == own["test_weighted"] <= 1 for own in answer.values())
 
 
+def test_of_equally_good_penalties_the_middle_one_is_chosen():
+    mine = task()
+    x, own = features(mine), protocol.within(mine, 1, seed=0)
+    (answer,) = protocol.examine(x, [(mine, own)], ("ridge",))
+    centred = x - x[own.train].mean(0)
+    targets, scores = np.eye(len(mine.classes))[mine.labels[own.train]], []
+    for l2 in linear.L2:
+        model = linear_model.Ridge(alpha=l2 * len(own.train)).fit(centred[own.train], targets)
+        scores.append(np.mean(model.predict(centred[own.val]).argmax(1) == mine.labels[own.val]))
+    tied = [l2 for l2, score in zip(linear.L2, scores, strict=True) if score == max(scores)]
+    assert len(tied) > 3
+    assert answer["ridge"]["setting"] == tied[(len(tied) - 1) // 2]
+
+
 def test_several_sets_at_once_are_as_each_alone():
     tasks = [task(seed=seed) for seed in (0, 1)]
     several = [(mine, protocol.within(mine, 0.5, seed=0)) for mine in tasks]

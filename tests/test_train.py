@@ -467,6 +467,15 @@ def test_inputs_made_with_another_preprocessing_are_refused(tmp_path):
     assert not (tmp_path / "checkpoints").exists()
 
 
+def test_a_transfer_tells_its_plan_which_layers_have_no_parameters():
+    base = load_base("resnet18", "random:1").resized(32)
+    given = {"plan": "discriminative", "from_layer": "stage3_block1", "factor": 3.0}
+    mine, _ = transfer.posed(base, small.task(), *settings.divided(given))
+    rates = mine.plan.phases[1].multipliers
+    last = [rates[name] for name in ("stage3_block2", "stage4_block1", "stage4_block2", "pool")]
+    assert last == pytest.approx([1 / 9, 1 / 3, 1 / 3, 1])
+
+
 @pytest.mark.parametrize("plan", ["full", "from_scratch"])
 def test_only_from_scratch_starts_from_fresh_weights(plan):
     base = load_base("resnet18", "random:1").resized(32)

@@ -30,13 +30,19 @@ def divide(
     per_class: int = 0,
     strata: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
-    """The splits of a task: `complete`, then 'train' cut to `per_class` of each class, if not 0.
+    """The splits of a task: `complete`, then cut to a label budget, if `per_class` is not 0.
 
-    names: (N,) class of each example, stratified by unless `strata` are given.
+    names: (N,) class of each example, stratified by unless `strata` are given. A budget counts
+    every label that is looked at before the test. 'train' keeps exactly `per_class` of each class,
+    'val' is cut in proportion: to `per_class` times its size over that of 'train', rounded, of each
+    class, but at least one, and at most what there is. 'test' stays whole.
     """
     splits = complete(given, names if strata is None else strata, seed=seed, val=val, test=test)
     if per_class:
+        share = len(splits["val"]) / max(1, len(splits["train"]))
         splits["train"] = budget(splits["train"], names, per_class=per_class, seed=seed)
+        fewer = max(1, round(per_class * share))
+        splits["val"] = _at_most(splits["val"], names, per_class=fewer, seed=seed)
     return splits
 
 
@@ -98,8 +104,14 @@ def budget(indices: np.ndarray, labels: np.ndarray, *, per_class: int, seed: int
         raise UserError(f"a budget is at least 1 example a class; got {per_class}")
     if counts.min() < per_class:
         raise _too_few(names, counts, per_class, "for the budget")
-    rng = _generator(seed)
-    chosen = [rng.permutation(indices[mine == name])[:per_class] for name in names]
+    return _at_most(indices, labels, per_class=per_class, seed=seed)
+
+
+def _at_most(indices: np.ndarray, labels: np.ndarray, *, per_class: int, seed: int) -> np.ndarray:
+    """Up to `per_class` of the `indices` for every class in `labels` (N,), sorted."""
+    rng, indices, labels = _generator(seed), np.sort(indices), np.asarray(labels)
+    mine = labels[indices]
+    chosen = [rng.permutation(indices[mine == name])[:per_class] for name in np.unique(labels)]
     return np.sort(np.concatenate(chosen))
 
 

@@ -124,6 +124,7 @@ def discriminative(
     names: Names,
     *,
     new: Names,
+    weightless: Names = (),
     train_head: Settings,
     tune: Settings,
     from_layer: Where,
@@ -133,8 +134,8 @@ def discriminative(
     """Head first, then each earlier group of layers at a rate `factor` times smaller.
 
     Groups are what `by` says: each "layer" one, or "stage": layer names up to the first underscore,
-    and mixed_5, mixed_6, ... Howard & Ruder 2018 (ULMFiT, arXiv:1801.06146, section 3.2) take 2.6
-    from layer to layer.
+    and mixed_5, mixed_6, ... Layers without parameters, such as pools, are no group. Howard & Ruder
+    2018 (ULMFiT, arXiv:1801.06146, section 3.2) take 2.6 from layer to layer.
     """
     if not factor > 1:
         raise UserError(f"factor is above 1: earlier layers learn more slowly; got {factor}")
@@ -147,7 +148,7 @@ def discriminative(
             rates[name] = 1.0
             continue
         own = name if by == "layer" else _group(name)
-        if own != group:
+        if own != group and name not in weightless:
             rate, group = rate / factor, own
         rates[name] = rate
     phases = (_phase("head", names, new, train_head), Phase("fine_tune", rates, tune))
@@ -173,13 +174,15 @@ STRATEGIES: dict[str, Callable[..., Plan]] = {
 def register_plan(strategy: Callable[..., Plan]) -> Callable[..., Plan]:
     """Add a function `(names, *, new, ...) -> Plan` to the plans, under its own name.
 
-    `names` are the layers in forward order, `new` those of the head. Its other parameters are
+    `names` are the layers in forward order, `new` those of the head, `weightless` those without
+    parameters; the last two are given to a function that asks for them. Its other parameters are
     settings of a transfer: `from_layer`, `factor`, phases' `train_head` and `tune`, or its own.
     """
     return registry.register(STRATEGIES, "plan")(strategy)
 
 
-GIVEN = ("names", "new")  # what a strategy is given; its other parameters are its settings
+# What a strategy is given; its other parameters are its settings.
+GIVEN = ("names", "new", "weightless")
 
 
 def options() -> dict[str, Any]:
@@ -193,12 +196,17 @@ def options() -> dict[str, Any]:
 
 
 def make_plan(
-    strategy: str | Callable[..., Plan], names: Names, *, new: Names, options: Mapping[str, Any]
+    strategy: str | Callable[..., Plan],
+    names: Names,
+    *,
+    new: Names,
+    weightless: Names = (),
+    options: Mapping[str, Any],
 ) -> Plan:
     """The plan of a strategy, or of the one of that name, for a chain of layers `names`.
 
-    `new` are the layers of the head. `options` may hold more than this strategy asks for; what it
-    asks for must be there.
+    `new` are the layers of the head, `weightless` those without parameters. `options` may hold more
+    than this strategy asks for; what it asks for must be there.
     """
     if isinstance(strategy, str):
         if strategy not in STRATEGIES:
@@ -210,7 +218,8 @@ def make_plan(
     needed = [name for name, p in wanted.items() if p.default is p.empty and name not in known]
     if needed:
         raise UserError(f"plan {strategy.__name__!r} needs {', '.join(sorted(needed))}")
-    given = {"new": new} if "new" in parameters else {}
+    given = {"new": new, "weightless": weightless}
+    given = {name: value for name, value in given.items() if name in parameters}
     return strategy(names, **given, **known)
 
 

@@ -32,19 +32,20 @@ def against_depth(
     fractions: bool = True,
     published: Mapping[str, np.ndarray] | None = None,
     levels: Mapping[str, float] | None = None,
+    ratio: float = 0.0,
 ) -> str:
     """Lines over L layers in forward order, as a data URI.
 
     Each of `series` is (L, S), S values over seeds: drawn is their mean, and shaded its 95 %
-    interval (`analysis.over_seeds`). `published` are others' (L,), dashed; `levels` hold for all
-    layers. `label` is the vertical axis', in percent if `fractions`.
+    interval (`analysis.over_seeds`, with its `ratio`). `published` are others' (L,), dashed;
+    `levels` hold for all layers. `label` is the vertical axis', in percent if `fractions`.
     """
     width = _width(layers)
 
     def draw(figure: "Figure") -> None:
         axes, places = figure.subplots(), np.arange(len(layers))
         for (name, values), colour in zip(series.items(), itertools.cycle(COLOURS), strict=False):
-            mean, half = analysis.over_seeds(values)
+            mean, half = analysis.over_seeds(values, ratio=ratio)
             axes.fill_between(places, mean - half, mean + half, color=colour, alpha=0.16, lw=0)
             axes.plot(places, mean, color=colour, marker="o", ms=3, label=name)
         dashes = itertools.cycle(DASHES)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import hashlib
 import importlib.metadata
 import json
 import math
@@ -142,6 +143,8 @@ def _task(task: Task) -> dict[str, Any]:
         "name": task.name,
         "classes": list(task.classes),
         "sizes": {split: len(own) for split, own in task.splits.items()},
+        # Which examples: runs with the same are paired, and tell whether splits were drawn anew.
+        "test_split": hashlib.sha256(np.sort(task.splits["test"]).tobytes()).hexdigest()[:16],
         "class_counts": counts,
         "skipped": len(task.skipped),
     }

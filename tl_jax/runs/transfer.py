@@ -226,7 +226,8 @@ def posed(
     new = names[ready.chain.index(cut) + 1 :]
     plan = own.plan
     if not isinstance(plan, Plan):
-        plan = make_plan(plan, names, new=new, options=options)
+        weightless = [name for name in names if not ready.variables["params"].get(name)]
+        plan = make_plan(plan, names, new=new, weightless=weightless, options=options)
     if not plan.pretrained:
         ready = dataclasses.replace(
             ready, variables=ready.fresh(own.seed), weights=f"random:{own.seed}"

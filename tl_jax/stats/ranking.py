@@ -1,12 +1,13 @@
 """How well a score ranks candidates by the accuracy that transfer really gave them."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from tl_jax.errors import UserError
+from tl_jax.stats.intervals import drawn_clusters
 
 RESAMPLES = 1000
 
@@ -44,13 +45,19 @@ MEASURES = {"Pearson": pearson, "Kendall": kendall, "weighted tau": weighted_tau
 
 
 def agreement(
-    *, scores: np.ndarray, accuracies: np.ndarray, resamples: int = RESAMPLES
+    *,
+    scores: np.ndarray,
+    accuracies: np.ndarray,
+    clusters: Sequence[str] | None = None,
+    resamples: int = RESAMPLES,
 ) -> dict[str, Agreement]:
     """Each of `MEASURES` between K candidates' scores and accuracies, (K, S) each over S seeds.
 
     A candidate's value is its mean over seeds. The interval is the percentile bootstrap's over
-    candidates and, independently, over seeds; a resample in which nothing differs is left out.
-    UserError for fewer than three candidates or values that are not finite.
+    clusters of candidates, such as the cuts of one base, which are drawn together, and,
+    independently, over seeds; a resample in which nothing differs is left out. `clusters` (K,)
+    names each candidate's; without it each is its own. The interval is NaN where there is only one
+    cluster. UserError for fewer than three candidates or values that are not finite.
     """
     scores, accuracies = np.asarray(scores, np.float64), np.asarray(accuracies, np.float64)
     if scores.ndim != 2 or scores.shape != accuracies.shape:
@@ -61,17 +68,19 @@ def agreement(
         raise UserError(f"a ranking needs 3 candidates at least; got {len(scores)}")
     if not (np.isfinite(scores).all() and np.isfinite(accuracies).all()):
         raise UserError("scores and accuracies must be finite")
+    if clusters is None:
+        clusters = [str(candidate) for candidate in range(len(scores))]
     random = np.random.default_rng(0)  # always the same draws, so that a report can be made again
     drawn = {name: [] for name in MEASURES}
     for _ in range(resamples):
         seeds = random.integers(0, scores.shape[1], scores.shape[1])
-        rows = random.integers(0, len(scores), len(scores))
+        rows = drawn_clusters(clusters, random)
         one, other = (values[rows][:, seeds].mean(1) for values in (scores, accuracies))
         for name, measure in MEASURES.items():
             drawn[name].append(measure(one, other))
     found = {}
     for name, measure in MEASURES.items():
-        low, high = _interval(np.array(drawn[name]))
+        low, high = _interval(np.array(drawn[name] if len(set(clusters)) > 1 else []))
         found[name] = Agreement(measure(scores.mean(1), accuracies.mean(1)), low, high)
     return found
 

@@ -1,8 +1,9 @@
 """Linear probes along a path of L2 penalties: ridge, logistic regression, squared-hinge SVM.
 
-All minimise mean loss + l2 / 2 * |W|^2 over N examples, the intercept free. These are the
-objectives of scikit-learn, where Ridge has alpha = N * l2 on one-hot targets, LogisticRegression
-and LinearSVC have C = 1 / (N * l2); for two classes the last two have one output, as there. With
+All minimise mean loss + l2 / 2 * |W|^2 over N examples, the intercept free. The first two are the
+objectives of scikit-learn, where Ridge has alpha = N * l2 on one-hot targets and
+LogisticRegression C = 1 / (N * l2). The SVM has the squared hinge of LinearSVC with the same C, but
+LinearSVC penalises the intercept too. For two classes the last two have one output, as there. With
 weights, N is their sum there.
 """
 

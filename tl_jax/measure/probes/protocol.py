@@ -19,10 +19,21 @@ Predictions = list[np.ndarray]  # for each problem (G, M), the classes by each o
 
 
 class Probe(NamedTuple):
-    """A kind of head, and the settings among which validation chooses, the most regular first."""
+    """A kind of head, and the settings among which validation chooses, the most regular first.
+
+    Of equally good settings the most regular is chosen, or the middle one where they lie on a path
+    of penalties. The strongest penalty of a plateau stands at its edge: refitted on other examples,
+    it may be beyond it and answer one class.
+    """
 
     settings: Sequence[Any]
     predicted: Callable[[Sequence[Problem], Sequence[Sequence[Any]]], Predictions]
+    on_path: bool = False
+
+    def chosen(self, scores: np.ndarray) -> Any:
+        """Return the setting of the best of `scores` (G,)."""
+        best = np.flatnonzero(scores == scores.max())
+        return self.settings[int(best[(len(best) - 1) // 2 if self.on_path else 0])]
 
 
 def _each(one: Callable[[Problem, Sequence[Any]], np.ndarray]) -> Callable[..., Predictions]:
@@ -37,11 +48,11 @@ def _along_path(loss: str, penalties: Sequence[float]) -> Probe:
         found = [path.predicted(problem.query) for path, problem in pairs]
         return [own[-1:] for own in found] if alone else found
 
-    return Probe(penalties, predicted)
+    return Probe(penalties, predicted, on_path=True)
 
 
 PROBES = {
-    "ridge": Probe(linear.L2, _each(lambda p, l2: linear.ridge(p, l2).predicted(p.query))),
+    "ridge": Probe(linear.L2, _each(lambda p, l2: linear.ridge(p, l2).predicted(p.query)), True),
     "logistic": _along_path("logistic", linear.L2),
     "linear_svm": _along_path("squared_hinge", SVM_L2),
     "rbf_svm": Probe(RBF, _each(distance.rbf_svm)),
@@ -103,7 +114,7 @@ def examine(
     """What the probes make of features (N, D), on several sets of examples at once.
 
     For each set and probe: `setting` and `val`, chosen by accuracy there (each example with its
-    weight in the loss; of equally good settings the most regular); then `test` and `test_weighted`,
+    weight in the loss; of equally good settings as `Probe` says); then `test` and `test_weighted`,
     accuracy and confidence-weighted accuracy, after refitting on train and val. A probe that is
     left out (see `RBF_EXAMPLES`) is not in the answer. UserError for an unknown probe.
     """
@@ -123,7 +134,7 @@ def examine(
         probe = PROBES[name]
         found = probe.predicted(chosen_on, [probe.settings] * len(several))
         scores = [_scores(task, own.val, p) for (task, own), p in zip(several, found, strict=True)]
-        chosen = [probe.settings[int(own.argmax())] for own in scores]
+        chosen = [probe.chosen(own) for own in scores]
         final = probe.predicted(tested_on, [[setting] for setting in chosen])
         for place, (task, own) in enumerate(several):
             predicted = final[place][0]

@@ -1,6 +1,8 @@
-"""A line of the comparison."""
+"""The lines of a comparison."""
 
 from typing import NamedTuple
+
+from tl_jax.stats.paired import Estimate
 
 
 class Row(NamedTuple):
@@ -11,3 +13,32 @@ class Row(NamedTuple):
     mean: float | None  # None: not defined in every run
     deviation: float | None  # of the sample; 0 for one run
     values: list[float]  # by seed
+
+
+class Method(NamedTuple):
+    """Runs whose configs differ in their seed alone."""
+
+    name: str  # the settings in which the methods differ
+    seeds: list[int]
+    mean: Estimate  # of the metric on test, in percent unless it is the loss
+    seconds: float | None  # of a run, mean over seeds; None: not said in every run
+    parameters: int | None  # trained in the phase that trains most
+
+
+class Difference(NamedTuple):
+    """A method less the first one in the metric on test, paired by seed."""
+
+    name: str
+    estimate: Estimate
+    p: float  # two-sided, of no difference, by the corrected t, after Holm's correction
+    verdict: str  # helps, hurts or cannot tell
+
+
+class Comparison(NamedTuple):
+    """Methods beside the first, by one metric."""
+
+    metric: str
+    ratio: float  # n_test / n_train of splits drawn anew; 0: one test split
+    margin: float
+    methods: list[Method]
+    differences: list[Difference]  # of each method but the first

@@ -1,4 +1,4 @@
-"""Mean and spread of the metrics of runs that differ in their seed alone."""
+"""Mean and spread of the metrics of runs that differ in their seed alone; methods side by side."""
 
 import json
 import pathlib
@@ -6,14 +6,24 @@ import statistics
 from collections.abc import Iterable, Sequence
 
 from tl_jax.errors import UserError
-from tl_jax.studies.compare.row import Row
+from tl_jax.studies.compare.methods import compare_methods, grouped
+from tl_jax.studies.compare.row import Comparison, Row
 
 METRICS = ("weighted_accuracy", "accuracy", "f1", "auc", "loss")
 
 
-def compute(runs: Iterable[pathlib.Path]) -> tuple[list[int], list[Row]]:
-    """Return the seeds of finished runs, and a row for each split and metric; see `compare`."""
-    return compare([result(run) for run in runs])
+def compute(
+    runs: Iterable[pathlib.Path], *, metric: str = METRICS[0], margin: float = 0.0
+) -> tuple[list[int], list[Row]] | Comparison:
+    """Return what finished runs of one config or of several give; see `compare`, `compare_methods`.
+
+    Runs belong together whose configs differ in their seed alone.
+    """
+    results = [result(run) for run in runs]
+    groups = grouped(results)
+    if len(groups) == 1:
+        return compare(results)
+    return compare_methods(groups, metric=metric, margin=margin)
 
 
 def compare(results: Sequence[dict]) -> tuple[list[int], list[Row]]:
@@ -21,13 +31,11 @@ def compare(results: Sequence[dict]) -> tuple[list[int], list[Row]]:
 
     UserError unless the results differ in their seed alone.
     """
-    results = sorted(results, key=lambda r: r["seed"])
-    seeds = [r["seed"] for r in results]
-    if any(r["config"] | {"seed": 0} != results[0]["config"] | {"seed": 0} for r in results):
+    groups = grouped(results)
+    if len(groups) > 1:
         raise UserError("these runs are not of one config: they differ in more than the seed")
-    if len(set(seeds)) < len(seeds):
-        raise UserError(f"a seed is there twice: {seeds}")
-    return seeds, [_row(results, split, m) for split in ("val", "test") for m in METRICS]
+    seeds = [r["seed"] for r in groups[0]]
+    return seeds, [_row(groups[0], split, m) for split in ("val", "test") for m in METRICS]
 
 
 def result(run: pathlib.Path) -> dict:

@@ -109,8 +109,10 @@ def _depth(result: dict, grid: ProbeGrid, metric: str) -> study.Section:
             levels[f"{other['what']} (published)"] = other["figure"] / 100
     words = (
         "Settings are chosen on validation, then the probe is fitted again on train and validation "
-        "together and tested once. Shaded: 95 % interval of the mean over seeds, each with splits "
-        "of its own, as far as there are several."
+        "together and tested once. Nearest neighbours are nearest by the cosine of features less "
+        "their mean over the examples. Shaded: 95 % interval of the mean over seeds, as far as "
+        "there are several; where each has splits of its own, drawn anew from one dataset, they "
+        "overlap and the interval is widened for it (Nadeau & Bengio 2003)."
     )
     if left_out:
         words += f"\n\nLeft out, because there are too many examples for it: {', '.join(left_out)}."
@@ -124,6 +126,7 @@ def _depth(result: dict, grid: ProbeGrid, metric: str) -> study.Section:
         {name: values for name, values in series.items() if name not in left_out},
         label=f"test {METRICS[metric].replace('_', ' ')}",
         levels=levels,
+        ratio=result["overlap"],
     )
     return study.Section(
         "Accuracy against depth",

@@ -19,6 +19,7 @@ from tl_jax.measure.features import of_layers
 from tl_jax.measure.probes import protocol
 from tl_jax.runs.journal import Journal
 from tl_jax.runs.subject import base_of, task_of
+from tl_jax.stats.paired import overlap
 from tl_jax.studies.layer_probes import METRICS
 from tl_jax.studies.layer_probes.grid import ProbeGrid
 
@@ -44,6 +45,7 @@ def compute(config: Any, workdir: pathlib.Path) -> dict:
         "best": best_layers(ProbeGrid(config, shapes, journal.rows())),
         "commonest": commonest_class(subsets.values()),
         "published": list(task.published),
+        "overlap": overlap([subsets[config.budgets[0], seed][0].splits for seed in config.seeds]),
         "seconds": {"features": ready - started, "probes": time.time() - ready},
     }
 

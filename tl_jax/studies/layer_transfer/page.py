@@ -7,7 +7,7 @@ import numpy as np
 from tl_jax.report import study
 from tl_jax.report.figures import against_depth
 from tl_jax.studies.layer_transfer import published
-from tl_jax.studies.layer_transfer.tables import Sides, Tables, interval, label
+from tl_jax.studies.layer_transfer.tables import Sides, Tables, label
 
 LEAD = (
     "The first n layers come from base B itself (BnB) or from base A (AnB), and stay frozen or are "
@@ -47,7 +47,8 @@ def summary(result: dict) -> str:
 
 
 def _tables(result: dict) -> Tables:
-    return Tables(result["cells"], result["arms"], result["config"]["budgets"], result["cuts"])
+    config, given = result["config"], (result["cells"], result["arms"])
+    return Tables(*given, config["budgets"], result["cuts"], result["overlaps"])
 
 
 def sections(tables: Tables) -> list[study.Section]:
@@ -64,22 +65,21 @@ def sections(tables: Tables) -> list[study.Section]:
 
 def _figure(tables: Tables, arm: Sides) -> study.Section:
     by, base = tables.accuracy(arm, tables.budgets[0]), tables.base(arm, tables.budgets[0])
-    picture = against_depth(
-        tables.layers, by, label="accuracy of B", levels={"base B": float(base.mean())}
-    )
+    ratio, levels = tables.overlaps[arm], {"base B": float(base.mean())}
+    picture = against_depth(tables.layers, by, label="accuracy of B", levels=levels, ratio=ratio)
     learned = {name: values - base for name, values in by.items() if name != "random"}
-    close = against_depth(tables.layers, learned, label="less base B, in points")
-    rows: list[tuple] = [("base B", 0, None, *interval(base), *base)]
+    close = against_depth(tables.layers, learned, label="less base B, in points", ratio=ratio)
+    rows: list[tuple] = [("base B", 0, None, *tables.interval(arm, base), *base)]
     for name, values in by.items():
         for n, layer, own in zip(tables.cuts, tables.layers, values, strict=True):
-            rows.append((name, n, layer, *interval(own), *own))
+            rows.append((name, n, layer, *tables.interval(arm, own), *own))
     seeds = tuple(f"seed {s}" for s in range(tables.seeds))
     columns = ("treatment", "n", "layer", "mean", "low", "high", *seeds)
     return study.Section(
         f"A to B: {label(arm)}",
-        "Lines are means over seeds, shades their 95 % intervals by Student's t; in the table, "
-        "percentile bootstrap intervals of the mean. Each seed has its own bases, its own fresh "
-        "layers and, where halves are random, its own halves.",
+        "Lines are means over seeds, shades and the table's low and high their 95 % intervals. "
+        f"{_told(ratio)} Each seed has its own bases, its own fresh layers and, where halves are "
+        "random, its own halves.",
         (
             study.Picture("All treatments against n; dashed line: base B.", picture),
             study.Picture("Differences to base B, paired by seed, without random filters.", close),
@@ -93,7 +93,12 @@ def _parts(tables: Tables) -> study.Section:
     pictures = tuple(
         study.Picture(
             f"{label(arm)}: the drop in two parts, and the gain.",
-            against_depth(tables.layers, tables.parts(arm, budget), label="difference, in points"),
+            against_depth(
+                tables.layers,
+                tables.parts(arm, budget),
+                label="difference, in points",
+                ratio=tables.overlaps[arm],
+            ),
         )
         for arm in tables.arms
     )
@@ -103,9 +108,8 @@ def _parts(tables: Tables) -> study.Section:
         "What is lost, and why",
         "Co-adaptation is base B less BnB: what parting layers that had learned together costs. "
         "Specificity is BnB less AnB: what it costs that the layers are A's. Generalisation is "
-        "AnB+ less BnB+: what remains of A when all layers learn on. All are paired by seed; the "
-        "table's intervals are 95 % percentile bootstrap intervals over seeds, and with them over "
-        "splits. Of five seeds they are too narrow: about one in six does not hold the true mean.",
+        "AnB+ less BnB+: what remains of A when all layers learn on. All are paired by seed; "
+        "intervals are 95 % intervals over seeds, as above.",
         pictures,
         (study.Table("decomposition", "Differences of test accuracies.", columns, rows),),
     )
@@ -121,6 +125,7 @@ def _published(tables: Tables) -> study.Section:
         tables.accuracy(arm, tables.budgets[0]),
         label="accuracy of B",
         levels=levels,
+        ratio=tables.overlaps[arm],
     )
     theirs_drawn = against_depth(
         depths, theirs, label="accuracy of B", levels={"base B": published.PUBLISHED_BASE}
@@ -143,8 +148,7 @@ def _published(tables: Tables) -> study.Section:
 def _arms(tables: Tables) -> study.Section:
     budget = tables.budgets[0]
     lost = {
-        label(arm): tables.accuracy(arm, budget)["AnB"] - tables.base(arm, budget)
-        for arm in tables.arms
+        arm: tables.accuracy(arm, budget)["AnB"] - tables.base(arm, budget) for arm in tables.arms
     }
     theirs = {
         "random halves": np.array(published.PUBLISHED["AnB"])[:, None] - published.PUBLISHED_BASE,
@@ -153,10 +157,11 @@ def _arms(tables: Tables) -> study.Section:
             for name, values in published.PUBLISHED_DISSIMILAR.items()
         },
     }
-    axis = "AnB less base B, in points"
+    axis, ratio = "AnB less base B, in points", max(tables.overlaps.values())
+    ours = {label(arm): values for arm, values in lost.items()}
     depths = [str(n) for n in range(1, 8)]
     rows = [
-        (arm, layer, *interval(own))
+        (label(arm), layer, *tables.interval(arm, own))
         for arm, values in lost.items()
         for layer, own in zip(tables.layers, values, strict=True)
     ]
@@ -166,7 +171,7 @@ def _arms(tables: Tables) -> study.Section:
         "base; where groups are of different sizes, so are the targets' numbers of classes and "
         "images.",
         (
-            study.Picture("Ours.", against_depth(tables.layers, lost, label=axis)),
+            study.Picture("Ours.", against_depth(tables.layers, ours, label=axis, ratio=ratio)),
             study.Picture("Published.", against_depth(depths, theirs, label=axis)),
         ),
         (
@@ -190,11 +195,10 @@ def _budgets(tables: Tables) -> study.Section:
             gains |= {f"{t}, {name}": by[t] - base for t in ("AnB", "AnB+")}
             for treatment, values in by.items():
                 for layer, own in zip(tables.layers, values - base, strict=True):
-                    rows.append((label(arm), name, treatment, layer, *interval(own)))
+                    rows.append((label(arm), name, treatment, layer, *tables.interval(arm, own)))
         axis = "less base B of the budget, in points"
-        pictures.append(
-            study.Picture(f"{label(arm)}.", against_depth(tables.layers, gains, label=axis))
-        )
+        drawn = against_depth(tables.layers, gains, label=axis, ratio=tables.overlaps[arm])
+        pictures.append(study.Picture(f"{label(arm)}.", drawn))
     return study.Section(
         "With fewer labels",
         "Base A has seen all of its half; of B only so many examples of each class are used, for "
@@ -217,10 +221,27 @@ def _findings(tables: Tables) -> study.Section:
     return study.Section(
         "What the paper found, and whether it is so here",
         "A small net on an easy task need not show all of it, and nothing was tuned towards it. "
-        "Each statement is about a difference of accuracies, a mean over n where none is named, "
-        "and holds if all of its bootstrap interval over seeds does; `about` is within one point.",
+        "Each statement is about a difference of accuracies, paired by seed, a mean over n where "
+        "none is named; `about` is within one point. Held is yes or no where a two-sided t test at "
+        "5 % says so after Holm's correction for the number of statements below, and cannot tell "
+        "otherwise, always so with fewer than five seeds. Low and high are the 95 % interval of "
+        "each difference alone.",
         (),
         (study.Table("findings", "Statements.", columns, rows),),
+    )
+
+
+def _told(ratio: float) -> str:
+    if not ratio:
+        return (
+            "They are Student's: all seeds share the dataset's own test split, so that the "
+            "interval is of training sets, drawn starts and orders on these test images."
+        )
+    factor = "(1 / J + n_test / n_train) / (1 / J)"
+    return (
+        "Each seed has splits of its own, drawn anew from one dataset, which overlap: Student's "
+        f"intervals are widened by the root of {factor}, with n_test / n_train = {ratio:.2f} and J "
+        "seeds (Nadeau & Bengio 2003)."
     )
 
 

@@ -21,6 +21,7 @@ import numpy as np
 
 from tl_jax import interrupt
 from tl_jax.runs.journal import Journal
+from tl_jax.stats.paired import overlap
 from tl_jax.studies.layer_transfer import resident, streamed
 from tl_jax.studies.layer_transfer.net import Net
 from tl_jax.studies.layer_transfer.subsets import Arm, ClassSubset, arms
@@ -40,10 +41,13 @@ def compute(config: Any, workdir: pathlib.Path) -> dict:
     pairs = [(first, second) for first, second in sides.values()]
     cuts = [(n, layer) for n, (layer, _) in net.cuts.items()]
     cells = study.journal.rows()
-    tables = Tables(cells, pairs, config.budgets, cuts)
+    targets = [list(arm.values())[1] for arm in sides.values()]  # of B, a subset for each seed
+    overlaps = [overlap([own.task.splits for own in subsets]) for subsets in targets]
+    tables = Tables(cells, pairs, config.budgets, cuts, overlaps)
     return {
         "arms": pairs,
         "cuts": cuts,
+        "overlaps": overlaps,
         "cells": cells,
         "decomposition": tables.decomposition,
         "findings": tables.findings,

@@ -103,7 +103,11 @@ class ClassSubset(NamedTuple):
         return rows
 
     def alone(self, *, per_class: int = 0, seed: int = 0) -> Task:
-        """Return the subset as a `Task`, without the other examples."""
+        """Return the subset as a `Task`, without the other examples.
+
+        A budget cuts train alone: the study's trainings keep their last weights, so no label of val
+        is chosen by.
+        """
         kept = np.flatnonzero(self.class_numbers[self.task.labels] >= 0)
         columns = [self.task.classes.index(name) for name in self.classes]
         own = {name: self.rows(name) for name in self.task.splits}

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tl_jax.stats.paired import corrected
+from tl_jax.stats.verdict import Claim, claims_hold
 from tl_jax.studies.layer_transfer.treatments import TREATMENTS
 
 NEAR = 0.01  # accuracies that the findings call about the same
@@ -14,7 +16,8 @@ Sides = tuple[str, str]  # names of A and of B
 class Tables:
     """A study's finished cells as arrays by arm, budget and treatment: L cuts, S seeds.
 
-    `cuts` are n and the n-th layer with parameters.
+    `cuts` are n and the n-th layer with parameters; `overlaps` n_test / n_train of each arm's
+    splits, as `stats.paired.overlap` gives it.
     """
 
     def __init__(
@@ -23,12 +26,19 @@ class Tables:
         arms: Sequence[Sides],
         budgets: Sequence[int],
         cuts: Sequence[tuple[int, str]],
+        overlaps: Sequence[float],
     ):
         self.arms, self.budgets = [tuple(arm) for arm in arms], budgets
         self.cuts = dict(cuts)
+        self.overlaps = dict(zip(self.arms, overlaps, strict=True))
         self.seeds = 1 + max(cell["seed"] for cell in cells)
         keys = ("arm", "budget", "treatment", "n", "seed")
         self._test = {tuple(cell[k] for k in keys): cell["test"] for cell in cells}
+
+    def interval(self, arm: Sides, values: np.ndarray) -> tuple[float, float, float]:
+        """Return the mean of an arm's figures (S,) and its corrected 95 % interval; NaN of one."""
+        found = corrected(values, ratio=self.overlaps[arm])
+        return found.mean, found.low, found.high
 
     @property
     def layers(self) -> list[str]:
@@ -63,15 +73,29 @@ class Tables:
             for budget in self.budgets:
                 for part, values in self.parts(arm, budget).items():
                     for layer, own in zip(self.layers, values, strict=True):
-                        mean, low, high = interval(own)
+                        mean, low, high = self.interval(arm, own)
                         key = {"arm": label(arm), "budget": budget, "part": part, "n": layer}
                         rows.append(key | {"mean": mean, "low": low, "high": high})
         return rows
 
     @property
     def findings(self) -> list[dict]:
-        """What Yosinski et al. found, and whether the interval over seeds says so here."""
-        return [_judged(label(arm), *row) for arm in self.arms for row in self._contrasts(arm)]
+        """What Yosinski et al. found, and whether it may be said of this study.
+
+        `held` is yes, no or cannot tell, by the rule of `stats.verdict`, corrected for the number
+        of statements about all arms.
+        """
+        # Another arm's splits take part in the last statement: the larger overlap counts.
+        ratio = max(self.overlaps.values())
+        rows = [(label(arm), *row) for arm in self.arms for row in self._contrasts(arm)]
+        claims = [Claim(corrected(d, ratio=ratio), least, most) for _, _, d, least, most in rows]
+        return [
+            {"arm": arm, "statement": statement, "held": held}
+            | {"mean": own.mean, "low": own.low, "high": own.high}
+            for (arm, statement, *_), (own, *_), held in zip(
+                rows, claims, claims_hold(claims), strict=True
+            )
+        ]
 
     def _contrasts(self, arm: Sides) -> list[tuple[str, np.ndarray, float, float]]:
         """Return statements, each with a difference (S,) and the bounds in which it holds."""
@@ -101,18 +125,6 @@ class Tables:
         return rows
 
 
-def _judged(arm: str, statement: str, values: np.ndarray, least: float, most: float) -> dict:
-    """Say `yes` if all of the interval is within the bounds, `no` if none of it is."""
-    mean, low, high = interval(values)
-    held = "unclear"
-    if least < low and high < most:
-        held = "yes"
-    elif high <= least or low >= most:
-        held = "no"
-    row = {"arm": arm, "statement": statement, "held": held}
-    return row | {"mean": mean, "low": low, "high": high}
-
-
 def decomposition(base: np.ndarray, accuracy: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return the drop in two parts and the gain, each (L, S), paired by seed.
 
@@ -123,22 +135,6 @@ def decomposition(base: np.ndarray, accuracy: Mapping[str, np.ndarray]) -> dict[
         "specificity": accuracy["BnB"] - accuracy["AnB"],
         "generalisation": accuracy["AnB+"] - accuracy["BnB+"],
     }
-
-
-def interval(values: np.ndarray, *, resamples: int = 9999) -> tuple[float, float, float]:
-    """Return the mean of (S,) and its 95 % percentile bootstrap interval (Efron 1979).
-
-    Always with the same draws. Over few seeds it is too narrow: of five, the true mean is outside
-    about one time in six. NaN where there is one value alone.
-    """
-    from scipy import stats  # takes a second to import
-
-    values = np.asarray(values, np.float64)
-    if len(values) < 2:
-        return float(values.mean()), float("nan"), float("nan")
-    options = {"n_resamples": resamples, "method": "percentile", "rng": np.random.default_rng(0)}
-    low, high = stats.bootstrap((values,), np.mean, **options).confidence_interval
-    return float(values.mean()), float(low), float(high)
 
 
 def label(arm: Sides) -> str:

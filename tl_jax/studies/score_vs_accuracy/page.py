@@ -35,7 +35,11 @@ def write(workdir: pathlib.Path, result: dict) -> None:
         workdir,
         title="Transferability scores against accuracy",
         lead=_lead(result["agreement"]),
-        sections=[_agreement(result), _candidates(rows), _published(result["agreement"])],
+        sections=[
+            _agreement(result),
+            _candidates(rows, result["overlap"]),
+            _published(result["agreement"]),
+        ],
         facts={
             "task": config["task"]["name"],
             "bases": ", ".join(f"{b['base']} ({b['weights']})" for b in config["bases"].values()),
@@ -68,9 +72,10 @@ def _lead(agreed: list[dict]) -> str:
         return lead
     best = max(known, key=lambda a: a["weighted tau"][0])
     value, low, high = best["weighted tau"]
+    interval = "" if low is None else f" ({low:.2f} to {high:.2f})"
     return (
         f"{lead} Best here for fine-tuned accuracy: {best['score']}, weighted tau {value:.2f}"
-        f" ({low:.2f} to {high:.2f}) over {best['candidates']} candidates."
+        f"{interval} over {best['candidates']} candidates of {best['bases']} bases."
     )
 
 
@@ -96,8 +101,9 @@ def _agreement(result: dict) -> study.Section:
         "Which score ranks best",
         "Each point is a base cut at a layer, a mean over seeds. 1: the score orders candidates as "
         "transfer does; 0: no better than chance; weighted tau counts the best candidates most. "
-        "Low and high are 95 % bootstrap intervals over candidates and seeds. Cuts of one base are "
-        "not independent, so that the intervals are too narrow rather than too wide.\n\n"
+        "Low and high are 95 % bootstrap intervals over bases and seeds: the cuts of one base are "
+        "not independent, so they are drawn together. With one base there is no interval, and with "
+        "few it is too narrow rather than too wide.\n\n"
         "LEEP and NCE are functions of what the whole base predicts: one figure for each base, "
         "compared with the accuracy at its last cut, over as many candidates as there are bases.",
         (_scatter(result["candidates"], result["agreement"]),),
@@ -134,13 +140,13 @@ def _scatter(rows: list[dict], agreed: list[dict]) -> study.Picture:
     )
 
 
-def _candidates(rows: list[dict]) -> study.Section:
+def _candidates(rows: list[dict], ratio: float) -> study.Section:
     scores = list(dict.fromkeys(s for row in rows for s in row["scores"]))
     table = []
     for (base, cut), own in by_candidate(rows).items():
         numbers = []
         for accuracy in ACCURACIES:
-            numbers += map(float, over_seeds([r["accuracy"][accuracy] for r in own]))
+            numbers += map(float, over_seeds([r["accuracy"][accuracy] for r in own], ratio=ratio))
         numbers += (float(np.mean([r["scores"].get(s, np.nan) for r in own])) for s in scores)
         table.append((base, cut, own[0]["dimensions"], *finite(numbers)))
     columns = ["base", "cut", "dimensions"]
@@ -148,8 +154,9 @@ def _candidates(rows: list[dict]) -> study.Section:
         columns += [shown, f"± {shown}"]
     return study.Section(
         "The candidates",
-        "Accuracy on the test split, as a fraction, with half its 95 % interval over seeds; scores "
-        "on the training split. A score says nothing by itself, only in comparison.",
+        "Accuracy on the test split, as a fraction, with half its 95 % interval over seeds, which "
+        "allows for splits that overlap (Nadeau & Bengio 2003); scores on the training split. A "
+        "score says nothing by itself, only in comparison.",
         tables=(
             study.Table(
                 "candidates", "Every candidate, mean over seeds", (*columns, *scores), table

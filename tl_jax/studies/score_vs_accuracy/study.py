@@ -14,6 +14,7 @@ from tl_jax.measure.features import of_layers
 from tl_jax.runs.journal import Journal
 from tl_jax.runs.subject import base_of, task_of
 from tl_jax.stats import ranking
+from tl_jax.stats.paired import overlap
 from tl_jax.studies.score_vs_accuracy.candidates import ON_SOURCE, by_candidate
 from tl_jax.studies.score_vs_accuracy.trainings import transfer
 
@@ -32,6 +33,7 @@ def compute(config: Any, workdir: pathlib.Path) -> dict:
     return {
         "candidates": rows,
         "agreement": agreements(rows, config.resamples),
+        "overlap": overlap([task_of(config, seed).splits for seed in config.seeds]),
         "seconds": time.time() - started,
     }
 
@@ -84,7 +86,10 @@ def score_predictions(logits: np.ndarray, task: Task) -> dict[str, float]:
 
 
 def agreements(rows: list[dict], resamples: int) -> list[dict]:
-    """How each score agrees with each accuracy over candidates; LEEP and NCE: over bases."""
+    """How each score agrees with each accuracy over candidates; LEEP and NCE: over bases.
+
+    Intervals are cluster bootstraps: the cuts of a base are drawn together.
+    """
     entries = []
     for score in dict.fromkeys(s for row in rows for s in row["scores"]):
         having = [row for row in rows if score in row["scores"]]
@@ -92,10 +97,14 @@ def agreements(rows: list[dict], resamples: int) -> list[dict]:
             top = {row["base"]: row["cut"] for row in having}  # the last cut
             having = [row for row in having if top[row["base"]] == row["cut"]]
         scored = np.array(list(by_candidate(having, "scores", score).values()))
+        bases = [base for base, _ in by_candidate(having)]
         for accuracy in ACCURACIES:
             reached = np.array(list(by_candidate(having, "accuracy", accuracy).values()))
             if len(scored) >= 3:
-                agreed = ranking.agreement(scores=scored, accuracies=reached, resamples=resamples)
+                agreed = ranking.agreement(
+                    scores=scored, accuracies=reached, clusters=bases, resamples=resamples
+                )
                 entry = {"score": score, "accuracy": accuracy, "candidates": len(scored)}
+                entry["bases"] = len(set(bases))
                 entries.append(entry | {measure: list(a) for measure, a in agreed.items()})
     return entries

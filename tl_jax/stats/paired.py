@@ -1,0 +1,105 @@
+"""Means over splits drawn anew from one dataset, and differences paired by split and seed.
+
+Such splits share examples, so their figures are correlated and Student's interval is too narrow.
+Nadeau & Bengio 2003 ("Inference for the generalization error", Machine Learning 52, 239-281) widen
+it: the variance of the mean over J splits is taken as (1/J + n_test/n_train) times that of one
+figure, instead of 1/J.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tl_jax.errors import UserError
+
+LEVEL = 0.95
+
+
+class Estimate(NamedTuple):
+    """A mean over J figures and its standard error, in their unit; the error of one figure is NaN.
+
+    What is missing in either is NaN, as are bounds and p values that come of it.
+    """
+
+    mean: float
+    error: float
+    count: int  # J
+
+    @property
+    def half(self) -> float:
+        """Half of the 95 % interval, by Student's t with J - 1 degrees of freedom."""
+        from scipy import stats  # takes a second to import
+
+        if self.count < 2:
+            return float("nan")
+        return float(stats.t.ppf((1 + LEVEL) / 2, self.count - 1)) * self.error
+
+    @property
+    def low(self) -> float:
+        """Lower end of the 95 % interval."""
+        return self.mean - self.half
+
+    @property
+    def high(self) -> float:
+        """Upper end of the 95 % interval."""
+        return self.mean + self.half
+
+    def above(self, bound: float) -> float:
+        """Return the one-sided p value of `the true mean is at most bound`."""
+        from scipy import stats
+
+        if self.count < 2 or not np.isfinite(self.mean):
+            return float("nan")
+        if np.isinf(bound) or self.error == 0:
+            return float(self.mean <= bound)
+        return float(stats.t.sf((self.mean - bound) / self.error, self.count - 1))
+
+    def below(self, bound: float) -> float:
+        """Return the one-sided p value of `the true mean is at least bound`."""
+        return self._replace(mean=-self.mean).above(-bound)
+
+
+def widening(count: int, ratio: float) -> float:
+    """Return the factor on Student's standard error: sqrt((1/J + ratio) / (1/J)) for J figures."""
+    return float(np.sqrt(1 + count * ratio))
+
+
+def corrected(values: np.ndarray | Sequence[float], *, ratio: float) -> Estimate:
+    """Estimate the mean of figures (J,) over J splits; `ratio` is n_test / n_train.
+
+    `ratio` 0 gives Student's interval: for splits without a common example, or where all figures
+    are of one fixed test split and the interval is of training alone. UserError for a negative one.
+    """
+    values = np.asarray(values, np.float64)
+    if not ratio >= 0:
+        raise UserError(f"n_test / n_train is a number from 0 on; got {ratio}")
+    count = len(values)
+    if count < 2:
+        return Estimate(float(values.mean()) if count else float("nan"), float("nan"), count)
+    error = values.std(ddof=1) / np.sqrt(count) * widening(count, ratio)
+    return Estimate(float(values.mean()), float(error), count)
+
+
+def paired(one: Mapping[Any, float], other: Mapping[Any, float], *, ratio: float) -> Estimate:
+    """Estimate the mean of `one` less `other` over the keys, split and seed, that both have.
+
+    UserError where they have none in common.
+    """
+    common = [key for key in one if key in other]
+    if not common:
+        raise UserError(f"nothing to pair: {sorted(map(str, one))} and {sorted(map(str, other))}")
+    return corrected([one[key] - other[key] for key in common], ratio=ratio)
+
+
+def overlap(splits: Sequence[Mapping[str, np.ndarray]]) -> float:
+    """Return n_test / n_train of J splits, for `corrected`; 0 if all have the same test examples.
+
+    Each split holds indices under "train" and "test". A test split that the dataset itself gives is
+    not drawn anew: figures on it say nothing of other test examples, and their interval is that of
+    training sets, drawn starts and orders.
+    """
+    tests = [np.sort(np.asarray(one["test"])) for one in splits]
+    if all(np.array_equal(tests[0], test) for test in tests):
+        return 0.0
+    return float(np.mean([len(one["test"]) / len(one["train"]) for one in splits]))
