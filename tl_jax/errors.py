@@ -1,7 +1,7 @@
 """Errors that a user can mend: one clear line, exit status 2 at the command line."""
 
 import difflib
-import operator
+import numbers
 import re
 from collections.abc import Iterable
 
@@ -18,8 +18,8 @@ def takes(fits: bool, what: str, expected: str, value: object) -> None:
 
 def takes_whole(value: object, what: str, low: int, high: int) -> None:
     """UserError unless the value is a whole number in the range, both ends included."""
-    whole = hasattr(value, "__index__") and not isinstance(value, bool)
-    fits = whole and low <= operator.index(value) <= high
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    fits = whole and low <= int(value) <= high
     takes(fits, what, f"a whole number, at least {low} and at most {high}", value)
 
 
@@ -32,8 +32,8 @@ def unknown(kind: str, name: str, known: Iterable[str], *, ordered: bool = False
     known = list(known) if ordered else sorted(known)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
     if ordered:
-        stem = re.match(r"[a-z_]*", name)[0]
-        near = near or [other for other in known if stem and re.match(rf"{stem}\d", other)]
+        alike = re.fullmatch(r"([a-z_]+)\d+", name)
+        near = [o for o in known if alike and re.match(rf"{alike[1]}\d", o)] or near
         near.sort(key=known.index)
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(known)}"
     return UserError(f"unknown {kind} {name!r}; {hint}")

@@ -160,8 +160,8 @@ def from_state_dict(
 
 def _random(name: str, weights: str, form: str | None) -> Base:
     seed = weights.removeprefix("random:")
-    if not seed.isdecimal():
-        raise UserError(f"weights {weights!r}: random: is followed by a seed, as in random:0")
+    if not seed.isdecimal() or len(seed) > 40:  # Python reads no longer ones
+        raise UserError(f"weights {weights!r:.80}: random: is followed by a seed, as in random:0")
     family = models.family(name)
     architecture = Architecture(name, form or family.forms(name)[0])
     base = Base(architecture, weights, {}, family.preprocessing(name, architecture.form))
