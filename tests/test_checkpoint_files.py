@@ -1,7 +1,9 @@
 """Weight files as people's training scripts write them, without PyTorch."""
 
 import argparse
+import hashlib
 import io
+import json
 import pathlib
 import pickle
 
@@ -124,6 +126,35 @@ def test_a_file_of_another_kind_has_its_prefixes_too(tmp_path):
     assert fingerprint(base.variables) == OTHER and base.weights == f"{path}#ema"
     with pytest.raises(UserError, match="hf.safetensors: holds a resnet18 2 times, as 'ema', 'm"):
         load_base("resnet18", path)
+
+
+def test_weights_in_several_files(tmp_path):
+    names = list(STATE)
+    state = {name: np.asarray(array) for name, array in STATE.items()}
+    files = {f"model-0000{n + 1}-of-00002.safetensors": names[n::2] for n in (0, 1)}
+    for file, inside in files.items():
+        safetensors.numpy.save_file({name: state[name] for name in inside}, tmp_path / file)
+    places = {name: file for file, inside in files.items() for name in inside}
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": places}))
+    base = load_base("resnet18", index)
+    assert fingerprint(base.variables) == WANTED
+    digests = "".join(sha256(tmp_path / file) for file in files)
+    assert base.digest == hashlib.sha256(digests.encode()).hexdigest()
+    first, second = files
+    hostile = {
+        "has not the arrays": {"fc.weight": first},
+        "no weight file beside it": {"fc.weight": f"../{first}"},
+        "does not exist": places | {"other": "other.safetensors"},
+        "cannot be read": 3,
+    }
+    for words, weight_map in hostile.items():
+        index.write_text(json.dumps({"weight_map": weight_map}))
+        with pytest.raises(UserError, match=words):
+            load_base("resnet18", index)
+    index.write_text("[" * 100_000)
+    with pytest.raises(UserError, match="cannot be read"):
+        load_base("resnet18", index)
 
 
 def written(path: pathlib.Path, checkpoint: dict[str, object]) -> pathlib.Path:

@@ -18,7 +18,6 @@ from tl_jax.chain.variables import select
 from tl_jax.data.preprocessing import Preprocessing
 from tl_jax.errors import UserError, takes, unknown
 from tl_jax.weights import convert, files
-from tl_jax.weights.torch_file import sha256
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +34,8 @@ def load_base(
 
     * a file: `.pth`, `.pt` or `.bin` (PyTorch), `.safetensors`, `.h5` (Keras), or what `Base.save`
       or a finished run wrote; the names inside tell whose it is. Of a checkpoint with several nets
-      of the kind, `last.pth#model_ema` is the one below that key or attribute;
+      of the kind, `last.pth#model_ema` is the one below that key or attribute. Of weights in
+      several files, their index, `model.safetensors.index.json`;
     * `torchvision:IMAGENET1K_V1`, `keras:imagenet`, `timm:<tag>`: fetched once;
     * `pip:efficientnet-lite0`: a file that an installed package carries;
     * `random:<seed>`; None is the first published ones, which `published_weights` names.
@@ -67,7 +67,7 @@ def load_base(
         except UserError as error:
             raise UserError(f"{source.path}: {error}") from None
     _require_finite(source.path, base.variables)
-    return dataclasses.replace(base, weights=weights, digest=sha256(source.path))
+    return dataclasses.replace(base, weights=weights, digest=files.digest(source.path))
 
 
 def _is_name(value: object) -> bool:
@@ -114,7 +114,7 @@ def _from_file(path: pathlib.Path) -> Base:
         raise UserError(f"which architecture are these weights of? load_base('resnet50', '{path}')")
     model = file.load(path)
     _require_finite(path, model.variables)
-    return dataclasses.replace(_base(model, str(path)), digest=sha256(path))
+    return dataclasses.replace(_base(model, str(path)), digest=files.digest(path))
 
 
 def _base(model: file.Model, weights: str) -> Base:

@@ -44,7 +44,7 @@ _LABELS = {
 }  # fmt: skip
 # What plain values are written with that tensors do without; to call these changes nothing.
 _INERT = re.compile(
-    r"argparse\.Namespace|pathlib(\._local)?\.(Pure)?(Posix|Windows)?Path|datetime\.\w+"
+    r"argparse\.Namespace|pathlib(\._local)?\.(Pure)?(Posix|Windows)?Path|datetime\.\w+|typing\.\w+"
     r"|collections\.(defaultdict|Counter|deque)|_codecs\.encode"
     r"|(builtins|__builtin__)\.(set|frozenset|dict|list|tuple|int|float|bool|str|bytes|bytearray"
     r"|complex|slice|range|xrange|object)"
