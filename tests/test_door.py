@@ -15,9 +15,9 @@ from tl_jax import models
 from tl_jax.chain.heads import Classifier
 from tl_jax.data import tasks
 from tl_jax.errors import UserError
-from tl_jax.weights.torch_file import sha256
 from tl_jax.plans import plan as plans
 from tl_jax.train.objectives.cross_entropy import CrossEntropy
+from tl_jax.weights.torch_file import sha256
 
 README = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
 

@@ -34,7 +34,9 @@ def recognised(
     family, state = models.family(name), keras_file.renumbered(state)
     forms = [form] if form else family.forms(name)
     rules = {f: family.rules(name, f) for f in forms}
-    prefix = _prefix(name, state, rules, part)
+    # Kernels stay as they are while one looks for names: to turn VGG's takes a second each time.
+    plain = {f: [rule._replace(kernel=np.asarray) for rule in rules[f]] for f in forms}
+    prefix = _prefix(name, state, plain, part)
     own = _below(state, prefix)
     found = {f: convert.find(own, rules[f], keras=f == "keras") for f in forms}
     best = max(forms, key=lambda f: len(found[f].arrays))
