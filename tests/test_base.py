@@ -103,7 +103,7 @@ def test_resized_changes_size_and_crop_alone():
     assert smaller.preprocessing == dataclasses.replace(base.preprocessing, size=160, crop=1.0)
     assert smaller.variables is base.variables
     assert base.resized().preprocessing == base.preprocessing
-    with pytest.raises(UserError, match="input size must be at least 1"):
+    with pytest.raises(UserError, match="size= takes a whole number, at least 1"):
         base.resized(0)
 
 
@@ -250,7 +250,7 @@ def test_a_cut_alone_keeps_what_is_below():
         (lambda b: b.with_head(3, cut="stage9"), "unknown layer 'stage9'"),
         (lambda b: b.with_head(3, head="linaer"), "unknown head 'linaer'; did you mean 'linear'"),
         (lambda b: b.with_head(3, dropout=1.0), "dropout is a share"),
-        (lambda b: b.with_head(0), "classes are at least 1"),
+        (lambda b: b.with_head(0), "classes= takes a whole number, at least 1"),
         (lambda b: b.with_head(3).with_head(3, cut="head"), "unknown layer 'head'"),
         (lambda b: b.cut("stem").with_head(3, cut="stage1_block1"), "unknown layer 'stage1_bl"),
         (
@@ -268,7 +268,7 @@ def test_a_cut_alone_keeps_what_is_below():
         (lambda b: b.preprocessing(PIL.Image.new("F", (9, 9))), "mode F: float pixels have no fix"),
         (lambda b: b.with_head(3, head="concat_pool"), "cut below the base's pooling"),
         (lambda b: b.cut("stage9"), "unknown layer 'stage9'"),
-        (lambda b: b.with_channels(0), "channels are at least 1"),
+        (lambda b: b.with_channels(0), "channels= takes a whole number, at least 1"),
     ],
 )
 def test_surgery_that_cannot_be_is_said(change, complaint):

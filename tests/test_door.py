@@ -17,6 +17,7 @@ from tl_jax.data import tasks
 from tl_jax.errors import UserError
 from tl_jax.plans import plan as plans
 from tl_jax.train.objectives.cross_entropy import CrossEntropy
+from tl_jax.weights.torch_file import sha256
 
 README = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
 
@@ -80,6 +81,8 @@ def test_a_finished_run_can_be_transferred_again(task, tmp_path):
     second = first.base.transfer(task, **settings(plan="head_only"), workdir=tmp_path / "b")
     third = second.base.transfer(task, **settings(plan="fine_tune_top"))
     assert third.base.architecture.cut == "stage1_block1" and third.base.classes == task.classes
+    assert first.result["base"]["digest"] == ""  # of random weights
+    assert third.result["base"]["digest"] == sha256(tmp_path / "b" / "model.safetensors")
     frozen = [run.base.variables["params"]["stem"] for run in (first, third)]
     jax.tree.map(np.testing.assert_array_equal, *frozen)
     again = tl_jax.load_base(tmp_path / "b")

@@ -164,8 +164,9 @@ def hub(server, tmp_path, monkeypatch):
 
 def offer(hub, tag, config=CONFIG) -> None:
     """Put a repository of timm's on the hub."""
-    files = {"config.json": config_file(config), "model.safetensors": b"weights"}
-    hub.files |= {f"/timm/{tag}/resolve/main/{file}": c for file, c in files.items()}
+    hub.files[f"/timm/{tag}/resolve/main/config.json"] = config_file(config)
+    # Of the commit that the configuration is of, even while another is pushed.
+    hub.files[f"/timm/{tag}/resolve/{COMMIT}/model.safetensors"] = b"weights"
 
 
 def config_file(config) -> bytes:
@@ -191,6 +192,23 @@ def test_timm(hub, weights, tag, form):
     assert found.path.read_bytes() == b"weights" and found.form == form
     assert found.preprocessing == imagenet(224, 256, "bicubic")
     assert {path for _, path, _ in hub.seen if path.startswith("/timm/")} == set(hub.files)
+
+
+def test_timm_of_a_commit(hub):
+    tag = "efficientnet_lite0.ra_in1k"
+    offer(hub, tag)
+    config = hub.files.pop(f"/timm/{tag}/resolve/main/config.json")
+    hub.files[f"/timm/{tag}/resolve/{COMMIT}/config.json"] = config
+    assert resolve("efficientnet_lite0", f"timm:ra_in1k@{COMMIT}").path.read_bytes() == b"weights"
+    for wrong in ("timm:ra_in1k@", "timm:ra_in1k@main", f"timm:ra_in1k@{COMMIT}/.."):
+        assert "unknown efficientnet_lite0 weights" in refused("efficientnet_lite0", wrong)
+
+
+def test_a_part_of_a_file_stands_behind_its_name(tmp_path):
+    path = tmp_path / "a.pth"
+    assert resolve("resnet18", f"{path}#model_ema") == Source(path, part="model_ema")
+    (tmp_path / "a.pth#1").touch()
+    assert resolve("resnet18", f"{path}#1") == Source(tmp_path / "a.pth#1")
 
 
 def test_timm_calls_it_otherwise(home, monkeypatch):

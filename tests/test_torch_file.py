@@ -166,7 +166,8 @@ def test_a_wrapped_state_dict(tmp_path, write, key):
     beside = {"lr": literal(0.1), "optimizer": optimizer, "best": tensor(storage(), (), ())}
     arrays = {"1": np.ones(3, "<f4")} | STORED
     read = read_state_dict(write(tmp_path / "a.pth", ordered(beside | {key: STATE}), arrays))
-    assert list(read) == ["w"] and read["w"].tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert read.pop(f"{key}.w").tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert not read  # an optimizer's state is by number
 
 
 @settings(max_examples=100, deadline=None)
@@ -280,11 +281,7 @@ def test_a_long_pickle_is_refused(tmp_path):
 @both_formats
 def test_not_a_state_dict(tmp_path, write):
     cases = {
-        "in 'model', 'ema'": ordered({"model": STATE, "ema": STATE}),
-        "in 'model'": ordered({"model": STATE, "w": WEIGHT}),
-        "in 'ema'": ordered({"ema": STATE}),
-        "'epoch' is no tensor": ordered({"w": WEIGHT, "epoch": literal(3)}),
-        "'extra' is no tensor": ordered({"w": WEIGHT, "extra": b"}"}),
+        "name that comes twice": ordered({"model": STATE, "model.w": WEIGHT}),
         "no tensors": ordered({}),
         "no dictionary": WEIGHT,
         "no string": ordered({"w": WEIGHT, 1: WEIGHT}),

@@ -14,14 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from tl_jax.base import file
-from tl_jax.base.architecture import Architecture
+from tl_jax.base.architecture import MAX_CLASSES, Architecture
 from tl_jax.chain.network import Network
 from tl_jax.chain.programs import forward, forward_program
 from tl_jax.chain.variables import merged, select
 from tl_jax.data import views
 from tl_jax.data.images import open_image
-from tl_jax.data.preprocessing import Preprocessing
-from tl_jax.errors import UserError, unknown
+from tl_jax.data.preprocessing import MAX_CHANNELS, MAX_SIZE, Preprocessing
+from tl_jax.errors import UserError, takes, takes_whole, unknown
 
 if TYPE_CHECKING:
     from tl_jax.data.task import Task
@@ -42,6 +42,7 @@ class Base:
     preprocessing: Preprocessing
     classes: tuple[str, ...] = ()  # names, where they are known
     views: str = "none"  # over which its probabilities are averaged
+    digest: str = ""  # the SHA-256 of the weight file, where one was read
 
     @property
     def name(self) -> str:
@@ -69,6 +70,7 @@ class Base:
         does that), of any size that the architecture admits. UserError for other shapes and types,
         and for values that were evidently not normalised so.
         """
+        takes(layer is None or isinstance(layer, str), "layer=", "the name of a layer", layer)
         images = self._checked(images)
         try:
             return forward(self.chain, self.variables, images, stop=layer)
@@ -114,6 +116,9 @@ class Base:
 
     def resized(self, size: int | None = None, crop: float | None = None) -> "Base":
         """The base for inputs of another size or crop; the pixels' range stays the weights'."""
+        if size is not None:
+            takes_whole(size, "size=", 1, MAX_SIZE)
+        takes(crop is None or isinstance(crop, int | float), "crop=", "a share up to 1", crop)
         given = (("size", size), ("crop", crop))
         changes: dict[str, Any] = {k: v for k, v in given if v is not None}
         preprocessing = dataclasses.replace(self.preprocessing, **changes)
@@ -137,6 +142,7 @@ class Base:
 
         Any head added earlier is removed together with the layers above the cut.
         """
+        takes_whole(classes, "classes=", 1, MAX_CLASSES)
         cut = self._own(cut or self.architecture.cut or self.bottleneck)
         changes = {"classes": classes, "cut": cut, "head": head, "dropout": dropout}
         architecture = dataclasses.replace(self.architecture, **changes)
@@ -161,8 +167,10 @@ class Base:
         own = self.layers
         if self.architecture.head:
             own = own[: own.index(self.architecture.cut) + 1]
+        takes(isinstance(layer, str), "a cut", "the name of a layer", layer)
         if layer not in own:
-            raise unknown("layer", layer, own)
+            whole = not self.architecture.cut
+            raise unknown("layer", layer, own[:-1] if whole else own, ordered=True)
         return layer
 
     def with_channels(self, channels: int) -> "Base":
@@ -171,6 +179,7 @@ class Base:
         The first convolution's kernel becomes its mean over RGB times 3 / `channels` for each
         channel (for grey: the sum), so that equal normalised channels give what they gave before.
         """
+        takes_whole(channels, "channels=", 1, MAX_CHANNELS)
         preprocessing = self.preprocessing.with_channels(channels)
         if channels == self.preprocessing.channels:
             return self

@@ -13,12 +13,15 @@ from tl_jax import models
 from tl_jax.base import file, sources
 from tl_jax.base.architecture import Architecture
 from tl_jax.base.base import Base
+from tl_jax.base.recognise import recognised
 from tl_jax.chain.variables import select
 from tl_jax.data.preprocessing import Preprocessing
-from tl_jax.errors import UserError
-from tl_jax.weights import convert, files, keras_file
+from tl_jax.errors import UserError, takes, unknown
+from tl_jax.weights import convert, files
 
 logger = logging.getLogger(__name__)
+
+WEIGHTS = "a file, or a name such as torchvision:IMAGENET1K_V1 or random:0"
 
 
 def load_base(
@@ -30,34 +33,63 @@ def load_base(
     in the file or finished run at the path `name`, which says what it is. `weights` are
 
     * a file: `.pth`, `.pt` or `.bin` (PyTorch), `.safetensors`, `.h5` (Keras), or what `Base.save`
-      or a finished run wrote; the names inside tell whose it is;
+      or a finished run wrote; the names inside tell whose it is. Of a checkpoint with several nets
+      of the kind, `last.pth#model_ema` is the one below that key or attribute. Of weights in
+      several files, their index, `model.safetensors.index.json`;
     * `torchvision:IMAGENET1K_V1`, `keras:imagenet`, `timm:<tag>`: fetched once;
     * `pip:efficientnet-lite0`: a file that an installed package carries;
     * `random:<seed>`; None is the first published ones, which `published_weights` names.
 
     Every array in the file and every parameter of the architecture must match, or a UserError lists
-    both sides; only the number of classes is the file's own, and a file without a classifier gives
-    a base that is cut below it. `form` says whose net it is where the names fit several.
+    both sides; only what a training script keeps beside a whole net (its loss, its optimizer) is
+    left out, with a line in the log. The number of classes is the file's own, and a file without a
+    classifier gives a base that is cut below it. `form` says whose net it is where the names fit
+    several.
     UserError, too, for weights that are not finite.
     """
+    takes(_is_name(name), "load_base", "the name of an architecture, or the path of a file", name)
+    takes(weights is None or _is_name(weights), "weights=", WEIGHTS, weights)
     if weights is None and _is_path(name):
-        return _from_file(pathlib.Path(name))
+        return _require_form(_from_file(pathlib.Path(name)), form)
     name = models.canonical(str(name))
+    form = form if form is None else _form(name, form)
     weights = published_weights(name) if weights is None else str(weights)
     if weights.startswith("random:"):
-        return _random(name, weights)
+        return _random(name, weights, form)
     source = sources.resolve(name, weights)
     if files.is_export(source.path):
-        base = _exported(name, weights, source.path)
+        base = _require_form(_exported(name, weights, source.path), form)
     else:
         state = files.read(source.path)
+        given = {"preprocessing": source.preprocessing, "part": source.part}
         try:
-            form = form or source.form
-            base = from_state_dict(name, state, form=form, preprocessing=source.preprocessing)
+            base = from_state_dict(name, state, form=form or source.form, **given)
         except UserError as error:
             raise UserError(f"{source.path}: {error}") from None
     _require_finite(source.path, base.variables)
-    return dataclasses.replace(base, weights=weights)
+    return dataclasses.replace(base, weights=weights, digest=files.digest(source.path))
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str | pathlib.PurePath) and str(value) != ""
+
+
+def _form(name: str, form: str) -> str:
+    """The form, if the architecture has it; UserError with the near miss if not."""
+    forms = models.family(name).forms(name)
+    if form not in forms:
+        raise unknown(f"form of {name}", str(form), forms)
+    return form
+
+
+def _require_form(base: Base, form: str | None) -> Base:
+    """The base, if it is of the form that was asked for; UserError if not."""
+    if form is not None and _form(base.name, form) != base.architecture.form:
+        raise UserError(
+            f"{base.weights} is a {base.name} of the form {base.architecture.form!r}, "
+            f"not {form!r}: leave form= out"
+        )
+    return base
 
 
 def published_weights(name: str) -> str:
@@ -82,7 +114,7 @@ def _from_file(path: pathlib.Path) -> Base:
         raise UserError(f"which architecture are these weights of? load_base('resnet50', '{path}')")
     model = file.load(path)
     _require_finite(path, model.variables)
-    return _base(model, str(path))
+    return dataclasses.replace(_base(model, str(path)), digest=files.digest(path))
 
 
 def _base(model: file.Model, weights: str) -> Base:
@@ -107,13 +139,15 @@ def from_state_dict(
     *,
     form: str | None = None,
     preprocessing: Preprocessing | None = None,
+    part: str = "",
 ) -> Base:
     """The architecture `name` with arrays by the names that PyTorch's or Keras's nets have.
 
-    The names tell the form, and the form the preprocessing, where they are not given.
+    The names tell the form, and the form the preprocessing, where they are not given. `part`: what
+    stands in front of the names of the net wanted, where there are several.
     """
     name = models.canonical(name)
-    form, found = recognised(name, state, form)
+    form, found = recognised(name, state, form and _form(name, form), part)
     architecture = Architecture(name, form, _classes(found))
     preprocessing = preprocessing or models.family(name).preprocessing(name, form)
     expected, outputs = architecture.chain().shapes(preprocessing.input_shape)
@@ -124,12 +158,12 @@ def from_state_dict(
     return Base(architecture, "a state dict", variables, preprocessing)
 
 
-def _random(name: str, weights: str) -> Base:
+def _random(name: str, weights: str, form: str | None) -> Base:
     seed = weights.removeprefix("random:")
-    if not seed.isdecimal():
-        raise UserError(f"weights {weights!r}: random: is followed by a seed, as in random:0")
+    if not seed.isdecimal() or len(seed) > 40:  # Python reads no longer ones
+        raise UserError(f"weights {weights!r:.80}: random: is followed by a seed, as in random:0")
     family = models.family(name)
-    architecture = Architecture(name, family.forms(name)[0])
+    architecture = Architecture(name, form or family.forms(name)[0])
     base = Base(architecture, weights, {}, family.preprocessing(name, architecture.form))
     return dataclasses.replace(base, variables=base.fresh(int(seed)))
 
@@ -139,28 +173,6 @@ def _exported(name: str, weights: str, path: pathlib.Path) -> Base:
     if model.architecture.name != name:
         raise UserError(f"{path} is a {model.architecture.name}, not a {name}")
     return _base(model, weights)
-
-
-def recognised(
-    name: str, state: Mapping[str, np.ndarray], form: str | None = None
-) -> tuple[str, convert.Found]:
-    """The form of the architecture whose names the arrays have the most of, and their places.
-
-    A `form` that is known by other means is not questioned.
-    """
-    family, state = models.family(name), keras_file.renumbered(convert.unwrapped(state))
-    forms = [form] if form else family.forms(name)
-    found = {f: convert.find(state, family.rules(name, f), keras=f == "keras") for f in forms}
-    best = max(forms, key=lambda f: len(found[f].arrays))
-    equal = [f for f in forms if found[f].arrays and found[f].names == found[best].names]
-    if len(equal) > 1:
-        logger.warning(
-            "the names fit %s in the forms %s: taken for %s; say form= if it is another",
-            name,
-            " and ".join(equal),
-            best,
-        )
-    return best, found[best]
 
 
 def _cut_below_classifier(found: convert.Found, expected: Any, outputs: Any) -> str | None:
@@ -173,9 +185,9 @@ def _cut_below_classifier(found: convert.Found, expected: Any, outputs: Any) -> 
     above = [n for n in layers[layers.index(missing[0]) :] if n in expected["params"]]
     if above != missing or outputs[missing[0]].ndim != 2:
         return None
-    if found.surplus:
+    if other := [*found.surplus, *found.aside]:
         raise UserError(
-            f"all but the classifier is there, which has other names ({found.surplus[0]!r:.80}): "
+            f"all but the classifier is there, which has other names ({other[0]!r:.80}): "
             "remove it from the file to load the base without one"
         )
     cut = layers[layers.index(missing[0]) - 1]

@@ -32,6 +32,7 @@ class Source(NamedTuple):
     path: pathlib.Path
     form: str | None = None  # of the architecture; None: the names in the file tell
     preprocessing: Preprocessing | None = None  # None: the form's usual one
+    part: str = ""  # of the file; see `tl_jax.base.recognise`
 
 
 def resolve(name: str, weights: str) -> Source:
@@ -49,6 +50,9 @@ def resolve(name: str, weights: str) -> Source:
     if library in ("torchvision", "keras", "pretrainedmodels"):
         return _published(name, weights, library)
     path = pathlib.Path(os.path.expanduser(weights))
+    if "#" in weights and not path.exists():
+        file, _, part = weights.rpartition("#")
+        return resolve(name, file)._replace(part=part)
     if re.fullmatch(r"\w+(:[\w.-]+)?", weights) and not path.exists():  # a name, misspelt
         raise _unknown(name, weights)
     beside = _beside(path)
@@ -100,24 +104,30 @@ def _published(name: str, weights: str, library: str) -> Source:
 
 
 def _timm(name: str, weights: str, tag: str) -> Source:
-    """A repository of timm's on the Hugging Face hub, for `<tag>` or `<model>.<tag>`."""
+    """A repository of timm's on the Hugging Face hub, for `<tag>` or `<model>.<tag>`, as it is now
+    or, with `@<commit>` behind, as it was then.
+    """
+    tag, at, commit = tag.partition("@")
     if "." not in tag:
         names = getattr(models.family(name), "TIMM_NAMES", {})
         tag = f"{names.get(name, name)}.{tag}"
-    if not re.fullmatch(r"[a-zA-Z0-9_]+\.[a-zA-Z0-9_]+", tag):
+    if not re.fullmatch(r"[a-zA-Z0-9_]+\.[a-zA-Z0-9_]+(@[0-9a-f]{40})?", tag + at + commit):
         raise _unknown(name, weights)
     form = _form(name, "timm_tf" if tag.startswith("tf_") else "timm")
     placed = folder() / "timm" / tag
-    if (placed / CONFIG).is_file() and (placed / MODEL).is_file():
+    if not at and (placed / CONFIG).is_file() and (placed / MODEL).is_file():
         return Source(placed / MODEL, form, _preprocessing(placed / CONFIG))
     try:
-        preprocessing = _preprocessing(_from_hub(tag, CONFIG, placed))
-        return Source(_from_hub(tag, MODEL, placed), form, preprocessing)
+        config = _from_hub(tag, CONFIG, placed, commit or None)
+        preprocessing = _preprocessing(config)
+        # A folder of the hub's cache is a commit: both files are of one, even while one is pushed.
+        commit = commit or config.parent.name
+        return Source(_from_hub(tag, MODEL, placed, commit), form, preprocessing)
     except LookupError:
         raise _unknown(name, weights) from None
 
 
-def _from_hub(tag: str, file: str, placed: pathlib.Path) -> pathlib.Path:
+def _from_hub(tag: str, file: str, placed: pathlib.Path, commit: str | None) -> pathlib.Path:
     """UserError if it cannot be had; LookupError if there is no such repository."""
     try:
         from huggingface_hub import errors, hf_hub_download
@@ -126,7 +136,7 @@ def _from_hub(tag: str, file: str, placed: pathlib.Path) -> pathlib.Path:
             f"timm/{tag} is fetched by a package that is not installed: pip install huggingface-hub"
         ) from None
     try:
-        return pathlib.Path(hf_hub_download(f"timm/{tag}", file, token=False))
+        return pathlib.Path(hf_hub_download(f"timm/{tag}", file, revision=commit, token=False))
     except errors.RepositoryNotFoundError as error:
         raise LookupError(tag) from error
     except Exception as error:  # the errors of its transport have no class of their own in common

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from tl_jax import ops, registry
 from tl_jax.chain.places import Layer
-from tl_jax.errors import UserError
+from tl_jax.errors import UserError, takes
 
 
 class Classifier(nn.Module):
@@ -85,6 +85,8 @@ def make(spec: str, classes: int, *, dropout: float = 0.0) -> tuple[Layer, ...]:
 
     A head is a function (classes, dropout, **options) in `HEADS`. UserError for an unknown one.
     """
+    takes(isinstance(spec, str), "head=", f"one of {', '.join(HEADS)}", spec)
+    takes(isinstance(dropout, int | float), "dropout=", "a share from 0 to below 1", dropout)
     function, options = registry.chosen("head", spec, HEADS)
     if not 0 <= dropout < 1:
         raise UserError(f"dropout is a share from 0 to below 1; got {dropout}")

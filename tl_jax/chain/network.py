@@ -20,7 +20,9 @@ from tl_jax import ops
 from tl_jax.chain import variables as fresh
 from tl_jax.chain.places import IMAGE, Known, Layer, Tie, Unreachable
 from tl_jax.chain.variables import Variables, overlaid
-from tl_jax.errors import UserError, unknown
+from tl_jax.errors import UserError, takes_whole, unknown
+
+MAX_SEED = 2**63 - 1
 
 
 class Applied(NamedTuple):
@@ -76,7 +78,7 @@ class Network:
     def index(self, name: str) -> int:
         """Position of the layer in forward order; UserError with the near miss if unknown."""
         if name not in self.names:
-            raise unknown("layer", name, self.names)
+            raise unknown("layer", name, self.names, ordered=True)
         return self.names.index(name)
 
     def path(self, known: Collection[str], wanted: Iterable[str]) -> tuple[Layer, ...]:
@@ -200,6 +202,7 @@ class Network:
         layers: Collection[str] | None = None,
     ) -> dict[str, Any]:
         """Fresh float32 variables of `layers`, or of all: see `tl_jax.chain.variables.init`."""
+        takes_whole(seed, "a seed", 0, MAX_SEED)
         of = self.names if layers is None else layers
         return fresh.init(self.layers, self.ties, self._given(inputs), seed=seed, of=of)
 

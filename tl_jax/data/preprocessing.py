@@ -9,7 +9,7 @@ import numpy as np
 import PIL.Image
 
 from tl_jax.data.images import plain
-from tl_jax.errors import UserError, unknown
+from tl_jax.errors import UserError, takes_whole, unknown
 
 INTERPOLATIONS = {
     "bilinear": PIL.Image.Resampling.BILINEAR,
@@ -44,12 +44,11 @@ class Preprocessing:
     crop_first: bool = False
 
     def __post_init__(self):
+        takes_whole(self.channels, "channels=", 1, MAX_CHANNELS)
         if self.interpolation not in INTERPOLATIONS:
             raise unknown("interpolation", self.interpolation, INTERPOLATIONS)
         if self.order not in ("RGB", "BGR"):
             raise unknown("channel order", self.order, ("RGB", "BGR"))
-        if not 1 <= self.channels <= MAX_CHANNELS:
-            raise UserError(f"channels are at least 1 and at most {MAX_CHANNELS}: {self.channels}")
         if not 1 <= self.size <= MAX_SIZE or not 0 < self.crop <= 1:
             raise UserError(
                 f"input size must be at least 1 and at most {MAX_SIZE}, and crop in (0, 1]; "
@@ -91,9 +90,10 @@ class Preprocessing:
         if self.channels == 1:
             x = x.mean(-1, keepdims=True)
         if x.shape[-1] not in (1, self.channels):
+            adapted = f"its stem was adapted to {self.channels} (config.channels, with_channels)"
+            hint = "adapt its stem (Base.with_channels)" if self.channels == 3 else adapted
             raise UserError(
-                f"images of {x.shape[-1]} channels for a base of {self.channels}: adapt its stem "
-                "(Base.with_channels)"
+                f"images of {x.shape[-1]} channels for a base of {self.channels}: {hint}"
             )
         x = jnp.broadcast_to(x, (*x.shape[:-1], self.channels))
         if self.order == "BGR":
@@ -190,6 +190,8 @@ def require_same(*, task: Preprocessing, base: Preprocessing | None) -> None:
 
 def _bytes(array: np.ndarray, channels: set[int]) -> np.ndarray:
     """An image as an array (H, W, C) of uint8; UserError for what is none."""
+    if array.ndim == 4:
+        raise UserError(f"several images are a list of images; got one array {array.shape}")
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or array.shape[-1] not in channels or 0 in array.shape:

@@ -15,6 +15,7 @@ import dataclasses
 import functools
 import importlib
 import pkgutil
+import re
 from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import ClassVar
@@ -95,8 +96,23 @@ def canonical(name: str) -> str:
     """The architecture's name in the registry; UserError with the near miss if there is none."""
     found = ALIASES.get(name, name)
     if found not in _families():
+        if ours := _elsewhere().get(_bare(name)):
+            raise UserError(f"unknown base {name!r}; did you mean {ours!r}?")
         raise unknown("base", name, [*names(), *ALIASES])
     return found
+
+
+def _bare(name: str) -> str:
+    """A name as all libraries would have it: without a tag, `tf_`, capitals and underscores."""
+    return re.sub("[_-]", "", name.lower().removeprefix("tf_").split(".")[0])
+
+
+def _elsewhere() -> dict[str, str]:
+    """Our names by the bare names that the architectures have here, in timm and in Keras."""
+    found = {_bare(name): name for name in names()}
+    for name, module in _families().items():
+        found[_bare(getattr(module, "TIMM_NAMES", {}).get(name, name))] = name
+    return found | {"mobilenet": "mobilenet_v1", "googlenet": "inception_v1"}
 
 
 def published(name: str) -> dict[str, Published]:

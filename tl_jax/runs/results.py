@@ -54,6 +54,7 @@ def collect(
             "base": {
                 "name": base.name,
                 "weights": base.weights,
+                "digest": base.digest,
                 "size": base.preprocessing.size,
                 "parameters": _count(base.variables["params"]),
                 "layers": list(base.chain.names),

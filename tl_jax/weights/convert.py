@@ -16,9 +16,6 @@ SHOWN = 5
 HEAD = "params/head/Dense_0/kernel"  # (D, classes)
 
 
-WRAPPERS = ("module.", "_orig_mod.", "model.")  # DataParallel, torch.compile, Lightning
-
-
 class Rule(NamedTuple):
     """One row of a table: where the arrays of some of a file's modules go.
 
@@ -40,6 +37,7 @@ class Found(NamedTuple):
     names: dict[str, str]  # in the file, by path
     surplus: list[str]  # names in the file that no rule knows
     left_out: list[str]
+    aside: list[str] = []  # in the file, but no part of the net: its loss, its optimizer
 
 
 # (leaf of a name, whether it is a norm's): place here
@@ -86,14 +84,6 @@ def keras_depthwise(kernel: np.ndarray) -> np.ndarray:
     Keras 2 calls it `depthwise_kernel`, Keras 3 just `kernel`, which does not tell it apart.
     """
     return kernel.transpose(0, 1, 3, 2)
-
-
-def unwrapped(state: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-    """The state without what wrappers of PyTorch put in front of every name."""
-    for prefix in WRAPPERS * 2:
-        if state and all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): array for name, array in state.items()}
-    return state
 
 
 def find(state: Mapping[str, np.ndarray], rules: Sequence[Rule], *, keras: bool) -> Found:
@@ -147,7 +137,8 @@ def fill(found: Found, expected: Mapping[str, Any]) -> dict[str, Any]:
     """Variables as in `expected` (nested; leaves have a shape), in float32.
 
     UserError that lists both sides unless each name in the file and each expected variable is met
-    exactly once, in its shape and in floating point.
+    exactly once, in its shape and in floating point; what stands beside the net is said and left
+    out.
     """
     flat: dict[str, Any] = flax.traverse_util.flatten_dict(expected, sep="/")
     surplus = found.surplus + [name for path, name in found.names.items() if path not in flat]
@@ -158,6 +149,8 @@ def fill(found: Found, expected: Mapping[str, Any]) -> dict[str, Any]:
         and (a.shape != flat[path].shape or not jnp.issubdtype(a.dtype, jnp.floating))
     ]
     missing = sorted(flat.keys() - found.arrays.keys())
+    if missing or unfit or surplus:
+        surplus += found.aside
     complaints = [
         f"{what} {_some(names)}"
         for what, names in (
@@ -175,6 +168,9 @@ def fill(found: Found, expected: Mapping[str, Any]) -> dict[str, Any]:
             len(found.left_out),
             found.left_out[0],
         )
+    if found.aside:
+        aside = _some([f"{name!r:.80}" for name in found.aside])
+        logging.getLogger(__name__).warning("left out what is no part of the net: %s", aside)
     ordered = {path: np.ascontiguousarray(found.arrays[path], np.float32) for path in flat}
     # Without batch norm a collection is empty, and an empty one has no paths.
     return {c: {} for c in expected} | flax.traverse_util.unflatten_dict(ordered, sep="/")
