@@ -4,13 +4,15 @@ import contextlib
 import hashlib
 import os
 import re
+import struct
 import warnings
-from collections.abc import Iterable
-from typing import BinaryIO
+from collections.abc import Iterable, Mapping
+from typing import Any, BinaryIO
 
 import numpy as np
 import PIL.Image
 import PIL.ImageOps
+import PIL.TiffImagePlugin
 
 from tl_jax.errors import UserError
 
@@ -18,23 +20,33 @@ from tl_jax.errors import UserError
 # program (EPS starts Ghostscript) or that match nearly any file.
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 GREY = ("1", "L", "LA")
+DEEP = "grey_range"  # in an image's `info`: the least and greatest of the 16-bit levels it had
+FULL = (0, 65535)
+# Of TIFF's PhotometricInterpretation: how many bands are colour. TIFF 6.0, pages 37 and 31 for
+# ExtraSamples, where 1 and 2 say alpha; Corel writes 999 for it.
+COLOURS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3}
+ALPHA = (1, 2, 999)
+Range = tuple[int, int]
 _QUIET = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 
 
-def open_file(path: str | os.PathLike) -> PIL.Image.Image:
+def open_file(path: str | os.PathLike, grey_range: Range | None = None) -> PIL.Image.Image:
     """`open_image` for a path that a user names; UserError unless an ordinary file is there."""
     if not os.path.isfile(path):  # nothing, or a pipe, which one would wait on
         raise UserError(f"no such image: {path}")
-    return open_image(path)
+    return open_image(path, grey_range)
 
 
-def open_image(source: str | os.PathLike | BinaryIO) -> PIL.Image.Image:
+def open_image(
+    source: str | os.PathLike | BinaryIO, grey_range: Range | None = None
+) -> PIL.Image.Image:
     """The image in a file as a person sees it, of mode 'L' (any grey, any bit depth) or 'RGB'.
 
     The orientation in EXIF is applied, transparency is laid on white, 16-bit grey is scaled to 8
-    bits, of an animation the first frame is taken; colour profiles are not. UserError names a file
-    that cannot be read, and one with more than `PIL.Image.MAX_IMAGE_PIXELS` pixels, of which none
-    is decoded. Thread-safe.
+    bits, from `grey_range` (None: all 65,536 levels); of an animation the first frame is taken.
+    Colour profiles are not applied. UserError names a file that cannot be read, one with bands that
+    are neither colour nor declared as alpha, and one with more than `PIL.Image.MAX_IMAGE_PIXELS`
+    pixels, of which none is decoded. Thread-safe.
     """
     _quieten_pillow()
     name = source if isinstance(source, str | os.PathLike) else getattr(source, "name", "image")
@@ -47,18 +59,18 @@ def open_image(source: str | os.PathLike | BinaryIO) -> PIL.Image.Image:
             if not file.read(1):
                 raise ValueError("the file is empty")
             file.seek(0)
-            with PIL.Image.open(file, formats=FORMATS) as image:
+            with _identified(file) as image:
                 _refuse_bomb(image)
                 image.load()
-                return _plain(image)
+                return _plain(image, grey_range)
     except Exception as error:  # decoders raise nearly anything at damaged files
         raise UserError(f"cannot read {os.fspath(name)!r}: {_reason(error)}") from error
 
 
-def plain(image: PIL.Image.Image) -> PIL.Image.Image:
+def plain(image: PIL.Image.Image, grey_range: Range | None = None) -> PIL.Image.Image:
     """An image in memory as `open_image` gives those in files; UserError if that cannot be."""
     try:
-        return _plain(image.copy())
+        return _plain(image.copy(), grey_range)
     except ValueError as error:
         raise UserError(f"an image of mode {image.mode}: {error}") from error
 
@@ -73,20 +85,56 @@ def _quieten_pillow() -> None:
         warnings.filterwarnings("ignore", module=_QUIET[3].pattern)
 
 
+def _identified(file: BinaryIO) -> PIL.Image.Image:
+    try:
+        image = PIL.Image.open(file, formats=FORMATS)
+    except PIL.UnidentifiedImageError:
+        _refuse_bands(_tiff_tags(file))
+        raise
+    if image.format == "TIFF":
+        _refuse_bands(getattr(image, "tag_v2", {}))
+    return image
+
+
+def _tiff_tags(file: BinaryIO) -> Mapping[int, Any]:
+    """The first directory of a TIFF of a kind that Pillow does not decode; {} of other files."""
+    file.seek(0)
+    header = file.read(8)
+    header += file.read(8) if header[2:3] == b"+" else b""  # BigTIFF
+    try:
+        tags = PIL.TiffImagePlugin.ImageFileDirectory_v2(header)
+        file.seek(tags.next)
+        tags.load(file)
+    except (SyntaxError, LookupError, OSError, ValueError, struct.error):
+        return {}
+    return tags
+
+
+def _refuse_bands(tags: Mapping[int, Any]) -> None:
+    """ValueError for bands of a TIFF that are neither colour nor, as the file says, alpha."""
+    bands, extra = tags.get(277, 1), tags.get(338, ())
+    more = bands - COLOURS.get(tags.get(262), bands)
+    if more > 1 or more == 1 and extra[:1] not in [(kind,) for kind in ALPHA]:
+        raise ValueError(
+            f"it has {bands} bands, {more} more than its colours, and does not say that this is "
+            "alpha; save the 1 or 3 bands to be used as grey or RGB"
+        )
+
+
 def _refuse_bomb(image: PIL.Image.Image) -> None:
     limit = PIL.Image.MAX_IMAGE_PIXELS  # Pillow itself raises only from twice as many on
     if limit is not None and image.width * image.height > limit:
         raise ValueError(f"{image.width} x {image.height} pixels are more than {limit}")
 
 
-def _plain(image: PIL.Image.Image) -> PIL.Image.Image:
+def _plain(image: PIL.Image.Image, grey_range: Range | None) -> PIL.Image.Image:
     # In place, so that what fails afterwards, as Pillow writes damaged EXIF back, costs no pixels.
     with contextlib.suppress(Exception):
         PIL.ImageOps.exif_transpose(image, in_place=True)
     if image.mode == "F":
         raise ValueError("float pixels have no fixed range; save it with 8 or 16 bits a channel")
     if image.mode.startswith("I"):
-        return _to_8_bits(image)
+        return _to_8_bits(image, grey_range or FULL)
     mode = "L" if image.mode in GREY else "RGB"
     if image.has_transparency_data:
         white = PIL.Image.new("RGBA", image.size, "white")
@@ -94,13 +142,18 @@ def _plain(image: PIL.Image.Image) -> PIL.Image.Image:
     return image.convert(mode)
 
 
-def _to_8_bits(image: PIL.Image.Image) -> PIL.Image.Image:
+def _to_8_bits(image: PIL.Image.Image, grey_range: Range) -> PIL.Image.Image:
     """16-bit grey to 8 bits; Pillow's own `convert` clips at 255 instead of scaling."""
-    pixels = np.asarray(image).astype(np.int64)
-    if pixels.min() < 0 or pixels.max() > 65535:
+    pixels, (least, most) = np.asarray(image).astype(np.int64), grey_range
+    own = int(pixels.min()), int(pixels.max())
+    if own[0] < 0 or own[1] > FULL[1]:
         raise ValueError("32-bit pixels have no fixed range; save it with 8 or 16 bits a channel")
-    pixels[pixels == image.info.get("transparency")] = 65535
-    return PIL.Image.fromarray(((pixels + 128) // 257).astype(np.uint8))
+    span = most - least
+    scaled = np.clip((510 * (pixels - least) + span) // (2 * span), 0, 255)  # rounded
+    scaled[pixels == image.info.get("transparency")] = 255
+    grey = PIL.Image.fromarray(scaled.astype(np.uint8))
+    grey.info[DEEP] = own
+    return grey
 
 
 def _reason(error: Exception) -> str:

@@ -27,6 +27,8 @@ from tl_jax.train.state import Progress, best_row
 
 PACKAGES = ("tl_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn")
 
+SKIPPED = 1000  # unreadable files that a result names
+
 
 def collect(
     *,
@@ -144,6 +146,7 @@ def _task(task: Task) -> dict[str, Any]:
         "sizes": {split: len(own) for split, own in task.splits.items()},
         "class_counts": counts,
         "skipped": len(task.skipped),
+        "skipped_files": list(task.skipped[:SKIPPED]),
     }
 
 
