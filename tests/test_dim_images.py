@@ -37,7 +37,7 @@ def test_dim_images_keep_their_levels(tmp_path, caplog):
     np.testing.assert_allclose(seen[0], (stored - 100) * 255 / 600, atol=0.51)
 
 
-@pytest.mark.parametrize(("scale", "offset"), [(90, 0), (25, 10000)])
+@pytest.mark.parametrize(("scale", "offset"), [(90, 0), (30, 10000)])
 def test_images_that_use_their_range_are_scaled_as_ever(tmp_path, scale, offset):
     task = folder(camera(tmp_path / "bright", scale, offset), seed=0)
     assert task.grey_range is None

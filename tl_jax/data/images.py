@@ -113,7 +113,7 @@ def _tiff_tags(file: BinaryIO) -> Mapping[int, Any]:
 def _refuse_bands(tags: Mapping[int, Any]) -> None:
     """ValueError for bands of a TIFF that are neither colour nor, as the file says, alpha."""
     bands, extra = tags.get(277, 1), tags.get(338, ())
-    more = bands - COLOURS.get(tags.get(262), bands)
+    more = bands - COLOURS.get(tags.get(262, 1), bands)
     if more > 1 or more == 1 and extra[:1] not in [(kind,) for kind in ALPHA]:
         raise ValueError(
             f"it has {bands} bands, {more} more than its colours, and does not say that this is "
