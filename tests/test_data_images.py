@@ -285,6 +285,18 @@ def test_bands_that_are_no_alpha_are_counted_and_refused(tmp_path, bands, extra,
     assert "\n" not in str(caught.value)
 
 
+def test_bands_of_jpeg_2000_are_alpha_only_if_it_says_so():
+    half = PIL.Image.fromarray(photo((8, 8, 4)))
+    assert half.mode == "RGBA"
+    lossless = {"irreversible": False, "quality_mode": "rates", "quality_layers": [0]}
+    seen = np.asarray(reopened(half, "JPEG2000", **lossless)).astype(int)
+    colour, alpha = photo((8, 8, 4))[..., :3].astype(int), photo((8, 8, 4))[..., 3:].astype(int)
+    np.testing.assert_allclose(seen, (colour * alpha + 255 * (255 - alpha)) / 255, atol=1)
+    with pytest.raises(UserError, match="has 4 bands"):  # the bare codestream cannot say it
+        reopened(half, "JPEG2000", no_jp2=True)
+    assert reopened(half.convert("RGB"), "JPEG2000", no_jp2=True).mode == "RGB"
+
+
 def test_alpha_that_the_file_declares_lies_on_white(tmp_path):
     image = open_image(banded(tmp_path / "alpha.tif", 4, [2]))
     red, alpha = 44, 47  # of the last pixel, bytes 44 to 47

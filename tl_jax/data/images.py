@@ -4,16 +4,15 @@ import contextlib
 import hashlib
 import os
 import re
-import struct
 import warnings
-from collections.abc import Iterable, Mapping
-from typing import Any, BinaryIO
+from collections.abc import Iterable
+from typing import BinaryIO
 
 import numpy as np
 import PIL.Image
 import PIL.ImageOps
-import PIL.TiffImagePlugin
 
+from tl_jax.data import bands
 from tl_jax.errors import UserError
 
 # Raster formats with a signature. Named, because Pillow would also open formats that start another
@@ -22,10 +21,6 @@ FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP
 GREY = ("1", "L", "LA")
 DEEP = "grey_range"  # in an image's `info`: the least and greatest of the 16-bit levels it had
 FULL = (0, 65535)
-# Of TIFF's PhotometricInterpretation: how many bands are colour. TIFF 6.0, pages 37 and 31 for
-# ExtraSamples, where 1 and 2 say alpha; Corel writes 999 for it.
-COLOURS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3}
-ALPHA = (1, 2, 999)
 Range = tuple[int, int]
 _QUIET = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 
@@ -89,36 +84,13 @@ def _identified(file: BinaryIO) -> PIL.Image.Image:
     try:
         image = PIL.Image.open(file, formats=FORMATS)
     except PIL.UnidentifiedImageError:
-        _refuse_bands(_tiff_tags(file))
+        bands.require_known(file, None)
         raise
-    if image.format == "TIFF":
-        _refuse_bands(getattr(image, "tag_v2", {}))
+    if image.format in ("TIFF", "JPEG2000"):
+        place = file.tell()
+        bands.require_known(file, image)
+        file.seek(place)
     return image
-
-
-def _tiff_tags(file: BinaryIO) -> Mapping[int, Any]:
-    """The first directory of a TIFF of a kind that Pillow does not decode; {} of other files."""
-    file.seek(0)
-    header = file.read(8)
-    header += file.read(8) if header[2:3] == b"+" else b""  # BigTIFF
-    try:
-        tags = PIL.TiffImagePlugin.ImageFileDirectory_v2(header)
-        file.seek(tags.next)
-        tags.load(file)
-    except (SyntaxError, LookupError, OSError, ValueError, struct.error):
-        return {}
-    return tags
-
-
-def _refuse_bands(tags: Mapping[int, Any]) -> None:
-    """ValueError for bands of a TIFF that are neither colour nor, as the file says, alpha."""
-    bands, extra = tags.get(277, 1), tags.get(338, ())
-    more = bands - COLOURS.get(tags.get(262, 1), bands)
-    if more > 1 or more == 1 and extra[:1] not in [(kind,) for kind in ALPHA]:
-        raise ValueError(
-            f"it has {bands} bands, {more} more than its colours, and does not say that this is "
-            "alpha; save the 1 or 3 bands to be used as grey or RGB"
-        )
 
 
 def _refuse_bomb(image: PIL.Image.Image) -> None:
