@@ -1,6 +1,8 @@
 """16-bit images that use a small part of their range: levels are kept, in prediction too."""
 
 import dataclasses
+import struct
+import zlib
 
 import numpy as np
 import PIL.Image
@@ -29,12 +31,39 @@ def camera(top, scale=1, offset=0, deep=np.uint16):
 def test_dim_images_keep_their_levels(tmp_path, caplog):
     caplog.set_level("INFO", "tl_jax")
     task = folder(camera(tmp_path / "dim"), seed=0)
-    assert task.grey_range == (100, 700)
+    assert task.grey_range == (100, 700) and "shades" not in caplog.text
     assert "use those from 100 to 700" in caplog.text
     seen = np.stack([np.asarray(task.image(i)) for i in range(len(task.ids))])
     assert (seen.min(), seen.max(), len(np.unique(seen))) == (0, 255, 256)
     stored = np.asarray(PIL.Image.open(tmp_path / "dim" / task.ids[0])).astype(int)
     np.testing.assert_allclose(seen[0], (stored - 100) * 255 / 600, atol=0.51)
+
+
+def test_levels_that_a_bright_pixel_costs_are_said(tmp_path, caplog):
+    camera(tmp_path / "hot")
+    for path in (tmp_path / "hot").glob("*/*.png"):
+        pixels = np.array(PIL.Image.open(path))
+        pixels[3, 3] = 65535
+        PIL.Image.fromarray(pixels).save(path)
+    assert folder(tmp_path / "hot", seed=0).grey_range is None
+    assert "the 24 images of 16 bits a channel keep 3 of 256 shades" in caplog.text
+
+
+def test_dim_colours_are_said(tmp_path, caplog):
+    def chunk(kind, data):
+        check = struct.pack(">I", zlib.crc32(kind + data))
+        return struct.pack(">I", len(data)) + kind + data + check
+
+    rng = np.random.default_rng(0)
+    for number in range(8):
+        rows = rng.integers(0, 1024, (40, 40 * 3)).astype(">u2")  # of 10 bits
+        header = struct.pack(">IIBBBBB", 40, 40, 16, 2, 0, 0, 0)
+        packed = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
+        content = chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+        (tmp_path / "ab"[number % 2]).mkdir(exist_ok=True)
+        (tmp_path / "ab"[number % 2] / f"{number}.png").write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+    assert folder(tmp_path, seed=0).grey_range is None
+    assert "8 images of 16 bits a channel keep 4 of 256 shades" in caplog.text
 
 
 @pytest.mark.parametrize(("scale", "offset"), [(90, 0), (30, 10000)])

@@ -6,7 +6,7 @@ import os
 import re
 import warnings
 from collections.abc import Iterable
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import PIL.Image
@@ -19,10 +19,19 @@ from tl_jax.errors import UserError
 # program (EPS starts Ghostscript) or that match nearly any file.
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 GREY = ("1", "L", "LA")
-DEEP = "grey_range"  # in an image's `info`: the least and greatest of the 16-bit levels it had
 FULL = (0, 65535)
 Range = tuple[int, int]
+DEEP = "tl_jax_levels"  # in an image's `info`: `Levels`, where it had 16 bits a channel
 _QUIET = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
+
+
+class Levels(NamedTuple):
+    """How an image of 16 bits a channel used its 65,536 levels."""
+
+    least: int
+    most: int
+    usual: int  # from the 1st to the 99th percentile, of about a thousand pixels
+    grey: bool  # colours are scaled by Pillow, always from all levels
 
 
 def open_file(path: str | os.PathLike, grey_range: Range | None = None) -> PIL.Image.Image:
@@ -56,8 +65,12 @@ def open_image(
             file.seek(0)
             with _identified(file) as image:
                 _refuse_bomb(image)
+                deep_colours = any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
                 image.load()
-                return _plain(image, grey_range)
+                seen = _plain(image, grey_range)
+                if deep_colours and seen.mode == "RGB":
+                    seen.info[DEEP] = _levels(np.asarray(seen).astype(np.int64) * 257, grey=False)
+                return seen
     except Exception as error:  # decoders raise nearly anything at damaged files
         raise UserError(f"cannot read {os.fspath(name)!r}: {_reason(error)}") from error
 
@@ -117,15 +130,21 @@ def _plain(image: PIL.Image.Image, grey_range: Range | None) -> PIL.Image.Image:
 def _to_8_bits(image: PIL.Image.Image, grey_range: Range) -> PIL.Image.Image:
     """16-bit grey to 8 bits; Pillow's own `convert` clips at 255 instead of scaling."""
     pixels, (least, most) = np.asarray(image).astype(np.int64), grey_range
-    own = int(pixels.min()), int(pixels.max())
-    if own[0] < 0 or own[1] > FULL[1]:
+    levels = _levels(pixels, grey=True)
+    if levels.least < 0 or levels.most > FULL[1]:
         raise ValueError("32-bit pixels have no fixed range; save it with 8 or 16 bits a channel")
     span = most - least
     scaled = np.clip((510 * (pixels - least) + span) // (2 * span), 0, 255)  # rounded
     scaled[pixels == image.info.get("transparency")] = 255
     grey = PIL.Image.fromarray(scaled.astype(np.uint8))
-    grey.info[DEEP] = own
+    grey.info[DEEP] = levels
     return grey
+
+
+def _levels(pixels: np.ndarray, *, grey: bool) -> Levels:
+    down, across = (1 + side // 32 for side in pixels.shape[:2])
+    some = np.percentile(pixels[::down, ::across], (1, 99))
+    return Levels(int(pixels.min()), int(pixels.max()), int(some[1] - some[0]), grey)
 
 
 def _reason(error: Exception) -> str:

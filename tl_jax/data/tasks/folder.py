@@ -11,7 +11,7 @@ import numpy as np
 
 from tl_jax.data import duplicates as same
 from tl_jax.data.files import NAMED, listed, walk
-from tl_jax.data.images import DEEP, Range, digest, fingerprint, open_image
+from tl_jax.data.images import DEEP, FULL, Levels, Range, digest, fingerprint, open_image
 from tl_jax.data.layout import grouped, normal
 from tl_jax.data.splits import divide
 from tl_jax.data.task import SPLITS, Task
@@ -21,6 +21,7 @@ from tl_jax.errors import UserError, unknown
 logger = logging.getLogger(__name__)
 
 DIM = 64  # levels of 256: a set of 16-bit images with fewer is scaled to its own range
+FEW = 16  # shades of 256: fewer are said
 SKIP = "on_unreadable='skip' (--config.task.on_unreadable=skip)"
 DROP = "duplicates='drop' (--config.task.duplicates=drop)"
 
@@ -58,14 +59,14 @@ def folder(
             "the folders inside it, give its path"
         )
     group_of = dict(sorted((id_, group) for group, ids in groups.items() for id_ in ids))
-    digests, faults, ranges = _verify(root, group_of)
+    digests, faults, levels = _verify(root, group_of)
     if faults and on_unreadable == "stop":
         raise _unreadable(root, faults, len(group_of))
     _tell_skipped(root, faults, len(group_of))
     if duplicates == "drop":
         digests = _dropped(root, digests, group_of)
     _require_all(root, groups, filled={group_of[id_] for id_ in digests})
-    ids, grey_range = tuple(digests), _grey_range(root, ranges)
+    ids, grey_range = tuple(digests), _grey_range(root, levels)
     split_of, names = np.array([group_of[id_] for id_ in ids]).T
     given = {split: np.flatnonzero(split_of == split) for split in SPLITS if split in split_of}
     splits = divide(given, names, seed=seed, val=val, test=test, per_class=per_class)
@@ -124,11 +125,11 @@ class Verified(NamedTuple):
 
     digests: dict[str, bytes]  # SHA-256 of each that can be decoded
     faults: dict[str, str]  # what is wrong with each of the others
-    ranges: list[Range]  # least and greatest level of each 16-bit grey image
+    levels: list[Levels]  # of each that has 16 bits a channel
 
 
 def _verify(root: Path, names: Collection[str]) -> Verified:
-    def check(name: str) -> tuple[bytes, Range | None] | str:
+    def check(name: str) -> tuple[bytes, Levels | None] | str:
         try:
             if not (root / name).is_file():  # opening a pipe would wait for ever
                 raise UserError(f"cannot read {str(root / name)!r}: not a file")
@@ -143,22 +144,41 @@ def _verify(root: Path, names: Collection[str]) -> Verified:
     return Verified(
         {name: content for name, (content, _) in read.items()},
         {name: fault for name, fault in checked.items() if isinstance(fault, str)},
-        [levels for _, levels in read.values() if levels is not None],
+        [own for _, own in read.values() if own is not None],
     )
 
 
-def _grey_range(root: Path, ranges: list[Range]) -> Range | None:
-    """The range of 16-bit images if scaling all levels to 256 would leave fewer than `DIM`."""
-    if not ranges:
-        return None
-    least, most = min(low for low, _ in ranges), max(high for _, high in ranges)
-    if least == most or (most - least) // 257 >= DIM:
-        return None
-    logger.info(
-        "%s: of 65,536 levels the %d 16-bit images use those from %d to %d, which become 0 to 255",
-        root, len(ranges), least, most,
-    )  # fmt: skip
-    return least, most
+def _grey_range(root: Path, levels: list[Levels]) -> Range | None:
+    """The range of 16-bit grey if scaling all levels to 256 would leave fewer than `DIM` of them.
+
+    What is lost all the same, as where one pixel is bright and the others dark, is said.
+    """
+    grey, colour = ([own for own in levels if own.grey is kind] for kind in (True, False))
+    span, found = FULL, None
+    if grey:
+        span = min(own.least for own in grey), max(own.most for own in grey)
+        if 0 < span[1] - span[0] < DIM * 257:
+            found = span
+            logger.info(
+                "%s: of 65,536 levels the %d 16-bit images use those from %d to %d, which become 0 "
+                "to 255", root, len(grey), *span,
+            )  # fmt: skip
+    _tell_dim(root, grey, found or FULL)
+    _tell_dim(root, colour, FULL)
+    return found
+
+
+def _tell_dim(root: Path, levels: list[Levels], scaled_from: Range) -> None:
+    if not levels:
+        return
+    usual = int(np.median([own.usual for own in levels]))
+    shades = 1 + usual * 255 // (scaled_from[1] - scaled_from[0])
+    if 0 < usual and shades < FEW:
+        logger.warning(
+            "%s: half of the %d images of 16 bits a channel keep %d of 256 shades or fewer for "
+            "98 %% of their pixels; save them stretched to their range, with 8 bits",
+            root, len(levels), shades,
+        )  # fmt: skip
 
 
 def _name(root: Path) -> str:
