@@ -16,6 +16,7 @@ from tl_jax.data.files import walk
 from tl_jax.data.tasks.folder import folder, gallery
 from tl_jax.errors import UserError
 from tl_jax.runs import log
+from tl_jax.runs.subject import task_name
 
 
 def fill(top, sizes, value=0):
@@ -210,3 +211,26 @@ def test_a_task_in_a_line(tmp_path):
     line = log.described(task)
     assert "21 classes (a\\nb, c00, c01, c02, c03, c04, c05, c06 and 13 more); train " in line
     assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"name": "folder:/some/where/photos/"}, "photos"),
+        ({"name": "folder", "path": "/some/where/photos"}, "photos"),
+        ({"name": "/some/where/photos"}, "photos"),
+        ({"name": "fashion_mnist:/some/where"}, "fashion_mnist"),
+        ({"name": "tfds:imagenet2012:5.0.0", "path": ""}, "tfds:imagenet2012:5.0.0"),
+        ({"name": "elpv"}, "elpv"),
+    ],
+)
+def test_a_page_calls_a_folder_by_its_own_name(options, name):
+    assert task_name(options) == name
+
+
+def test_a_folder_task_is_called_as_its_folder(tmp_path, monkeypatch):
+    fill(tmp_path / "stored", {"cat": 6, "dog": 6})
+    (tmp_path / "pets").symlink_to("stored")
+    assert folder(tmp_path / "pets", seed=0).name == "pets"
+    monkeypatch.chdir(tmp_path / "stored" / "cat")
+    assert folder("..", seed=0).name == "stored"

@@ -1,6 +1,7 @@
 """Which of a folder's sub-folders are splits, and which are classes."""
 
 import logging
+import os
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -55,6 +56,11 @@ def grouped(root: Path) -> dict[tuple[str, str], list[str]]:
         count = len(strays)
         logger.warning("%s: %d files are in no class folder: %s", root, count, listed(strays))
     return groups
+
+
+def folder_name(path: str | os.PathLike) -> str:
+    """A folder's own name, without the way to it."""
+    return Path(os.path.abspath(Path(path).expanduser())).name or "folder"
 
 
 def normal(name: str) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from tl_jax.data import duplicates as same
 from tl_jax.data.files import NAMED, listed, walk
 from tl_jax.data.images import DEEP, FULL, Levels, Range, digest, fingerprint, open_image
-from tl_jax.data.layout import grouped, normal
+from tl_jax.data.layout import folder_name, grouped, normal
 from tl_jax.data.splits import divide
 from tl_jax.data.task import SPLITS, Task
 from tl_jax.data.tasks.arrays import unweighted
@@ -72,7 +72,7 @@ def folder(
     splits = divide(given, names, seed=seed, val=val, test=test, per_class=per_class)
     same.warn(str(root), list(digests.values()), splits, f"; leave them out with {DROP}")
     return Task(
-        name=_name(root),
+        name=folder_name(root),
         classes=classes,
         ids=ids,
         open=lambda index: open_image(root / ids[index], grey_range),
@@ -100,11 +100,11 @@ def gallery(path: str | os.PathLike) -> Task:
     ids = tuple(digests)
     names = [normal(id_.split("/")[0]) if "/" in id_ else "" for id_ in ids]
     if "" in names or len(set(names)) < 2:
-        names = [_name(root)] * len(ids)
+        names = [folder_name(root)] * len(ids)
     classes = tuple(sorted(set(names)))
     none = np.array([], np.int64)
     return Task(
-        name=_name(root),
+        name=folder_name(root),
         classes=classes,
         ids=ids,
         open=lambda index: open_image(root / ids[index]),
@@ -179,10 +179,6 @@ def _tell_dim(root: Path, levels: list[Levels], scaled_from: Range) -> None:
             "98 %% of their pixels; save them stretched to their range, with 8 bits",
             root, len(levels), shades,
         )  # fmt: skip
-
-
-def _name(root: Path) -> str:
-    return root.resolve().name or "folder"
 
 
 def _dropped(root: Path, digests: dict[str, bytes], group_of) -> dict[str, bytes]:
