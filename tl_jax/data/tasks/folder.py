@@ -94,10 +94,10 @@ def gallery(path: str | os.PathLike) -> Task:
     root = Path(path).expanduser()
     if not root.is_dir():
         raise UserError(f"{str(root)!r} is not a folder; give one with images in it")
-    digests, faults, _ = _verify(root, walk(root).files)
+    digests, faults, levels = _verify(root, walk(root).files)
     if not digests:
         raise UserError(f"{str(root)!r} has no image that can be read in it")
-    ids = tuple(digests)
+    ids, grey_range = tuple(digests), _grey_range(root, levels)
     names = [normal(id_.split("/")[0]) if "/" in id_ else "" for id_ in ids]
     if "" in names or len(set(names)) < 2:
         names = [folder_name(root)] * len(ids)
@@ -107,10 +107,11 @@ def gallery(path: str | os.PathLike) -> Task:
         name=folder_name(root),
         classes=classes,
         ids=ids,
-        open=lambda index: open_image(root / ids[index]),
+        open=lambda index: open_image(root / ids[index], grey_range),
         truth=unweighted(np.searchsorted(classes, names), len(classes)),
         splits={"train": none, "val": none, "test": np.arange(len(ids))},
         fingerprint=fingerprint(ids, digests.values()),
+        grey_range=grey_range,
         skipped=tuple(faults.values()),
     )
 
