@@ -37,9 +37,9 @@ def main(argv: list[str]) -> None:
     from tl_jax.studies.search import page, study
 
     _check(argv)
-    query = None if _QUERY.value is None else open_file(_QUERY.value)
     base = load_base(BASE.value, WEIGHTS.value).resized(INPUT.value)
     images = gallery(_GALLERY.value)
+    query = None if _QUERY.value is None else open_file(_QUERY.value, images.grey_range)
     if images.skipped:
         print(f"{len(images.skipped)} left out, the first: {images.skipped[0]}", file=sys.stderr)
     if query is None and len(images.classes) < 2:

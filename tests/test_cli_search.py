@@ -52,6 +52,18 @@ def test_an_image_of_the_gallery_finds_itself_first(searched, photos, tmp_path, 
     np.testing.assert_allclose(asked.mean((0, 1)), first.mean((0, 1)), atol=12)
 
 
+def test_a_dim_query_is_scaled_as_the_gallery(searched, tmp_path, capsys):
+    noise = np.random.default_rng(0).integers(100, 400, (6, 32, 32)).astype(np.uint16)
+    for number, pixels in enumerate(noise):
+        (tmp_path / "dim").mkdir(exist_ok=True)
+        PIL.Image.fromarray(pixels).save(tmp_path / "dim" / f"{number}.png")
+    assert gallery(tmp_path / "dim").grey_range == (100, 399)
+    query = tmp_path / "dim" / "4.png"
+    assert searched(gallery=str(tmp_path / "dim"), query=str(query), top=2) == 0
+    (first, second) = ranking(capsys.readouterr().out)
+    assert first == (1, str(query)) and second[0] < 1
+
+
 def test_the_ranking_is_that_of_the_features_the_base_gives(searched, photos, capsys):
     query = photos / "disc" / "5.png"
     assert searched(query=str(query), top=100) == 0

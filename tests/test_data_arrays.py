@@ -107,3 +107,13 @@ def test_the_table_of_tasks_imports_none_of_them():
     code = f"import sys, tl_jax.data.tasks; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_images_in_two_splits_are_counted(caplog):
+    images = np.arange(40 * 4, dtype=np.uint8).reshape(40, 2, 2)
+    images[30:33] = images[:3]
+    given = {"train": np.arange(20), "val": np.arange(20, 30), "test": np.arange(30, 40)}
+    task = from_arrays("toy", images, np.arange(40) % 2, seed=0, given=given)
+    np.testing.assert_array_equal(task.splits["test"], given["test"])
+    (record,) = caplog.records
+    assert "toy: 3 of 10 images of test are, byte for byte, in another split" in record.getMessage()

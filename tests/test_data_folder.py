@@ -152,7 +152,7 @@ def text_file(top: Path):
         (lambda top: fill(top, {"a": 5, "b": 0}), "class 'b' has no readable image"),
         (lambda top: fill(top, {"a": 5, "b": 2}), "class 'b' has 2 examples, but 3 are needed"),
         (lambda top: fill(top, {"train": 5, "test": 5}), "test' has files, but no sub-folders"),
-        (lambda top: fill(top, {"train/a": 5, "val/a": 5}), "name them train, test and"),
+        (lambda top: fill(top, {"test/a": 5, "val/a": 5}), "name them train, test and"),
         (lambda top: fill(top, {"train/a": 5, "test/a": 5, "more/a": 5}), "folders more, test, tr"),
         (
             lambda top: fill(top, {"train/a": 5, "train/b": 5, "test/a": 5}),

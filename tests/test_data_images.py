@@ -238,3 +238,79 @@ def test_a_fingerprint_is_of_ids_and_contents_in_order(tmp_path):
     ]
     assert whole == fingerprint(["a", "b"], [a, b])
     assert len({whole, *others}) == 5
+
+
+def banded(path, bands, extra=None, bits=8, photometric=2):
+    """An uncompressed TIFF of 4 x 3 pixels, written by hand: Pillow writes no other bands."""
+    tags = {256: (3, 4), 257: (3, 3), 259: (3, 1), 262: (3, photometric), 277: (3, bands)}
+    tags |= {278: (3, 3), 279: (4, 12 * bands * bits // 8), 284: (3, 1)}
+    entries, after = dict(tags), b""
+    start = 8 + 2 + 12 * (len(tags) + 2 + (extra is not None)) + 4
+    lists = {258: [bits] * bands} | ({338: extra} if extra is not None else {})
+    packed = {}
+    for tag, values in lists.items():
+        content = struct.pack(f"<{len(values)}H", *values)
+        if len(content) <= 4:
+            packed[tag] = struct.pack("<HHI", tag, 3, len(values)) + content.ljust(4, b"\0")
+        else:
+            packed[tag] = struct.pack("<HHII", tag, 3, len(values), start + len(after))
+            after += content
+    entries[273] = (4, start + len(after))
+    for tag, (kind, value) in entries.items():
+        packed[tag] = struct.pack("<HHII", tag, kind, 1, value)
+    directory = struct.pack("<H", len(packed)) + b"".join(packed[tag] for tag in sorted(packed))
+    pixels = bytes(i % 256 for i in range(12 * bands * bits // 8))
+    path.write_bytes(b"II*\0\x08\0\0\0" + directory + b"\0\0\0\0" + after + pixels)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("bands", "extra", "bits", "photometric"),
+    [
+        (4, None, 8, 2),  # red, green, blue and infrared; Pillow takes it for alpha
+        (4, [0], 8, 2),
+        (4, None, 16, 2),
+        (5, [0, 0], 8, 2),
+        (5, [2, 0], 8, 2),
+        (5, None, 8, 2),  # Pillow knows no such image
+        (5, [0, 0, 0, 0], 8, 1),
+        (2, [0], 8, 1),
+        (13, None, 16, 1),
+    ],
+)
+def test_bands_that_are_no_alpha_are_counted_and_refused(tmp_path, bands, extra, bits, photometric):
+    path = banded(tmp_path / "bands.tif", bands, extra, bits, photometric)
+    with pytest.raises(UserError, match=rf"bands\.tif.* has {bands} bands") as caught:
+        open_image(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_bands_of_jpeg_2000_are_alpha_only_if_it_says_so():
+    half = PIL.Image.fromarray(photo((8, 8, 4)))
+    assert half.mode == "RGBA"
+    lossless = {"irreversible": False, "quality_mode": "rates", "quality_layers": [0]}
+    seen = np.asarray(reopened(half, "JPEG2000", **lossless)).astype(int)
+    colour, alpha = photo((8, 8, 4))[..., :3].astype(int), photo((8, 8, 4))[..., 3:].astype(int)
+    np.testing.assert_allclose(seen, (colour * alpha + 255 * (255 - alpha)) / 255, atol=1)
+    with pytest.raises(UserError, match="has 4 bands"):  # the bare codestream cannot say it
+        reopened(half, "JPEG2000", no_jp2=True)
+    assert reopened(half.convert("RGB"), "JPEG2000", no_jp2=True).mode == "RGB"
+
+
+def test_alpha_that_the_file_declares_lies_on_white(tmp_path):
+    image = open_image(banded(tmp_path / "alpha.tif", 4, [2]))
+    red, alpha = 44, 47  # of the last pixel, bytes 44 to 47
+    assert image.mode == "RGB"
+    want = round(red * alpha / 255 + 255 - alpha)
+    assert abs(image.getpixel((3, 2))[0] - want) <= 1
+    assert open_image(banded(tmp_path / "rgb.tif", 3)).getpixel((3, 2)) == (33, 34, 35)
+
+
+def test_a_range_of_16_bit_grey_becomes_the_whole(tmp_path):
+    levels = np.array([[1000, 1001, 1128, 1255, 999, 3000]], np.uint16)
+    PIL.Image.fromarray(levels).save(tmp_path / "dim.png")
+    image = open_image(tmp_path / "dim.png", (1000, 1255))
+    np.testing.assert_array_equal(image, [[0, 1, 128, 255, 0, 255]])
+    grey = PIL.Image.fromarray(np.array([[7, 200]], np.uint8))
+    grey.save(tmp_path / "8.png")
+    assert open_image(tmp_path / "8.png", (0, 100)) == grey

@@ -7,20 +7,23 @@ import numpy as np
 import PIL.Image
 
 from tl_jax.base.base import Base
-from tl_jax.data.images import open_image
+from tl_jax.data.files import walk
+from tl_jax.data.images import Range, open_file
 from tl_jax.errors import UserError
 
 BATCH = 16  # files that are open at once
 
 
 def files_at(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """The file itself, or every file below a folder in sorted order, hidden ones aside."""
+    """The file itself, or every file below a folder in sorted order, as a folder task finds them
+    (`tl_jax.data.files.walk`).
+    """
     if path.is_file():
         yield path
         return
     if not path.is_dir():  # nothing there, or a pipe, which one would wait on
         raise UserError(f"no such image or folder: {path}")
-    inside = [p for p in sorted(path.rglob("*")) if p.is_file() and not p.name.startswith(".")]
+    inside = sorted(path / name for name in walk(path).files)
     if not inside:
         raise UserError(f"no images in {path}")
     yield from inside
@@ -32,15 +35,15 @@ def of_files(
     """Each image file with its class probabilities (C,), or with what is wrong with it."""
     for first in range(0, len(files), BATCH):
         batch = files[first : first + BATCH]
-        read = [_opened(file) for file in batch]
+        read = [_opened(file, base.preprocessing.grey_range) for file in batch]
         images = [image for image in read if not isinstance(image, UserError)]
         rows = iter(base.predict(images) if images else ())
         for file, image in zip(batch, read, strict=True):
             yield file, image if isinstance(image, UserError) else next(rows)
 
 
-def _opened(file: pathlib.Path) -> PIL.Image.Image | UserError:
+def _opened(file: pathlib.Path, grey_range: Range | None) -> PIL.Image.Image | UserError:
     try:
-        return open_image(file)
+        return open_file(file, grey_range)
     except UserError as error:
         return error

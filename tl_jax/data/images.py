@@ -6,35 +6,51 @@ import os
 import re
 import warnings
 from collections.abc import Iterable
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import PIL.Image
 import PIL.ImageOps
 
+from tl_jax.data import bands
 from tl_jax.errors import UserError
 
 # Raster formats with a signature. Named, because Pillow would also open formats that start another
 # program (EPS starts Ghostscript) or that match nearly any file.
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 GREY = ("1", "L", "LA")
+FULL = (0, 65535)
+Range = tuple[int, int]
+DEEP = "tl_jax_levels"  # in an image's `info`: `Levels`, where it had 16 bits a channel
 _QUIET = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 
 
-def open_file(path: str | os.PathLike) -> PIL.Image.Image:
+class Levels(NamedTuple):
+    """How an image of 16 bits a channel used its 65,536 levels."""
+
+    least: int
+    most: int
+    usual: int  # from the 1st to the 99th percentile, of about a thousand pixels
+    grey: bool  # colours are scaled by Pillow, always from all levels
+
+
+def open_file(path: str | os.PathLike, grey_range: Range | None = None) -> PIL.Image.Image:
     """`open_image` for a path that a user names; UserError unless an ordinary file is there."""
     if not os.path.isfile(path):  # nothing, or a pipe, which one would wait on
         raise UserError(f"no such image: {path}")
-    return open_image(path)
+    return open_image(path, grey_range)
 
 
-def open_image(source: str | os.PathLike | BinaryIO) -> PIL.Image.Image:
+def open_image(
+    source: str | os.PathLike | BinaryIO, grey_range: Range | None = None
+) -> PIL.Image.Image:
     """The image in a file as a person sees it, of mode 'L' (any grey, any bit depth) or 'RGB'.
 
     The orientation in EXIF is applied, transparency is laid on white, 16-bit grey is scaled to 8
-    bits, of an animation the first frame is taken; colour profiles are not. UserError names a file
-    that cannot be read, and one with more than `PIL.Image.MAX_IMAGE_PIXELS` pixels, of which none
-    is decoded. Thread-safe.
+    bits, from `grey_range` (None: all 65,536 levels); of an animation the first frame is taken.
+    Colour profiles are not applied. UserError names a file that cannot be read, one with bands that
+    are neither colour nor declared as alpha, and one with more than `PIL.Image.MAX_IMAGE_PIXELS`
+    pixels, of which none is decoded. Thread-safe.
     """
     _quieten_pillow()
     name = source if isinstance(source, str | os.PathLike) else getattr(source, "name", "image")
@@ -47,18 +63,22 @@ def open_image(source: str | os.PathLike | BinaryIO) -> PIL.Image.Image:
             if not file.read(1):
                 raise ValueError("the file is empty")
             file.seek(0)
-            with PIL.Image.open(file, formats=FORMATS) as image:
+            with _identified(file) as image:
                 _refuse_bomb(image)
+                deep_colours = any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
                 image.load()
-                return _plain(image)
+                seen = _plain(image, grey_range)
+                if deep_colours and seen.mode == "RGB":
+                    seen.info[DEEP] = _levels(np.asarray(seen).astype(np.int64) * 257, grey=False)
+                return seen
     except Exception as error:  # decoders raise nearly anything at damaged files
         raise UserError(f"cannot read {os.fspath(name)!r}: {_reason(error)}") from error
 
 
-def plain(image: PIL.Image.Image) -> PIL.Image.Image:
+def plain(image: PIL.Image.Image, grey_range: Range | None = None) -> PIL.Image.Image:
     """An image in memory as `open_image` gives those in files; UserError if that cannot be."""
     try:
-        return _plain(image.copy())
+        return _plain(image.copy(), grey_range)
     except ValueError as error:
         raise UserError(f"an image of mode {image.mode}: {error}") from error
 
@@ -73,20 +93,33 @@ def _quieten_pillow() -> None:
         warnings.filterwarnings("ignore", module=_QUIET[3].pattern)
 
 
+def _identified(file: BinaryIO) -> PIL.Image.Image:
+    try:
+        image = PIL.Image.open(file, formats=FORMATS)
+    except PIL.UnidentifiedImageError:
+        bands.require_known(file, None)
+        raise
+    if image.format in ("TIFF", "JPEG2000"):
+        place = file.tell()
+        bands.require_known(file, image)
+        file.seek(place)
+    return image
+
+
 def _refuse_bomb(image: PIL.Image.Image) -> None:
     limit = PIL.Image.MAX_IMAGE_PIXELS  # Pillow itself raises only from twice as many on
     if limit is not None and image.width * image.height > limit:
         raise ValueError(f"{image.width} x {image.height} pixels are more than {limit}")
 
 
-def _plain(image: PIL.Image.Image) -> PIL.Image.Image:
+def _plain(image: PIL.Image.Image, grey_range: Range | None) -> PIL.Image.Image:
     # In place, so that what fails afterwards, as Pillow writes damaged EXIF back, costs no pixels.
     with contextlib.suppress(Exception):
         PIL.ImageOps.exif_transpose(image, in_place=True)
     if image.mode == "F":
         raise ValueError("float pixels have no fixed range; save it with 8 or 16 bits a channel")
     if image.mode.startswith("I"):
-        return _to_8_bits(image)
+        return _to_8_bits(image, grey_range or FULL)
     mode = "L" if image.mode in GREY else "RGB"
     if image.has_transparency_data:
         white = PIL.Image.new("RGBA", image.size, "white")
@@ -94,13 +127,24 @@ def _plain(image: PIL.Image.Image) -> PIL.Image.Image:
     return image.convert(mode)
 
 
-def _to_8_bits(image: PIL.Image.Image) -> PIL.Image.Image:
+def _to_8_bits(image: PIL.Image.Image, grey_range: Range) -> PIL.Image.Image:
     """16-bit grey to 8 bits; Pillow's own `convert` clips at 255 instead of scaling."""
-    pixels = np.asarray(image).astype(np.int64)
-    if pixels.min() < 0 or pixels.max() > 65535:
+    pixels, (least, most) = np.asarray(image).astype(np.int64), grey_range
+    levels = _levels(pixels, grey=True)
+    if levels.least < 0 or levels.most > FULL[1]:
         raise ValueError("32-bit pixels have no fixed range; save it with 8 or 16 bits a channel")
-    pixels[pixels == image.info.get("transparency")] = 65535
-    return PIL.Image.fromarray(((pixels + 128) // 257).astype(np.uint8))
+    span = most - least
+    scaled = np.clip((510 * (pixels - least) + span) // (2 * span), 0, 255)  # rounded
+    scaled[pixels == image.info.get("transparency")] = 255
+    grey = PIL.Image.fromarray(scaled.astype(np.uint8))
+    grey.info[DEEP] = levels
+    return grey
+
+
+def _levels(pixels: np.ndarray, *, grey: bool) -> Levels:
+    down, across = (1 + side // 32 for side in pixels.shape[:2])
+    some = np.percentile(pixels[::down, ::across], (1, 99))
+    return Levels(int(pixels.min()), int(pixels.max()), int(some[1] - some[0]), grey)
 
 
 def _reason(error: Exception) -> str:

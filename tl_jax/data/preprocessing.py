@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import PIL.Image
 
-from tl_jax.data.images import plain
+from tl_jax.data.images import FULL, plain
 from tl_jax.errors import UserError, takes_whole, unknown
 
 INTERPOLATIONS = {
@@ -31,7 +31,7 @@ class Preprocessing:
     as torchvision and timm do; or, with `crop_first`, the central square of `crop` times the
     shorter side is resized to `size`, as TensorFlow's recipes do. Pixels (0 to 255) become
     (x - mean) / std, one number or one for each of the `channels`, which come in `order`, RGB or
-    BGR.
+    BGR. Of 16-bit grey images the levels of `grey_range` become 0 to 255 (None: all levels).
     """
 
     size: int
@@ -42,6 +42,7 @@ class Preprocessing:
     order: str = "RGB"
     channels: int = 3
     crop_first: bool = False
+    grey_range: tuple[int, int] | None = None
 
     def __post_init__(self):
         takes_whole(self.channels, "channels=", 1, MAX_CHANNELS)
@@ -54,6 +55,9 @@ class Preprocessing:
                 f"input size must be at least 1 and at most {MAX_SIZE}, and crop in (0, 1]; "
                 f"got {self.size}, {self.crop}"
             )
+        least, most = self.grey_range or FULL
+        if not 0 <= least < most <= FULL[1]:
+            raise UserError(f"grey_range rises, within 0 and 65535; got {self.grey_range}")
 
     def fit(self, image: PIL.Image.Image) -> np.ndarray:
         """The image, 'L' or 'RGB', as uint8 (size, size, 1 or 3)."""
@@ -120,7 +124,7 @@ class Preprocessing:
     def _fitted(self, image) -> np.ndarray:
         """(size, size, 1, 3 or channels) uint8; more than three channels are fitted one by one."""
         if isinstance(image, PIL.Image.Image):
-            return self.fit(plain(image))
+            return self.fit(plain(image, self.grey_range))
         array = _bytes(np.asarray(image), {1, 3, self.channels})
         if array.shape[-1] == 3:
             return self.fit(PIL.Image.fromarray(array))

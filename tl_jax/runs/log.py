@@ -10,6 +10,11 @@ import weakref
 from collections.abc import Callable, Generator
 from typing import Any
 
+from tl_jax.data.files import listed, shown
+from tl_jax.data.task import SPLITS, Task
+
+CLASSES = 8  # that a line names
+
 
 def writer(workdir: pathlib.Path) -> Callable[[dict], None]:
     """A function that writes a row {name: number or text}; what was there before is begun anew."""
@@ -24,6 +29,15 @@ def writer(workdir: pathlib.Path) -> Callable[[dict], None]:
         curves(row)
 
     return write
+
+
+def described(task: Task) -> str:
+    """A line of the task's classes and the sizes of its splits, long lists shortened."""
+    sizes = ", ".join(f"{split} {len(task.splits[split]):,}" for split in SPLITS)
+    if not task.classes:
+        return f"{shown(task.name)}: {sizes}"
+    names = listed(task.classes, CLASSES)
+    return f"{shown(task.name)}: {len(task.classes)} classes ({names}); {sizes}"
 
 
 def _curves(folder: pathlib.Path) -> Callable[[dict], None]:

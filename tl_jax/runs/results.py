@@ -28,6 +28,8 @@ from tl_jax.train.state import Progress, best_row
 
 PACKAGES = ("tl_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn")
 
+SKIPPED = 1000  # unreadable files that a result names
+
 
 def collect(
     *,
@@ -148,6 +150,7 @@ def _task(task: Task) -> dict[str, Any]:
         "test_split": hashlib.sha256(np.sort(task.splits["test"]).tobytes()).hexdigest()[:16],
         "class_counts": counts,
         "skipped": len(task.skipped),
+        "skipped_files": list(task.skipped[:SKIPPED]),
     }
 
 

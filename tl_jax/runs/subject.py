@@ -1,5 +1,7 @@
 """What a config is about (`configs.defaults.subject`): a base with its weights, and a task."""
 
+import os
+import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,8 +9,9 @@ from tl_jax import models
 from tl_jax.base.architecture import Architecture
 from tl_jax.base.base import Base
 from tl_jax.base.load import load_base
+from tl_jax.data.layout import folder_name
 from tl_jax.data.task import Task
-from tl_jax.data.tasks import load_task
+from tl_jax.data.tasks import TASKS, load_task
 
 
 def base_of(config: Mapping[str, Any], **changes: Any) -> Base:
@@ -33,6 +36,17 @@ def bare_base(name: str) -> Base:
 def task_of(config: Any, seed: int) -> Task:
     """Load the task that `config.task` describes, with the splits of `seed`."""
     return named_task(config.task, seed)
+
+
+def task_name(options: Mapping[str, Any]) -> str:
+    """What a page calls the task of `config.task`: a folder by its own name, not by its path."""
+    name, path = options["name"], options.get("path") or ""
+    kind, _, which = name.partition(":")
+    if kind == "folder" and (which or path):
+        return folder_name(which or path)
+    if kind in TASKS:
+        return kind if os.sep in which and pathlib.Path(which).expanduser().is_absolute() else name
+    return folder_name(name)
 
 
 def named_task(options: Mapping[str, Any], seed: int, **more: Any) -> Task:

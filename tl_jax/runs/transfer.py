@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 import pathlib
 import shutil
 import tempfile
@@ -29,6 +30,8 @@ from tl_jax.train.objective import Objective
 from tl_jax.train.objectives import OBJECTIVES
 from tl_jax.train.problem import Problem
 from tl_jax.train.state import Progress
+
+logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,6 +147,7 @@ def work(
 ) -> dict[str, Any]:
     """Do all seven steps in `workdir`; return what came of them."""
     started = time.time()
+    logger.info("%s", log.described(task))
     # Steps 1 to 4: a pretrained base, cut at a feature layer, with a new head.
     problem, ready = posed(base, task, own, options, sources)
     # Steps 5 to 7: freeze, train the head, unfreeze, fine-tune; the test split is looked at once.
@@ -222,6 +226,9 @@ def posed(
     ready = base.with_head(
         len(task.classes), cut=own.cut, head=own.head, dropout=own.dropout, seed=own.seed
     )
+    if ready.preprocessing.grey_range != task.grey_range:
+        expected = dataclasses.replace(ready.preprocessing, grey_range=task.grey_range)
+        ready = dataclasses.replace(ready, preprocessing=expected)
     names, cut = ready.chain.names, ready.architecture.cut
     new = names[ready.chain.index(cut) + 1 :]
     plan = own.plan

@@ -1,12 +1,13 @@
 """Tasks from arrays in memory, and what a task without raters' doubt has for labels."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import PIL.Image
 
+from tl_jax.data import duplicates
 from tl_jax.data.images import fingerprint
 from tl_jax.data.splits import divide
 from tl_jax.data.task import Task
@@ -35,10 +36,12 @@ def from_arrays(
     val: float = 0.1,
     test: float = 0.25,
     per_class: int = 0,
+    given: Mapping[str, np.ndarray] | None = None,
 ) -> Task:
     """A task of images (N, H, W) or (N, H, W, 1 or 3), uint8, and labels (N,), 0 to C-1.
 
     `classes` are the C names, the labels' own digits if not given; every class needs examples.
+    `given`: the rows of the data's own splits, 'train' and perhaps others, if it has any.
     UserError for any other type or shape.
     """
     images, labels = np.asarray(images), np.asarray(labels)
@@ -56,18 +59,19 @@ def from_arrays(
         images = images[..., 0]
     ids = tuple(str(row) for row in range(len(images)))
     shape = repr(images.shape[1:]).encode()
-    given = {"train": np.arange(len(labels))}
     names = np.asarray(classes)[labels]
+    given = {"train": np.arange(len(labels))} if given is None else given
+    splits = divide(given, names, seed=seed, val=val, test=test, per_class=per_class)
+    digests = [hashlib.sha256(shape + image.tobytes()).digest() for image in images]
+    duplicates.warn(name, digests, splits)
     return Task(
         name=name,
         classes=tuple(classes),
         ids=ids,
         open=lambda index: PIL.Image.fromarray(images[index]),
         truth=unweighted(labels, len(classes)),
-        splits=divide(given, names, seed=seed, val=val, test=test, per_class=per_class),
-        fingerprint=fingerprint(
-            ids, (hashlib.sha256(shape + image.tobytes()).digest() for image in images)
-        ),
+        splits=splits,
+        fingerprint=fingerprint(ids, digests),
         channels=1 if images.ndim == 3 else 3,
     )
 

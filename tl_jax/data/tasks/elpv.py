@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tl_jax.data import duplicates
 from tl_jax.data.images import digest, fingerprint, open_image
 from tl_jax.data.splits import divide
 from tl_jax.data.task import Task
@@ -63,14 +64,17 @@ def elpv(
     names = np.array(classes)[fields["labels"]]
     strata = np.array([f"p = {x:.2f}, {kind}" for x, kind in zip(p, types, strict=True)])
     options = {"seed": seed, "val": val, "test": test, "per_class": per_class}
+    splits = divide({"train": np.arange(len(ids))}, names, strata=strata, **options)
+    digests = [digest(root / name) for name in ids]
+    duplicates.warn("elpv", digests, splits)
     return Task(
         name="elpv",
         classes=classes,
         ids=ids,
         open=lambda index: open_image(root / ids[index]),
         truth=fields,
-        splits=divide({"train": np.arange(len(ids))}, names, strata=strata, **options),
-        fingerprint=fingerprint(ids, (digest(root / name) for name in ids)),
+        splits=splits,
+        fingerprint=fingerprint(ids, digests),
         channels=1,
         published=PUBLISHED,
     )

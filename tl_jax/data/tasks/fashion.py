@@ -5,7 +5,6 @@ Algorithms", arXiv:1708.07747. Its four files, in the format of MNIST (LeCun's "
 Debian's package dataset-fashion-mnist.
 """
 
-import dataclasses
 import gzip
 import math
 import os
@@ -15,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-from tl_jax.data.splits import divide
 from tl_jax.data.task import Task
 from tl_jax.data.tasks.arrays import from_arrays
 from tl_jax.errors import UserError
@@ -44,11 +42,10 @@ def fashion_mnist(
     """
     parts = {split: _part(Path(path), name) for split, name in FILES.items()}
     images, labels = (np.concatenate(both) for both in zip(*parts.values(), strict=True))
-    task = from_arrays("fashion_mnist", images, labels, classes=CLASSES, seed=seed)
     first = len(parts["train"][1])
     given = {"train": np.arange(first), "test": np.arange(first, len(labels))}
     options = {"seed": seed, "val": val, "test": test, "per_class": per_class}
-    return dataclasses.replace(task, splits=divide(given, np.array(CLASSES)[labels], **options))
+    return from_arrays("fashion_mnist", images, labels, classes=CLASSES, given=given, **options)
 
 
 def _part(folder: Path, name: str) -> tuple[np.ndarray, np.ndarray]:

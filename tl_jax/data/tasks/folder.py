@@ -1,21 +1,29 @@
 """A task from a folder of images, one sub-folder a class."""
 
+import logging
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from tl_jax.data.images import digest, fingerprint, open_image
+from tl_jax.data import duplicates as same
+from tl_jax.data.files import NAMED, listed, walk
+from tl_jax.data.images import DEEP, FULL, Levels, Range, digest, fingerprint, open_image
+from tl_jax.data.layout import folder_name, grouped, normal
 from tl_jax.data.splits import divide
 from tl_jax.data.task import SPLITS, Task
 from tl_jax.data.tasks.arrays import unweighted
 from tl_jax.errors import UserError, unknown
 
-SPLIT_FOLDERS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
-CLUTTER = ("thumbs.db", "desktop.ini")  # what Windows leaves in folders of images
-NAMED = 3  # unreadable files that an error names
+logger = logging.getLogger(__name__)
+
+DIM = 64  # levels of 256: a set of 16-bit images with fewer is scaled to its own range
+FEW = 16  # shades of 256: fewer are said
+SKIP = "on_unreadable='skip' (--config.task.on_unreadable=skip)"
+DROP = "duplicates='drop' (--config.task.duplicates=drop)"
 
 
 def folder(
@@ -26,38 +34,52 @@ def folder(
     test: float = 0.25,
     per_class: int = 0,
     on_unreadable: str = "stop",
+    duplicates: str = "keep",
 ) -> Task:
-    """A task of the images below `path`, which has one sub-folder a class; or has the sub-folders
-    train, test and perhaps val (or validation), each with one a class, and then those are the
-    splits, and `val`, where there is no such folder, is a fraction of train.
+    """A task of the images below `path`, which has one sub-folder a class; or whose sub-folders are
+    splits by name (train, val, test; `tl_jax.data.layout.SPLIT_NAMES`), each with one a class. Then
+    `val` and `test`, where there is no such folder, are fractions of train.
 
-    Every file in a class folder, however deep, counts as an image, hidden ones aside. All are
-    decoded once now, in threads, so that a damaged one stops the task here and not in training;
-    with on_unreadable='skip' such files are left out and listed in `Task.skipped`.
+    Every file in a class folder, however deep, counts as an image, but what systems leave behind
+    (`tl_jax.data.files`). All are decoded once now, in threads, so that a damaged one stops the
+    task here and not in training; with on_unreadable='skip' such files are left out and listed in
+    `Task.skipped`. duplicates='drop' leaves out files that are byte for byte the same as another.
+
+    16-bit images that use so little of their range that fewer than 64 of 256 grey levels would be
+    left are scaled to the range of all of them, `Task.grey_range`.
     """
-    if on_unreadable not in ("stop", "skip"):
-        raise unknown("value of on_unreadable", on_unreadable, ("stop", "skip"))
+    _require_known("on_unreadable", on_unreadable, ("stop", "skip"))
+    _require_known("duplicates", duplicates, ("keep", "drop"))
     root = Path(path).expanduser()
-    groups = _groups(root)
+    groups = grouped(root)
     classes = tuple(sorted({name for _, name in groups}))
     if len(classes) < 2:
-        raise UserError(f"{str(root)!r} has one class, {classes[0]!r}; a task needs at least 2")
+        raise UserError(
+            f"{str(root)!r} has one class, {classes[0]!r}; a task needs at least 2. If those are "
+            "the folders inside it, give its path"
+        )
     group_of = dict(sorted((id_, group) for group, ids in groups.items() for id_ in ids))
-    digests, faults = _verify(root, group_of)
+    digests, faults, levels = _verify(root, group_of)
     if faults and on_unreadable == "stop":
         raise _unreadable(root, faults, len(group_of))
+    _tell_skipped(root, faults, len(group_of))
+    if duplicates == "drop":
+        digests = _dropped(root, digests, group_of)
     _require_all(root, groups, filled={group_of[id_] for id_ in digests})
-    ids = tuple(digests)
+    ids, grey_range = tuple(digests), _grey_range(root, levels)
     split_of, names = np.array([group_of[id_] for id_ in ids]).T
     given = {split: np.flatnonzero(split_of == split) for split in SPLITS if split in split_of}
+    splits = divide(given, names, seed=seed, val=val, test=test, per_class=per_class)
+    same.warn(str(root), list(digests.values()), splits, f"; leave them out with {DROP}")
     return Task(
-        name=root.resolve().name,
+        name=folder_name(root),
         classes=classes,
         ids=ids,
-        open=lambda index: open_image(root / ids[index]),
+        open=lambda index: open_image(root / ids[index], grey_range),
         truth=unweighted(np.searchsorted(classes, names), len(classes)),
-        splits=divide(given, names, seed=seed, val=val, test=test, per_class=per_class),
+        splits=splits,
         fingerprint=fingerprint(ids, digests.values()),
+        grey_range=grey_range,
         skipped=tuple(faults),
     )
 
@@ -72,94 +94,106 @@ def gallery(path: str | os.PathLike) -> Task:
     root = Path(path).expanduser()
     if not root.is_dir():
         raise UserError(f"{str(root)!r} is not a folder; give one with images in it")
-    digests, faults = _verify(root, sorted(p.relative_to(root).as_posix() for p in _files(root)))
+    digests, faults, levels = _verify(root, walk(root).files)
     if not digests:
         raise UserError(f"{str(root)!r} has no image that can be read in it")
-    ids = tuple(digests)
-    names = [id_.split("/")[0] if "/" in id_ else "" for id_ in ids]
+    ids, grey_range = tuple(digests), _grey_range(root, levels)
+    names = [normal(id_.split("/")[0]) if "/" in id_ else "" for id_ in ids]
     if "" in names or len(set(names)) < 2:
-        names = [root.resolve().name] * len(ids)
+        names = [folder_name(root)] * len(ids)
     classes = tuple(sorted(set(names)))
     none = np.array([], np.int64)
     return Task(
-        name=root.resolve().name,
+        name=folder_name(root),
         classes=classes,
         ids=ids,
-        open=lambda index: open_image(root / ids[index]),
+        open=lambda index: open_image(root / ids[index], grey_range),
         truth=unweighted(np.searchsorted(classes, names), len(classes)),
         splits={"train": none, "val": none, "test": np.arange(len(ids))},
         fingerprint=fingerprint(ids, digests.values()),
+        grey_range=grey_range,
         skipped=tuple(faults.values()),
     )
 
 
-def _groups(root: Path) -> dict[tuple[str, str], list[str]]:
-    """The files of each (split, class), relative to `root`; all are 'train' if it has no splits."""
-    if not root.is_dir():
-        what = "is a file, not a folder" if root.exists() else "does not exist"
-        raise UserError(f"{str(root)!r} {what}; give the folder that has one sub-folder a class")
-    return {
-        (split, class_folder.name): [p.relative_to(root).as_posix() for p in _files(class_folder)]
-        for split, top in _split_folders(root).items()
-        for class_folder in _subfolders(top)
-    }
+def _require_known(option: str, value: str, known: Collection[str]) -> None:
+    if value not in known:
+        raise unknown(f"value of {option}", value, known)
 
 
-def _split_folders(root: Path) -> dict[str, Path]:
-    folders = _subfolders(root)
-    split_of = {p: SPLIT_FOLDERS.get(p.name.lower()) for p in folders}
-    splits = [split for split in split_of.values() if split]
-    if len(splits) < len(folders) and not {"train", "test"} <= set(splits):
-        return {"train": root}  # a class may be called 'test'
-    if len(splits) < len(folders) or sorted(splits) not in (["test", "train"], sorted(SPLITS)):
-        raise UserError(
-            f"{str(root)!r} has the folders {', '.join(f.name for f in folders)}: name them train, "
-            "test and, if there is one, val; or have one folder a class and no such names"
-        )
-    return {split: top for top, split in split_of.items() if split}
+class Verified(NamedTuple):
+    """What was found in files."""
+
+    digests: dict[str, bytes]  # SHA-256 of each that can be decoded
+    faults: dict[str, str]  # what is wrong with each of the others
+    levels: list[Levels]  # of each that has 16 bits a channel
 
 
-def _subfolders(top: Path) -> list[Path]:
-    try:
-        entries = sorted(p for p in top.iterdir() if not p.name.startswith("."))
-    except OSError as error:
-        raise UserError(f"cannot read the folder {str(top)!r}: {error.strerror}") from error
-    folders = [p for p in entries if p.is_dir()]
-    if not folders:
-        has = "files, but no sub-folders" if entries else "nothing in it"
-        raise UserError(
-            f"{str(top)!r} has {has}; put the images of each class in a sub-folder of it"
-        )
-    return folders
-
-
-def _files(top: Path) -> Iterator[Path]:
-    def refuse(error: OSError):
-        raise UserError(f"cannot read the folder {error.filename!r}: {error.strerror}") from error
-
-    for here, folders, files in os.walk(top, onerror=refuse):  # links to folders: not followed
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            if not name.startswith(".") and name.lower() not in CLUTTER:
-                yield Path(here, name)
-
-
-def _verify(root: Path, names: Collection[str]) -> tuple[dict[str, bytes], dict[str, str]]:
-    """SHA-256 of each file that can be decoded, and what is wrong with each of the others."""
-
-    def check(name: str) -> bytes | str:
+def _verify(root: Path, names: Collection[str]) -> Verified:
+    def check(name: str) -> tuple[bytes, Levels | None] | str:
         try:
             if not (root / name).is_file():  # opening a pipe would wait for ever
                 raise UserError(f"cannot read {str(root / name)!r}: not a file")
-            open_image(root / name)
-            return digest(root / name)
+            image = open_image(root / name)
+            return digest(root / name), image.info.get(DEEP)
         except UserError as error:
             return str(error)
 
     with ThreadPoolExecutor() as pool:
         checked = dict(zip(names, pool.map(check, names), strict=True))
-    digests = {name: result for name, result in checked.items() if isinstance(result, bytes)}
-    return digests, {name: fault for name, fault in checked.items() if isinstance(fault, str)}
+    read = {name: result for name, result in checked.items() if not isinstance(result, str)}
+    return Verified(
+        {name: content for name, (content, _) in read.items()},
+        {name: fault for name, fault in checked.items() if isinstance(fault, str)},
+        [own for _, own in read.values() if own is not None],
+    )
+
+
+def _grey_range(root: Path, levels: list[Levels]) -> Range | None:
+    """The range of 16-bit grey if scaling all levels to 256 would leave fewer than `DIM` of them.
+
+    What is lost all the same, as where one pixel is bright and the others dark, is said.
+    """
+    grey, colour = ([own for own in levels if own.grey is kind] for kind in (True, False))
+    span, found = FULL, None
+    if grey:
+        span = min(own.least for own in grey), max(own.most for own in grey)
+        if 0 < span[1] - span[0] < DIM * 257:
+            found = span
+            logger.info(
+                "%s: of 65,536 levels the %d 16-bit images use those from %d to %d, which become 0 "
+                "to 255", root, len(grey), *span,
+            )  # fmt: skip
+    _tell_dim(root, grey, found or FULL)
+    _tell_dim(root, colour, FULL)
+    return found
+
+
+def _tell_dim(root: Path, levels: list[Levels], scaled_from: Range) -> None:
+    if not levels:
+        return
+    usual = int(np.median([own.usual for own in levels]))
+    shades = 1 + usual * 255 // (scaled_from[1] - scaled_from[0])
+    if 0 < usual and shades < FEW:
+        logger.warning(
+            "%s: half of the %d images of 16 bits a channel keep %d of 256 shades or fewer for "
+            "98 %% of their pixels; save them stretched to their range, with 8 bits",
+            root, len(levels), shades,
+        )  # fmt: skip
+
+
+def _dropped(root: Path, digests: dict[str, bytes], group_of) -> dict[str, bytes]:
+    kept, left_out = same.distinct(digests, group_of)
+    if left_out:
+        count, some = len(left_out), listed(left_out)
+        logger.warning("%s: %d duplicates are left out: %s", root, count, some)
+    return {name: digests[name] for name in kept}
+
+
+def _tell_skipped(root: Path, faults: Iterable[str], total: int) -> None:
+    if names := list(faults):
+        what = "%s: %d of %d files are not readable images and are left out: %s"
+        logger.warning(what, root, len(names), total, listed(names))
 
 
 def _unreadable(root: Path, faults: dict[str, str], total: int) -> UserError:
@@ -167,7 +201,7 @@ def _unreadable(root: Path, faults: dict[str, str], total: int) -> UserError:
     return UserError(
         f"{len(faults)} of {total} files in {str(root)!r} are not readable images: "
         f"{'; '.join(list(faults.values())[:NAMED])}{more}. Mend or remove them, or leave them out "
-        "with on_unreadable='skip'"
+        f"with {SKIP}"
     )
 
 

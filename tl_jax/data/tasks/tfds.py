@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
+from tl_jax.data import duplicates
 from tl_jax.data.images import fingerprint, open_image
 from tl_jax.data.splits import divide
 from tl_jax.data.task import Task
@@ -55,6 +56,9 @@ def from_tfds(
     given = {split: np.flatnonzero(split_of == split) for split in sources}
     options = {"seed": seed, "val": val, "test": test, "per_class": per_class}
 
+    splits = divide(given, np.array(classes)[labels], **options)
+    duplicates.warn(f"TFDS dataset {name!r}", digests, splits)
+
     def open_row(index: int) -> PIL.Image.Image:
         split, row = rows[index]
         file = io.BytesIO(sources[split][row][image])
@@ -67,7 +71,7 @@ def from_tfds(
         ids=ids,
         open=open_row,
         truth=unweighted(labels, len(classes)),
-        splits=divide(given, np.array(classes)[labels], **options),
+        splits=splits,
         fingerprint=fingerprint(ids, digests),
     )
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from tl_jax.report import figures, study, text
 from tl_jax.runs.results import finite
+from tl_jax.runs.subject import task_name
 from tl_jax.studies.layer_probes import METRICS
 from tl_jax.studies.layer_probes.grid import ProbeGrid
 
@@ -36,7 +37,7 @@ def write(workdir: pathlib.Path, result: dict) -> None:
         ],
         facts={
             "base": f"{config['base']} ({config['weights'] or 'published weights'})",
-            "task": config["task"]["name"],
+            "task": task_name(config["task"]),
             "features": f"each layer's output pooled by the rule {config['pool']}",
             "examples": f"{train:,} to train on, {val:,} to choose by",
             "seeds": ", ".join(map(str, grid.seeds)),

@@ -6,6 +6,7 @@ import numpy as np
 
 from tl_jax.report import study
 from tl_jax.report.figures import against_depth
+from tl_jax.runs.subject import task_name
 from tl_jax.studies.layer_transfer import published
 from tl_jax.studies.layer_transfer.tables import Sides, Tables, label
 
@@ -20,15 +21,16 @@ def write(workdir: pathlib.Path, result: dict) -> None:
     """Write the page and its tables."""
     config = result["config"]
     tables = _tables(result)
-    source = config["source"]["name"]
+    task = task_name(config["task"])
+    source = task_name(config["source"]) if config["source"]["name"] else ""
     study.write(
         workdir,
-        title=f"Layer transfer: {config['task']['name']}",
+        title=f"Layer transfer: {task}",
         lead=LEAD,
         sections=sections(tables),
         facts={
             "net": f"{config['base']}, {len(tables.cuts) + 1} layers with parameters",
-            "task": config["task"]["name"] + (f", from {source}" if source else ""),
+            "task": task + (f", from {source}" if source else ""),
             "A to B": "; ".join(map(label, tables.arms)),
             "seeds": str(config["seeds"]),
             "trainings": str(len(result["cells"])),

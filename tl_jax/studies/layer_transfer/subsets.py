@@ -26,9 +26,12 @@ def arms(config: Any) -> dict[str, Arm]:
 def _arm(config: Any, arm: str, tasks: list[Task]) -> Arm:
     if arm == "tasks":
         sources = [_source(config, seed) for seed in range(config.seeds)]
+        a, b = sources[0].name, tasks[0].name
+        if a == b:  # folders of the same name
+            a, b = f"{a} A", f"{b} B"
         return {
-            config.source.name: [ClassSubset(task, task.classes) for task in sources],
-            config.task.name: [ClassSubset(task, task.classes) for task in tasks],
+            a: [ClassSubset(task, task.classes) for task in sources],
+            b: [ClassSubset(task, task.classes) for task in tasks],
         }
     if arm == "random":
         drawn = [halves(task.classes, seed) for seed, task in enumerate(tasks)]

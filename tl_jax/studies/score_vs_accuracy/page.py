@@ -6,6 +6,7 @@ import numpy as np
 
 from tl_jax.report import figures, plots, study
 from tl_jax.runs.results import finite
+from tl_jax.runs.subject import task_name
 from tl_jax.stats.intervals import over_seeds
 from tl_jax.studies.score_vs_accuracy.candidates import ON_SOURCE, by_candidate
 
@@ -41,7 +42,7 @@ def write(workdir: pathlib.Path, result: dict) -> None:
             _published(result["agreement"]),
         ],
         facts={
-            "task": config["task"]["name"],
+            "task": task_name(config["task"]),
             "bases": ", ".join(f"{b['base']} ({b['weights']})" for b in config["bases"].values()),
             "input": f"{config['size']} pixels" if config["size"] else "the weights' own",
             "training examples": f"{config['task']['per_class'] or 'all'} of each class",

@@ -5,6 +5,7 @@ import pathlib
 import numpy as np
 
 from tl_jax.report import figures, study
+from tl_jax.runs.subject import task_name
 from tl_jax.studies.similarity import ITSELF, TUNED
 
 MEASURES = {"cka": "CKA", "svcca": "SVCCA"}
@@ -21,7 +22,7 @@ def write(workdir: pathlib.Path, result: dict) -> None:
         sections=[_comparison(comparison) for comparison in result["comparisons"]],
         facts={
             "base": f"{config['base']} ({config['weights'] or 'published weights'})",
-            "task": config["task"]["name"],
+            "task": task_name(config["task"]),
             "images": f"{result['examples']:,}",
             "features": f"each layer's output pooled by the rule {config['pool']}",
             "CKA": f"linear, unbiased, minibatches of about {config['batch']}",
