@@ -53,7 +53,9 @@ def finished(
 
 def keep_compiled(cache: str | pathlib.Path) -> None:
     """Let JAX keep what it compiles in the folder `cache`, for the next process."""
-    jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(cache) / "compiled"))
+    # Absolute, as JAX opens its files whenever it compiles, in whatever folder the program then is.
+    compiled = pathlib.Path(cache).absolute() / "compiled"
+    jax.config.update("jax_compilation_cache_dir", str(compiled))
 
 
 @contextlib.contextmanager

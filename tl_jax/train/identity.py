@@ -99,6 +99,6 @@ def plain(value: Any) -> Any:
         # Not its repr: that of a function among the fields has an address, new in each process.
         own = [f"{f.name}={plain(getattr(value, f.name))!r}" for f in dataclasses.fields(value)]
         return f"{type(value).__qualname__}({', '.join(own)})"
-    if isinstance(value, list | tuple):
+    if type(value) in (list, tuple):  # an optax transformation is a named one
         return [plain(item) for item in value]
     return getattr(value, "__qualname__", type(value).__name__)
