@@ -143,8 +143,15 @@ def test_a_checkpoint_of_another_run_is_refused(begun, tmp_path, changed, said):
 def test_other_weights_to_begin_with_are_refused(begun, tmp_path, monkeypatch):
     folder, others = shutil.copytree(begun, tmp_path / "run"), small.variables(1)
     monkeypatch.setattr(small, "variables", lambda: others)
-    with pytest.raises(UserError, match="another weights"):
+    with pytest.raises(UserError, match="other weights"):
         run(small.problem("head_then_fine_tune"), folder)
+
+
+def test_a_checkpoint_of_an_earlier_version_is_refused(tmp_path):
+    progress = {"phase": 0, "epoch": 0, "batch": 1, "history": [], "inputs": []}
+    checkpoint.save(tmp_path / "checkpoints", 1, {"variables": np.zeros(3)}, progress)
+    with pytest.raises(UserError, match="are of an earlier version: take another folder"):
+        run(small.problem("head_only"), tmp_path)
 
 
 def test_a_checkpoint_holds_what_training_has_changed(begun):

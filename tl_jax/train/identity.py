@@ -54,12 +54,12 @@ def of_problem(problem: Problem, variables: Any) -> dict[str, Any]:
 
 def changes(theirs: Told, ours: Told) -> list[str]:
     """One phrase for each respect in which two runs, told by `of_problem`, differ."""
-    found = changed_data(theirs["data"], ours["data"]) if "data" in theirs else []
+    found = changed_data(theirs["data"], ours["data"])
     for name in ("seed", "batch_size"):
-        if theirs.get(name) != ours[name]:
-            found.append(f"{name} {theirs.get(name)} then, {ours[name]} now")
-    different = [n for n in ("plan", "objective", "weights") if theirs.get(n) != ours[n]]
-    return found + [f"another {name}" for name in different]
+        if theirs[name] != ours[name]:
+            found.append(f"{name} {theirs[name]} then, {ours[name]} now")
+    said = {"plan": "another plan", "objective": "another objective", "weights": "other weights"}
+    return found + [phrase for name, phrase in said.items() if theirs[name] != ours[name]]
 
 
 def changed_data(theirs: Told, ours: Told) -> list[str]:

@@ -62,7 +62,11 @@ def resume(
     """
 
     def template(meta: dict) -> Any:
-        if different := changes(meta.get("identity", {}), saver.identity):
+        if "identity" not in meta:
+            raise UserError(
+                f"the checkpoints in {saver.folder} are of an earlier version: take another folder"
+            )
+        if different := changes(meta["identity"], saver.identity):
             raise UserError(
                 f"the checkpoints in {saver.folder} are of another run "
                 f"({'; '.join(different[:5])}): take another folder, or that run's data and "
