@@ -1,8 +1,12 @@
 # make demo: the main job on real data. make fast: what one runs while working. make test: the
 # suite. make wheel: the installed package, outside the checkout. make bench: speed beside PyTorch.
-# Each sets up what it needs.
+# make test-newest: the suite with the newest packages that setup.py allows, on Python 3.13. Each
+# sets up what it needs.
 PYTHON ?= python3
 BIN := .venv/bin
+# The newest Python that is supported: on the PATH, or one of pyenv's.
+NEWEST ?= $(shell { python3.13 -c 'import sys; print(sys.executable)' || \
+	ls -d $${PYENV_ROOT:-$$HOME/.pyenv}/versions/3.13*/bin/python; } 2>/dev/null | tail -n 1)
 EXTRAS := elpv,weights,timm,report,tensorboard,onednn
 # Files of tests that take long; `make fast` runs the others.
 LONG := analysis augment base benchmarks checkpoint cli_data cli_describe cli_disk \
@@ -10,7 +14,7 @@ LONG := analysis augment base benchmarks checkpoint cli_data cli_describe cli_di
 	cli_similarity compilations cores door frozen language layer_transfer methods models \
 	objectives ops parallel parity probes probes_protocol switch together train
 
-.PHONY: demo fast test test-all wheel bench lint clean
+.PHONY: demo fast test test-all test-newest wheel bench lint clean
 
 demo: .venv/demo
 	$(BIN)/python -m experiments.transfer --config=configs/demo.py --workdir=runs/demo
@@ -25,6 +29,9 @@ test: .venv/dev lint
 
 test-all: .venv/dev lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "slow or not slow"
+
+test-newest: .venv-newest/dev
+	.venv-newest/bin/python -m pytest -n 2 --dist worksteal
 
 # The README's first block, run by the installed wheel in an environment and a folder of its own.
 wheel: .venv/dev
@@ -56,10 +63,16 @@ lint: .venv/dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $@ .venv/demo
 
+.venv-newest/dev: setup.py
+	@test -n "$(NEWEST)" || { echo "make test-newest needs a python3.13: on the PATH, or pyenv install 3.13" >&2; exit 1; }
+	test -x .venv-newest/bin/python || $(NEWEST) -m venv .venv-newest
+	.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy=eager -e ".[dev]"
+	touch $@
+
 .venv/bench: setup.py constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench,$(EXTRAS)]"
 	touch $@
 
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv .venv-newest build *.egg-info

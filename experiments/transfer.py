@@ -2,16 +2,16 @@
 
     python -m experiments.transfer --config=configs/elpv.py --workdir=runs/elpv
 
-Every setting is explained in tl_jax/runs/settings.py and, for phases, in tl_jax/plans/plan.py;
---config.seed=3 changes one. The same command again goes on with what was interrupted, or shows the
-result if there is one.
+--help lists every setting; --config.seed=3 changes one. The same command again goes on with what
+was interrupted, or shows the result if there is one, unless the data have changed since.
 """
 
 import pathlib
+import sys
 
 from absl import flags
 
-from experiments import cli, study
+from experiments import cli, keys, study
 
 flags.adopt_module_key_flags(study)
 
@@ -26,4 +26,6 @@ def transfer(config, workdir: pathlib.Path, name: str) -> dict:
 
 
 if __name__ == "__main__":
+    if any(argument.lstrip("-") in ("help", "helpfull") for argument in sys.argv[1:]):
+        __doc__ = f"{__doc__}\n{keys.explained()}\n"  # absl prints it
     cli.run(study.by_config(transfer, example="configs/elpv.py"), trains=True)

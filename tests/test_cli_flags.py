@@ -1,5 +1,6 @@
 """Command lines and configs that are wrong: one clear line, status 2; and --help."""
 
+import ast
 import re
 import shutil
 
@@ -8,7 +9,7 @@ import pytest
 
 from experiments import cli
 from tl_jax.errors import UserError
-from tl_jax.runs.config import load_config
+from tl_jax.runs.config import flat, load_config
 
 DIGITS = "--config=configs/digits.py"
 WRONG = [
@@ -82,6 +83,7 @@ NAMES = [
     ("dropout", 1.5, "dropout .* 1.5"),
     ("batch_size", -8, "batch_size -8"),
     ("seed", -1, "seed .* -1"),
+    ("seed", 2**32, "from 0 to 4294967295; got 4294967296"),
     ("precision", "float17", "unknown precision 'float17'; .*'float32'"),
     ("parallel", "pmpa", "unknown parallel 'pmpa'; .*'pmap'"),
     ("test_views", "flop", "unknown views 'flop'; .*'flip'"),
@@ -134,6 +136,20 @@ def test_help_is_quick(program, monkeypatch):
     imported = {line.split("|")[-1].strip() for line in ended.stderr.splitlines()}
     assert "absl.flags" in imported
     assert not imported & {"jax", "flax", "optax", "orbax.checkpoint", "sklearn", "grain", "PIL"}
+
+
+def test_help_of_a_transfer_explains_every_key_of_its_config():
+    """Against the config itself: each key, with its default, and a comment for nearly all."""
+    config = load_config(str(programs.ROOT / "configs" / "defaults.py"))
+    out = programs.run("transfer", "--help").stdout
+    listed = dict(re.findall(r"^  ([\w.]+) = (.+)$", out, re.MULTILINE))
+    for key, value in flat(config).items():
+        name = re.sub(r"^(train_head|tune)\.", "", key)
+        assert name in listed, key
+        if not key.startswith("tune."):  # whose rate is another
+            assert ast.literal_eval(listed[name]) == value, key
+    assert "decoupled; kernels only" in out and "the last layer kept" in out
+    assert "the share of the layers that are below" in out
 
 
 def test_what_is_no_users_mistake_is_a_traceback():

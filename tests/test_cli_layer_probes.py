@@ -1,6 +1,7 @@
 """The study of probes at every layer: what it finds, goes on with, and refuses."""
 
 import json
+import shutil
 from unittest import mock
 
 import numpy as np
@@ -122,6 +123,23 @@ def test_a_signal_leaves_what_is_finished(given, done, tmp_path):
     kept = (tmp_path / "cells.jsonl").read_text().splitlines()
     assert 0 < len(kept) < len(done[1]["cells"])
     assert run(config(given), tmp_path)["best"] == done[1]["best"]
+
+
+def test_a_study_does_not_go_on_with_other_data(given, photos, done, tmp_path, capsys):
+    """Neither shown nor gone on with once an image is another; its copy, unchanged, is shown."""
+    copy = shutil.copytree(photos, tmp_path / "photos")
+    workdir = shutil.copytree(done[0], tmp_path / "run")
+    moved = given | {"task.path": copy}
+    kept = json.loads((workdir / "config.json").read_text())
+    kept["task"]["path"] = str(copy)
+    (workdir / "config.json").write_text(json.dumps(kept))
+    assert run(config(moved), workdir) == done[1]
+    (copy / "bar" / "0.jpg").rename(copy / "disc" / "bar.jpg")
+    for _ in range(2):  # finished, then with its cells alone
+        assert cli.status(lambda argv: run(config(moved), workdir), []) == 2
+        said = "class 'bar': 20 then, 19 now; class 'disc': 20 then, 21 now"
+        assert said in capsys.readouterr().err
+        (workdir / "result.json").unlink(missing_ok=True)
 
 
 def test_one_seed_and_one_budget_have_no_spread(given, tmp_path):

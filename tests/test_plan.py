@@ -139,11 +139,18 @@ def test_an_unknown_grouping_is_refused_with_the_near_miss():
 @given(share=st.floats(0, 0.99), count=st.integers(2, 12))
 def test_a_share_of_the_layers_stays_frozen(share, count):
     names = (*(f"stage{number}" for number in range(count - 1)), "head")
-    below = round(share * count)
-    if below < count:
-        for given in (share, f"{share:.20f}".rstrip("0").rstrip(".") if share else "0"):
-            (phase,) = made("fine_tune_top", names, from_layer=given).phases
-            assert phase.trained == names[below:]
+    below = min(round(share * count), count - 1)
+    for said in (share, f"{share:.20f}".rstrip("0").rstrip(".") if share else "0"):
+        (phase,) = made("fine_tune_top", names, from_layer=said).phases
+        assert phase.trained == names[below:]
+
+
+@pytest.mark.parametrize("share", [0.99, "0.99"])
+def test_a_share_near_one_leaves_the_last_layer_to_learn(share):
+    """Of 7 layers 0.99 rounds to 7."""
+    (phase,) = made("fine_tune_top", from_layer=share).phases
+    assert phase.trained == ("head",)
+    assert made("discriminative", from_layer=share).phases[1].trained == ("head",)
 
 
 @pytest.mark.parametrize("share", [1.0, -0.1, 2])

@@ -124,6 +124,25 @@ def test_a_flag_that_the_user_has_set_stays(monkeypatch):
     assert os.environ["XLA_FLAGS"] == before
 
 
+@pytest.mark.parametrize("version", ["0.10.1", "0.11.0", ""])
+def test_no_flag_for_a_jaxlib_that_was_not_tested(monkeypatch, caplog, version):
+    """XLA ends the process over a flag that it does not know."""
+    monkeypatch.setenv("XLA_FLAGS", "--other=1")
+    monkeypatch.setattr(xla, "jaxlib_version", lambda: version)
+    with caplog.at_level("DEBUG"):
+        xla.set_flag()
+    assert os.environ["XLA_FLAGS"] == "--other=1"
+    assert [r.levelname for r in caplog.records] == ["DEBUG"] and version in caplog.text
+    monkeypatch.setattr(xla, "jaxlib_version", lambda: xla.TESTED[-1])
+    xla.set_flag()
+    assert os.environ["XLA_FLAGS"] == "--other=1 --xla_cpu_experimental_ynn_fusion_type="
+
+
+def test_the_pinned_jaxlib_is_a_tested_one():
+    pins = (programs.ROOT / "constraints.txt").read_text()
+    assert f"\njaxlib=={xla.TESTED[-1]}\n" in pins
+
+
 def test_operations_need_jax_only_when_they_are_used():
     code = "import sys, tl_jax.ops, experiments.cli; print('jax' in sys.modules)"
     command = [sys.executable, "-c", code]

@@ -488,3 +488,18 @@ def test_only_from_scratch_starts_from_fresh_weights(plan):
     for collection, layers in ready.variables.items():
         for name, tree in layers.items():
             assert_same(tree, (fresh if name == "head" else wanted)[collection][name])
+
+
+@pytest.mark.parametrize(("size", "parts"), [(1, 1), (4, 4)])
+def test_statistics_of_one_example_are_refused(size, parts):
+    with pytest.raises(UserError, match="phase 'full': batch_norm=batch normalises by one example"):
+        tune = small.settings(batch_norm="batch", accumulate=parts)
+        small.problem("full", tune=tune, batch_size=size)
+    small.problem("full", tune=small.settings(accumulate=parts), batch_size=size)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_seeds_that_not_every_generator_takes_are_refused(seed):
+    with pytest.raises(UserError, match=f"from 0 to 4294967295; got {seed}"):
+        small.problem("head_only", seed=seed)
+    small.problem("head_only", seed=2**32 - 1)

@@ -7,6 +7,8 @@ import numpy as np
 from tl_jax.data.task import SPLITS
 from tl_jax.errors import UserError
 
+SEEDS = 2**32
+
 
 def stratified(
     strata: np.ndarray, *, seed: int, val: float = 0.1, test: float = 0.25
@@ -123,7 +125,12 @@ def _too_few(names: np.ndarray, counts: np.ndarray, needed: int, purpose: str) -
     )
 
 
+def require_seed(seed: int) -> None:
+    """UserError for a seed that not every generator takes: of larger ones JAX drops bits."""
+    if not 0 <= seed < SEEDS:
+        raise UserError(f"a seed is a whole number from 0 to {SEEDS - 1}; got {seed}")
+
+
 def _generator(seed: int) -> np.random.Generator:
-    if seed < 0:
-        raise UserError(f"a seed is a whole number from 0 on; got {seed}")
+    require_seed(seed)
     return np.random.default_rng(seed)

@@ -1,12 +1,12 @@
 """Arrays on disk that are computed once, checked whenever they are opened, and mapped, not read.
 
-A store is a folder: `data` (raw rows), `rows.jsonl` (a checksum for each finished block of rows).
+A store is a folder: `data` (raw rows), `rows.jsonl` (a checksum for each finished block of rows),
+`what` (it holds, in words), `lock`.
 What was interrupted, altered or lost is found by its checksum and computed again.
 """
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import logging
@@ -15,15 +15,16 @@ import os
 import pathlib
 import shutil
 from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from tl_jax import interrupt
+from tl_jax import interrupt, locks
 from tl_jax.errors import UserError
 
 logger = logging.getLogger(__name__)
 
+FILES = {"data", "rows.jsonl", "what", "lock"}  # all that is in a store's folder
 BLOCK = 64  # rows that are computed, written and checked together
 
 
@@ -44,7 +45,8 @@ def build(
     rows, dtype = shape[0], np.dtype(dtype)
     row_bytes = int(np.prod(shape[1:])) * dtype.itemsize
     blocks = [(first, min(first + BLOCK, rows)) for first in range(0, rows, BLOCK)]
-    with _disk_full_is_said(folder), _locked(folder):
+    with _disk_full_is_said(folder), locks.held(folder / "lock", what=f"{what} in {folder}"):
+        _note(folder, what)
         done = _verified(folder, blocks, row_bytes)
         todo = [b for b in blocks if b not in done]
         if todo:
@@ -129,10 +131,44 @@ def _disk_full_is_said(folder: pathlib.Path) -> Generator[None]:
         raise _no_space(folder, os.strerror(error.errno or errno.ENOSPC)) from error
 
 
-@contextlib.contextmanager
-def _locked(folder: pathlib.Path) -> Generator[None]:
-    """One process builds; another that wants the same waits, then finds it there."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+class Kept(NamedTuple):
+    """A store on disk."""
+
+    folder: pathlib.Path
+    what: str  # it holds
+    nbytes: int  # on disk
+    used: float  # seconds since the epoch
+
+
+def kept(cache: pathlib.Path) -> list[Kept]:
+    """The stores right below `cache`, the one used longest ago first; other folders are no stores.
+    """
+    found = []
+    for folder in cache.iterdir() if cache.is_dir() else ():
+        files = {path.name: path.stat() for path in folder.iterdir()} if folder.is_dir() else {}
+        if {"lock", "rows.jsonl"} <= files.keys() <= FILES and not folder.is_symlink():
+            what = (folder / "what").read_text() if "what" in files else "of an older version"
+            nbytes = sum(512 * one.st_blocks for one in files.values())
+            found.append(Kept(folder, what, nbytes, files["lock"].st_mtime))
+    return sorted(found, key=lambda one: (one.used, one.folder))
+
+
+def remove(one: Kept) -> bool:
+    """Delete a store, unless a process is building it; return whether it was deleted.
+
+    Runs that read it go on reading: what is mapped stays until the last of them ends.
+    """
+    with locks.held_if_free(one.folder / "lock") as free:
+        if free:
+            for name in sorted(FILES - {"lock"}):
+                (one.folder / name).unlink(missing_ok=True)
+            (one.folder / "lock").unlink()
+            one.folder.rmdir()
+    return free
+
+
+def _note(folder: pathlib.Path, what: str) -> None:
+    """Keep what the folder holds and, as the time of its lock, when it was last used."""
+    os.utime(folder / "lock")
+    if not (folder / "what").exists():
+        (folder / "what").write_text(what)

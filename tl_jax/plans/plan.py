@@ -232,7 +232,8 @@ def _from(names: Names, lowest: Where) -> Names:
     if isinstance(lowest, int | float) or re.fullmatch(r"0?\.\d+|0", lowest):
         if not 0 <= float(lowest) < 1:
             raise UserError(f"from_layer is a layer, or a share from 0 to below 1; got {lowest}")
-        return names[round(float(lowest) * len(names)) :]
+        # At least the last layer: a share near 1 rounds to all layers, which leaves none to learn.
+        return names[min(round(float(lowest) * len(names)), len(names) - 1) :]
     if lowest not in names:
         raise unknown("layer", lowest, names)
     return names[list(names).index(lowest) :]

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import json
+import logging
 import pathlib
 from collections.abc import Callable, Generator
 
@@ -12,6 +13,9 @@ from tl_jax import report
 from tl_jax.errors import UserError
 from tl_jax.runs.config import differences
 from tl_jax.runs.results import write_json
+from tl_jax.train.identity import changed_data
+
+logger = logging.getLogger(__name__)
 
 ANY_TIME = ("cache", "checkpoint_seconds")  # settings that do not change what a run finds
 
@@ -22,20 +26,24 @@ def finished(
     workdir: pathlib.Path,
     *,
     cache: str | pathlib.Path | None,
+    data: Callable[[], dict] | None = None,
     needs_report: bool = True,
 ) -> tuple[dict, bool]:
     """Return the result that the folder holds; if it holds none, do the `work` first.
 
     Also return whether the result was there before. `config` is all that the result depends on, as
     JSON-able data; `cache` is a folder for what JAX compiles (empty or None: it is not kept).
-    UserError if another process works in the folder, if it belongs to another config, or if a
-    report is needed and what draws it is not installed.
+    `data` loads the tasks and tells them, as `identity.of_tasks` does. UserError if another process
+    works in the folder, if it belongs to another config or to other data, or if a report is needed
+    and what draws it is not installed.
     """
     with claimed(workdir, config) as result:
+        if result is None and needs_report:
+            report.require()
+        if data is not None:
+            _require_same_data(workdir, data, finished=result is not None)
         if result is not None:
             return result, True
-        if needs_report:
-            report.require()
         if cache:
             keep_compiled(cache)
         result = work()
@@ -45,7 +53,9 @@ def finished(
 
 def keep_compiled(cache: str | pathlib.Path) -> None:
     """Let JAX keep what it compiles in the folder `cache`, for the next process."""
-    jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(cache) / "compiled"))
+    # Absolute, as JAX opens its files whenever it compiles, in whatever folder the program then is.
+    compiled = pathlib.Path(cache).absolute() / "compiled"
+    jax.config.update("jax_compilation_cache_dir", str(compiled))
 
 
 @contextlib.contextmanager
@@ -63,13 +73,41 @@ def claimed(workdir: pathlib.Path, config: dict) -> Generator[dict | None]:
                 f"another process is at work in {workdir}: wait for it, or take another --workdir"
             ) from None
         done, kept = workdir / "result.json", workdir / "config.json"
-        # Until there is something to lose, a mistake in the first command can be mended there.
-        begun = done.exists() or (workdir / "cells.jsonl").exists()
-        if begun or any((workdir / "checkpoints").glob("*_step*")):
+        if _begun(workdir):
             _require_same(workdir, theirs=_read(kept), ours=json.loads(json.dumps(config)))
         else:
             write_json(kept, config)
         yield _read(done) if done.exists() else None
+
+
+def _begun(workdir: pathlib.Path) -> bool:
+    """Whether there is something to lose; until then a mistake in the command can be mended."""
+    begun = (workdir / "result.json").exists() or (workdir / "cells.jsonl").exists()
+    return begun or any((workdir / "checkpoints").glob("*_step*"))
+
+
+def _require_same_data(
+    workdir: pathlib.Path, data: Callable[[], dict], *, finished: bool
+) -> None:
+    """UserError if the data are not those that the folder belongs to; noted where it is new."""
+    kept = workdir / "data.json"
+    if not _begun(workdir):
+        write_json(kept, data())
+    elif kept.exists():  # an older version kept none
+        theirs = _read(kept)
+        try:
+            ours = data()
+        except (UserError, OSError) as error:
+            if not finished:
+                raise
+            logger.warning("the data of this result could not be looked at: %s", error)
+            return
+        if changed := changed_data(theirs, ours):
+            more = f"; and {len(changed) - 5} more" if len(changed) > 5 else ""
+            raise UserError(
+                f"{workdir} belongs to other data ({'; '.join(changed[:5])}{more}): "
+                "take another --workdir, or those data"
+            )
 
 
 def _require_same(workdir: pathlib.Path, *, theirs: dict, ours: dict) -> None:

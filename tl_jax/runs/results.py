@@ -22,7 +22,8 @@ from tl_jax.base.base import Base
 from tl_jax.data import views
 from tl_jax.data.task import Task
 from tl_jax.ops.cpu import heap, switch
-from tl_jax.plans.plan import Phase, Settings
+from tl_jax.plans.plan import Phase
+from tl_jax.train.identity import plain
 from tl_jax.train.problem import Problem
 from tl_jax.train.state import Progress, best_row
 
@@ -106,19 +107,6 @@ def write_json(path: pathlib.Path, tree: Any) -> None:
     partial.replace(path)
 
 
-def plain(value: Any) -> Any:
-    """A setting as JSON has it; of what was handed in from Python (functions, optimizers,
-    objectives) only what it is called.
-    """
-    if isinstance(value, Settings):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if value is None or isinstance(value, str | int | float):
-        return value
-    if dataclasses.is_dataclass(value):
-        return repr(value)
-    return getattr(value, "__qualname__", type(value).__name__)
-
-
 def _phase(
     problem: Problem, phase: Phase, rows: list[dict], variables: Any, source: dict
 ) -> dict[str, Any]:
@@ -155,17 +143,20 @@ def _task(task: Task) -> dict[str, Any]:
 
 
 def _cost(progress: Progress, phases: list[dict], total_seconds: float) -> dict[str, Any]:
+    # A run that was stopped behind its last batch and then resumed has taken no step itself.
     rows = [r for r in progress.history if r["steps"]]
     last = [r for r in rows if r["phase"] == rows[-1]["phase"]]
     trained = sum(r["train_seconds"] for r in last)
+    images = sum(r["images"] for r in last)
+    steps = [r["train_seconds"] / r["steps"] for r in last]
     stats = jax.devices()[0].memory_stats() or {}
     kilobyte = 1 if sys.platform == "darwin" else 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilobyte
     return {
         "total_seconds": total_seconds,
         "compile_seconds": sum(r["compile_seconds"] for r in rows),
-        "step_ms": 1e3 * statistics.median(r["train_seconds"] / r["steps"] for r in last),
-        "images_per_second": sum(r["images"] for r in last) / trained,
+        "step_ms": 1e3 * statistics.median(steps) if steps else None,
+        "images_per_second": images / trained if steps else None,
         "peak_memory_bytes": stats.get("peak_bytes_in_use", peak),
         "cached_bytes": sum({p["cache_key"]: p["cached_bytes"] for p in phases}.values()),
     }

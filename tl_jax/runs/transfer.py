@@ -1,6 +1,7 @@
 """The seven steps: a pretrained base, cut, with a new head, trained on a task, judged and kept."""
 
 import dataclasses
+import functools
 import json
 import logging
 import pathlib
@@ -24,7 +25,7 @@ from tl_jax.plans.plan import Phase, Plan, make_plan
 from tl_jax.report import page
 from tl_jax.runs import folder, log, results, settings, subject
 from tl_jax.runs.settings import TransferSettings
-from tl_jax.train import evaluate, loop
+from tl_jax.train import evaluate, identity, loop
 from tl_jax.train.inputs import for_plan
 from tl_jax.train.objective import Objective
 from tl_jax.train.objectives import OBJECTIVES
@@ -94,6 +95,7 @@ def transfer(
         config,
         path,
         cache=own.cache,
+        data=lambda: identity.of_tasks(task, sources or {}),
         needs_report=False,
     )
     run = Run(result, load_base(path), path)
@@ -105,15 +107,20 @@ def transfer(
 def by_config(config: Any, workdir: pathlib.Path, *, name: str) -> tuple[dict[str, Any], bool]:
     """The result of a transfer as a config says, and whether it had been done before.
 
-    `config`: a ConfigDict as of `configs.defaults`. Base and task are loaded if they are needed.
+    `config`: a ConfigDict as of `configs.defaults`. The base is loaded if it is needed. UserError
+    if the task is no longer the one that the folder belongs to.
     """
+    loaded = functools.cache(lambda: subject.task_of(config, config.seed))
 
     def do() -> dict[str, Any]:
-        base, task = subject.base_of(config), subject.task_of(config, config.seed)
+        base, task = subject.base_of(config), loaded()
         given = {k: v for k, v in config.to_dict().items() if k in settings.defaults()}
         return work(base, task, workdir, config.to_dict(), *settings.divided(given), name=name)
 
-    return folder.finished(do, config.to_dict(), workdir, cache=config.cache)
+    def data() -> dict[str, Any]:
+        return identity.of_tasks(loaded(), {})
+
+    return folder.finished(do, config.to_dict(), workdir, cache=config.cache, data=data)
 
 
 # Functions may have one, which types do not say.
@@ -124,14 +131,16 @@ transfer.__signature__ = settings.signature()
 def described(
     base: Base, task: Task, sources: Mapping[str, Task], own: TransferSettings, options: Any
 ) -> dict[str, Any]:
-    """The base, the task and every setting, as JSON-able data: what a results folder belongs to."""
+    """The base, the tasks' names and every setting, as JSON-able data: what a results folder
+    belongs to, besides the data.
+    """
     of_base = fingerprint(base.variables)[:16]
     told: dict[str, Any] = {"base": base.name, "weights": base.weights, "of_base": of_base}
-    told |= {"task": task.name, "of_task": task.fingerprint[:16]}
+    told |= {"task": task.name}
     if sources:
-        told["sources"] = {name: one.fingerprint[:16] for name, one in sources.items()}
+        told["sources"] = {name: one.name for name, one in sources.items()}
     every = {field.name: getattr(own, field.name) for field in dataclasses.fields(own)} | options
-    return told | {name: results.plain(value) for name, value in every.items()}
+    return told | {name: identity.plain(value) for name, value in every.items()}
 
 
 def work(

@@ -2,7 +2,8 @@
 
 `study.py` of a study has `compute(config, workdir)`, which returns the findings as plain data;
 arrays and images that only the page shows stand under the key `material`, which the result does not
-keep. `page.py` has `write(workdir, result, **material)`, which writes the report, and
+keep; it may have `data(config)`, which loads the task that the results folder then belongs to.
+`page.py` has `write(workdir, result, **material)`, which writes the report, and
 `summary(result)`, which returns a few lines for the terminal.
 """
 
@@ -11,6 +12,7 @@ import pathlib
 from typing import Any
 
 from tl_jax.runs import folder, results
+from tl_jax.train import identity
 
 
 def run(study: str, config: Any, workdir: pathlib.Path, *, name: str) -> tuple[dict, bool]:
@@ -28,7 +30,9 @@ def run(study: str, config: Any, workdir: pathlib.Path, *, name: str) -> tuple[d
         _part(study, "page").write(workdir, result, **material)
         return result
 
-    return folder.finished(work, config.to_dict(), workdir, cache=config.cache)
+    load = getattr(_part(study, "study"), "data", None)
+    data = None if load is None else lambda: identity.of_tasks(load(config), {})
+    return folder.finished(work, config.to_dict(), workdir, cache=config.cache, data=data)
 
 
 def summary(study: str, result: dict) -> str:

@@ -35,7 +35,11 @@ from tl_jax.train.state import (
 from tl_jax.train.step import State, evaluated
 from tl_jax.train.work import PhaseRun, resident_program
 
-CALL_SECONDS = 1.0  # that one call of several steps may take: how late a signal is heeded
+# That one call of several steps may take: how late a signal is heeded. The clock decides how many
+# steps are one call, and when to save; neither changes a result, as each step is a function of its
+# number. All devices belong to this process (`Parallel`): were there several processes, they would
+# have to make the same calls, and count steps instead.
+CALL_SECONDS = 1.0
 
 
 def run(
@@ -51,11 +55,13 @@ def run(
 
     Goes on from the newest whole checkpoint in `workdir`, if there is one; a kill costs at most the
     last `checkpoint_seconds` of work. `write` gets each epoch's row, those before a resume too.
-    UserError if a loss is not finite; Interrupted, with everything saved, if a signal came.
+    UserError if a loss is not finite, and if the checkpoints are of other data, another plan or
+    seed, or of a run that began with other weights; Interrupted, with everything saved, if a signal
+    came.
     """
-    saver, anchor = Saver(workdir, checkpoint_seconds), variables
+    saver, anchor = Saver(problem, variables, workdir, checkpoint_seconds), variables
     progress, variables, state, best = resume(
-        saver.folder, variables, functools.partial(_shapes, problem, variables)
+        saver, variables, functools.partial(_shapes, problem, variables)
     )
     for row in progress.history:
         write(row)

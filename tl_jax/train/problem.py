@@ -10,6 +10,7 @@ import numpy as np
 from tl_jax.chain.network import Net, Network
 from tl_jax.chain.places import Known
 from tl_jax.data.preprocessing import Preprocessing
+from tl_jax.data.splits import require_seed
 from tl_jax.data.task import Task
 from tl_jax.engine.parallel import Parallel
 from tl_jax.engine.prefix import prepared
@@ -65,6 +66,7 @@ class Problem:
     sources: Mapping[str, Task] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
+        require_seed(self.seed)
         if self.precision not in PRECISIONS:
             raise unknown("precision", self.precision, PRECISIONS)
         if self.sources and self.objective.judges not in self.sources:
@@ -91,6 +93,11 @@ class Problem:
                     raise UserError(
                         f"phase {phase.name!r}: a batch of {size} on {self.parallel.count} devices "
                         f"cannot be run in {phase.settings.accumulate} parts of equal size"
+                    )
+                if phase.settings.batch_norm == "batch" and size == phase.settings.accumulate:
+                    raise UserError(
+                        f"phase {phase.name!r}: batch_norm=batch normalises by one example at a "
+                        "time: take a batch_size above accumulate, or batch_norm=frozen"
                     )
 
     def require_whole_batches(self, what: str) -> None:

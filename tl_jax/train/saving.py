@@ -10,7 +10,11 @@ import jax
 import numpy as np
 
 from tl_jax import interrupt
+from tl_jax.chain.variables import merged, select
 from tl_jax.engine import checkpoint
+from tl_jax.errors import UserError
+from tl_jax.train.identity import changes, of_problem
+from tl_jax.train.problem import Problem
 from tl_jax.train.state import Progress, require_finite
 from tl_jax.train.step import State, evaluated
 
@@ -18,8 +22,10 @@ from tl_jax.train.step import State, evaluated
 class Saver:
     """Writes checkpoints: when enough time has passed, and when a signal asks to stop."""
 
-    def __init__(self, workdir: pathlib.Path, seconds: float):
+    def __init__(self, problem: Problem, variables: Any, workdir: pathlib.Path, seconds: float):
         self.folder, self.seconds = workdir / "checkpoints", seconds
+        self.phases = problem.plan.phases
+        self.identity = of_problem(problem, variables)
         self.last = time.monotonic()
         checkpoint.remove_leftovers(self.folder)
 
@@ -29,28 +35,52 @@ class Saver:
         if not due and not interrupt.requested():
             return
         require_finite(state)
-        tree = {"variables": variables, "state": state._asdict(), "best": best}
-        checkpoint.save(self.folder, int(state.step), tree, dataclasses.asdict(progress))
+        changed = self.changed(variables, progress.phase)
+        tree = {"variables": changed, "state": state._asdict(), "best": best}
+        meta = dataclasses.asdict(progress) | {"identity": self.identity}
+        checkpoint.save(self.folder, int(state.step), tree, meta)
         self.last = time.monotonic()
         interrupt.check()
 
 
+    def changed(self, variables: Any, phase: int) -> dict[str, Any]:
+        """The variables of layers that phases before this one have trained.
+
+        All others are the run's first ones, whose fingerprint is in the meta, or in the state.
+        """
+        trained = {name for former in self.phases[:phase] for name in former.trained}
+        return select(variables, [name for name in self.phases[0].multipliers if name in trained])
+
+
 def resume(
-    folder: pathlib.Path, variables: Any, shapes_of: Callable[[int], tuple[Any, State]]
+    saver: Saver, variables: Any, shapes_of: Callable[[int], tuple[Any, State]]
 ) -> tuple[Progress, Any, State | None, Any]:
     """Progress, variables, state and best of the newest whole checkpoint; a fresh start without.
 
-    `shapes_of(number)` gives the setup and the state's shapes of a phase, when it is asked for.
+    `variables` are the run's first ones. `shapes_of(number)` gives the setup and the state's shapes
+    of a phase, when it is asked for. UserError if the checkpoint is of another run.
     """
 
     def template(meta: dict) -> Any:
+        if "identity" not in meta:
+            raise UserError(
+                f"the checkpoints in {saver.folder} are of an earlier version: take another folder"
+            )
+        if different := changes(meta["identity"], saver.identity):
+            raise UserError(
+                f"the checkpoints in {saver.folder} are of another run "
+                f"({'; '.join(different[:5])}): take another folder, or that run's data and "
+                "settings"
+            )
         setup, state = shapes_of(meta["phase"])
-        best = evaluated(setup, state)
-        host = jax.tree.map(lambda a: np.empty(a.shape, a.dtype), (variables, best))
+        best, changed = evaluated(setup, state), saver.changed(variables, meta["phase"])
+        host = jax.tree.map(lambda a: np.empty(a.shape, a.dtype), (changed, best))
         return {"variables": host[0], "state": state._asdict(), "best": host[1]}
 
-    restored = checkpoint.restore_latest(folder, template)
+    restored = checkpoint.restore_latest(saver.folder, template)
     if restored is None:
         return Progress(), variables, None, None
     tree = restored.state
-    return Progress(**restored.meta), tree["variables"], State(**tree["state"]), tree["best"]
+    told = {field.name: restored.meta[field.name] for field in dataclasses.fields(Progress)}
+    now = merged(variables, tree["variables"])
+    return Progress(**told), now, State(**tree["state"]), tree["best"]

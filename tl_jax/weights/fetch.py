@@ -1,7 +1,5 @@
 """Weight files from the network: fetched once, and whole, verified by a checksum, or not at all."""
 
-import contextlib
-import fcntl
 import hashlib
 import logging
 import os
@@ -10,12 +8,11 @@ import re
 import shutil
 import time
 import urllib.parse
-from collections.abc import Generator
 
 import requests
 import tqdm
 
-from tl_jax import interrupt
+from tl_jax import interrupt, locks
 from tl_jax.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -43,7 +40,7 @@ def fetch(url: str, checksum: str, *, cache: pathlib.Path | None = None) -> path
     path = folder(cache) / pathlib.PurePosixPath(urllib.parse.urlsplit(url).path).name
     try:
         if not _has(path, checksum):  # looked at without the lock: the folder may be read-only
-            with _locked(path):
+            with locks.held(path.with_name(path.name + ".lock"), what=str(path)):
                 if not _has(path, checksum):
                     _download(url, path, checksum)
     except requests.RequestException as error:
@@ -160,12 +157,3 @@ def _require_room(url: str, partial: pathlib.Path, length: int) -> None:
             f"no space left in {partial.parent}: {url} needs {length / 1e6:.1f} MB, "
             f"{free / 1e6:.1f} MB are free; free some, or set TL_JAX_HOME to a folder elsewhere"
         )
-
-
-@contextlib.contextmanager
-def _locked(path: pathlib.Path) -> Generator[None]:
-    """One process fetches; another that wants the same waits, then finds it there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path.with_name(path.name + ".lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

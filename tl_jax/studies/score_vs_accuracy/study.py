@@ -21,6 +21,11 @@ from tl_jax.studies.score_vs_accuracy.trainings import transfer
 ACCURACIES = ("head", "fine_tuned")
 
 
+def data(config: Any) -> Task:
+    """Return the task that a results folder belongs to, in the splits of one seed."""
+    return task_of(config, 0)
+
+
 def compute(config: Any, workdir: pathlib.Path) -> dict:
     """Score and train every candidate with every seed; finished candidates are kept."""
     started = time.time()

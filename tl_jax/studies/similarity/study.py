@@ -15,6 +15,11 @@ from tl_jax.runs.subject import base_of, task_of
 from tl_jax.studies.similarity import ITSELF, TUNED
 
 
+def data(config: Any) -> Task:
+    """Return the task that a results folder belongs to, in the splits of one seed."""
+    return task_of(config, 0)
+
+
 def compute(config: Any, workdir: pathlib.Path) -> dict:
     """Compare the config's base with itself and the others; finished comparisons are kept."""
     started = time.time()

@@ -1,0 +1,73 @@
+"""A transfer config's keys, for --help: read off the sources, so that nothing slow is imported."""
+
+import ast
+import pathlib
+import re
+import textwrap
+from collections.abc import Iterable, Iterator
+
+ROOT = pathlib.Path(__file__).parent.parent
+KEY = re.compile(r"(?:config\.)?([\w.]+)(?:: [^=]+)? = (.+?)(?:  # (.*))?$")
+PLAN_GIVES = ("new", "train_head", "tune")  # parameters of a plan that are no keys themselves
+
+
+def explained() -> str:
+    """Return every key with its default and its comment, a paragraph for each group."""
+    plan = (ROOT / "tl_jax/plans/plan.py").read_text()
+    settings = (ROOT / "tl_jax/runs/settings.py").read_text()
+    defaults = (ROOT / "configs/defaults.py").read_text()
+    groups = {
+        "The base and the task": _keys(_body(defaults, "def subject")),
+        "The transfer": _keys(_body(settings, "class TransferSettings")),
+        "The plan": _options(plan),
+        "Its phases, as --config.train_head.epochs=5 and --config.tune.epochs=20": _keys(
+            _body(plan, "class Settings")
+        ),
+    }
+    return "\n\n".join(f"{title}:\n\n{_table(keys)}" for title, keys in groups.items())
+
+
+def _body(source: str, opening: str) -> list[str]:
+    """The stripped lines of a class or function up to what it returns or defines."""
+    rest = source.split(f"\n{opening}", 1)[1]
+    inside = re.split(r"\n(?:    def |    return |\S)", rest)[0]
+    return [line.strip() for line in inside.split("\n")]
+
+
+def _keys(lines: Iterable[str]) -> Iterator[tuple[str, str, str]]:
+    """Name, default and comment: what stands above a key, then what stands behind it."""
+    above: list[str] = []
+    for line in lines:
+        if line.startswith("# "):
+            above.append(line.removeprefix("# "))
+            continue
+        found = KEY.match(line)
+        if found and "ConfigDict" not in line:
+            behind = [found[3]] if found[3] else []
+            yield found[1], found[2], " ".join([*above, *behind])
+        above = []
+
+
+def _options(source: str) -> Iterator[tuple[str, str, str]]:
+    """The keyword parameters of the strategies, which are the functions of layers' `names`."""
+    where = re.search(r"^Where = .*?# (.*)$", source, re.MULTILINE)
+    seen = set(PLAN_GIVES)
+    for node in ast.parse(source).body:
+        if not isinstance(node, ast.FunctionDef) or node.name.startswith("_"):
+            continue
+        if [argument.arg for argument in node.args.args] != ["names"]:
+            continue
+        for argument, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True):
+            if argument.arg not in seen:
+                is_place = ast.unparse(argument.annotation) == "Where"
+                said = where[1] if where and is_place else f"of the plan {node.name}"
+                yield argument.arg, ast.unparse(default) if default else '""', said
+            seen.add(argument.arg)
+
+
+def _table(keys: Iterable[tuple[str, str, str]]) -> str:
+    lines = []
+    for name, default, said in keys:
+        own = textwrap.wrap(said, 92, initial_indent=" " * 8, subsequent_indent=" " * 8)
+        lines += [f"  {name} = {default}", *own]
+    return "\n".join(lines)
