@@ -11,7 +11,9 @@ from absl.testing import flagsaver
 from scipy import stats
 
 from experiments import cli, compare
+from tl_jax.data.tasks.arrays import from_arrays
 from tl_jax.errors import UserError
+from tl_jax.runs import results
 from tl_jax.studies.compare import page, study
 from tl_jax.studies.compare.methods import compare_methods, grouped, names_of
 
@@ -104,6 +106,13 @@ def test_one_test_split_for_all_needs_no_correction():
     less = 100 * (np.array(BETTER) - PLAIN)
     high = stats.ttest_1samp(less, 0).confidence_interval().high
     assert found.ratio == 0 and found.differences[0].estimate.high == pytest.approx(high)
+
+
+def test_a_result_tells_which_examples_it_was_tested_on():
+    images, labels = np.zeros((60, 2, 2), np.uint8), np.arange(60) % 2
+    drawn = [from_arrays("toy", images, labels, seed=seed) for seed in (0, 0, 1)]
+    one, same, other = (results._task(task)["test_split"] for task in drawn)
+    assert one == same != other
 
 
 def test_a_lower_loss_helps_and_a_margin_may_forbid_it():
