@@ -54,7 +54,7 @@ def grouped(root: Path) -> dict[tuple[str, str], list[str]]:
         groups[split, normal(parts[depth])].append(id_)
     if strays:
         count = len(strays)
-        logger.warning("%s: %d files are in no class folder: %s", root, count, listed(strays))
+        logger.warning("%s: %d files in no class folder are left out: %s", root, count, listed(strays))
     return groups
 
 
