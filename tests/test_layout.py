@@ -206,6 +206,14 @@ def test_files_left_out_are_said_and_named(given, photos, tmp_path, caplog):
     assert "bar/3.heic" in (tmp_path / "run" / "report.html").read_text()
 
 
+def test_files_in_no_class_are_said(tmp_path, caplog):
+    fill(tmp_path, {"cat": 6, "dog": 6})
+    PIL.Image.new("L", (1, 1)).save(tmp_path / "lost.png")
+    (tmp_path / "gone").symlink_to("nowhere")  # would be a class
+    assert len(folder(tmp_path, seed=0).ids) == 12
+    assert "2 files in no class folder are left out: gone, lost.png" in caplog.text
+
+
 def test_a_task_in_a_line(tmp_path):
     task = folder(fill(tmp_path, {f"c{i:02}": 6 for i in range(20)} | {"a\nb": 6}), seed=0)
     line = log.described(task)

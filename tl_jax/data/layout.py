@@ -53,8 +53,8 @@ def grouped(root: Path) -> dict[tuple[str, str], list[str]]:
         split = split_of[parts[0] if depth else ""]
         groups[split, normal(parts[depth])].append(id_)
     if strays:
-        count = len(strays)
-        logger.warning("%s: %d files are in no class folder: %s", root, count, listed(strays))
+        what = "%s: %d files in no class folder are left out: %s"
+        logger.warning(what, root, len(strays), listed(strays))
     return groups
 
 
