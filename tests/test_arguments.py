@@ -86,6 +86,8 @@ def test_the_form_is_checked_whatever_the_weights_are(tmp_path):
             assert "'torchvision'" in said or "known: " in said
     assert "unknown form" in line(lambda: from_state_dict("resnet18", state, form="pip"))
     load_base("resnet50", "random:0").save(tmp_path / "fifty.safetensors")
+    said = line(lambda: load_base("resnet18", f"{tmp_path / 'base.safetensors'}#ema"))
+    assert "which holds one net, takes no '#'; got 'ema'" in said
     for name in ((tmp_path / "fifty.safetensors",), ("resnet50", tmp_path / "fifty.safetensors")):
         said = line(lambda n=name: load_base(*n, form="keras"))
         assert "is a resnet50 of the form 'torchvision', not 'keras'" in said

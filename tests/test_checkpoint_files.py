@@ -92,7 +92,7 @@ def test_so_they_are_of_any_net(fixture, name):
 def test_of_several_nets_one_is_asked_for(first, second, caplog):
     state = under(first) | under(second, LAST) | BESIDE
     line = complaint(state)
-    assert "holds a resnet18 2 times" in line and f"'file.pth#{first[:-1]}'" in line
+    assert "holds resnet18 2 times" in line and f"'file.pth#{first[:-1]}'" in line
     assert f"{second[:-1]!r}" in line
     assert loaded(state, part=first[:-1]) == WANTED
     assert loaded(state, part=second[:-1]) == loaded(state, part=second.split(".")[0]) == OTHER
@@ -124,7 +124,7 @@ def test_a_file_of_another_kind_has_its_prefixes_too(tmp_path):
     safetensors.numpy.save_file(under("model.") | under("ema.", LAST), path)
     base = load_base("resnet18", f"{path}#ema")
     assert fingerprint(base.variables) == OTHER and base.weights == f"{path}#ema"
-    with pytest.raises(UserError, match="hf.safetensors: holds a resnet18 2 times, as 'ema', 'm"):
+    with pytest.raises(UserError, match="hf.safetensors: holds resnet18 2 times, as 'ema', 'm"):
         load_base("resnet18", path)
 
 

@@ -14,7 +14,8 @@ from parity import fixtures
 
 from tl_jax import models
 from tl_jax.base.architecture import Architecture
-from tl_jax.base.load import from_state_dict, recognised
+from tl_jax.base.load import from_state_dict
+from tl_jax.base.recognise import recognised
 from tl_jax.chain.programs import forward
 
 # Parameters as the reference implementations count them, auxiliary heads aside:

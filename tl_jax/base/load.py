@@ -58,6 +58,7 @@ def load_base(
         return _random(name, weights, form)
     source = sources.resolve(name, weights)
     if files.is_export(source.path):
+        takes(not source.part, f"{source.path}, which holds one net,", "no '#'", source.part)
         base = _require_form(_exported(name, weights, source.path), form)
     else:
         state = files.read(source.path)

@@ -88,7 +88,7 @@ def _prefix(name: str, state: State, rules: Mapping[str, Sequence[Rule]], part: 
     if len(best) > 1:
         names = [prefix.rstrip(".") for prefix in best]
         raise UserError(
-            f"holds a {name} {len(best)} times, as {', '.join(f'{n!r:.80}' for n in names[:5])}; "
+            f"holds {name} {len(best)} times, as {', '.join(f'{n!r:.80}' for n in names[:5])}; "
             f"say which one behind the file's name, as in 'file.pth#{names[0]:.80}'"
         )
     return best[0]
