@@ -42,7 +42,6 @@ class Saver:
         self.last = time.monotonic()
         interrupt.check()
 
-
     def changed(self, variables: Any, phase: int) -> dict[str, Any]:
         """The variables of layers that phases before this one have trained.
 
