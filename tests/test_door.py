@@ -1,10 +1,8 @@
 """The door: what a user of the installed package meets, as the README says it."""
 
-import dataclasses
 import pathlib
 import re
 
-import flax.linen as nn
 import jax
 import numpy as np
 import optax
@@ -12,20 +10,17 @@ import pytest
 
 import tl_jax
 from tl_jax import models
-from tl_jax.chain.heads import Classifier
 from tl_jax.data import tasks
 from tl_jax.errors import UserError
 from tl_jax.plans import plan as plans
-from tl_jax.train.objectives.cross_entropy import CrossEntropy
 from tl_jax.weights.torch_file import sha256
 
-README = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
+ROOT = pathlib.Path(__file__).parent.parent
 
 
-def blocks(heading: str) -> list[str]:
-    """The Python blocks of a section of the README."""
-    section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    return re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)
+def blocks(document: str) -> list[str]:
+    """The Python blocks of a document."""
+    return re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(), flags=re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +30,7 @@ def quickstart(photos, tmp_path_factory):
         patch.chdir(tmp_path_factory.mktemp("newcomer"))
         pathlib.Path("my_photos").symlink_to(photos)
         names: dict = {}
-        exec(blocks("From Python")[0], names)
+        exec(blocks("README.md")[0], names)
         yield names
 
 
@@ -162,7 +157,7 @@ def test_the_door_shows_what_is_behind_it():
         _ = tl_jax.transfr
 
 
-def test_the_recipes_of_the_readme_run(task, photos, tmp_path, monkeypatch):
+def test_the_recipes_of_the_document_run(task, photos, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # What is registered here is gone with the test.
     monkeypatch.setattr(tasks, "TASKS", dict(tasks.TASKS))
@@ -171,10 +166,8 @@ def test_the_recipes_of_the_readme_run(task, photos, tmp_path, monkeypatch):
     monkeypatch.setattr(models, "_families", lambda: families)
     images = np.stack([np.asarray(task.open(i).convert("L")) for i in range(len(task.ids))])
     names = {"tl_jax": tl_jax, "images": images, "labels": task.labels, "base": small()}
-    names |= {"nn": nn, "Classifier": Classifier, "CrossEntropy": CrossEntropy}
-    names |= {"Loss": tl_jax.Loss, "Term": tl_jax.Term, "jax": jax, "jnp": jax.numpy}
-    names |= {"dataclasses": dataclasses}
-    register, plan, own_base, objective = blocks("Recipes")
+    imports, register, plan, own_base, objective = blocks("docs/extending.md")
+    exec(imports, names)
     exec(register, names)
     assert names["task"].classes == ("0", "1", "2")
     exec(plan, names)

@@ -33,7 +33,17 @@ BATCH = 16  # images that `predict` runs at once
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Base:
-    """Architecture, weights and preprocessing, which travel together."""
+    """Architecture, weights and preprocessing, which travel together.
+
+    >>> import PIL.Image
+    >>> import tl_jax
+    >>> base = tl_jax.load_base("efficientnet_lite0", "random:0").resized(32).cut("stage2_block2")
+    >>> images = base.preprocessing([PIL.Image.new("RGB", (64, 48))])
+    >>> base(images).shape, base.features(images, layer="stem").shape
+    ((1, 8, 8, 24), (1, 32))
+    >>> base.with_head(5).predict(PIL.Image.new("RGB", (64, 48))).shape
+    (1, 5)
+    """
 
     architecture: Architecture
     weights: str  # where they are from: a path, a name such as `torchvision:IMAGENET1K_V1`

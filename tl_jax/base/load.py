@@ -44,8 +44,11 @@ def load_base(
     both sides; only what a training script keeps beside a whole net (its loss, its optimizer) is
     left out, with a line in the log. The number of classes is the file's own, and a file without a
     classifier gives a base that is cut below it. `form` says whose net it is where the names fit
-    several.
-    UserError, too, for weights that are not finite.
+    several. UserError, too, for weights that are not finite.
+
+    >>> base = load_base("mobilenet_v2", "random:0")
+    >>> base.name, base.bottleneck, base.layers[0], len(base.layers)
+    ('mobilenet_v2', 'pool', 'stem', 21)
     """
     takes(_is_name(name), "load_base", "the name of an architecture, or the path of a file", name)
     takes(weights is None or _is_name(weights), "weights=", WEIGHTS, weights)

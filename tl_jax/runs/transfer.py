@@ -37,7 +37,17 @@ logger = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A finished transfer: what came of it, and the base that it gives."""
+    """A finished transfer: what came of it, and the base that it gives.
+
+    >>> import tl_jax
+    >>> base = tl_jax.load_base("efficientnet_lite0", "random:0").resized(32).cut("stage1_block1")
+    >>> task = tl_jax.load_task("digits", per_class=4)
+    >>> run = tl_jax.transfer(base, task, plan="full", tune={"epochs": 2}, cache=None)
+    >>> [row["epoch"] for row in run.history], 0 <= run.test["accuracy"] <= 1
+    ([1, 2], True)
+    >>> run.base.classes == task.classes
+    True
+    """
 
     result: dict[str, Any] = dataclasses.field(repr=False)
     base: Base
@@ -86,6 +96,13 @@ def transfer(
     The results folder `workdir` (None: a temporary one) belongs to these settings, this base and
     this task; the same call again goes on with what was interrupted, or gives the finished run.
     UserError for what does not fit; Interrupted, with everything saved, after a signal.
+
+    >>> import tl_jax
+    >>> base = tl_jax.load_base("efficientnet_lite0", "random:0").resized(32).cut("stage1_block1")
+    >>> task = tl_jax.load_task("digits", per_class=4)
+    >>> run = transfer(base, task, plan="head_only", train_head={"epochs": 2}, cache=None)
+    >>> run.base.predict([task.open(0), task.open(1)]).shape
+    (2, 10)
     """
     own, options = settings.divided(given)
     path = pathlib.Path(tempfile.mkdtemp(prefix="tl_jax_") if workdir is None else workdir)

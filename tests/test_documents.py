@@ -1,0 +1,36 @@
+"""What documents say: examples in docstrings run, and links lead somewhere."""
+
+import doctest
+import pathlib
+import re
+
+import pytest
+
+import tl_jax
+
+ROOT = pathlib.Path(__file__).parent.parent
+DOCUMENTS = sorted((*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")))
+
+
+@pytest.mark.parametrize("name", ["load_base", "Base", "load_task", "transfer", "Run"])
+def test_the_examples_of_the_door_run(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    function = getattr(tl_jax, name)
+    globs = {function.__name__: function}
+    (example,) = doctest.DocTestFinder(recurse=False).find(function, name, globs=globs)
+    assert example.examples
+    assert doctest.DocTestRunner().run(example).failed == 0
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_to_files_of_the_project(document):
+    links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", document.read_text())
+    files = [link for link in links if not re.match(r"https?://", link)]
+    missing = [link for link in files if not (document.parent / link).exists()]
+    assert not missing
+
+
+def test_the_readme_leads_to_every_document():
+    readme = (ROOT / "README.md").read_text()
+    unnamed = [str(path.relative_to(ROOT)) for path in DOCUMENTS if path.name != "README.md"]
+    assert [path for path in unnamed if f"]({path})" not in readme] == []
