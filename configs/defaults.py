@@ -1,5 +1,5 @@
-"""Every setting of a transfer run, as `tl_jax.runs.settings` and `tl_jax.plans.plan.Settings`
-define and explain them; the other configs change what they need.
+"""Every setting of a transfer run. `tl_jax.runs.settings` and `tl_jax.plans.plan.Settings` define
+and explain them; the other configs change what they need.
 """
 
 import ml_collections

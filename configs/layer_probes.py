@@ -2,14 +2,15 @@
 
     python -m experiments.layer_probes --config=configs/layer_probes.py
 
-Claim: with all labels the best layer and probe by validation, an RBF SVM on stage5_block1, gives
-84.1 ± 0.8 % confidence-weighted accuracy on test; logistic regression on stage6_block1 83.7 ± 0.8.
-Deitsch et al. 2019 have 82.44 with an SVM on hand-made features, fine-tuning (configs/elpv.py)
-gives 87.8. Mean and deviation over the seeds, each with splits of its own. The network's last
-layers are not the best ones: pool is 1.3 points below stage6_block1 for logistic regression.
+Claim: with all labels, the best layer and probe by validation is an RBF SVM on stage5_block1, which
+gives 84.1 ± 0.8 % confidence-weighted accuracy on test; logistic regression on stage6_block1 gives
+83.7 ± 0.8. Deitsch et al. 2019 have 82.44 with an SVM on hand-made features, and fine-tuning
+(configs/elpv.py) gives 87.8. Figures are mean and deviation over the seeds, each with splits of its
+own. The network's last layers are not the best ones: for logistic regression, pool is 1.3 points
+below stage6_block1.
 
-Cost: 165 s on 2 CPU cores, with other work beside it, once the features are there, which takes
-50 s. Measured on 2026-11-26 with jax 0.10.2, scikit-learn 1.9.1.
+Cost: 165 s on 2 CPU cores, with other work beside it, once the features are there; computing them
+takes 50 s. Measured on 2026-11-26 with jax 0.10.2, scikit-learn 1.9.1.
 """
 
 from configs import defaults

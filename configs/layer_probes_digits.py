@@ -2,7 +2,7 @@
 
     python -m experiments.layer_probes --config=configs/layer_probes_digits.py
 
-78 s on 2 CPU cores (2026-11-25), most of it compiling.
+It takes 78 s on 2 CPU cores (2026-11-25), mostly compiling.
 """
 
 from configs import layer_probes

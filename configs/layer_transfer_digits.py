@@ -2,11 +2,12 @@
 
     python -m experiments.layer_transfer --config=configs/layer_transfer_digits.py
 
-81 trainings. What it gave, three seeds, 2026-11-25, jax 0.10.2: base B 98.7 %; AnB with five layers
-frozen 4.9 points below it, with four or fewer about even; random filters 9.7 points below it with
-five. Only "AnB falls with n" and "AnB is below BnB" are clear from three seeds and 225 test images.
+Results of 81 trainings, three seeds (2026-11-25, jax 0.10.2): base B has 98.7 %. AnB is 4.9 points
+below it with five frozen layers, and about even with four or fewer. Random filters are 9.7 points
+below it with five frozen layers. Three seeds and 225 test images make only two statements clear:
+"AnB falls with n" and "AnB is below BnB".
 
-Cost: 88 seconds on 2 otherwise idle CPU cores with nothing compiled before, most of it compiling.
+Cost: 88 seconds on 2 otherwise idle CPU cores with nothing compiled before, mostly compiling.
 """
 
 import ml_collections

@@ -2,8 +2,8 @@
 
     python -m experiments.layer_transfer --config=configs/layer_transfer_fashion_to_digits.py
 
-What it gave, five seeds, 2026-11-25, jax 0.10.2, test accuracy in percent, in brackets points below
-or above base B, paired by seed:
+Results of five seeds (2026-11-25, jax 0.10.2): test accuracy in percent, and in brackets the points
+below or above base B, paired by seed:
 
     n         1            2            3            4            5
     base B   97.6
@@ -14,8 +14,8 @@ or above base B, paired by seed:
     random   96.7 (-0.8)  96.7 (-0.8)  95.4 (-2.1)  94.2 (-3.3)  82.9 (-14.7)
 
 All four convolutions that learned on clothes serve for digits as they are; fc5 does not. AnB+ is
-above BnB+ by 0.4 points on average over n (percentile bootstrap 0.1 to 0.6; for splits that overlap
--0.3 to 1.1, so one cannot tell: docs/studies.md).
+above BnB+ by 0.4 points on average over n (percentile bootstrap 0.1 to 0.6; -0.3 to 1.1 if one
+allows for splits that overlap, so one cannot tell: docs/studies.md).
 
 Cost: 135 trainings, 274 seconds of CPU time; 8 min 18 s on 2 busy cores.
 """

@@ -3,24 +3,27 @@
     python -m experiments.layer_transfer --config=configs/layer_transfer_imagenet.py
     python -m experiments.layer_transfer --config=configs/layer_transfer_imagenet.py --check=500
 
-It has not been run. ImageNet is to be prepared by TFDS as array_record (the program says how if it
-is not), in version 5.0.0, since 5.1.0 has a test split without labels. Images are decoded whenever
-they are read; trainings run one after the other, each spread over all devices, with checkpoints,
-and finished ones are not repeated.
+This study has not been run. TFDS must have prepared ImageNet as array_record (otherwise the program
+says how), in version 5.0.0, since 5.1.0 has a test split without labels. Images are decoded
+whenever they are read. Trainings run one after the other, each spread over all devices, with
+checkpoints; finished ones are not repeated.
 
-The second line compiles the steps for their real shapes without data and counts them; on the CPU
-backend, 2026-11-25, jax 0.10.2, in billions of floating-point operations a step of 256 images:
+The second command compiles the steps for their real shapes, without data, and counts their
+operations. On the CPU backend (2026-11-25, jax 0.10.2) a step of 256 images has so many billions of
+floating-point operations:
 
     layers frozen    0      1      2      3      4      5      6      7
                  976.3  835.4  678.7  557.9  443.0  377.5  349.0  339.2
 
-A half has some 628,000 images in train: 90 epochs are 221,000 steps, so a training in which all
-learns is 2.2e17 operations, and the study (4 seeds; 2 bases, 2 treatments at seven n in which all
-learn, 3 in which n layers are frozen) about 2.3e19. Decoding will bound it, not the accelerator.
+A half has some 628,000 images in train, and 90 epochs are 221,000 steps. So a training of all
+layers takes 2.2e17 operations, and the study takes about 2.3e19 (4 seeds; 2 bases, at seven n 2
+treatments in which all layers learn, and 3 in which n layers are frozen). Decoding will bound it,
+not the accelerator.
 
-Other than in 2014: AlexNet of 2014 without groups and normalisation, a cosine instead of three
-steps, Nesterov momentum, no augmentation, a central crop; figures are of the last epoch, on 2 % of
-train that no training has seen (`test`) and on the validation split of 2012 (`val`, in the cells).
+Other than in the paper, the net is the AlexNet of 2014, without groups and normalisation, the
+schedule is a cosine instead of three steps, the momentum is Nesterov's, and there is a central crop
+and no augmentation. Figures are of the last epoch, on 2 % of train that no training has seen
+(`test`) and on the validation split of 2012 (`val`, in the cells).
 """
 
 import ml_collections

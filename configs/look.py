@@ -4,9 +4,9 @@
     python -m experiments.look --config=configs/look.py --workdir=runs/look_mine \\
         --config.image=photo.png --config.layer=stage5_block3 --config.channel=17
 
-29 s on 2 cores with the features kept from an earlier run, UMAP's compilation included
+It takes 29 s on 2 cores with the features of an earlier run, UMAP's compilation included
 (2026-11-26, Python 3.11.7, jax 0.10.2, umap-learn 0.5.12). The 8 images that excite channel 1244
-of `top` most are all functional, those of channel 1096 all defective.
+of `top` most are all functional; those of channel 1096 are all defective.
 """
 
 from configs import defaults

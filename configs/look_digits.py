@@ -1,6 +1,6 @@
 """The pictures of configs/look.py for scikit-learn's digits, in less time.
 
-python -m experiments.look --config=configs/look_digits.py
+    python -m experiments.look --config=configs/look_digits.py
 """
 
 from configs import look

@@ -2,13 +2,13 @@
 
     python -m experiments.score_vs_accuracy --config=configs/score_vs_accuracy.py
 
-Twenty candidates: EfficientNet-Lite0, 1 and 2 with ImageNet's weights, and Lite0 with random ones,
-each cut at the ends of stages 3 to 6 and at the pooled features; 96 pixels, 150 training images of
-each class, two seeds, each with splits of its own (656 test images). The head has 40 epochs on
-frozen features; then stage 3 and up has 8.
+The study has twenty candidates: EfficientNet-Lite0, 1 and 2 with ImageNet's weights, and Lite0 with
+random ones, each cut at the ends of stages 3 to 6 and at the pooled features. It takes 96 pixels,
+150 training images of each class, and two seeds, each with splits of its own (656 test images). The
+head trains for 40 epochs on frozen features; then stage 3 and up trains for 8.
 
-Found, weighted tau with its 95 % bootstrap interval over candidates and seeds, which is too narrow
-(bases are resampled since; validation was whole, not cut with the label budget):
+Results: weighted tau with its 95 % bootstrap interval over candidates and seeds. These intervals
+are too narrow; later versions resample bases. Validation was whole, not cut with the label budget.
 
                          linear head            fine-tuned
     LogME                0.72 (0.31, 0.92)      0.40 (-0.01, 0.77)
@@ -19,11 +19,11 @@ Found, weighted tau with its 95 % bootstrap interval over candidates and seeds, 
     class separation     -0.12 (-0.43, 0.25)    -0.17 (-0.58, 0.24)
 
 LEEP and NCE, over four bases, have intervals from -1 to 1. Much of what LogME and N-LEEP know is
-that the random base is worse (Pearson 0.97 and 0.85 with the head). Fine-tuning so short does not
-help here: 77.9 % on average over the trained bases, the head 80.0 %.
+that the random base is worse (Pearson 0.97 and 0.85 with the head). Such short fine-tuning does not
+help here: it has 77.9 % on average over the trained bases, where the head has 80.0 %.
 
-Cost: 46 minutes on 2 CPU cores with three other jobs beside it (mostly compiling, once for each
-base and cut), 8 to 295 s a candidate and seed. Measured on 2026-11-25 with jax 0.10.2.
+Cost: 46 minutes on 2 CPU cores with three other jobs beside it, 8 to 295 s a candidate and seed,
+mostly compiling (once for each base and cut). Measured on 2026-11-25 with jax 0.10.2.
 """
 
 import ml_collections

@@ -2,10 +2,10 @@
 
     python -m experiments.score_vs_accuracy --config=configs/score_vs_accuracy_digits.py
 
-Lite0 with ImageNet's and with random weights, three low cuts, 32 pixels, 10 images a class. Six
-candidates are too few to tell scores apart: weighted tau with fine-tuned accuracy is 0.77 to 0.86
-for all but class separation (0.06), with intervals down to -0.28. 71 s on 2 CPU cores with other
-jobs beside it (2026-11-25, jax 0.10.2).
+The study compares Lite0 with ImageNet's and with random weights, at three low cuts, 32 pixels and
+10 images a class. Six candidates are too few to tell scores apart: weighted tau with fine-tuned
+accuracy is 0.77 to 0.86 for all but class separation (0.06), with intervals down to -0.28. It takes
+71 s on 2 CPU cores with other jobs beside it (2026-11-25, jax 0.10.2).
 """
 
 import ml_collections

@@ -5,14 +5,14 @@ r"""Similarity of EfficientNet-Lite0's layers on ELPV: to each other, to Lite1's
     python -m experiments.similarity --config=configs/similarity.py --workdir=runs/similarity \
         --config.tuned=runs/demo_112/model.safetensors
 
-All 2,624 images at 112 pixels, globally averaged features of all 19 layers below the classifier.
-Found, by CKA: Lite0 and Lite1, trained apart, have the same layers in nearly the same order (each
-of Lite0's has one in Lite1 at 0.96 or more); beside the random base only stem and stage 1 are alike
-(0.97, 0.92), from stage 2 up nothing is above 0.29. After fine-tuning from stage 6 up the frozen
-layers are at 1 but for rounding, and 1 - CKA grows with every layer: 0.07, 0.13, 0.19, 0.30 over
-stage 6, 0.50 in stage 7, 0.71 at the top.
+The study compares the globally averaged features of all 19 layers below the classifier, on all 2,624
+images at 112 pixels. Results, by CKA: Lite0 and Lite1, trained apart, have the same layers in
+nearly the same order (each of Lite0's has one in Lite1 at 0.96 or more). Beside the random base
+only the stem and stage 1 are alike (0.97, 0.92), and from stage 2 up nothing is above 0.29. After
+fine-tuning from stage 6 up, the frozen layers are at 1 but for rounding, and 1 - CKA grows with
+every layer: 0.07, 0.13, 0.19, 0.30 over stage 6, 0.50 in stage 7, 0.71 at the top.
 
-Cost: 15 minutes on 2 CPU cores with three other jobs beside it; the run before, 6 min 30 s.
+Cost: 15 minutes on 2 CPU cores with three other jobs beside it; the run before took 6 min 30 s.
 Measured on 2026-11-25 with jax 0.10.2.
 """
 
