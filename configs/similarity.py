@@ -5,7 +5,7 @@ r"""Similarity of EfficientNet-Lite0's layers on ELPV: to each other, to Lite1's
     python -m experiments.similarity --config=configs/similarity.py --workdir=runs/similarity \
         --config.tuned=runs/demo_112/model.safetensors
 
-The study compares the globally averaged features of all 19 layers below the classifier, on all 2,624
+The study compares globally averaged features of all 19 layers below the classifier, on all 2,624
 images at 112 pixels. Results, by CKA: Lite0 and Lite1, trained apart, have the same layers in
 nearly the same order (each of Lite0's has one in Lite1 at 0.96 or more). Beside the random base
 only the stem and stage 1 are alike (0.97, 0.92), and from stage 2 up nothing is above 0.29. After
