@@ -525,7 +525,7 @@ def test_wrong_settings_are_one_line(text, said):
     + ["crop+" * 3000 + "crop", "crop(" * 300],
 )
 def test_what_is_no_setting_cannot_be_read(text):
-    said = "cannot be read; an example|is neither a name nor"
+    said = "is not names with options|is neither a name nor"
     with pytest.raises(UserError, match=said) as caught:
         make(text)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 200

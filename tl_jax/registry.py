@@ -46,6 +46,22 @@ def chosen(kind: str, spec: str, table: Mapping[str, Callable]) -> tuple[Callabl
     return table[name], given | named
 
 
+def summands(kind: str, text: str) -> list[str]:
+    """["crop", "flip(0.5)"] of "crop + flip(0.5)"; UserError if the text cannot be read."""
+    try:
+        return [ast.unparse(node) for node in _added(ast.parse(text.strip(), mode="eval").body)]
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise UserError(
+            f"{kind} {text[:80]!r} is not names with options, such as one+other(0.25)"
+        ) from None
+
+
+def _added(node: ast.expr) -> list[ast.expr]:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return [*_added(node.left), *_added(node.right)]
+    return [node]
+
+
 def parameters(function: Callable) -> dict[str, inspect.Parameter]:
     """The options of a function: its parameters that have a default, or are keyword-only."""
     found = inspect.signature(function).parameters

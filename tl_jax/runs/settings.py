@@ -27,7 +27,10 @@ class TransferSettings:
     cut: str = ""  # the last layer kept; empty: the bottleneck, below the classifier
     head: str = "linear"  # linear, zero, vgg_head or concat_pool
     dropout: float = 0.2  # of the head
-    objective: Any = "cross_entropy"  # as cross_entropy(smoothing=0.1); from Python any Objective
+    # cross_entropy(smoothing=0.1), averaged(rate=0.01), delta(alpha=0.01, beta=0.01), ...; with
+    # terms added as cross_entropy+l2_sp(alpha=0.01, beta=0.01)+bss(eta=0.001); from Python any
+    # Objective
+    objective: Any = "cross_entropy"
     seed: int = 0  # of fresh weights, order, views, augmentation and dropout
     batch_size: int = 32
     test_views: str = "none"  # views over which the final probabilities are averaged

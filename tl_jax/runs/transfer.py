@@ -12,7 +12,6 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from tl_jax import registry
 from tl_jax.base import file
 from tl_jax.base.base import Base
 from tl_jax.base.load import load_base
@@ -25,10 +24,8 @@ from tl_jax.plans.plan import Phase, Plan, make_plan
 from tl_jax.report import page
 from tl_jax.runs import folder, log, results, settings, subject
 from tl_jax.runs.settings import TransferSettings
-from tl_jax.train import evaluate, identity, loop
+from tl_jax.train import evaluate, identity, loop, objectives
 from tl_jax.train.inputs import for_plan
-from tl_jax.train.objective import Objective
-from tl_jax.train.objectives import OBJECTIVES
 from tl_jax.train.problem import Problem
 from tl_jax.train.state import Progress
 
@@ -274,15 +271,7 @@ def posed(
         seed=own.seed,
         batch_size=own.batch_size,
         precision=own.precision,
-        objective=objective(own.objective),
+        objective=objectives.make(own.objective),
         sources=sources,
     )
     return problem, ready
-
-
-def objective(spec: str | Objective) -> Objective:
-    """The objective that a setting says: one of `OBJECTIVES` with options, or a value."""
-    if isinstance(spec, Objective):
-        return spec
-    make, options = registry.chosen("objective", spec, OBJECTIVES)
-    return make(**options)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tl_jax.chain.network import Net
+from tl_jax.errors import UserError
 
 
 def jointly(net: Net, knowns: Sequence[Mapping[str, Any]], wanted: Any, **how: Any) -> list[Any]:
@@ -34,6 +35,19 @@ def _reversed(coefficient: Any, gradient: jax.Array) -> tuple[jax.Array, jax.Arr
 
 
 reversed_gradient.defvjp(lambda x, coefficient: (x, coefficient), _reversed)
+
+
+def is_head(layer: str, output: str) -> bool:
+    """Whether a layer is of the new head that ends at `output`: see `tl_jax.chain.heads`."""
+    return layer == output or layer.startswith(f"{output}_")
+
+
+def read_by(net: Net, layer: str) -> str:
+    """The place that a layer reads; UserError if it reads several, or none."""
+    places = net.network.layers[net.network.index(layer)].places
+    if len(places) != 1:
+        raise UserError(f"{layer!r} reads {', '.join(places) or 'nothing'}, and not one place")
+    return places[0]
 
 
 def unit(x: jax.Array) -> jax.Array:

@@ -55,11 +55,17 @@ class CrossEntropy(Classification):
     """Of the classes at the place `output`.
 
     `smoothing`: share of the targets that is spread evenly over the classes (Szegedy et al. 2016,
-    arXiv:1512.00567, section 7). `also`: functions (net, batch) -> {name: Term} that add terms.
+    arXiv:1512.00567, section 7). `also`: functions (net, batch) -> {name: Term} that add terms;
+    one whose terms couple the examples of a batch has an attribute `coupled`.
     """
 
     smoothing: float = 0.0
     also: tuple = ()
+
+    @property
+    def coupled(self) -> bool:
+        """Whether a term of `also` depends on more than one example."""
+        return any(getattr(extra, "coupled", False) for extra in self.also)
 
     def loss(self, net: Net, batch: Any, memory: Any, now: Now) -> Loss:
         """One term, `loss`, and those of `also`."""
