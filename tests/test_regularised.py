@@ -20,10 +20,17 @@ from tl_jax.train.objectives.delta import Delta
 from tl_jax.train.objectives.l2_sp import L2SP
 from tl_jax.train.objectives.spectral import SpectralShrinkage
 
+class Relu(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nn.relu(x)
+
+
 NETWORK = Network(
     (
         Layer("body", nn.Dense(4), ("x",)),
         Layer("feature", nn.Dense(3)),
+        Layer("relu", Relu()),  # a layer without parameters
         Layer("head", nn.Dense(2)),
     )
 )
@@ -44,12 +51,12 @@ def net(now, start, trained=NETWORK.names):
     return Net(NETWORK, now["params"], {}, train=trained, views=views)
 
 
-@pytest.mark.parametrize("trained", [("head",), ("feature", "head"), NETWORK.names])
+@pytest.mark.parametrize("trained", [("head",), ("feature", "relu", "head"), NETWORK.names])
 def test_l2_sp_is_the_distance_from_the_start_and_the_size_of_the_head(trained):
     now, start = variables(1), variables(2)
     (term,) = L2SP(alpha=0.3, beta=0.2)(net(now, start, trained), batch()).values()
     wanted = 0.1 * sum((leaf**2).sum() for leaf in jax.tree.leaves(now["params"]["head"]))
-    for name in set(trained) - {"head"}:
+    for name in set(trained) - {"head", "relu"}:
         for leaf, first in zip(
             *map(jax.tree.leaves, (now["params"][name], start["params"][name])), strict=True
         ):
@@ -72,7 +79,7 @@ def test_a_strong_l2_sp_holds_the_base_at_its_start():
 def test_bss_is_the_least_singular_values_squared(rows, k, seed):
     given, own = batch(rows, seed), variables(seed)
     term = SpectralShrinkage(eta=0.5, k=k)(net(own, own), given)["bss"]
-    features = np.asarray(net(own, own)(given["inputs"], "feature"))
+    features = np.asarray(net(own, own)(given["inputs"], "relu"))
     values = np.linalg.svd(features, compute_uv=False)
     np.testing.assert_allclose(
         term.scale * mean(term), 0.5 * (values[-k:] ** 2).sum(), rtol=1e-3, atol=1e-5
@@ -88,17 +95,17 @@ def test_delta_is_the_gap_of_feature_maps_by_the_worth_of_their_channels():
     now, start, given = variables(1), variables(2), batch()
     objective = Delta(alpha=0.3, beta=0.2)
     memory = objective.begin(net(now, start), given)
-    features = np.asarray(net(now, start)(given["inputs"], "feature"))
+    features = np.asarray(net(now, start)(given["inputs"], "relu"))
     lost = []
     for channel in range(3):
-        known = Known({"feature": features * (np.arange(3) != channel)})
+        known = Known({"relu": features * (np.arange(3) != channel)})
         logits = np.asarray(net(now, start)(known, "head"), np.float64)
         chosen = (given["targets"] * logits).sum(1)
         lost.append((np.log(np.exp(logits).sum(1)) - chosen).mean())
     worth = 3 * np.exp(lost) / np.exp(lost).sum()
-    np.testing.assert_allclose(memory["feature"], worth, rtol=1e-5)
+    np.testing.assert_allclose(memory["relu"], worth, rtol=1e-5)
     terms = objective.loss(net(now, start), given, memory, None).terms
-    gaps = (features - np.asarray(net(start, start)(given["inputs"], "feature"))) ** 2
+    gaps = (features - np.asarray(net(start, start)(given["inputs"], "relu"))) ** 2
     np.testing.assert_allclose(
         terms["delta"].scale * mean(terms["delta"]), 0.15 * (worth * gaps).sum(1).mean(), rtol=1e-5
     )

@@ -45,7 +45,7 @@ class Delta(CrossEntropy):
         for place, own, start in zip(places, net(batch["inputs"], places), starts, strict=True):
             gaps = jnp.square((own - start).astype(jnp.float32))
             total += (memory[place] * gaps.reshape(len(gaps), -1, gaps.shape[-1]).mean(1)).sum()
-        heads = [net.params[name] for name in net.train if is_head(name, self.output)]
+        heads = [tree for name, tree in net.params.items() if is_head(name, self.output)]
         terms["delta"] = Term(total, len(batch["weights"]), self.alpha / 2)
         terms["decay"] = Term(squares(heads), 1.0, self.beta / 2)
         return Loss(terms, memory)

@@ -30,7 +30,7 @@ class L2SP:
     def __call__(self, net: Net, batch: Any) -> dict[str, Term]:
         """`l2_sp`."""
         start, total = net.at("anchor").params, jnp.zeros(())
-        for name in net.train:
+        for name in filter(net.params.__contains__, net.train):  # pools have none
             if is_head(name, self.output):
                 total += self.beta * squares(net.params[name])
             else:
