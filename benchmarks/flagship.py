@@ -58,7 +58,8 @@ def recipe(path: str, seed: int) -> dict:
     """What the plain script needs of a config: files, labels, weights, splits and both phases."""
     from tl_jax import models
     from tl_jax.data.tasks.elpv import elpv
-    from tl_jax.plans.plan import Settings, fine_tune_top
+    from tl_jax.plans.plan import Settings
+    from tl_jax.plans.strategies import fine_tune_top
 
     config = load_config(path)
     task = elpv(seed=seed, val=config.task.val, test=config.task.test, targets=config.task.targets)

@@ -50,7 +50,8 @@ def problem(base, spec: dict, batches: int = 2):
     import numpy as np
 
     from tl_jax.data.tasks.arrays import from_arrays
-    from tl_jax.plans.plan import Settings, make_plan
+    from tl_jax.plans.plan import Settings
+    from tl_jax.plans.strategies import make_plan
     from tl_jax.train.problem import Problem
 
     several = np.tile(_pixels(spec), (2 * batches, 1, 1, 1))  # half of them are trained on

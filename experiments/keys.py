@@ -14,12 +14,13 @@ PLAN_GIVES = ("new", "train_head", "tune")  # parameters of a plan that are no k
 def explained() -> str:
     """Return every key with its default and its comment, a paragraph for each group."""
     plan = (ROOT / "tl_jax/plans/plan.py").read_text()
+    strategies = (ROOT / "tl_jax/plans/strategies.py").read_text()
     settings = (ROOT / "tl_jax/runs/settings.py").read_text()
     defaults = (ROOT / "configs/defaults.py").read_text()
     groups = {
         "The base and the task": _keys(_body(defaults, "def subject")),
         "The transfer": _keys(_body(settings, "class TransferSettings")),
-        "The plan": _options(plan),
+        "The plan": _options(strategies),
         "Its phases, as --config.train_head.epochs=5 and --config.tune.epochs=20": _keys(
             _body(plan, "class Settings")
         ),

@@ -17,7 +17,8 @@ from tl_jax.data.preprocessing import Preprocessing
 from tl_jax.data.task import Task
 from tl_jax.data.tasks.arrays import from_arrays
 from tl_jax.models.layers import ConvNorm, GlobalPool
-from tl_jax.plans.plan import Settings, make_plan
+from tl_jax.plans.plan import Settings
+from tl_jax.plans.strategies import make_plan
 from tl_jax.train.problem import Problem
 
 SIZE = 8

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import small
 
+from tl_jax.chain import variables
 from tl_jax.chain.network import Network
 from tl_jax.chain.places import Layer
 from tl_jax.chain.programs import forward
@@ -157,6 +158,21 @@ def test_fresh_variables_depend_on_the_seed_and_the_name_alone():
     other = chain.init(4, shape)["params"]["stage1_block1"]["conv"]["kernel"]
     assert (other != kernels[0]).all()
     assert {leaf.dtype for leaf in jax.tree.leaves(fresh)} == {np.dtype(np.float32)}
+
+
+def test_redrawn_parameters_keep_the_scale_of_each_array_and_nothing_else():
+    rng = np.random.default_rng(0)
+    old = {"conv": {"kernel": rng.normal(0.3, 0.02, (3, 3, 64, 64)).astype(np.float32)}}
+    old["head"] = {"bias": rng.normal(-1, 2, 5000).astype(np.float32)}
+    new, again, other = (variables.redrawn(old, seed) for seed in (1, 1, 2))
+    for layer, leaf in (("conv", "kernel"), ("head", "bias")):
+        was, now = old[layer][leaf], new[layer][leaf]
+        assert now.shape == was.shape and now.dtype == was.dtype
+        np.testing.assert_array_equal(now, again[layer][leaf])
+        np.testing.assert_allclose(now.mean(), was.mean(), atol=0.1 * was.std())
+        np.testing.assert_allclose(now.std(), was.std(), rtol=0.05)
+        for another in (was, other[layer][leaf]):
+            assert abs(np.corrcoef(now.ravel(), another.ravel())[0, 1]) < 0.05
 
 
 def test_fresh_kernels_keep_the_variance_of_what_passes_through():

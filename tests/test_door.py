@@ -12,7 +12,7 @@ import tl_jax
 from tl_jax import models
 from tl_jax.data import tasks
 from tl_jax.errors import UserError
-from tl_jax.plans import plan as plans
+from tl_jax.plans import strategies as plans
 from tl_jax.weights.torch_file import sha256
 
 ROOT = pathlib.Path(__file__).parent.parent

@@ -166,9 +166,22 @@ def test_schedules_begin_and_end_where_they_should(total):
     assert cycle(int(0.3 * total)) == pytest.approx(0.5)
 
 
+def test_steps_and_polynomials_fall_as_their_options_say():
+    """As torch's MultiStepLR and PolynomialLR."""
+
+    def rates(spec, *at):
+        rate = optim.schedule(Settings(schedule=spec, learning_rate=0.8), 100)
+        return [float(rate(i)) for i in at]
+
+    assert rates("step", 0, 49, 51, 74, 76) == pytest.approx([0.8, 0.8, 0.08, 0.08, 0.008])
+    assert rates("step(at=(0.9,), factor=0.5)", 89, 91) == pytest.approx([0.8, 0.4])
+    assert rates("polynomial", 0, 25, 100) == pytest.approx([0.8, 0.6, 0.0])
+    assert rates("polynomial(2, end=0.1)", 50, 100) == pytest.approx([0.1 + 0.7 / 4, 0.1])
+
+
 @given(
     total=st.integers(1, 300),
-    name=st.sampled_from(["constant", "cosine", "one_cycle", "slanted_triangular"]),
+    name=st.sampled_from(sorted(set(schedules.SCHEDULES) - {"warmup_cosine"})),  # it begins at 0
 )
 def test_every_step_has_a_rate_between_zero_and_the_peak(total, name):
     rate = optim.schedule(Settings(schedule=name, learning_rate=0.5), total)

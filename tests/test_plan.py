@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 import subprocess
 import sys
 
@@ -9,14 +10,18 @@ from hypothesis import strategies as st
 
 from tl_jax import models
 from tl_jax.errors import UserError
-from tl_jax.plans import plan
-from tl_jax.plans.plan import Phase, Plan, Settings, make_plan
+from tl_jax.plans import strategies
+from tl_jax.plans.plan import Phase, Plan, Settings
+from tl_jax.plans.strategies import make_plan
 
 NAMES = ("stem", "stage1_block1", "stage1_block2", "stage2_block1", "stage3_block1", "pool", "head")
 NEW = ("head",)
 HEAD, TUNE = Settings(epochs=3), Settings(epochs=5, learning_rate=1e-4)
 OPTIONS = {"train_head": HEAD, "tune": TUNE, "from_layer": "stage1_block2", "factor": 4.0}
+OPTIONS |= {"block": "stage2"}
 HEAD_PHASE = ("head", (0, 0, 0, 0, 0, 0, 1), HEAD)
+NORMS = dataclasses.replace(TUNE, leaves=r"^head/|(^|/)norm/(scale|bias)$")
+BIASES = dataclasses.replace(TUNE, leaves=r"^head/|(^|/)bias$")
 
 # strategy: (name, multiplier of each layer, settings) of its phases
 WANTED = {
@@ -24,7 +29,18 @@ WANTED = {
     "head_then_fine_tune": [HEAD_PHASE, ("fine_tune", (0, 0, 1, 1, 1, 1, 1), TUNE)],
     "fine_tune_top": [("fine_tune", (0, 0, 1, 1, 1, 1, 1), TUNE)],
     "discriminative": [HEAD_PHASE, ("fine_tune", (0, 0, 1 / 256, 1 / 64, 1 / 16, 1 / 4, 1), TUNE)],
+    "gradual_unfreezing": [
+        HEAD_PHASE,
+        ("unfreeze_pool", (0, 0, 0, 0, 0, 1 / 4, 1), TUNE),
+        ("unfreeze_stage3", (0, 0, 0, 0, 1 / 16, 1 / 4, 1), TUNE),
+        ("unfreeze_stage2", (0, 0, 0, 1 / 64, 1 / 16, 1 / 4, 1), TUNE),
+        ("unfreeze_stage1", (0, 0, 1 / 256, 1 / 64, 1 / 16, 1 / 4, 1), TUNE),
+    ],
+    "one_block": [HEAD_PHASE, ("fine_tune", (0, 0, 0, 1, 0, 0, 1), TUNE)],
+    "norms_only": [HEAD_PHASE, ("fine_tune", (1, 1, 1, 1, 1, 1, 1), NORMS)],
+    "biases_only": [HEAD_PHASE, ("fine_tune", (1, 1, 1, 1, 1, 1, 1), BIASES)],
     "full": [("full", (1, 1, 1, 1, 1, 1, 1), TUNE)],
+    "redrawn": [("redrawn", (1, 1, 1, 1, 1, 1, 1), TUNE)],
     "from_scratch": [("from_scratch", (1, 1, 1, 1, 1, 1, 1), TUNE)],
 }
 
@@ -37,16 +53,17 @@ def multipliers(found: Phase) -> tuple[float, ...]:
     return tuple(found.multipliers.values())
 
 
-@pytest.mark.parametrize("name", plan.STRATEGIES)
+@pytest.mark.parametrize("name", strategies.STRATEGIES)
 def test_a_strategy_is_these_phases(name):
     found = made(name)
     assert found.name == name
     assert [(p.name, multipliers(p), p.settings) for p in found.phases] == WANTED[name]
     assert all(tuple(p.multipliers) == NAMES for p in found.phases)
-    assert found.pretrained == (name != "from_scratch")
+    starts = {"from_scratch": "fresh", "redrawn": "redrawn"}
+    assert found.start == starts.get(name, "pretrained")
 
 
-@pytest.mark.parametrize("name", plan.STRATEGIES)
+@pytest.mark.parametrize("name", strategies.STRATEGIES)
 def test_a_strategy_is_a_function_of_its_arguments_alone(name):
     names, new, options = list(NAMES), list(NEW), dict(OPTIONS)
     first = make_plan(name, names, new=new, options=options)
@@ -134,6 +151,62 @@ def test_other_factors_are_refused(factor):
 def test_an_unknown_grouping_is_refused_with_the_near_miss():
     with pytest.raises(UserError, match="unknown by 'layers'; did you mean 'layer'"):
         made("discriminative", by="layers")
+
+
+def unfrozen(**changes):
+    """The layer that each phase after the head's adds, and the rates of the last one."""
+    found = made("gradual_unfreezing", factor=1.0, **changes).phases
+    added = [set(b.trained) - set(a.trained) for a, b in itertools.pairwise(found)]
+    return added, multipliers(found[-1])
+
+
+def test_unfreezing_goes_down_from_the_top_or_out_from_the_middle():
+    whole = {"from_layer": 0, "by": "layer"}
+    added, rates = unfrozen(**whole)
+    assert added == [{name} for name in reversed(NAMES[:-1])] and set(rates) == {1.0}
+    added, _ = unfrozen(**whole, order="middle")
+    assert [NAMES.index(name) for (name,) in added] == [3, 4, 2, 5, 1, 0]
+    with pytest.raises(UserError, match="unknown order 'botom'"):
+        unfrozen(order="botom")
+
+
+def test_ulmfit_unfreezes_a_layer_at_a_time_at_rates_that_fall_by_2_6():
+    """Howard & Ruder 2018, sections 3.2 and 3.3: eta of layer l-1 is eta of layer l / 2.6."""
+    options = {"from_layer": 0, "by": "layer", "factor": 2.6}
+    found = made("gradual_unfreezing", **options).phases
+    assert [len(phase.trained) for phase in found] == [1, 2, 3, 4, 5, 6, 7]
+    assert multipliers(found[-1]) == pytest.approx([2.6**-n for n in range(6, -1, -1)])
+
+
+def test_a_pool_below_the_head_is_no_group_of_its_own():
+    found = make_plan("gradual_unfreezing", NAMES, new=NEW, weightless=["pool"], options=OPTIONS)
+    assert [phase.name for phase in found.phases][1] == "unfreeze_stage3"
+    assert found.phases[1].multipliers["stage3_block1"] == 1 / 4
+
+
+@pytest.mark.parametrize(
+    ("block", "wanted"),
+    [
+        ("stage1", ("stage1_block1", "stage1_block2")),
+        ("stage1_block2", ("stage1_block2",)),
+        ("stem:stage1_block1", ("stem", "stage1_block1")),
+        ("stage1:stage2", ("stage1_block1", "stage1_block2", "stage2_block1")),
+    ],
+)
+def test_a_block_is_a_layer_a_stage_or_a_range(block, wanted):
+    assert made("one_block", block=block).phases[1].trained == (*wanted, "head")
+
+
+def test_blocks_that_are_none_are_refused():
+    with pytest.raises(UserError, match="unknown block 'stage9'"):
+        made("one_block", block="stem:stage9")
+    with pytest.raises(UserError, match="ends below its beginning"):
+        made("one_block", block="stage2:stem")
+
+
+def test_a_plan_that_says_which_leaves_learn_takes_no_others():
+    with pytest.raises(UserError, match="leave tune.leaves empty"):
+        made("norms_only", tune=dataclasses.replace(TUNE, leaves="kernel$"))
 
 
 @given(share=st.floats(0, 0.99), count=st.integers(2, 12))
@@ -230,9 +303,15 @@ def test_settings_that_cannot_be_are_refused(changes, message):
 
 
 def test_planning_needs_no_arrays_and_no_optimizer():
-    code = "import sys, tl_jax.plans.plan; print({'jax', 'optax', 'flax'} & sys.modules.keys())"
+    modules = "{'jax', 'optax', 'flax'} & sys.modules.keys()"
+    code = f"import sys, tl_jax.plans.strategies; print({modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_phase_trains_something():
+    with pytest.raises(UserError, match="'idle' freezes everything in rest"):
+        Plan("idle", (*made("full").phases, Phase("rest", dict.fromkeys(NAMES, 0.0), TUNE)))
 
 
 def test_a_plan_has_phases():

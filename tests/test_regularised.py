@@ -20,6 +20,7 @@ from tl_jax.train.objectives.delta import Delta
 from tl_jax.train.objectives.l2_sp import L2SP
 from tl_jax.train.objectives.spectral import SpectralShrinkage
 
+
 class Relu(nn.Module):
     @nn.compact
     def __call__(self, x):

@@ -490,6 +490,19 @@ def test_only_from_scratch_starts_from_fresh_weights(plan):
             assert_same(tree, (fresh if name == "head" else wanted)[collection][name])
 
 
+def test_a_redrawn_start_keeps_the_scale_of_the_base_and_has_fresh_statistics_and_head():
+    base = load_base("resnet18", "random:1").resized(32)
+    own, options = settings.divided({"cut": "stage1_block1", "plan": "redrawn", "seed": 5})
+    mine, ready = transfer.posed(base, small.task(), own, options)
+    fresh = mine.chain.init(5, (1, 32, 32, 3))
+    assert_same(ready.variables["batch_stats"], fresh["batch_stats"])
+    assert_same(ready.variables["params"]["head"], fresh["params"]["head"])
+    old, new = (tree["params"]["stem"]["kernel"] for tree in (base.variables, ready.variables))
+    assert new.std() == pytest.approx(old.std(), rel=0.05)
+    assert abs(np.corrcoef(new.ravel(), old.ravel())[0, 1]) < 0.1
+    assert ready.weights == "redrawn:5 like random:1"
+
+
 @pytest.mark.parametrize(("size", "parts"), [(1, 1), (4, 4)])
 def test_statistics_of_one_example_are_refused(size, parts):
     with pytest.raises(UserError, match="phase 'full': batch_norm=batch normalises by one example"):

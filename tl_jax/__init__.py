@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from tl_jax.errors import UserError
     from tl_jax.measure.probes.table import ProbeTable, probe
     from tl_jax.models import register_base
-    from tl_jax.plans.plan import Phase, Plan, Settings, register_plan
+    from tl_jax.plans.plan import Phase, Plan, Settings
+    from tl_jax.plans.strategies import register_plan
     from tl_jax.runs.transfer import Run, transfer
     from tl_jax.train.objective import Loss, Objective, Term, Turn
 
@@ -52,7 +53,7 @@ _DOOR = {
     "models": "",
     "probe": "measure.probes.table",
     "register_base": "models",
-    "register_plan": "plans.plan",
+    "register_plan": "plans.strategies",
     "register_task": "data.tasks",
     "transfer": "runs.transfer",
 }

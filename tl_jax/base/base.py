@@ -17,7 +17,7 @@ from tl_jax.base import file
 from tl_jax.base.architecture import MAX_CLASSES, Architecture
 from tl_jax.chain.network import Network
 from tl_jax.chain.programs import forward, forward_program
-from tl_jax.chain.variables import merged, select
+from tl_jax.chain.variables import merged, redrawn, select
 from tl_jax.data import views
 from tl_jax.data.images import open_image
 from tl_jax.data.preprocessing import MAX_CHANNELS, MAX_SIZE, Preprocessing
@@ -164,6 +164,18 @@ class Base:
     def fresh(self, seed: int) -> dict[str, Any]:
         """Untrained variables of the same shapes (`Network.init`)."""
         return self.chain.init(seed, self.preprocessing.input_shape)
+
+    def started(self, start: str, seed: int) -> "Base":
+        """The base with weights that are not pretrained: "fresh" or "redrawn" (`Plan.start`)."""
+        fresh = self.fresh(seed)
+        if start == "fresh":
+            return dataclasses.replace(self, variables=fresh, weights=f"random:{seed}")
+        kept = self.chain.cut(self.architecture.cut).names if self.architecture.cut else self.layers
+        params = redrawn(select(self.variables, kept)["params"], seed)
+        variables = merged(fresh, {"params": params, "batch_stats": {}})
+        return dataclasses.replace(
+            self, variables=variables, weights=f"redrawn:{seed} like {self.weights}"
+        )
 
     def cut(self, layer: str) -> "Base":
         """The layers up to and with `layer`, without a head."""

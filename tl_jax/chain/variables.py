@@ -184,6 +184,20 @@ def init(
     return {c: {} for c in COLLECTIONS} | nested(filled)
 
 
+def redrawn(params: Any, seed: int) -> Any:
+    """Parameters (numpy) drawn anew: normal, with the mean and standard deviation of each array.
+
+    A function of the seed, the parameters' names and those two numbers.
+    """
+    leaves = flat(params)
+    drawn = {
+        path: _generator(seed, path).normal(leaf.mean(), leaf.std(), leaf.shape).astype(leaf.dtype)
+        for path, leaf in leaves.items()
+        if hasattr(leaf, "shape")
+    }
+    return nested(leaves | drawn)
+
+
 def _fresh(seed: int, path: str, shape: tuple[int, ...]) -> np.ndarray | None:
     """The leaf that a rule fills; None where none does."""
     leaf = path.rsplit("/", 1)[-1]
@@ -193,9 +207,12 @@ def _fresh(seed: int, path: str, shape: tuple[int, ...]) -> np.ndarray | None:
         return np.ones(shape, np.float32)
     if leaf != "kernel":
         return None
-    rng = np.random.default_rng([seed, zlib.crc32(path.encode())])
     deviation = np.sqrt((2 if len(shape) == 4 else 1) / np.prod(shape[:-1]))
-    return (deviation * rng.standard_normal(shape)).astype(np.float32)
+    return (deviation * _generator(seed, path).standard_normal(shape)).astype(np.float32)
+
+
+def _generator(seed: int, path: str) -> np.random.Generator:
+    return np.random.default_rng([seed, zlib.crc32(path.encode())])
 
 
 def _by_module(layer: Layer, seed: int, known: Mapping[str, Any]) -> dict:

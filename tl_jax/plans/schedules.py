@@ -41,6 +41,23 @@ def warmup_cosine(peak: float, steps: int, *, warmup: float = 0.1) -> optax.Sche
 
 
 @registry.register(SCHEDULES, "schedule")
+def step(
+    peak: float, steps: int, *, at: tuple[float, ...] = (0.5, 0.75), factor: float = 0.1
+) -> optax.Schedule:
+    """The peak, times `factor` after each share `at` of the steps (He et al. 2016)."""
+    falls = {_share("at", share, steps): factor for share in at}
+    return optax.piecewise_constant_schedule(peak, falls)
+
+
+@registry.register(SCHEDULES, "schedule")
+def polynomial(
+    peak: float, steps: int, *, power: float = 1.0, end: float = 0.0
+) -> optax.Schedule:
+    """end + (peak - end) (1 - step / steps)^power: linear by default; `end` is a rate."""
+    return optax.polynomial_schedule(peak, end, power, steps)
+
+
+@registry.register(SCHEDULES, "schedule")
 def one_cycle(peak: float, steps: int) -> optax.Schedule:
     """Smith & Topin 2018 (arXiv:1708.07120): up from 1/25 of the peak, down to 1e-4 of that."""
     return optax.cosine_onecycle_schedule(steps, peak)

@@ -10,7 +10,7 @@ from typing import Any
 
 from tl_jax import registry
 from tl_jax.errors import unknown
-from tl_jax.plans import plan as plans
+from tl_jax.plans import strategies as plans
 from tl_jax.plans.plan import Settings
 
 # What the phases of a plan begin from, by the parameter of the plan that takes their settings
@@ -21,8 +21,9 @@ PHASES: dict[str, dict[str, Any]] = {"train_head": {}, "tune": {"learning_rate":
 class TransferSettings:
     """How to transfer a base to a task; the plan's own options come beside them."""
 
-    # head_only, head_then_fine_tune, fine_tune_top, discriminative, full, from_scratch; from Python
-    # a Plan, or a function that makes one, too
+    # head_only, head_then_fine_tune, fine_tune_top, discriminative, gradual_unfreezing, one_block,
+    # norms_only, biases_only, full, from_scratch, redrawn; from Python a Plan, or a function that
+    # makes one, too
     plan: Any = "head_then_fine_tune"
     cut: str = ""  # the last layer kept; empty: the bottleneck, below the classifier
     head: str = "linear"  # linear, zero, vgg_head or concat_pool

@@ -20,7 +20,8 @@ from tl_jax.data.task import Task
 from tl_jax.engine.parallel import Parallel
 from tl_jax.engine.prefix import Inputs
 from tl_jax.errors import UserError
-from tl_jax.plans.plan import Phase, Plan, make_plan
+from tl_jax.plans.plan import Phase, Plan
+from tl_jax.plans.strategies import make_plan
 from tl_jax.report import page
 from tl_jax.runs import folder, log, results, settings, subject
 from tl_jax.runs.settings import TransferSettings
@@ -258,10 +259,8 @@ def posed(
     if not isinstance(plan, Plan):
         weightless = [name for name in names if not ready.variables["params"].get(name)]
         plan = make_plan(plan, names, new=new, weightless=weightless, options=options)
-    if not plan.pretrained:
-        ready = dataclasses.replace(
-            ready, variables=ready.fresh(own.seed), weights=f"random:{own.seed}"
-        )
+    if plan.start != "pretrained":
+        ready = ready.started(plan.start, own.seed)
     problem = Problem(
         ready.chain,
         ready.preprocessing,

@@ -14,7 +14,8 @@ from tl_jax.base.base import Base
 from tl_jax.data.preprocessing import Preprocessing
 from tl_jax.data.task import Task
 from tl_jax.engine.prefix import Inputs
-from tl_jax.plans.plan import Settings, fine_tune_top, head_only
+from tl_jax.plans.plan import Settings
+from tl_jax.plans.strategies import fine_tune_top, head_only
 from tl_jax.runs.transfer import trained
 from tl_jax.train.inputs import for_plan
 from tl_jax.train.problem import Problem
