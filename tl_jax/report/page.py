@@ -60,7 +60,7 @@ def write(
         confusion=_confusion((result["test"] or {}).get("confusion"), task.classes),
         per_class=_per_class(result),
         large=len(task.classes) > LARGE,
-        calibration=_calibration(probabilities, task),
+        calibration=_calibration(probabilities, task, result.get("calibration")),
         mistakes=mistakes(probabilities, task),
         shares=time_shares(result),
         config=json.dumps(result["config"], indent=2, default=str, ensure_ascii=False),
@@ -205,7 +205,7 @@ def _per_class(result: dict) -> list[dict]:
     return [{**row, "train": (counts.get("train") or {}).get(row["name"])} for row in rows]
 
 
-def _calibration(probabilities: np.ndarray, task: Task) -> dict | None:
+def _calibration(probabilities: np.ndarray, task: Task, scaled: dict | None) -> dict | None:
     if not len(probabilities):
         return None
     correct = _correct(probabilities, task.labels[task.splits["test"]])
@@ -216,6 +216,8 @@ def _calibration(probabilities: np.ndarray, task: Task) -> dict | None:
         "bins": len(bins.count),
         "confidence": float(probabilities.max(1).mean()),
         "accuracy": float(correct.mean()),
+        "temperature": scaled and scaled["temperature"],
+        "error_scaled": scaled and scaled["test"]["ece"],
     }
 
 

@@ -23,12 +23,15 @@ from tl_jax.data import views
 from tl_jax.data.task import Task
 from tl_jax.ops.cpu import heap, switch
 from tl_jax.plans.plan import Phase
+from tl_jax.stats import calibration
 from tl_jax.train.identity import plain
 from tl_jax.train.problem import Problem
 from tl_jax.train.state import Progress, best_row
+from tl_jax.train.step import recipe
 
 PACKAGES = ("tl_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn")
 
+TRUTH = ("labels", "targets", "weights")  # of a classification, that its calibration is of
 SKIPPED = 1000  # unreadable files that a result names
 
 
@@ -41,9 +44,12 @@ def collect(
     variables: Any,
     progress: Progress,
     scores: dict[str, dict],
+    predictions: dict[str, Any],
     total_seconds: float,
 ) -> dict[str, Any]:
-    """The result as JSON-able data; `scores` are metrics by split, `base` what training gave."""
+    """The result as JSON-able data; `scores` are metrics and `predictions` (n, ...) by split,
+    `base` is what training gave.
+    """
     task = problem.task
     phases = [
         _phase(problem, phase, progress.rows(phase), variables, source)
@@ -67,6 +73,7 @@ def collect(
             "task": _task(task),
             "plan": {"name": problem.plan.name, "phases": phases},
             **scores,
+            "calibration": _calibration(task, predictions),
             "cost": _cost(progress, phases, total_seconds),
             **provenance("transfer"),
             "published": list(task.published),
@@ -118,7 +125,7 @@ def _phase(
         "epochs_run": len(rows),
         "best_epoch": best_row(phase, rows, problem.objective)["epoch"],
         "stopped_early": len(rows) < phase.settings.epochs,
-        "trained_parameters": _count({n: variables["params"].get(n) for n in phase.trained}),
+        "trained_parameters": _count(recipe(problem.setup, phase).of_trained(variables)["params"]),
         "seconds": sum(r["train_seconds"] + r["compile_seconds"] for r in rows),
         **source,
     }
@@ -140,6 +147,21 @@ def _task(task: Task) -> dict[str, Any]:
         "skipped": len(task.skipped),
         "skipped_files": list(task.skipped[:SKIPPED]),
     }
+
+
+def _calibration(task: Task, predictions: dict[str, Any]) -> dict[str, Any] | None:
+    """What one temperature makes of class probabilities; None where predictions are none."""
+    classes = (len(task.classes),)
+    probabilities = {split: np.asarray(found) for split, found in predictions.items()}
+    if not task.classes or any(found.shape[1:] != classes for found in probabilities.values()):
+        return None
+    if not all(len(found) and np.isfinite(found).all() for found in probabilities.values()):
+        return None
+    truth = {
+        split: {name: task.truth[name][task.splits[split]] for name in TRUTH}
+        for split in probabilities
+    }
+    return calibration.calibrated(probabilities, truth)
 
 
 def _cost(progress: Progress, phases: list[dict], total_seconds: float) -> dict[str, Any]:

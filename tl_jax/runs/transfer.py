@@ -198,6 +198,7 @@ def work(
         variables=done.variables,
         progress=done.progress,
         scores=done.scores,
+        predictions=done.predictions,
         total_seconds=time.time() - started,
     )
     if page.can_be_drawn():
