@@ -103,6 +103,33 @@ def heat_map(
     return svg(draw, width=size, height=0.8 * size)
 
 
+def over_rates(
+    rates: Sequence[float],
+    series: Mapping[str, Sequence[float]],
+    *,
+    marks: Mapping[str, float],
+    label: str,
+) -> str:
+    """Lines over S learning rates on a logarithmic axis, (S,) each, as a data URI.
+
+    `marks` are rates with a name; `label` is the vertical axis'. The last line stands out.
+    """
+
+    def draw(figure: "Figure") -> None:
+        axes = figure.subplots()
+        *faint, (name, last) = series.items()
+        for other, values in faint:
+            axes.plot(rates, values, color=FAINT, lw=0.9, label=other)
+        axes.plot(rates, last, color=BLUE, label=name)
+        for (mark, rate), dash in zip(marks.items(), itertools.cycle(DASHES), strict=False):
+            axes.axvline(rate, color=ORANGE, lw=1.2, ls=(0, dash), label=mark)
+        axes.set(xscale="log", xlabel="learning rate", ylabel=label)
+        axes.set_ylim(0, 1.1 * max(last[: len(last) - len(last) // 10]))
+        figure.legend(loc="outside upper center", ncols=4, handlelength=1.8)
+
+    return svg(draw, width=WIDE, height=3.8)
+
+
 def scatter(points: np.ndarray, labels: np.ndarray) -> str:
     """Points (N, 2) in a colour for each of the classes `labels` (N,), which are numbered from 1.
 

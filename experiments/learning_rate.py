@@ -1,0 +1,17 @@
+"""Which learning rate? For each phase of a transfer's plan, losses while the rate rises.
+
+    python -m experiments.learning_rate --config=configs/digits.py
+    python -m experiments.learning_rate --config=configs/folder.py --config.task.path=my_photos/
+
+It takes the config of a transfer, and suggests a rate for `--config.train_head.learning_rate` and
+`--config.tune.learning_rate`.
+"""
+
+from absl import flags
+
+from experiments import cli, study
+
+flags.adopt_module_key_flags(study)
+
+if __name__ == "__main__":
+    cli.run(study.program("learning_rate"))

@@ -1,0 +1,56 @@
+"""A sweep of the learning rate for each phase of a transfer's plan."""
+
+import dataclasses
+import functools
+import pathlib
+from typing import Any
+
+from tl_jax.data.task import Task
+from tl_jax.errors import UserError
+from tl_jax.plans.plan import Plan
+from tl_jax.runs import settings, transfer
+from tl_jax.runs.subject import base_of, task_of
+from tl_jax.train import loop, rates
+from tl_jax.train.inputs import for_plan
+
+LOWEST, HIGHEST, STEPS = 1e-6, 10.0, 100
+
+
+def data(config: Any) -> Task:
+    """Return the task that a results folder belongs to."""
+    return task_of(config, config.seed)
+
+
+def compute(config: Any, workdir: pathlib.Path) -> dict:
+    """Sweep each phase from the weights that the phases before it give; the test split is not used.
+
+    By phase, `rates` and `losses` of each step, `smoothed` losses, and the `suggested` rate.
+    """
+    given = {k: v for k, v in config.to_dict().items() if k in settings.defaults()}
+    own, options = settings.divided(given)
+    problem, ready = transfer.posed(base_of(config), data(config), own, options)
+    cache = pathlib.Path(own.cache) if own.cache else None
+    inputs_for = for_plan(problem, test_views="none", cache=cache, dtype=own.cache_dtype)
+    phases, found = problem.plan.phases, []
+    for number, phase in enumerate(phases):
+        variables = ready.variables
+        if number:
+            before = dataclasses.replace(problem, plan=Plan("before", phases[:number]))
+            folder = workdir / f"before_{phase.name}"
+            variables, *_ = loop.run(before, variables, inputs_for, workdir=folder)
+        inputs = inputs_for(phase, variables)
+        sweep = functools.partial(rates.sweep, problem, number, variables, inputs)
+        swept = sweep(lowest=LOWEST, highest=HIGHEST, steps=STEPS)
+        if len(swept.rates) < 2:
+            raise UserError(f"phase {phase.name!r}: the loss is not finite from the first step on")
+        found.append(
+            {
+                "name": phase.name,
+                "learning_rate": phase.settings.learning_rate,
+                "suggested": rates.suggested(swept),
+                "rates": swept.rates.tolist(),
+                "losses": swept.losses.tolist(),
+                "smoothed": rates.smoothed(swept.losses).tolist(),
+            }
+        )
+    return {"phases": found}
