@@ -160,6 +160,18 @@ def test_fresh_variables_depend_on_the_seed_and_the_name_alone():
     assert {leaf.dtype for leaf in jax.tree.leaves(fresh)} == {np.dtype(np.float32)}
 
 
+@pytest.mark.parametrize("share", [0.25, 1.0])
+def test_variables_between_two_are_on_the_way(share):
+    names = ("stage2_block1", "head")
+    first, last = small.variables(0), small.variables(1)
+    top = variables.select(last, names)
+    found = variables.between(first, top, share)
+    assert jax.tree.structure(found) == jax.tree.structure(top)
+    start = variables.select(first, names)
+    wanted = jax.tree.map(lambda a, b: (1 - share) * a + share * b, start, top)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), found, wanted)
+
+
 def test_redrawn_parameters_keep_the_scale_of_each_array_and_nothing_else():
     rng = np.random.default_rng(0)
     old = {"conv": {"kernel": rng.normal(0.3, 0.02, (3, 3, 64, 64)).astype(np.float32)}}

@@ -249,7 +249,8 @@ def test_biases_and_the_head_alone_learn(tmp_path):
     assert digits.scores(mine, found)["accuracy"] > unadapted(0) + 0.1
 
 
-def test_the_average_of_all_steps_is_what_is_handed_on(tmp_path, monkeypatch):
+@pytest.mark.parametrize("since", [None, 0.0, 0.5, 0.9])
+def test_the_average_of_the_last_steps_is_what_is_handed_on(tmp_path, monkeypatch, since):
     states, offer = [], Saver.offer
 
     def spied(self, progress, variables, state, best, **options):
@@ -257,11 +258,20 @@ def test_the_average_of_all_steps_is_what_is_handed_on(tmp_path, monkeypatch):
         offer(self, progress, variables, state, best, **options)
 
     monkeypatch.setattr(Saver, "offer", spied)
-    mine = digits.problem(Averaged(rate=0.0), PLAIN, epochs=1)
+    mine = digits.problem(Averaged(rate=0.0, since=since), PLAIN, epochs=1)
     found, progress, _ = digits.run(mine, digits.begun(PLAIN), tmp_path)
     steps = states[: progress.history[0]["step"]]
     assert len(steps) == len(digits.source().splits["train"]) // 64
-    jax.tree.map(lambda *a: close(a[0], np.mean(a[1:], 0)), found["params"], *steps)
+    last = steps[round((since or 0) * len(steps)) :]
+    jax.tree.map(lambda *a: close(a[0], np.mean(a[1:], 0)), found["params"], *last)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"), [({"rate": 1.5}, "rate is from 0"), ({"since": 1.0}, "since is a share")]
+)
+def test_averages_that_cannot_be_are_refused(options, said):
+    with pytest.raises(UserError, match=said):
+        Averaged(**options)
 
 
 # What each may read from the store

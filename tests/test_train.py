@@ -505,6 +505,21 @@ def test_a_redrawn_start_keeps_the_scale_of_the_base_and_has_fresh_statistics_an
     assert ready.weights == "redrawn:5 like random:1"
 
 
+def test_a_phase_hands_on_weights_between_its_first_and_its_best(tmp_path):
+    """WiSE-FT, from the head that the phase before trained."""
+    ends = {}
+    for blend in (1.0, 0.5):
+        tune = small.settings(epochs=1, batch_norm="batch", blend=blend)
+        mine = small.problem("head_then_fine_tune", head=small.settings(epochs=1), tune=tune)
+        ends[blend] = run(mine, tmp_path / str(blend))[0]
+    head = small.problem("head_only", head=small.settings(epochs=1))
+    start = run(head, tmp_path / "head")[0]
+    middle = jax.tree.map(lambda a, b: (a + b) / 2, start, ends[1.0])
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), ends[0.5], middle)
+    assert not np.allclose(start["params"]["head"]["Dense_0"]["bias"],
+                           ends[1.0]["params"]["head"]["Dense_0"]["bias"])  # fmt: skip
+
+
 @pytest.mark.parametrize(("size", "parts"), [(1, 1), (4, 4)])
 def test_statistics_of_one_example_are_refused(size, parts):
     with pytest.raises(UserError, match="phase 'full': batch_norm=batch normalises by one example"):

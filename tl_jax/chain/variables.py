@@ -31,6 +31,19 @@ def merged(variables: Any, others: Any) -> dict[str, Any]:
     return {c: overlaid(variables[c], others[c]) for c in COLLECTIONS}
 
 
+def between(first: Any, last: Any, share: float) -> dict[str, Any]:
+    """The variables `last`, or those a `share` of the way to them from their values in `first`."""
+    if share == 1:
+        return last
+    ends = flat(first), flat(last)
+    moved = {
+        path: ends[0][path] + np.float32(share) * (leaf - ends[0][path])
+        for path, leaf in ends[1].items()
+        if hasattr(leaf, "shape")
+    }
+    return nested({**ends[1], **moved})
+
+
 def overlaid(tree: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
     """The nested dictionary `tree` with the leaves of `others` over its own."""
     return {**tree} | {

@@ -38,6 +38,9 @@ class Settings:
     # metric that selects the epoch whose weights are kept: val_loss, val_accuracy, ... or last;
     # empty: the objective's own
     best_by: str = ""
+    # share of the way from the phase's first weights to its best that is handed on: WiSE-FT
+    # (Wortsman et al. 2022, arXiv:2109.01903) goes half the way, 0.5
+    blend: float = 1.0
     patience: int = 0  # epochs without a better one before stopping; 0: never stop early
 
     def __post_init__(self):
@@ -56,6 +59,8 @@ class Settings:
             )
         if not all(value >= 0 for value in (self.weight_decay, self.clip, self.patience)):
             raise UserError("weight_decay, clip and patience must not be negative")
+        if not 0 < self.blend <= 1:
+            raise UserError(f"blend is a share above 0 and up to 1; got {self.blend}")
         if self.accumulate < 1:
             raise UserError(f"accumulate is at least 1 part of a batch; got {self.accumulate}")
         try:

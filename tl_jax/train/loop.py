@@ -14,7 +14,7 @@ import numpy as np
 import tqdm
 
 from tl_jax import progress as bars
-from tl_jax.chain.variables import merged
+from tl_jax.chain.variables import between, merged
 from tl_jax.data.preprocessing import require_same
 from tl_jax.engine import prefix
 from tl_jax.plans.plan import Phase
@@ -96,7 +96,7 @@ def run(
             state = without_sums(state)
             write(row)
         saver.offer(progress, variables, state, best, now=True)
-        variables = merged(variables, best)
+        variables = merged(variables, between(variables, best, phase.settings.blend))
         progress.phase, progress.epoch, progress.batch = progress.phase + 1, 0, 0
         former, state = state, None
     assert inputs is not None  # a plan has phases, and no checkpoint is behind the last one

@@ -32,6 +32,7 @@ class Now(NamedTuple):
     key: jax.Array  # this turn's own
     progress: Any  # share of the phase that is done, in [0, 1)
     turn: str
+    steps: Any = 1  # of the phase
 
 
 class Turn(NamedTuple):

@@ -108,12 +108,12 @@ def update(recipe: Recipe, state: State, fixed: Mapping[str, Any], batch: Any) -
     for number, turn in enumerate(objective.turns):
         own = key if number == 0 else jax.random.fold_in(key, number)
         drawn = parallel.key(jax.random.fold_in(own, _OBJECTIVE))
-        now = Now(drawn, progress, turn.name)
+        now = Now(drawn, progress, turn.name, fixed["rates"].shape[0])
         state, terms = _turn(recipe, state, fixed, batch, own, turn, now)
         named = {term_name(objective.turns, turn, name): term for name, term in terms.items()}
         sums |= {name: (t.sum, t.weight, t.scale * t.sum) for name, t in named.items()}
     if objective.average is not None:
-        rate = objective.average(Now(key, progress, ""), step)
+        rate = objective.average(Now(key, progress, "", fixed["rates"].shape[0]), step)
         weights = {"params": state.params, "batch_stats": state.batch_stats}
         moved = jax.tree.map(lambda a, p: a + rate * (p - a), state.average, weights)
         state = state._replace(average=moved)

@@ -9,21 +9,34 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from tl_jax.errors import UserError
 from tl_jax.train.objective import Now
 from tl_jax.train.objectives.cross_entropy import CrossEntropy
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Averaged(CrossEntropy):
-    """average += max(rate, 1 / (step + 1)) * (weights - average), after each step.
+    """average += max(rate, 1 / n) * (weights - average) after each step, the n-th that is averaged.
 
-    So it is the plain mean of all steps at first, and forgets at `rate` later. Asks of the batch
-    what cross entropy does.
+    So it is the plain mean of all steps at first, and forgets at `rate` later. With `since`, a
+    share of the phase, the mean begins anew there: "averaged(rate=0, since=0.75)" is the mean over
+    the phase's last quarter (SWA; Izmailov et al. 2018, arXiv:1803.05407), which a constant rate
+    suits. Asks of the batch what cross entropy does.
     """
 
     rate: float = 0.01
+    since: float | None = None
     evaluates = "average"
+
+    def __post_init__(self):
+        if not 0 <= self.rate <= 1:
+            raise UserError(f"averaged: rate is from 0 to 1; got {self.rate}")
+        if self.since is not None and not 0 <= self.since < 1:
+            raise UserError(f"averaged: since is a share from 0 to below 1; got {self.since}")
 
     def average(self, now: Now, step: Any) -> Any:
         """The rate at which the average follows."""
-        return jnp.maximum(self.rate, 1 / (step + 1))
+        if self.since is None:
+            return jnp.maximum(self.rate, 1 / (step + 1))
+        averaged = jnp.floor((now.progress - self.since) * now.steps + 0.5)
+        return jnp.maximum(self.rate, 1 / jnp.maximum(averaged + 1, 1))
