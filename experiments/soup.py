@@ -1,0 +1,49 @@
+"""Mix finished runs into one network, the mean of their weights: a model soup.
+
+    python -m experiments.soup --out=soup.safetensors runs/mine_lr1 runs/mine_lr2 runs/mine_lr3
+
+The runs differ in their settings, not in data and splits. From the best on validation down, a run
+is added where validation does not fall; --uniform mixes all. The soup is then tested once; load it
+with `tl_jax.load_base("soup.safetensors")`.
+"""
+
+import json
+import pathlib
+
+from absl import flags
+
+from experiments import cli
+from tl_jax.errors import UserError
+
+_OUT = flags.DEFINE_string("out", "soup.safetensors", "File to be written.")
+_UNIFORM = flags.DEFINE_bool("uniform", False, "Mix all runs, whatever validation says.")
+_METRIC = flags.DEFINE_string("metric", "weighted_accuracy", "By which runs are chosen.")
+
+
+def main(argv: list[str]) -> None:
+    from tl_jax.report.text import percent
+    from tl_jax.runs import soup
+    from tl_jax.runs.subject import named_task
+
+    runs, out = [pathlib.Path(run) for run in argv[1:]], pathlib.Path(_OUT.value)
+    if not runs:
+        raise UserError("which runs? python -m experiments.soup runs/mine_lr1 runs/mine_lr2")
+    if out.is_dir() or not out.parent.is_dir():
+        raise UserError(f"--out={out} cannot be written: name a file in a folder that exists")
+    parts = soup.ingredients(runs, metric=_METRIC.value)
+    config = json.loads((runs[0] / "config.json").read_text())
+    if not isinstance(config["task"], dict):
+        raise UserError(f"{runs[0]} was made from Python, and its task is not known here: call "
+                        "tl_jax.runs.soup.greedy with the task")  # fmt: skip
+    task = named_task(config["task"], config["seed"])
+    mix = soup.uniform if _UNIFORM.value else soup.greedy
+    found = mix(parts, task, metric=_METRIC.value)
+    for part in sorted(parts, key=lambda part: -part.val):
+        print(f"{part.run}\tval {percent(part.val)}\t{'in' if part.run in found.kept else 'out'}")
+    tested = soup.judged(found.base, task, "test")[_METRIC.value]
+    found.base.save(out)
+    print(f"soup of {len(found.kept)}: val {percent(found.val)}, test {percent(tested)}, {out}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,99 @@
+"""Soups: means of weights, chosen on validation, of runs that fit together."""
+
+import dataclasses
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+
+import tl_jax
+from experiments import cli
+from tl_jax.errors import UserError
+from tl_jax.runs import soup
+from tl_jax.runs.soup import Ingredient
+
+
+@pytest.fixture(scope="module")
+def task():
+    return tl_jax.load_task("digits", seed=0, per_class=10)
+
+
+@pytest.fixture(scope="module")
+def base():
+    found = tl_jax.load_base("efficientnet_lite0", "random:0").cut("stage1_block1")
+    return found.resized(16)
+
+
+@pytest.fixture(scope="module")
+def runs(base, task, tmp_path_factory):
+    """Two finished runs that differ in their rate."""
+    found = {}
+    for rate in (1e-2, 3e-2):
+        folder = tmp_path_factory.mktemp("run")
+        head = {"epochs": 2, "learning_rate": rate}
+        found[folder] = base.transfer(
+            task, plan="head_only", train_head=head, batch_size=20, workdir=folder, cache=None
+        )
+    return found
+
+
+def test_runs_are_mixed_into_the_mean_of_their_weights(runs, task):
+    parts = soup.ingredients(list(runs), metric="accuracy")
+    assert [part.val for part in parts] == [run.val["accuracy"] for run in runs.values()]
+    found = soup.uniform(parts, task, metric="accuracy")
+    one, two = (run.base.variables for run in runs.values())
+    middle = jax.tree.map(lambda a, b: (a + b) / 2, one, two)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-7),
+                 found.base.variables, middle)  # fmt: skip
+    assert found.kept == tuple(runs)
+
+
+def test_a_soup_of_one_is_judged_as_its_run_was(runs, task):
+    for run in runs.values():
+        for split, wanted in (("val", run.val), ("test", run.test)):
+            got = soup.judged(soup.mixed([run.base]), task, split)
+            assert got["accuracy"] == wanted["accuracy"]
+            assert got["loss"] == pytest.approx(wanted["loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "loss"])
+def test_a_greedy_soup_adds_what_does_no_harm(runs, task, metric):
+    """The best run, the same again, and one with weights that fit nothing."""
+    (_, run), *_ = runs.items()
+    junk = dataclasses.replace(run.base, variables=jax.tree.map(lambda a: 30 - 7 * a,
+                                                                run.base.variables))  # fmt: skip
+    parts = [
+        Ingredient(pathlib.Path(name), base, soup.judged(base, task, "val")[metric])
+        for name, base in (("junk", junk), ("one", run.base), ("same", run.base))
+    ]
+    found = soup.greedy(parts, task, metric=metric)
+    assert set(found.kept) == {pathlib.Path("one"), pathlib.Path("same")}
+    assert found.val == pytest.approx(parts[1].val, abs=1e-5)
+
+
+def test_runs_that_do_not_fit_together_are_refused(runs, base, task, tmp_path):
+    first = next(iter(runs))
+    with pytest.raises(UserError, match="two runs or more; got 1"):
+        soup.ingredients([first], metric="accuracy")
+    with pytest.raises(UserError, match="has no 'acuracy' on validation"):
+        soup.ingredients(list(runs), metric="acuracy")
+    with pytest.raises(UserError, match="is no finished run"):
+        soup.ingredients([first, tmp_path], metric="accuracy")
+    options = {"plan": "head_only", "train_head": {"epochs": 1}, "batch_size": 20, "cache": None}
+    other = tl_jax.load_task("digits", seed=1, per_class=10)
+    base.transfer(other, workdir=tmp_path / "seed", **options)
+    with pytest.raises(UserError, match="do not fit together: other splits"):
+        soup.ingredients([first, tmp_path / "seed"], metric="accuracy")
+    base.transfer(task, workdir=tmp_path / "head", head="concat_pool", **options)
+    with pytest.raises(UserError, match="do not fit together: another architecture"):
+        soup.ingredients([first, tmp_path / "head"], metric="accuracy")
+
+
+def test_the_program_says_that_it_does_not_know_a_task_from_python(runs, tmp_path, capsys):
+    from experiments import soup as program
+
+    out = f"--out={tmp_path / 'soup.safetensors'}"
+    program.flags.FLAGS(["soup", out])
+    assert cli.status(program.main, ["soup", *map(str, runs)]) == 2
+    assert "was made from Python" in capsys.readouterr().err

@@ -1,0 +1,114 @@
+"""A model soup: one base whose weights are the mean of several finished runs'.
+
+Wortsman et al. 2022, Model soups (arXiv:2203.05482), algorithm 1. Runs from one pretrained start
+stay in one basin, so that the mean of their weights is a good network too.
+"""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from tl_jax.base import file
+from tl_jax.base.base import Base
+from tl_jax.base.load import load_base
+from tl_jax.data.task import Task
+from tl_jax.errors import UserError
+from tl_jax.stats import metrics
+from tl_jax.train.identity import changed_data
+
+BATCH = 256  # images that are open at once
+
+
+class Ingredient(NamedTuple):
+    """A finished run, ready to be mixed with others."""
+
+    run: pathlib.Path
+    base: Base
+    val: float  # the metric on validation
+
+
+class Soup(NamedTuple):
+    """The mixed base, and what it is made of."""
+
+    base: Base
+    kept: tuple[pathlib.Path, ...]
+    val: float
+
+
+def ingredients(runs: Sequence[pathlib.Path], *, metric: str) -> list[Ingredient]:
+    """Load finished runs of the same architecture, preprocessing, classes, data and splits.
+
+    UserError for fewer than two, for an unknown metric, and, with what differs, for runs that do
+    not fit together. Splits of another seed do not: they train on what the others are judged by.
+    """
+    if len(runs) < 2:
+        raise UserError(f"a soup is made of two runs or more; got {len(runs)}")
+    told = [(run, *_read(run)) for run in runs]
+    first, _, data = told[0]
+    found = []
+    for run, result, own in told:
+        if result["val"].get(metric) is None:
+            raise UserError(f"{run} has no {metric!r} on validation")
+        if changed := changed_data(data, own):
+            raise UserError(f"{run} and {first} do not fit together: {'; '.join(changed[:3])}")
+        found.append(Ingredient(run, load_base(run), float(result["val"][metric])))
+    for other in found[1:]:
+        for name in ("architecture", "preprocessing", "classes", "views"):
+            if getattr(other.base, name) != getattr(found[0].base, name):
+                raise UserError(f"{other.run} and {first} do not fit together: another {name}")
+    return found
+
+
+def uniform(parts: Sequence[Ingredient], task: Task, *, metric: str) -> Soup:
+    """Mix all of them."""
+    base = mixed([part.base for part in parts])
+    return Soup(base, tuple(part.run for part in parts), judged(base, task, "val")[metric])
+
+
+def greedy(parts: Sequence[Ingredient], task: Task, *, metric: str) -> Soup:
+    """From the best on validation down, add each run with which validation does not fall."""
+    sign = -1 if metric in ("loss", "ece") else 1
+    best, *others = sorted(parts, key=lambda part: -sign * part.val)
+    kept, soup = [best], Soup(best.base, (best.run,), best.val)
+    for part in others:
+        base = mixed([one.base for one in (*kept, part)])
+        value = judged(base, task, "val")[metric]
+        if sign * value >= sign * soup.val:
+            kept.append(part)
+            soup = Soup(base, tuple(one.run for one in kept), value)
+    return soup
+
+
+def mixed(bases: Sequence[Base]) -> Base:
+    """Return the base with the mean of their variables, batch statistics included."""
+    mean = jax.tree.map(
+        lambda *leaves: np.mean(leaves, axis=0, dtype=np.float64).astype(np.float32),
+        *(base.variables for base in bases),
+    )
+    return dataclasses.replace(bases[0], variables=mean, weights="soup", digest="")
+
+
+def judged(base: Base, task: Task, split: str) -> dict[str, Any]:
+    """Return every metric of the base's predictions on a split of the task."""
+    rows = task.splits[split]
+    parts = [
+        base.predict([task.image(int(row)) for row in rows[first : first + BATCH]])
+        for first in range(0, len(rows), BATCH)
+    ]
+    names = ("labels", "targets", "weights", "graded_labels", "graded_weights")
+    truth = {name: task.truth[name][rows] for name in names}
+    return metrics.evaluate(np.concatenate(parts), **truth, classes=task.classes)
+
+
+def _read(run: pathlib.Path) -> tuple[dict, dict]:
+    """The result of a finished run, and the data that it belongs to."""
+    try:
+        result = json.loads((run / "result.json").read_text())
+        return result, json.loads((run / "data.json").read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{run} is no finished run with a {file.NAME} to mix: {error}") from error
