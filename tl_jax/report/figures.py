@@ -103,6 +103,28 @@ def heat_map(
     return svg(draw, width=size, height=0.8 * size)
 
 
+def over_budgets(
+    budgets: Sequence[str], series: Mapping[str, Sequence[tuple[float, float]]], *, label: str
+) -> str:
+    """Lines over B label budgets, as a data URI; `series` are (mean, half of its interval), (B,).
+
+    Fractions, shown in percent.
+    """
+
+    def draw(figure: "Figure") -> None:
+        axes, places = figure.subplots(), np.arange(len(budgets))
+        for (name, values), colour in zip(series.items(), itertools.cycle(COLOURS), strict=False):
+            mean, half = np.array(values, np.float64).T
+            axes.fill_between(places, mean - half, mean + half, color=colour, alpha=0.12, lw=0)
+            axes.plot(places, mean, color=colour, marker="o", ms=3, label=name)
+        axes.set_xticks(places, budgets)
+        axes.set(ylabel=label, xlabel="labels")
+        axes.yaxis.set_major_formatter(percent)
+        figure.legend(loc="outside upper center", ncols=5, handlelength=1.8)
+
+    return svg(draw, width=WIDE, height=4.3)
+
+
 def over_rates(
     rates: Sequence[float],
     series: Mapping[str, Sequence[float]],

@@ -92,6 +92,27 @@ def paired(one: Mapping[Any, float], other: Mapping[Any, float], *, ratio: float
     return corrected([one[key] - other[key] for key in common], ratio=ratio)
 
 
+def seeds_to_settle(
+    estimate: Estimate, *, margin: float, ratio: float, most: int = 1000
+) -> int | None:
+    """Return the fewest figures J whose 95 % interval would leave the margin out, if mean and
+    spread stayed as estimated; None where `most` do not.
+
+    With overlapping splits the interval has a least width, however many are drawn: then only other
+    data settle it.
+    """
+    from scipy import stats
+
+    beyond = abs(estimate.mean) - margin
+    if estimate.count < 2 or not beyond > 0:
+        return None
+    deviation = estimate.error / np.sqrt(1 / estimate.count + ratio)
+    counts = np.arange(2, most + 1)
+    quantiles = stats.t.ppf((1 + LEVEL) / 2, counts - 1)
+    (enough,) = np.nonzero(quantiles * deviation * np.sqrt(1 / counts + ratio) < beyond)
+    return int(counts[enough[0]]) if len(enough) else None
+
+
 def overlap(splits: Sequence[Mapping[str, np.ndarray]]) -> float:
     """Return n_test / n_train of J splits, for `corrected`; 0 if all have the same test examples.
 

@@ -15,15 +15,18 @@ from tl_jax.runs import folder, results
 from tl_jax.train import identity
 
 
-def run(study: str, config: Any, workdir: pathlib.Path, *, name: str) -> tuple[dict, bool]:
+def run(
+    study: str, config: Any, workdir: pathlib.Path, *, name: str, **how: Any
+) -> tuple[dict, bool]:
     """Return the result of the study that `workdir` holds; if it holds none, do the study first.
 
-    Also return whether the result was there before. `name` is what the result is called. The same
-    call again resumes after an interruption.
+    Also return whether the result was there before. `name` is what the result is called. `how` are
+    options of the study's `compute` that change nothing of what it finds. The same call again
+    resumes after an interruption.
     """
 
     def work() -> dict:
-        findings = _part(study, "study").compute(config, workdir)
+        findings = _part(study, "study").compute(config, workdir, **how)
         material = findings.pop("material", {})
         own = {"name": name, "config": config.to_dict()}
         result = results.finite({**own, **findings, **results.provenance(study)})

@@ -1,0 +1,48 @@
+"""Which way of transferring wins, by how much, and where does transfer hurt?
+
+    python -m experiments.scenarios --config=configs/scenarios_digits.py
+    python -m experiments.scenarios --config=configs/scenarios_digits.py --workers=2
+
+A grid of tasks, bases, label budgets, plans and seeds. Every cell is kept as it finishes, and the
+same command goes on. Cells that fail do not stop the others; --retry tries them again. The exit
+status is 1 if any failed.
+"""
+
+import functools
+import json
+import pathlib
+
+from absl import flags
+
+from experiments import cli, study
+from tl_jax.errors import UserError
+
+flags.adopt_module_key_flags(study)
+_WORKERS = flags.DEFINE_integer("workers", 1, "Processes, each with cores of its own.")
+_RETRY = flags.DEFINE_bool("retry", False, "Try the cells that failed before again.")
+
+
+def main(argv: list[str]) -> int:
+    """Do the study; return 1 if a cell failed."""
+    results: list[dict] = []
+    study.by_config(
+        lambda *given: results.append(_run(*given)), example="configs/scenarios_digits.py"
+    )(argv)
+    return int(any(row.get("error") is not None for row in results[0]["rows"]))
+
+
+def _run(config, workdir: pathlib.Path, name: str) -> dict:
+    from tl_jax.studies import run as studies
+
+    if _WORKERS.value < 1:
+        raise UserError(f"--workers is at least 1; got {_WORKERS.value}")
+    done = workdir / "result.json"
+    if _RETRY.value and done.exists() and "error" in json.loads(done.read_text())["rows"][0].keys():
+        done.unlink()
+    options = functools.partial(dict, workers=_WORKERS.value, retry=_RETRY.value)
+    result, before = studies.run("scenarios", config, workdir, name=name, **options())
+    return study.say(studies.summary("scenarios", result), result, before, workdir)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,58 @@
+"""The settings that a plan is tuned over: a declared space, drawn from as often for every plan."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from tl_jax import registry
+from tl_jax.errors import UserError
+
+SPACES: dict[str, Callable[..., Any]] = {}
+
+
+@registry.register(SPACES, "space")
+def log(rng: np.random.Generator, *, low: float, high: float) -> float:
+    """Draw evenly by the logarithm, from `low` to `high`."""
+    if not 0 < low < high:
+        raise UserError(f"a space log({low}, {high}) is empty: 0 < low < high")
+    return float(math.exp(rng.uniform(math.log(low), math.log(high))))
+
+
+@registry.register(SPACES, "space")
+def uniform(rng: np.random.Generator, *, low: float, high: float) -> float:
+    """Draw evenly from `low` to `high`."""
+    if not low < high:
+        raise UserError(f"a space uniform({low}, {high}) is empty: low < high")
+    return float(rng.uniform(low, high))
+
+
+@registry.register(SPACES, "space")
+def one_of(rng: np.random.Generator, *, values: tuple) -> Any:
+    """Draw one of the `values`, each as likely."""
+    if not isinstance(values, tuple | list) or not values:
+        raise UserError("a space one_of needs values, as in one_of((1, 2))")
+    return values[int(rng.integers(len(values)))]
+
+
+def drawn(space: Mapping[str, Any], *, seed: tuple[int, ...]) -> dict[str, Any]:
+    """Draw a value for each setting of a space, {"tune": {"learning_rate": "log(1e-4, 1e-2)"}}.
+
+    Returns them flat, {"tune.learning_rate": 0.002}: a function of the seed and the space alone.
+    UserError for a space that cannot be read.
+    """
+    rng = np.random.default_rng(seed)
+    values = {}
+    for name, spec in sorted(_flat(space)):
+        draw, options = registry.chosen(f"space of {name}:", spec, SPACES)
+        values[name] = draw(rng, **options)
+    return values
+
+
+def _flat(space: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in space.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{above}{name}.")
+        else:
+            yield above + name, value

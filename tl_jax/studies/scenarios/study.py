@@ -1,0 +1,60 @@
+"""The grid of tasks, bases, label budgets, plans and seeds; every cell journalled as it finishes.
+
+Of one task, seed and budget all plans have the same splits, so that comparisons are paired.
+"""
+
+import functools
+import logging
+import pathlib
+import time
+from typing import Any
+
+from tl_jax import interrupt
+from tl_jax.runs import pool
+from tl_jax.runs.journal import Journal
+from tl_jax.studies.scenarios.cells import Cell, cells, error_of, require, row
+from tl_jax.studies.scenarios.verdicts import against_reference
+
+logger = logging.getLogger(__name__)
+
+
+def compute(config: Any, workdir: pathlib.Path, *, workers: int = 1, retry: bool = False) -> dict:
+    """Compute the cells that are not there yet; return a row for each, and verdicts.
+
+    A cell that fails has an `error` in its row, and the others go on; with `retry` those that
+    failed before are tried again. UserError, before anything is computed, for a config that is no
+    grid.
+    """
+    plain = config.to_dict()
+    require(plain)
+    every, journal = cells(plain), Journal(workdir / "cells.jsonl")
+    todo = [cell for cell in every if _is_wanted(journal.get(**cell._asdict()), retry)]
+    work, started = functools.partial(row, plain), time.time()
+    spread = functools.partial(pool.in_processes, workers=workers) if workers > 1 else pool.in_turn
+    failed = 0
+    for count, (cell, found) in enumerate(spread(work, todo), 1):
+        if isinstance(found, Exception):
+            failed += 1
+            logger.warning("%s failed: %s", _named(cell), error_of(found))
+            found = {"error": error_of(found)}
+        journal.add(found, **cell._asdict())
+        _say(count, len(todo), len(every) - len(todo), failed, time.time() - started)
+        interrupt.check()
+    rows = [journal.get(**cell._asdict()) for cell in every]
+    return {"rows": rows, "verdicts": against_reference(rows, plain)}
+
+
+def _is_wanted(found: dict | None, retry: bool) -> bool:
+    return found is None or (retry and found.get("error") is not None)
+
+
+def _named(cell: Cell) -> str:
+    return ", ".join(f"{part} {value}" for part, value in cell._asdict().items())
+
+
+def _say(count: int, of: int, before: int, failed: int, seconds: float) -> None:
+    left = seconds / count * (of - count)
+    logger.info(
+        "%d of %d cells, %d failed, about %.0f min left",
+        before + count, before + of, failed, left / 60,
+    )  # fmt: skip
