@@ -119,6 +119,8 @@ def over_budgets(
             axes.plot(places, mean, color=colour, marker="o", ms=3, label=name)
         axes.set_xticks(places, budgets)
         axes.set(ylabel=label, xlabel="labels")
+        low, high = axes.get_ylim()  # intervals of few seeds reach beyond what accuracies can be
+        axes.set_ylim(max(low, 0), min(high, 1))
         axes.yaxis.set_major_formatter(percent)
         figure.legend(loc="outside upper center", ncols=5, handlelength=1.8)
 

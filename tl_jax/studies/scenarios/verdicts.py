@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tl_jax.stats.paired import Estimate, paired, seeds_to_settle
-from tl_jax.stats.verdict import CANNOT_TELL, verdicts
+from tl_jax.stats.verdict import CANNOT_TELL, LEAST_PAIRS, verdicts
 
 SCENARIO = ("task", "base", "budget")
 TESTED = {"accuracy": "test", "weighted_accuracy": "test_weighted"}  # column by metric
@@ -41,7 +41,10 @@ def against_reference(rows: Sequence[dict], config: Mapping[str, Any]) -> list[d
     ):
         own["verdict"] = said
         if said == CANNOT_TELL:
-            own["seeds_to_settle"] = seeds_to_settle(estimate, margin=margin, ratio=own["ratio"])
+            least = max(LEAST_PAIRS, estimate.count + 1)
+            own["seeds_to_settle"] = seeds_to_settle(
+                estimate, margin=margin, ratio=own["ratio"], least=least
+            )
     return found
 
 

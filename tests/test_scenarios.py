@@ -1,0 +1,195 @@
+"""The study of scenarios: spaces, cells, workers, verdicts."""
+
+import numpy as np
+import pool_work
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from tl_jax.errors import UserError
+from tl_jax.runs import pool
+from tl_jax.runs.config import load_config
+from tl_jax.stats import paired
+from tl_jax.studies.scenarios import cells
+from tl_jax.studies.scenarios.space import drawn
+from tl_jax.studies.scenarios.verdicts import against_reference, overlap
+
+# Spaces
+
+
+@given(st.integers(0, 1000))
+def test_draws_lie_in_their_space_and_follow_from_the_seed(seed):
+    space = {
+        "tune": {"learning_rate": "log(1e-4, 1e-2)", "epochs": "one_of((3, 6))"},
+        "dropout": "uniform(0.1, 0.5)",
+    }
+    values = drawn(space, seed=(seed, 1))
+    assert values == drawn(space, seed=(seed, 1)) != drawn(space, seed=(seed, 2))
+    assert 1e-4 <= values["tune.learning_rate"] <= 1e-2 and 0.1 <= values["dropout"] <= 0.5
+    assert values["tune.epochs"] in (3, 6)
+
+
+def test_a_logarithmic_space_is_even_by_the_logarithm():
+    rates = [drawn({"r": "log(1e-4, 1)"}, seed=(n,))["r"] for n in range(400)]
+    assert stats.kstest(np.log10(rates), stats.uniform(-4, 4).cdf).pvalue > 0.001
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("log(1e-2, 1e-4)", "is empty: 0 < low < high"),
+        ("uniform(1, 1)", "is empty"),
+        ("one_of(())", "needs values"),
+        ("lg(1, 2)", "unknown space of tune.learning_rate: 'lg'; did you mean 'log'"),
+    ],
+)
+def test_spaces_that_are_empty_are_refused(spec, said):
+    with pytest.raises(UserError, match=said):
+        drawn({"tune": {"learning_rate": spec}}, seed=(0,))
+
+
+# The grid
+
+
+def config(**changes):
+    found = load_config("configs/scenarios_digits.py")
+    with found.unlocked():
+        for key, value in changes.items():
+            found[key] = value
+    return found.to_dict()
+
+
+def test_cells_that_share_splits_are_next_to_each_other():
+    every = cells.cells(config(seeds=2, first_seed=3))
+    assert len(every) == len(set(every)) == 2 * 2 * 5
+    groups = [(cell.seed, cell.budget) for cell in every]
+    assert list(dict.fromkeys(groups)) == [(3, 5), (3, 20), (4, 5), (4, 20)]
+    assert sorted(groups) == groups
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"budgets": ()}, "needs budgets"),
+        ({"reference": "from_scrach"}, "unknown reference 'from_scrach'; did you mean 'from_scr"),
+        ({"draws": 0}, "at least 1"),
+        ({"plans": {"from_scratch": {"plan": "full", "space": {}}}}, "empty space of settings"),
+        ({"plans": {"from_scratch": {"probe": "svm"}}}, "unknown probe of the plan 'from_scratch'"),
+    ],
+)
+def test_what_is_no_grid_is_refused_before_anything_is_computed(changes, said):
+    with pytest.raises(UserError, match=said):
+        cells.require(config(**changes))
+
+
+def test_nested_settings_of_flat_ones():
+    flat = {"tune": {"epochs": 3}, "tune.learning_rate": 0.1, "dropout": 0.2}
+    assert cells.nested(flat) == {"tune": {"epochs": 3, "learning_rate": 0.1}, "dropout": 0.2}
+
+
+# Workers
+
+
+def test_a_failure_does_not_stop_the_others():
+    found = dict(pool.in_turn(lambda item: 1 / item, [1, 0, 2]))
+    assert found[1] == 1 and found[2] == 0.5 and isinstance(found[0], ZeroDivisionError)
+
+
+def test_a_worker_that_dies_costs_nothing_but_its_own_work(tmp_path, monkeypatch):
+    """13 ends every process that takes it, 7 only the first."""
+    monkeypatch.setenv("TL_JAX_TEST_ONCE", str(tmp_path / "once"))
+    items = [1, 2, 7, 4, 0, 13, 8]
+    done = list(pool.in_processes(pool_work.work, items, workers=2))
+    assert sorted(item for item, _ in done) == sorted(items)
+    found = dict(done)
+    assert isinstance(found[13], pool.WorkerDied) and isinstance(found[0], ZeroDivisionError)
+    assert {item: found[item] for item in (1, 2, 4, 7, 8)} == {i: 1 / i for i in (1, 2, 4, 7, 8)}
+
+
+# Verdicts
+
+
+def rows(differences, *, fixed=False, n_test=250, n_all=1000):
+    """Of one scenario, a plan that is so much above the reference, by seed."""
+    found = []
+    for seed, difference in enumerate(differences):
+        own = {"task": "t", "base": "b", "budget": 5, "seed": seed, "n_test": n_test,
+               "n_all": n_all, "test_split": "same" if fixed else str(seed)}  # fmt: skip
+        found.append({**own, "plan": "from_scratch", "test": 0.5 + 0.01 * seed})
+        found.append({**own, "plan": "plan", "test": 0.5 + 0.01 * seed + difference})
+    return found
+
+
+PLANS = {"plans": {"from_scratch": {}, "plan": {}}, "reference": "from_scratch",
+         "metric": "accuracy", "margin": 0.0}  # fmt: skip
+
+
+def test_a_verdict_is_of_differences_paired_by_seed():
+    differences = np.array([0.1, 0.12, 0.11, 0.09, 0.1])
+    (found,) = against_reference(rows(differences), PLANS)
+    assert found["verdict"] == "helps" and found["pairs"] == 5
+    assert found["difference"] == pytest.approx(100 * differences.mean())
+    half = 2.776445 * 100 * differences.std(ddof=1) * np.sqrt(1 / 5 + 250 / 750)
+    assert found["high"] - found["difference"] == pytest.approx(half, rel=1e-5)
+    assert "seeds_to_settle" not in found
+    (found,) = against_reference(rows(-differences), PLANS)
+    assert found["verdict"] == "hurts"
+
+
+def test_a_test_split_of_the_datas_own_needs_no_widening():
+    assert overlap(rows([0.1] * 5, fixed=True)) == 0
+    assert overlap(rows([0.1] * 5)) == pytest.approx(250 / 750)
+
+
+def test_cells_that_failed_are_in_no_pair():
+    broken = rows([0.1] * 6)
+    broken[1] = {key: broken[1][key] for key in ("task", "base", "budget", "seed", "plan")}
+    broken[1]["error"] = "ValueError: no"
+    (found,) = against_reference(broken, PLANS)
+    assert found["pairs"] == 5
+
+
+def null(rng, seeds=5, plans=8, n_test=250, n_all=1000):
+    """Rows of plans that are all worth the same: each test example is right or wrong at random.
+
+    Splits are drawn from one set of examples, so that seeds share them, as in a study.
+    """
+    right = rng.random((plans + 1, n_all)) < 0.8
+    found = []
+    for seed in range(seeds):
+        test = rng.permutation(n_all)[:n_test]
+        own = {"task": "t", "base": "b", "budget": 5, "seed": seed, "n_test": n_test,
+               "n_all": n_all, "test_split": str(seed)}  # fmt: skip
+        for plan in range(plans + 1):
+            flips = rng.random(n_test) < 0.1  # of training anew
+            found.append({**own, "plan": str(plan), "test": (right[plan][test] ^ flips).mean()})
+    return found
+
+
+def test_of_plans_that_are_worth_the_same_few_are_said_to_help_or_hurt():
+    """In at most 5 % of studies any verdict at all: 8 verdicts each, 300 studies."""
+    rng = np.random.default_rng(0)
+    given = {**PLANS, "plans": {str(n): {} for n in range(9)}, "reference": "0"}
+    alarms = sum(
+        any(one["verdict"] != "cannot tell" for one in against_reference(null(rng), given))
+        for _ in range(300)
+    )
+    assert alarms / 300 <= 0.05
+
+
+@given(st.integers(5, 20), st.floats(0, 1), st.floats(0.5, 3))
+def test_so_many_seeds_settle_it(count, ratio, mean):
+    values = mean + np.random.default_rng(0).normal(size=count)
+    estimate = paired.corrected(values, ratio=ratio)
+    needed = paired.seeds_to_settle(estimate, margin=0.1, ratio=ratio)
+    deviation = values.std(ddof=1)
+
+    def half(seeds):
+        return stats.t.ppf(0.975, seeds - 1) * deviation * np.sqrt(1 / seeds + ratio)
+
+    beyond = abs(values.mean()) - 0.1
+    if needed is None:
+        assert half(1000) >= beyond
+    else:
+        assert half(needed) < beyond and (needed == 2 or half(needed - 1) >= beyond)
