@@ -264,7 +264,7 @@ def test_a_plan_that_trains_all_reads_pixels(tmp_path):
 def nothing_computed(monkeypatch):
     """Keys are there before any array is."""
     monkeypatch.setattr(
-        store, "build", lambda folder, shape, dtype, compute, **_: np.zeros((1, *shape[1:]), dtype)
+        store, "build", lambda kept, compute, **_: np.zeros((1, *kept.shape[1:]), kept.dtype)
     )
 
 
