@@ -245,7 +245,7 @@ def test_a_disk_too_small_is_refused_before_anything_is_computed(tmp_path, monke
     small = SimpleNamespace(total=10**9, used=0, free=WANTED.nbytes - 1)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: small)
     computed = []
-    said = r"no space left in .*: numbers: 0.0 MB .*experiments\.cache.* cache="
+    said = r"no space left in .*: numbers: 0.0 MB .*experiments\.cache .*cache="
     with pytest.raises(UserError, match=said):
         build(tmp_path, lambda a, b: computed.append(a))
     assert not computed

@@ -244,7 +244,7 @@ class Base:
     def _misfit(self, shape: tuple[int, ...]) -> UserError:
         return UserError(
             f"the head {self.architecture.head!r} was made for inputs of another size than "
-            f"{shape[1]} x {shape[2]}: call resized() before with_head()"
+            f"{shape[1]} x {shape[2]}: set the size before the head is put on"
         )
 
     def _require_room(self, shape: tuple[int, ...]) -> None:

@@ -151,7 +151,7 @@ def features_store(
 ) -> Store:
     """Where `features` keeps the output of `stop`, which has `shape` for one example.
 
-    Of `below` only the key and the names of its values count.
+    Of `below` only the key and the names of its values count (`above`).
     """
     layers = chain.path([*below.arrays, *([below.place] if below.read else [])], [stop])
     key = cache_key(
@@ -223,9 +223,14 @@ def features(
     def read(numbers: np.ndarray, views: np.ndarray) -> np.ndarray:
         return store.take(rows, row(numbers, views))
 
+    stored = {"read": read, "nbytes": rows.nbytes, "stored": rows, "row": row}
+    return above(chain, below, stop, kept.folder.name)._replace(**stored)
+
+
+def above(chain: Network, below: Inputs, stop: str, key: str) -> Inputs:
+    """The inputs of what begins at `stop` and not `below`: names and key, not yet how to read."""
     others = {n: a for n, a in below.arrays.items() if n not in chain.below[stop]}
-    stored = below.preprocessing, rows.nbytes, rows, row
-    return Inputs(read, stop, kept.folder.name, *stored, arrays=others)
+    return Inputs(below.read, stop, key, below.preprocessing, arrays=others)
 
 
 def _forward(network, preprocessing, stop, variables, known):

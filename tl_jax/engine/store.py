@@ -43,6 +43,11 @@ class Store(NamedTuple):
         return math.prod(self.shape[1:]) * np.dtype(self.dtype).itemsize
 
     @property
+    def nbytes(self) -> int:
+        """Of all rows, on disk."""
+        return self.shape[0] * self.row_bytes
+
+    @property
     def blocks(self) -> list[tuple[int, int]]:
         """First row and the row after the last of what is computed, written and checked at once."""
         rows = self.shape[0]
@@ -174,7 +179,7 @@ def _megabytes(nbytes: int) -> str:
 def _no_space(where: pathlib.Path, why: str) -> UserError:
     return UserError(
         f"no space left in {where}: {why}; free some (python -m experiments.cache lists "
-        "and deletes what is kept), or choose another disk with cache="
+        "and deletes what is kept), or choose a folder on another disk (cache=, workdir=)"
     )
 
 

@@ -70,7 +70,8 @@ def claimed(workdir: pathlib.Path, config: dict) -> Generator[dict | None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(
-                f"another process is at work in {workdir}: wait for it, or take another --workdir"
+                f"another process is at work in {workdir}: wait for it, or take another folder "
+                "(workdir=)"
             ) from None
         done, kept = workdir / "result.json", workdir / "config.json"
         if _begun(workdir):
@@ -106,7 +107,7 @@ def _require_same_data(
             more = f"; and {len(changed) - 5} more" if len(changed) > 5 else ""
             raise UserError(
                 f"{workdir} belongs to other data ({'; '.join(changed[:5])}{more}): "
-                "take another --workdir, or those data"
+                "take another folder (workdir=), or those data"
             )
 
 
@@ -115,7 +116,7 @@ def _require_same(workdir: pathlib.Path, *, theirs: dict, ours: dict) -> None:
     if different:
         raise UserError(
             f"{workdir} belongs to another config ({'; '.join(different[:3])}): "
-            "take another --workdir, or that config"
+            "take another folder (workdir=), or that config"
         )
 
 
@@ -123,4 +124,5 @@ def _read(path: pathlib.Path) -> dict:
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} is lost or damaged ({error}); take another --workdir") from error
+        said = f"{path} is lost or damaged ({error}); take another folder (workdir=)"
+        raise UserError(said) from error

@@ -161,7 +161,8 @@ def work(
     problem, ready = posed(base, task, own, options, sources)
     # Steps 5 to 7: freeze, train the head, unfreeze, fine-tune; the test split is looked at once.
     cache = pathlib.Path(own.cache) if own.cache else None
-    inputs_for = for_plan(problem, test_views=own.test_views, cache=cache, dtype=own.cache_dtype)
+    kept = {"cache": cache, "dtype": own.cache_dtype, "workdir": workdir}
+    inputs_for = for_plan(problem, test_views=own.test_views, **kept)
     done = trained(
         problem,
         ready.variables,
@@ -172,8 +173,8 @@ def work(
         write=log.writer(workdir),
     )
     # What came of it.
-    kept = {"variables": done.variables, "classes": task.classes, "views": own.test_views}
-    final = dataclasses.replace(ready, **kept)
+    found = {"variables": done.variables, "classes": task.classes, "views": own.test_views}
+    final = dataclasses.replace(ready, **found)
     final.save(workdir / file.NAME)
     result = results.collect(
         name=name or workdir.name,

@@ -78,6 +78,6 @@ def _called(kind: str, load: Callable[..., Task], options: dict[str, Any], **nam
     given = {**options, **named}
     for parameter in parameters.values():
         if parameter.default is parameter.empty and (needed := parameter.name) not in given:
-            or_so = f" or --config.task.{needed}=..." if needed != "name" else ""
+            or_so = f" or {needed}=..." if needed != "name" else ""
             raise UserError(f"the task {kind!r} needs a {needed}: '{kind}:<{needed}>'{or_so}")
     return load(**given)

@@ -58,7 +58,7 @@ def _groups(config: Any, arm: str, tasks: list[Task]) -> dict[str, list[tuple[st
 
 def _source(config: Any, seed: int) -> Task:
     if not config.source.name:
-        raise UserError("the arm 'tasks' needs the task of base A: --config.source.name=...")
+        raise UserError("the arm 'tasks' needs the task of base A: source.name=...")
     return named_task(config.source, seed, val=config.task.val)
 
 
