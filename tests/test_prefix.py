@@ -239,7 +239,7 @@ def test_a_run_without_room_for_all_its_stores_computes_nothing(tmp_path, monkey
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
     options = {"test_views": "flip", "cache": cache, "dtype": "float32", "workdir": tmp_path}
     inputs_for = for_plan(mine, **options)
-    with pytest.raises(UserError, match="decoded images: .*, output of .*; .* on disk needed"):
+    with pytest.raises(UserError, match="needed .decoded images: .*, output of .* free"):
         inputs_for(mine.plan.phases[0], small.variables())
     assert not cache.exists()
     free += 1

@@ -245,7 +245,7 @@ def test_a_disk_too_small_is_refused_before_anything_is_computed(tmp_path, monke
     small = SimpleNamespace(total=10**9, used=0, free=WANTED.nbytes - 1)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: small)
     computed = []
-    said = r"no space left in .*: numbers: 0.0 MB .*experiments\.cache .*cache="
+    said = r"no space left in .*: 0.0 MB are needed .numbers: .*experiments\.cache .*cache="
     with pytest.raises(UserError, match=said):
         build(tmp_path, lambda a, b: computed.append(a))
     assert not computed
@@ -261,7 +261,8 @@ def test_several_together_are_refused_where_each_alone_would_do(tmp_path, monkey
     store.require_room(needs)
     said = "a: 3.0 MB, b: 2.0 MB; 5.0 MB on disk"
     assert caplog.messages == [f"{said} in {tmp_path / 'new'} (5.0 MB free)"]
-    with pytest.raises(UserError, match="a: 3.0 MB, b: 3.0 MB; 6.0 MB on disk needed, 5.0 MB free"):
+    said = "6.0 MB are needed .a: 3.0 MB, b: 3.0 MB., 5.0 MB are free"
+    with pytest.raises(UserError, match=said):
         store.require_room([needs[0], Need("b", tmp_path / "b", 3_000_000)])
 
 

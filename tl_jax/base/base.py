@@ -237,7 +237,7 @@ class Base:
         shape = self.preprocessing.input_shape
         images = jax.ShapeDtypeStruct(shape, jnp.float32)
         try:
-            jax.eval_shape(lambda x: self.chain.apply(self.variables, x).output, images)
+            jax.eval_shape(lambda v, x: self.chain.apply(v, x).output, self.variables, images)
         except flax.errors.ScopeParamShapeError:
             raise self._misfit(shape) from None
 

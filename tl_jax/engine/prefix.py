@@ -28,11 +28,17 @@ from tl_jax.data.task import Task
 from tl_jax.engine import store
 from tl_jax.engine.parallel import Parallel
 from tl_jax.engine.store import Store
-from tl_jax.errors import UserError
+from tl_jax.errors import UserError, unknown
 
 VERSION = 2  # of what is stored: to be raised when the same key would mean other numbers
 DTYPES = ("float32", "float16", "bfloat16")
 RESIDENT = 2**28  # bytes of stored vectors that are put on the device for a phase
+
+
+def require_dtype(dtype: str) -> None:
+    """UserError, with the near miss, for a type in which outputs are not stored."""
+    if dtype not in DTYPES:
+        raise unknown("cache_dtype", dtype, DTYPES)
 
 
 class Inputs(NamedTuple):

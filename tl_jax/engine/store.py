@@ -77,11 +77,12 @@ def require_room(needs: Iterable[Need]) -> None:
     for own in by_disk.values():
         where, total = own[0].folder.parent, sum(need.nbytes for need in own)
         free = shutil.disk_usage(_existing(where)).free
-        said = ", ".join(f"{need.what}: {_megabytes(need.nbytes)}" for need in own)
-        said += f"; {_megabytes(total)}" if len(own) > 1 else ""
+        each = ", ".join(f"{need.what}: {_megabytes(need.nbytes)}" for need in own)
+        said = f"{each}; {_megabytes(total)}" if len(own) > 1 else each
         logger.info("%s on disk in %s (%s free)", said, where, _megabytes(free))
         if total > free:
-            raise _no_space(where, f"{said} on disk needed, {_megabytes(free)} free")
+            why = f"{_megabytes(total)} are needed ({each}), {_megabytes(free)} are free"
+            raise _no_space(where, why)
 
 
 def build(

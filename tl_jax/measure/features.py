@@ -46,15 +46,10 @@ def of_layers(
     the image.
     """
     parallel = parallel or Parallel()
-    chain, preprocessing = base.chain, base.preprocessing
-    own = base.layers[: chain.index(base.bottleneck) + 1]
-    chosen = {chain.index(name) for name in (own if layers is None else layers)}
-    names = tuple(base.layers[place] for place in sorted(chosen))
-    chain = chain.cut(names[-1])
-    outputs = chain.shapes((1, *preprocessing.input_shape[1:]))[1]
-    shapes = {name: outputs[name].shape[1:] for name in names}
-    sizes = {name: pooled_shape(shape, pool) for name, shape in shapes.items()}
-    ends = np.cumsum([math.prod(size) for size in sizes.values()])
+    shapes = shapes_of(base, layers=layers, pool=pool)
+    names, preprocessing = tuple(shapes), base.preprocessing
+    chain = base.chain.cut(names[-1])
+    ends = np.cumsum([math.prod(pooled) for _, pooled in shapes.values()])
 
     used = select(base.variables, chain.names)
     pixels = prefix.pixels_store(task, preprocessing, cache=cache)
@@ -81,7 +76,23 @@ def of_layers(
 
     rows = store.build(kept, compute, progress=prefix.bar(what))
     parts = zip(names, np.split(rows, ends[:-1], axis=1), strict=True)
-    return {name: LayerFeatures(part, shapes[name], sizes[name]) for name, part in parts}
+    return {name: LayerFeatures(part, *shapes[name]) for name, part in parts}
+
+
+def shapes_of(
+    base: Base, *, layers: Sequence[str] | None = None, pool: str = "mean"
+) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
+    """The shapes of the layers' outputs for one image, and of these pooled, by name, forwards.
+
+    Needs no weights. UserError for an unknown layer or rule.
+    """
+    chain = base.chain
+    own = base.layers[: chain.index(base.bottleneck) + 1]
+    chosen = {chain.index(name) for name in (own if layers is None else layers)}
+    names = tuple(base.layers[place] for place in sorted(chosen))
+    outputs = chain.cut(names[-1]).shapes((1, *base.preprocessing.input_shape[1:]))[1]
+    shapes = {name: outputs[name].shape[1:] for name in names}
+    return {name: (shape, pooled_shape(shape, pool)) for name, shape in shapes.items()}
 
 
 def pooled_shape(shape: tuple[int, ...], pool: str) -> tuple[int, ...]:

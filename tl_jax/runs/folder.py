@@ -26,6 +26,7 @@ def finished(
     workdir: pathlib.Path,
     *,
     cache: str | pathlib.Path | None,
+    check: Callable[[], None] = lambda: None,
     data: Callable[[], dict] | None = None,
     needs_report: bool = True,
 ) -> tuple[dict, bool]:
@@ -33,13 +34,16 @@ def finished(
 
     Also return whether the result was there before. `config` is all that the result depends on, as
     JSON-able data; `cache` is a folder for what JAX compiles (empty or None: it is not kept).
-    `data` loads the tasks and tells them, as `identity.of_tasks` does. UserError if another process
+    `check` raises UserError for what is wrong with the config, before anything slow is read. `data`
+    loads the tasks and tells them, as `identity.of_tasks` does. UserError if another process
     works in the folder, if it belongs to another config or to other data, or if a report is needed
     and what draws it is not installed.
     """
     with claimed(workdir, config) as result:
         if result is None and needs_report:
             report.require()
+        if result is None:
+            check()
         if data is not None:
             _require_same_data(workdir, data, finished=result is not None)
         if result is not None:
@@ -96,6 +100,7 @@ def _require_same_data(
         write_json(kept, data())
     elif kept.exists():  # an older version kept none
         theirs = _read(kept)
+        logger.info("%s: reading the data, which may have changed since", workdir)
         try:
             ours = data()
         except (UserError, OSError) as error:

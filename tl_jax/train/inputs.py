@@ -13,7 +13,7 @@ from tl_jax.chain.places import IMAGE
 from tl_jax.data import augment, views
 from tl_jax.data.task import Task
 from tl_jax.engine import prefix
-from tl_jax.engine.prefix import DTYPES, Inputs
+from tl_jax.engine.prefix import Inputs
 from tl_jax.errors import UserError, unknown
 from tl_jax.plans.plan import Phase
 from tl_jax.train import room
@@ -95,8 +95,7 @@ def for_plan(
     included; UserError if there is no room.
     """
     phases = problem.plan.phases
-    if dtype not in DTYPES:
-        raise unknown("cache_dtype", dtype, DTYPES)
+    prefix.require_dtype(dtype)
     for view in (test_views, *(phase.settings.views for phase in phases)):
         views.count(view)
     readings: dict[str, Reading] = {}  # by phase; the same whatever the weights are
