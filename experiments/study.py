@@ -34,10 +34,9 @@ def by_config(do: Do, *, example: str) -> Callable[[list[str]], None]:
             raise UserError(f"which run? --config={example}, for example")
         flag = flags.FLAGS["config"]
         name = pathlib.Path(config_flags.get_config_filename(flag)).stem
-        with interrupt.caught():
-            with naming_flags(_CONFIG.value):
-                arguments.settle_task(_CONFIG.value, config_flags.get_override_values(flag))
-                do(_CONFIG.value, pathlib.Path(_WORKDIR.value or f"runs/{name}"), name)
+        with interrupt.caught(), naming_flags(_CONFIG.value):
+            arguments.settle_task(_CONFIG.value, config_flags.get_override_values(flag))
+            do(_CONFIG.value, pathlib.Path(_WORKDIR.value or f"runs/{name}"), name)
 
     return main
 

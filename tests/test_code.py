@@ -107,6 +107,30 @@ def test_what_has_no_name_is_refused_in_a_line(value):
     assert "\n" not in str(error.value) and "0x" not in str(error.value)
 
 
+TYPED = """
+import flax.linen as nn
+from tl_jax.chain import code
+from tl_jax.chain.network import Network
+from tl_jax.chain.places import Layer
+from tl_jax.errors import UserError
+class Typed(nn.Module):
+    pass
+try:
+    code.told(Network((Layer("a", Typed()),)).layers)
+except UserError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("how", [["-c", TYPED], ["-"]])
+def test_what_is_typed_in_is_refused(how):
+    """Its code is in no file, and so another time might be another."""
+    root = pathlib.Path(__file__).parent.parent
+    options = {"cwd": root, "text": True, "check": True, "capture_output": True}
+    done = subprocess.run([sys.executable, *how], input=TYPED, **options)
+    assert done.stdout.startswith("layer 'a' is made of Typed, by which")
+
+
 def test_two_activations_that_look_alike_do_not_share_an_output(tmp_path):
     """Both are `<lambda>` to a repr; what their outputs would be kept as is refused."""
     outputs = []

@@ -85,7 +85,7 @@ def header(path: pathlib.Path) -> tuple[Architecture, Preprocessing]:
             Architecture(**about["architecture"]),
             Preprocessing(**_tuples(about["preprocessing"])),
         )
-    except (LookupError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise UserError(f"{path} is damaged or not a model of tl_jax: {error}") from error
 
 

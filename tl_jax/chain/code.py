@@ -75,7 +75,7 @@ def _name(value: Any, modules: set[str], where: str) -> Any:
     name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
     if isinstance(module, str) and isinstance(name, str):
         library = _top(module) in LIBRARIES
-        if _found(module, name) is value and (library or _file(module)):
+        if _found(module, name) is value and (library or _file(module) is not None):
             modules.add(module)
             return f"{module}.{name}"
         if isinstance(value, types.FunctionType) and library and _defines(module, value):
@@ -84,7 +84,7 @@ def _name(value: Any, modules: set[str], where: str) -> Any:
     what = name if isinstance(name, str) else f"an object of type {type(value).__name__}"
     raise UserError(
         f"{where} is made of {what}, by which its stored output could not be found again: "
-        "define that with def or class at the top of a file that is imported"
+        "define that with def or class at the top of a file that is imported, or do without cache="
     )
 
 
@@ -101,9 +101,10 @@ def _found(module: str, name: str) -> Any:
     return held
 
 
-def _file(module: str) -> str | None:
-    """Where the module's source is; None in a notebook."""
-    return getattr(sys.modules.get(module), "__file__", None)
+def _file(module: str) -> pathlib.Path | None:
+    """Where the module's source is; None for what is typed in, as in a notebook."""
+    path = pathlib.Path(getattr(sys.modules.get(module), "__file__", None) or "")
+    return path if path.is_file() else None
 
 
 def _top(module: str) -> str:
@@ -128,7 +129,9 @@ def _digest(modules: set[str]) -> str:
 
 def _files(module: str) -> dict[str, pathlib.Path]:
     """The file of a module by its name; of a package, all that are below."""
-    path = pathlib.Path(_file(module) or "")
+    path = _file(module)
+    if path is None:
+        return {}
     if path.stem != "__init__":
         return {module: path}
     below = {}
@@ -157,5 +160,5 @@ def _follows(module: str, other: str) -> bool:
     file = _file(other)
     if file is None or _top(other) in LIBRARIES:
         return False
-    installed = not INSTALLED.isdisjoint(pathlib.Path(file).parts)
+    installed = not INSTALLED.isdisjoint(file.parts)
     return not installed or _top(other) in {_top(module), _top(__name__)}

@@ -40,9 +40,9 @@ def finished(
     and what draws it is not installed.
     """
     with claimed(workdir, config) as result:
-        if result is None and needs_report:
-            report.require()
         if result is None:
+            if needs_report:
+                report.require()
             check()
         if data is not None:
             _require_same_data(workdir, data, finished=result is not None)

@@ -30,7 +30,9 @@ def outline_of(config: Mapping[str, Any], **changes: Any) -> Base:
     base = outline(settings["base"], settings["weights"] or None)
     preprocessing = base.preprocessing
     preprocessing = preprocessing.with_channels(settings["channels"] or preprocessing.channels)
-    base = dataclasses.replace(base, preprocessing=preprocessing)
+    if preprocessing != base.preprocessing:
+        shapes = base.chain.shapes(preprocessing.input_shape)[0]
+        base = dataclasses.replace(base, preprocessing=preprocessing, variables=shapes)
     return base.resized(settings["size"] or None, settings["crop"] or None)
 
 
