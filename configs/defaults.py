@@ -1,5 +1,6 @@
-"""Every setting of a transfer run, as `tl_jax.runs.settings` and `tl_jax.plans.plan.Settings`
-define and explain them; the other configs change what they need.
+"""Every setting of a transfer run; the other configs change some of them.
+
+`tl_jax.runs.settings` and `tl_jax.plans.plan.Settings` define and explain the settings.
 """
 
 import ml_collections
@@ -8,28 +9,28 @@ from tl_jax.runs import settings
 
 
 def subject() -> ml_collections.ConfigDict:
-    """A base and a task: what every experiment is about."""
+    """Return the settings of a base and a task, which every experiment has."""
     config = ml_collections.ConfigDict()
     config.base = "efficientnet_lite0"  # any that `python -m experiments.describe --all` lists
     # A weight file, torchvision:..., timm:..., keras:..., pip:... or random:<seed>; empty: the
-    # first that this base has by name
+    # first published weights of this base
     config.weights = ""
-    config.size = 0  # input in pixels; 0: the weights' own
-    config.crop = 0.0  # central part of the image that is used; 0: the weights' own
-    config.channels = 0  # of the images; 0: the weights' own, else the stem is adapted
+    config.size = 0  # side of the input in pixels; 0: that of the weights
+    config.crop = 0.0  # share of a side that the central crop keeps; 0: that of the weights
+    config.channels = 0  # of the images; 0: those of the weights; otherwise the stem is adapted
 
     config.task = ml_collections.ConfigDict()
     config.task.name = "folder"  # elpv, folder, digits or tfds:<name>
-    config.task.path = ""  # folder: one sub-folder a class
-    config.task.data_dir = ""  # tfds: where it was prepared
+    config.task.path = ""  # folder: with one sub-folder for each class
+    config.task.data_dir = ""  # tfds: folder where it was prepared
     config.task.targets = ""  # elpv: graded, soft or plain
     config.task.on_unreadable = ""  # folder: stop (default) or skip
-    config.task.duplicates = ""  # folder: keep (default) or drop, of files that are the same
-    config.task.val = 0.15  # share of the examples, where the data have no such split themselves
+    config.task.duplicates = ""  # folder: keep (default) or drop identical files
+    config.task.val = 0.15  # share of the examples, if the dataset does not have this split
     config.task.test = 0.15
     config.task.per_class = 0  # label budget: training examples a class, val in proportion; 0: all
 
-    config.cache = ".cache"  # folder of what is computed once: pixels, features; empty: none
+    config.cache = ".cache"  # folder for stored pixels and features; empty: none
     return config
 
 

@@ -1,6 +1,8 @@
-"""Scikit-learn's handwritten digits on EfficientNet-Lite0: a run of half a minute, to try things.
+"""Scikit-learn's handwritten digits on EfficientNet-Lite0, for trying things.
 
     python -m experiments.transfer --config=configs/digits.py
+
+It takes half a minute.
 """
 
 from configs import defaults

@@ -1,13 +1,13 @@
 r"""Defects of solar cells in electroluminescence images (ELPV), from EfficientNet-Lite0.
 
-Claim: 87.82 % confidence-weighted accuracy on the test split, mean of seeds 5 to 9, each with
-splits of its own (standard deviation 0.43; by seed 88.29, 88.23, 87.28, 87.73, 87.56), where
-Deitsch et al. 2019 have 88.42 with VGG19 fine-tuned and 82.44 with an SVM, on one split. The
-splits overlap: the 95 % interval of the mean is 86.92 to 88.72 by the corrected t of Nadeau &
-Bengio 2003 (2.776 x 0.4348 x sqrt(1/5 + 25/70); `tl_jax.stats.paired.corrected`), and the usual
-standard error, 0.19, is too small by 1.67. 88.42 lies inside. Nothing was changed after these were
-seen. Seeds 0 to 4, on which settings were chosen in part, gave 88.76, which was too good to be true
-(docs/studies.md); all ten give 88.29 with a deviation of 0.76. Plain accuracy 84.4 ± 1.6, F1
+Claim: 87.82 % confidence-weighted accuracy on the test split, the mean of seeds 5 to 9, each with
+its own splits (standard deviation 0.43; by seed 88.29, 88.23, 87.28, 87.73, 87.56). Deitsch et al.
+2019 report 88.42 with VGG19 fine-tuned and 82.44 with an SVM, on one split. Our splits overlap: the
+95 % interval of the mean is 86.92 to 88.72 by the corrected t of Nadeau & Bengio 2003 (2.776 x
+0.4348 x sqrt(1/5 + 25/70); `tl_jax.stats.paired.corrected`), and the usual standard error, 0.19, is
+too small by a factor of 1.67. 88.42 lies inside. We changed nothing after seeing these results.
+Seeds 0 to 4, on which some settings were chosen, gave 88.76, which was too good to be true
+(docs/studies.md); all ten give 88.29 with a deviation of 0.76. Plain accuracy is 84.4 ± 1.6, F1
 76.8 ± 2.1, AUC 92.1 ± 1.2 (seeds 5 to 9).
 
     for s in 5 6 7 8 9; do
@@ -16,14 +16,14 @@ seen. Seeds 0 to 4, on which settings were chosen in part, gave 88.76, which was
     done
     python -m experiments.compare runs/elpv_*
 
-Cost: 9 min 35 s (seed 6) to 42 minutes (seed 8) a seed on 2 CPU cores, with little and with much
-running beside it, and 0.67 GB of disk; each run's report says its own. Measured on 2026-11-22 with
-jax 0.10.2 and flax 0.12.8.
+Cost: 9 min 35 s (seed 6) to 42 minutes (seed 8) for a seed on 2 CPU cores, with little and with
+much other work running, and 0.67 GB of disk; each run's report has its own cost. Measured on
+2026-11-22 with jax 0.10.2 and flax 0.12.8.
 
-The head is trained on the frozen base, then everything from stage 4 up at a smaller rate with
-batch norm in training mode, on flips (orientation is information here: the busbars lie one way),
-and the last epoch of one cycle is kept: validation loss rises with confidence before accuracy
-falls. Probabilities are averaged over the four flips.
+The plan trains the head on the frozen base, then everything from stage 4 up at a smaller rate with
+batch norm in training mode, on flips (not on turns: all busbars run in one direction). It keeps the
+last epoch of one cycle, because validation loss rises with confidence before accuracy falls. The
+test averages probabilities over the four flips.
 """
 
 from configs import defaults

@@ -2,14 +2,15 @@
 
     python -m experiments.layer_probes --config=configs/layer_probes.py
 
-Claim: with all labels the best layer and probe by validation, an RBF SVM on stage5_block1, gives
-84.1 ± 0.8 % confidence-weighted accuracy on test; logistic regression on stage6_block1 83.7 ± 0.8.
-Deitsch et al. 2019 have 82.44 with an SVM on hand-made features, fine-tuning (configs/elpv.py)
-gives 87.8. Mean and deviation over the seeds, each with splits of its own. The network's last
-layers are not the best ones: pool is 1.3 points below stage6_block1 for logistic regression.
+Claim: with all labels, the layer and probe that validation prefers, an RBF SVM on stage5_block1,
+give 84.1 ± 0.8 % confidence-weighted accuracy on test; logistic regression on stage6_block1 gives
+83.7 ± 0.8. These are means and deviations over the seeds, each with its own splits. Deitsch et al.
+2019 report 82.44 with an SVM on hand-made features; fine-tuning (configs/elpv.py) gives 87.8. The
+network's last layers are not the best: for logistic regression, pool is 1.3 points below
+stage6_block1.
 
-Cost: 165 s on 2 CPU cores, with other work beside it, once the features are there, which takes
-50 s. Measured on 2026-11-26 with jax 0.10.2, scikit-learn 1.9.1.
+Cost: 165 s on 2 CPU cores, with other work running, after 50 s to compute the features. Measured on
+2026-11-26 with jax 0.10.2, scikit-learn 1.9.1.
 """
 
 from configs import defaults
@@ -27,7 +28,7 @@ def get_config():
     config.pool = "mean"  # or adaptive:<most features>
     # Any of ridge, logistic, linear_svm, rbf_svm, neighbours, class_means
     config.probes = ("ridge", "logistic", "linear_svm", "rbf_svm", "neighbours", "class_means")
-    # Up to 1 a share of train and val, from 2 on training examples of each class
+    # Up to 1: a share of train and val; from 2 on: training examples of each class
     config.budgets = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 10.0, 100.0)
-    config.seeds = (0, 1, 2, 3, 4)  # of splits and of what a budget leaves
+    config.seeds = (0, 1, 2, 3, 4)  # of splits and of the examples that a budget keeps
     return config.lock()

@@ -1,8 +1,8 @@
-"""The study of configs/layer_probes.py on scikit-learn's digits, small enough to try.
+"""The study of configs/layer_probes.py on scikit-learn's digits, small enough for a try.
 
     python -m experiments.layer_probes --config=configs/layer_probes_digits.py
 
-78 s on 2 CPU cores (2026-11-25), most of it compiling.
+It takes 78 s on 2 CPU cores (2026-11-25), most of it compilation.
 """
 
 from configs import layer_probes

@@ -1,12 +1,14 @@
-"""Layer transfer between five handwritten digits and the other five: a study to try things with.
+"""Layer transfer between five handwritten digits and the other five: a study for trying things.
 
     python -m experiments.layer_transfer --config=configs/layer_transfer_digits.py
 
-81 trainings. What it gave, three seeds, 2026-11-25, jax 0.10.2: base B 98.7 %; AnB with five layers
-frozen 4.9 points below it, with four or fewer about even; random filters 9.7 points below it with
-five. Only "AnB falls with n" and "AnB is below BnB" are clear from three seeds and 225 test images.
+Results of its 81 trainings with three seeds, 2026-11-25, jax 0.10.2: base B has 98.7 %; AnB is 4.9
+points below it with five frozen layers, and about even with four or fewer; random filters are 9.7
+points below it with five. Three seeds and 225 test images only show that AnB falls with n, and that
+AnB is below BnB.
 
-Cost: 88 seconds on 2 otherwise idle CPU cores with nothing compiled before, most of it compiling.
+Cost: 88 seconds on 2 otherwise idle CPU cores without earlier compiled programs, most of it
+compilation.
 """
 
 import ml_collections

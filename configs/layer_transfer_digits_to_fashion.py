@@ -1,9 +1,9 @@
-"""Layer transfer from handwritten digits (100 images a class) to Fashion-MNIST (100 a class).
+"""Layer transfer from handwritten digits to Fashion-MNIST, each with 100 images of each class.
 
     python -m experiments.layer_transfer --config=configs/layer_transfer_digits_to_fashion.py
 
-What it gave, five seeds, 2026-11-25, jax 0.10.2, test accuracy in percent, in brackets points below
-or above base B, paired by seed:
+Results with five seeds, 2026-11-25, jax 0.10.2: test accuracy in percent and, in brackets, points
+above or below base B, paired by seed:
 
     n         1            2            3            4            5
     base B   77.8
@@ -13,10 +13,10 @@ or above base B, paired by seed:
     AnB+     77.5 (-0.3)  77.5 (-0.2)  77.2 (-0.6)  77.1 (-0.7)  77.9 (+0.1)
     random   76.9 (-0.9)  76.1 (-1.7)  75.2 (-2.6)  72.9 (-4.9)  64.2 (-13.5)
 
-What the paper did not find: to have begun with digits is no help. AnB+ is below BnB+ by 1.3 points
-on average over n (percentile bootstrap 0.7 to 2.0; by Student's t about 0.3 to 2.3, and corrected
-for seven statements one cannot tell: docs/studies.md). Part of that is BnB+'s gain, which has had
-base B's epochs and its own.
+Unlike in the paper, starting from digits does not help: AnB+ is below BnB+ by 1.3 points on average
+over n (percentile bootstrap 0.7 to 2.0; by Student's t about 0.3 to 2.3, and after a correction for
+seven statements one cannot tell: docs/studies.md). In part that is BnB+'s gain: it trains for base
+B's epochs and its own.
 
 Cost: 135 trainings, 399 seconds of CPU time; 12 min 44 s on 2 busy cores.
 """

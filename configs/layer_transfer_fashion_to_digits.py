@@ -1,9 +1,9 @@
-"""Layer transfer from Fashion-MNIST (300 images a class) to handwritten digits (100 a class).
+"""Layer transfer from Fashion-MNIST (300 images of each class) to handwritten digits (100 of each).
 
     python -m experiments.layer_transfer --config=configs/layer_transfer_fashion_to_digits.py
 
-What it gave, five seeds, 2026-11-25, jax 0.10.2, test accuracy in percent, in brackets points below
-or above base B, paired by seed:
+Results with five seeds, 2026-11-25, jax 0.10.2: test accuracy in percent and, in brackets, points
+above or below base B, paired by seed:
 
     n         1            2            3            4            5
     base B   97.6
@@ -13,9 +13,9 @@ or above base B, paired by seed:
     AnB+     97.5 (-0.1)  97.9 (+0.4)  98.3 (+0.7)  98.7 (+1.1)  97.9 (+0.3)
     random   96.7 (-0.8)  96.7 (-0.8)  95.4 (-2.1)  94.2 (-3.3)  82.9 (-14.7)
 
-All four convolutions that learned on clothes serve for digits as they are; fc5 does not. AnB+ is
-above BnB+ by 0.4 points on average over n (percentile bootstrap 0.1 to 0.6; for splits that overlap
--0.3 to 1.1, so one cannot tell: docs/studies.md).
+All four convolutions that learned clothes also serve for digits, unchanged; fc5 does not. AnB+ is
+above BnB+ by 0.4 points on average over n (percentile bootstrap 0.1 to 0.6; -0.3 to 1.1 after
+correction for overlapping splits, so one cannot tell: docs/studies.md).
 
 Cost: 135 trainings, 274 seconds of CPU time; 8 min 18 s on 2 busy cores.
 """

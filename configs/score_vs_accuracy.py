@@ -2,13 +2,13 @@
 
     python -m experiments.score_vs_accuracy --config=configs/score_vs_accuracy.py
 
-Twenty candidates: EfficientNet-Lite0, 1 and 2 with ImageNet's weights, and Lite0 with random ones,
-each cut at the ends of stages 3 to 6 and at the pooled features; 96 pixels, 150 training images of
-each class, two seeds, each with splits of its own (656 test images). The head has 40 epochs on
-frozen features; then stage 3 and up has 8.
+There are twenty candidates: EfficientNet-Lite0, 1 and 2 with ImageNet's weights, and Lite0 with
+random weights, each cut after stages 3 to 6 and after the pooling; 96 pixels, 150 training images
+of each class, two seeds, each with its own splits (656 test images). The head trains for 40 epochs
+on frozen features; then stage 3 and all above train for 8.
 
-Found, weighted tau with its 95 % bootstrap interval over candidates and seeds, which is too narrow
-(bases are resampled since; validation was whole, not cut with the label budget):
+Results: weighted tau with its 95 % bootstrap interval over candidates and seeds, which is too
+narrow (today the bootstrap resamples bases; and validation was whole, not cut to the label budget):
 
                          linear head            fine-tuned
     LogME                0.72 (0.31, 0.92)      0.40 (-0.01, 0.77)
@@ -18,12 +18,12 @@ Found, weighted tau with its 95 % bootstrap interval over candidates and seeds, 
     TransRate            -0.02 (-0.31, 0.33)    0.07 (-0.44, 0.52)
     class separation     -0.12 (-0.43, 0.25)    -0.17 (-0.58, 0.24)
 
-LEEP and NCE, over four bases, have intervals from -1 to 1. Much of what LogME and N-LEEP know is
-that the random base is worse (Pearson 0.97 and 0.85 with the head). Fine-tuning so short does not
-help here: 77.9 % on average over the trained bases, the head 80.0 %.
+LEEP and NCE, over four bases, have intervals from -1 to 1. LogME and N-LEEP mostly show that the
+random base is worse (Pearson 0.97 and 0.85 with the head). Such short fine-tuning does not help
+here: it gives 77.9 % on average over the pretrained bases, the head 80.0 %.
 
-Cost: 46 minutes on 2 CPU cores with three other jobs beside it (mostly compiling, once for each
-base and cut), 8 to 295 s a candidate and seed. Measured on 2026-11-25 with jax 0.10.2.
+Cost: 46 minutes on 2 CPU cores with three other jobs running (mostly compilation, once for each
+base and cut), 8 to 295 s for a candidate and seed. Measured on 2026-11-25 with jax 0.10.2.
 """
 
 import ml_collections
@@ -33,17 +33,17 @@ from configs import defaults
 
 def get_config():
     config = defaults.subject()
-    del config.base, config.weights  # there are several
+    del config.base, config.weights  # `bases` has several
     config.bases = ml_collections.ConfigDict()
-    for called, base, weights, last in (
+    for name, base, weights, last in (
         ("lite0", "efficientnet_lite0", "pip:efficientnet-lite0", (2, 3, 3, 4)),
         ("lite1", "efficientnet_lite1", "pip:efficientnet-lite1", (3, 4, 4, 5)),
         ("lite2", "efficientnet_lite2", "pip:efficientnet-lite2", (3, 4, 4, 5)),
         ("random", "efficientnet_lite0", "random:0", (2, 3, 3, 4)),  # the negative control
     ):
         stages = tuple(f"stage{3 + i}_block{block}" for i, block in enumerate(last))
-        own = {"base": base, "weights": weights, "cuts": (*stages, "pool")}
-        config.bases[called] = ml_collections.ConfigDict(own)
+        entry = {"base": base, "weights": weights, "cuts": (*stages, "pool")}
+        config.bases[name] = ml_collections.ConfigDict(entry)
     config.size = 96
     config.crop = 1.0
     config.task.name = "elpv"

@@ -1,11 +1,11 @@
-"""The study of configs/score_vs_accuracy.py on scikit-learn's digits, small enough to try.
+"""The study of configs/score_vs_accuracy.py on scikit-learn's digits, small enough for a try.
 
     python -m experiments.score_vs_accuracy --config=configs/score_vs_accuracy_digits.py
 
-Lite0 with ImageNet's and with random weights, three low cuts, 32 pixels, 10 images a class. Six
-candidates are too few to tell scores apart: weighted tau with fine-tuned accuracy is 0.77 to 0.86
-for all but class separation (0.06), with intervals down to -0.28. 71 s on 2 CPU cores with other
-jobs beside it (2026-11-25, jax 0.10.2).
+It has Lite0 with ImageNet's and with random weights, three low cuts, 32 pixels, 10 images of each
+class. Six candidates are too few to tell scores apart: weighted tau with fine-tuned accuracy is
+0.77 to 0.86 for all scores but class separation (0.06), with intervals down to -0.28. It takes 71 s
+on 2 CPU cores with other jobs running (2026-11-25, jax 0.10.2).
 """
 
 import ml_collections
@@ -18,9 +18,9 @@ def get_config():
     cuts = ("stage2_block2", "stage3_block2", "stage4_block1")
     with config.unlocked():
         config.bases = ml_collections.ConfigDict()
-        for called, weights in (("lite0", "pip:efficientnet-lite0"), ("random", "random:0")):
-            own = {"base": "efficientnet_lite0", "weights": weights, "cuts": cuts}
-            config.bases[called] = ml_collections.ConfigDict(own)
+        for name, weights in (("lite0", "pip:efficientnet-lite0"), ("random", "random:0")):
+            entry = {"base": "efficientnet_lite0", "weights": weights, "cuts": cuts}
+            config.bases[name] = ml_collections.ConfigDict(entry)
     config.size = 32
     config.task.name = "digits"
     config.task.targets = ""

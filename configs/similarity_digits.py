@@ -1,9 +1,9 @@
-"""The study of configs/similarity.py on scikit-learn's digits, small enough to try.
+"""The study of configs/similarity.py on scikit-learn's digits, small enough for a try.
 
     python -m experiments.similarity --config=configs/similarity_digits.py
 
-Lite0 at 32 pixels, beside itself and beside random weights. 53 s on 2 CPU cores with other jobs
-beside it (2026-11-25, jax 0.10.2).
+It compares Lite0 at 32 pixels with itself and with random weights, and takes 53 s on 2 CPU cores
+with other jobs running (2026-11-25, jax 0.10.2).
 """
 
 from configs import similarity
