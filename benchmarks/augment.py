@@ -73,7 +73,7 @@ def measured(text: str, batch: int, size: int, channels: int) -> tuple[float, li
 
 
 def batch_of(images: np.ndarray) -> augment.Batch:
-    """Return a batch of these images, in which each image has its own class."""
+    """Return a batch of these images, each with its own class."""
     weights, targets = np.ones(len(images), np.float32), np.eye(len(images), dtype=np.float32)
     return jax.device_put({"inputs": {"image": images}, "targets": targets, "weights": weights})
 

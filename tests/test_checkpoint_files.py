@@ -144,7 +144,7 @@ def test_weights_in_several_files(tmp_path):
     first, second = files
     hostile = {
         "does not have the arrays": {"fc.weight": first},
-        "no weight file beside it": {"fc.weight": f"../{first}"},
+        "not a weight file beside it": {"fc.weight": f"../{first}"},
         "does not exist": places | {"other": "other.safetensors"},
         "cannot be read": 3,
     }

@@ -16,7 +16,7 @@ class LogLines(tqdm.tqdm):
     def __init__(self, *args: Any, **options: Any):
         self._last_line = time.monotonic()
         super().__init__(*args, **options | {"ascii": True, "leave": False})
-        self.sp = None  # the printer by which tqdm would end a bar with a carriage return
+        self.sp = None  # tqdm's printer, which would end a bar with a carriage return
 
     # tqdm returns True; pyrefly infers None, from a version that returns nothing.
     # pyrefly: ignore[bad-override]

@@ -90,7 +90,7 @@ def _traced_in_space(module: nn.Module, read: list[Any]) -> tuple[Any, dict]:
     try:
         value, created = _traced(module, *_hashable(read))
     except (TypeError, ValueError, ZeroDivisionError) as error:
-        if isinstance(error, UserError) or not sides or min(sides) >= 8:  # it is large enough
+        if isinstance(error, UserError) or not sides or min(sides) >= 8:  # not for lack of space
             raise
         raise _NoRoom from error
     if any(0 in leaf.shape for leaf in jax.tree.leaves(value)):

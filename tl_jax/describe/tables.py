@@ -25,7 +25,7 @@ FIELDS = (
 )
 BEST_WEIGHTS = (
     "top-1: the best that publishers state for weights on ImageNet, with one central crop. input: "
-    "the side in pixels at which these weights were measured; GMACs are for that size."
+    "the side of its images in pixels; GMACs are for that size."
 )
 ZOO = ("base", "forms", "input", "parameters", "GMACs", "top-1", "weights")
 CONVOLUTIONS = ("convolution", "weights", "multiply-accumulates", "times fewer", "field")

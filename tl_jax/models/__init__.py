@@ -105,7 +105,7 @@ def canonical(name: str) -> str:
 
 
 def _bare(name: str) -> str:
-    """Return a name without tag, `tf_`, capitals and underscores, in which libraries differ."""
+    """Return a name without tag, `tf_`, capitals and underscores, which vary among libraries."""
     return re.sub("[_-]", "", name.lower().removeprefix("tf_").split(".")[0])
 
 

@@ -33,7 +33,7 @@ def _inception_a(pool_channels: int) -> BranchTable:
 
 
 def _reduction_b() -> BranchTable:
-    """From 35 x 35 to 17 x 17."""
+    """The reduction from 35 x 35 to 17 x 17."""
     return (
         ("branch3x3", ((384, 3),)),
         ("branch3x3dbl", ((64, 1), (96, 3), (96, 3))),
@@ -52,7 +52,7 @@ def _inception_c(n: int) -> BranchTable:
 
 
 def _reduction_d() -> BranchTable:
-    """From 17 x 17 to 8 x 8."""
+    """The reduction from 17 x 17 to 8 x 8."""
     return (
         ("branch3x3", ((192, 1), (320, 3))),
         ("branch7x7x3", ((192, 1), (192, (1, 7)), (192, (7, 1)), (192, 3))),
@@ -89,7 +89,7 @@ STEM = ("conv1a", "conv2a", "conv2b", "conv3b", "conv4a")
 
 
 class Mixed(nn.Module):
-    """Inception module: branches side by side, one of which begins with pooling.
+    """Inception module: branches side by side; one branch begins with pooling.
 
     A reduction has no such branch: its branches end with stride 2, beside a max pooling.
     """

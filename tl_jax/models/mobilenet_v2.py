@@ -143,12 +143,12 @@ def _keras_rules() -> list[Rule]:
     """
     rules = conv_norm("Conv1", "bn_Conv1", "stem")
     for i, name in enumerate(_block_names()):
-        now = f"block_{i}" if i else "expanded_conv"
+        current = f"block_{i}" if i else "expanded_conv"
         for part in ("expand", "depthwise", "project"):
             kernel = keras_depthwise if part == "depthwise" else None
             conv, norm = f"mobl{i}_conv_{i}_{part}", f"bn{i}_conv_{i}_bn_{part}"
-            rules.append(Rule(f"{now}_{part}|{conv}", f"{name}/{part}", kernel))
-            rules.append(Rule(f"{now}_{part}_BN|{norm}", f"{name}/{part}/norm"))
+            rules.append(Rule(f"{current}_{part}|{conv}", f"{name}/{part}", kernel))
+            rules.append(Rule(f"{current}_{part}_BN|{norm}", f"{name}/{part}/norm"))
     return [*rules, *conv_norm("Conv_1", "Conv_1_bn", "top"), *head("predictions|Logits")]
 
 

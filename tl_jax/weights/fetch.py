@@ -156,5 +156,6 @@ def _require_room(url: str, partial: pathlib.Path, length: int) -> None:
     if length > free:
         raise UserError(
             f"no space left in {partial.parent}: {url} needs {length / 1e6:.1f} MB, "
-            f"{free / 1e6:.1f} MB are free; free some, or set TL_JAX_HOME to another disk"
+            f"{free / 1e6:.1f} MB are free; free some, or set TL_JAX_HOME to a folder on another "
+            "disk"
         )

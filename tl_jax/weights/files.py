@@ -32,7 +32,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def digest(path: str | Path) -> str:
-    """Return the file's SHA-256, 64 hexadecimal digits; for an index, the hash of its files'."""
+    """Return the file's SHA-256 in hexadecimal; for an index, the hash of its files' hashes."""
     path = Path(path)
     if not path.name.endswith(INDEX):
         return torch_file.sha256(path)
@@ -61,7 +61,7 @@ def _shards(index: Path) -> dict[Path, set[str]]:
         shards: dict[str, set[str]] = {}
         for name, shard in json.loads(content)["weight_map"].items():
             if Path(shard).name != shard or shard.endswith(INDEX):
-                raise UserError(f"names {shard!r:.80}, which is no weight file beside it; {AGAIN}")
+                raise UserError(f"names {shard!r:.80}, not a weight file beside it; {AGAIN}")
             shards.setdefault(shard, set()).add(name)
         return {index.with_name(shard): shards[shard] for shard in sorted(shards)}
 

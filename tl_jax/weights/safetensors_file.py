@@ -17,7 +17,7 @@ _MAX_HEADER = 2**22  # bytes: some 40 000 tensors
 
 
 def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
-    """Return the arrays by name, in the order in which the file has their bytes.
+    """Return the arrays by name, in the order of their bytes in the file.
 
     UserError if the file is not a whole and harmless safetensors file.
     """

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-THIN = 4  # up to so many outputs, one matrix-vector product for each is faster
+THIN = 4  # outputs; up to here one matrix-vector product for each is faster
 
 
 def is_thin(x, kernel) -> bool:

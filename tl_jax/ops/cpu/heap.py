@@ -81,8 +81,8 @@ def restart_without_thread_caches() -> None:
         return
     before = os.environ.get(_TUNABLES, "")
     if _libc() and sys.modules["__main__"].__spec__ and "tcache" not in before:
-        now = f"{before}:{_NO_CACHES}".removeprefix(":")
-        os.environ.update({_BEFORE: before, _TUNABLES: now})
+        tunables = f"{before}:{_NO_CACHES}".removeprefix(":")
+        os.environ.update({_BEFORE: before, _TUNABLES: tunables})
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 

@@ -53,7 +53,7 @@ def _max_pool_gradient(x, g, *, size, stride, padding):
         argmax = jnp.where(part > best, tap, argmax)
         best = jnp.maximum(part, best)
     counts = phase_lengths(x.shape, padding, stride)
-    reach = -(-size // stride) - 1  # so many windows before its own may contain an input row
+    reach = -(-size // stride) - 1  # windows before its own that may contain an input row
     edges = [(reach, count - out) for count, out in zip(counts, g.shape[:2], strict=True)]
     g = jnp.pad(g, (*edges, (0, 0)))
     argmax = jnp.pad(argmax, (*edges, (0, 0)), constant_values=-1)

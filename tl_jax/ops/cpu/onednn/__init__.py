@@ -26,11 +26,11 @@ from tl_jax.ops.cpu.onednn.cases import (
 )
 from tl_jax.ops.cpu.onednn.compiled import last_size, possible
 
-# A call pays from so many floating-point operations on, and from so many numbers read.
+# A call pays from this many floating-point operations on, and from this many numbers read.
 LEAST_WORK = 4e6
 LEAST_SIZE = 2**16
-# From so many channels, of input and output, and so many tiles of 4 x 4 on, a 3 x 3 convolution in
-# Winograd's form, with fewer products, is faster than a direct one.
+# From WIDE input and output channels and MANY tiles of 4 x 4 on, a 3 x 3 convolution in Winograd's
+# form, with fewer products, is faster than a direct one.
 WIDE, MANY = 64, 64
 
 _ACTIVATIONS = {None: lambda x: x, "relu": jax.nn.relu, "relu6": jax.nn.relu6}
@@ -45,10 +45,10 @@ def available() -> bool:
     if not switch.fast():
         return False
     try:
-        several = len(jax.devices("cpu")) > 1
+        count = len(jax.devices("cpu"))
     except RuntimeError:  # JAX has no CPU backend, as with JAX_PLATFORMS=cuda
         return False
-    if several or library.library() is None:
+    if count > 1 or library.library() is None:
         return False
     foreign.register()
     return True

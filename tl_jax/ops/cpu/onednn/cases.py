@@ -86,7 +86,7 @@ _NAMES = {kind.__name__: kind for kind in (Convolution, BatchNorm, Pooling, Wino
 
 
 def case_of(name: str, fields: list) -> Case:
-    """Return the case of that class and those fields, in which lists stand for tuples."""
+    """Return the case of class `name`; `fields` has lists instead of tuples."""
     return _NAMES[name](*_tuples(fields))
 
 

@@ -13,7 +13,7 @@ from tl_jax.ops.cpu.onednn.primitives import DIFF_DST, DIFF_WEIGHTS, SRC
 from tl_jax.ops.cpu.onednn.program import Location, Program
 
 _COLUMNS, _PART = 5, 3
-_ZEROS = _COLUMNS - _PART  # so many zeros between one row and the next
+_ZEROS = _COLUMNS - _PART  # zeros between one row and the next
 
 
 def in_parts(case: Convolution) -> bool:

@@ -22,14 +22,14 @@ from tl_jax.ops.cpu.onednn.program import Location, Primitive, Program
 KERNEL = 3
 _SPAN = TILE + KERNEL - 1
 
-# The points, besides infinity, at which the polynomials are evaluated. Of those tried they have the
-# least error in float32, a few times that of the direct sum (Barabasz et al., arXiv:1803.10986,
-# discuss the choice). The first is 1, where every output has the factor 1: a value that is added
-# there is added to all outputs.
+# The transforms evaluate polynomials at these points and at infinity. Of the points tried, these
+# have the least error in float32, a few times that of the direct sum (Barabasz et al.,
+# arXiv:1803.10986, discuss the choice). At the first, 1, every output has the factor 1: what is
+# added there is added to all outputs.
 _POINTS = (1.0, 0.0, -1.0, 0.5, -2.0)
 
-# A block has at most so many tiles or, if that is more, as many as give so many numbers at a point:
-# it must stay in the cache, yet each of its many steps must be worth waking all threads for.
+# A block has at most TILES tiles or, if that is more, as many as give NUMBERS numbers at a point.
+# It must stay in the cache, yet each of its many steps must be worth waking all threads for.
 TILES, NUMBERS = 196, 2**15
 
 
@@ -189,7 +189,7 @@ _A, _B, _BIAS, _Y = 1, 33, 41, 17  # the operands of a product
 
 
 def _transform(program: Program, matrix: np.ndarray, stack: _Stack, **after) -> Primitive:
-    """Return the product of `matrix` and a stack, in which each matrix counts as one row."""
+    """Return the product of `matrix` and a stack, whose matrices count as one row each."""
     stride = stack.strides[0]
 
     def rows(count):
