@@ -21,6 +21,7 @@ from absl import flags
 from benchmarks.measure import busy_cores, idle_note
 from experiments import cli
 from tl_jax.data import augment
+from tl_jax.data.augment.base import Batch
 
 _BATCH = flags.DEFINE_integer("batch", 32, "Images in a batch.", lower_bound=2)
 _SIZE = flags.DEFINE_integer("size", 224, "Side of an image in pixels.", lower_bound=8)
@@ -72,7 +73,7 @@ def measured(text: str, batch: int, size: int, channels: int) -> tuple[float, li
     return compiling, times, statistics.median(used)
 
 
-def batch_of(images: np.ndarray) -> augment.Batch:
+def batch_of(images: np.ndarray) -> Batch:
     """Return a batch of these images, each with its own class."""
     weights, targets = np.ones(len(images), np.float32), np.eye(len(images), dtype=np.float32)
     return jax.device_put({"inputs": {"image": images}, "targets": targets, "weights": weights})

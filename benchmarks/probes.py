@@ -4,9 +4,9 @@
     python -m benchmarks.probes --layers=pool --solver=newton-cholesky
 
 Both have the same features, grids and protocol: fit each setting on train and score it on
-validation, fit the best one again on both splits and test it. Of long grids scikit-learn gets only
+validation, fit the best one again on both splits and test it. In long grids scikit-learn fits only
 every `--every`-th setting, and its time is scaled up; ours fits all settings, and is timed after
-compilation. Then it compares the objectives that both reach at those settings.
+compilation. Then the program compares the objectives that both reach at those settings.
 """
 
 import pathlib
@@ -21,7 +21,7 @@ from experiments import cli
 from tl_jax.runs.config import load_config
 
 _LAYERS = flags.DEFINE_list("layers", ["stage3_block1", "stage6_block3", "pool"], "Layers.")
-_EVERY = flags.DEFINE_integer("every", 6, "Of long grids scikit-learn gets every n-th one.")
+_EVERY = flags.DEFINE_integer("every", 6, "Scikit-learn fits every n-th setting of long grids.")
 _SOLVER = flags.DEFINE_string("solver", "lbfgs", "Solver of scikit-learn's LogisticRegression.")
 LONG = ("logistic", "linear_svm")
 
