@@ -1,11 +1,11 @@
-"""What random augmentation costs: milliseconds of a compiled call on a batch, and a picture of it.
+"""Measure random augmentation, in milliseconds of a compiled call on a batch, or draw a picture.
 
     python -m benchmarks.augment [--batch=32] [--size=224] [--channels=3] [--only=crop]
     python -m benchmarks.augment --png=docs/augmentation.png
 
-The median of several calls on uint8 images, the least and greatest in brackets; the processor time
-of a call, all cores together, which says more on a machine that is not idle; and the seconds to
-compile. Nothing is measured where a picture is made.
+It prints the median of several calls on uint8 images, with least and greatest in brackets; the
+processor time of a call on all cores, which says more on a machine that is not idle; and the
+seconds of compilation. With --png it only draws the picture.
 """
 
 import statistics
@@ -21,13 +21,14 @@ from absl import flags
 from benchmarks.measure import busy_cores, idle_note
 from experiments import cli
 from tl_jax.data import augment
+from tl_jax.data.augment.base import Batch
 
-_BATCH = flags.DEFINE_integer("batch", 32, "Images.", lower_bound=2)
-_SIZE = flags.DEFINE_integer("size", 224, "Pixels of a side.", lower_bound=8)
-_CHANNELS = flags.DEFINE_integer("channels", 3, "Of an image.", lower_bound=1)
-_TURNS = flags.DEFINE_integer("turns", 15, "Calls that are measured.", lower_bound=1)
-_ONLY = flags.DEFINE_string("only", "", "Rows whose text has this in it.")
-_PNG = flags.DEFINE_string("png", "", "Make a contact sheet here instead.")
+_BATCH = flags.DEFINE_integer("batch", 32, "Images in a batch.", lower_bound=2)
+_SIZE = flags.DEFINE_integer("size", 224, "Side of an image in pixels.", lower_bound=8)
+_CHANNELS = flags.DEFINE_integer("channels", 3, "Channels of an image.", lower_bound=1)
+_TURNS = flags.DEFINE_integer("turns", 15, "Number of measured calls.", lower_bound=1)
+_ONLY = flags.DEFINE_string("only", "", "Only measure augmentations whose text contains this.")
+_PNG = flags.DEFINE_string("png", "", "Save a contact sheet there instead.")
 
 TOGETHER = ("crop+flip", "flip+crop", "flip+crop+jitter", "randaugment+erase(0.25)+mixup")
 
@@ -54,7 +55,7 @@ def main(argv: list[str]) -> None:
 
 
 def measured(text: str, batch: int, size: int, channels: int) -> tuple[float, list[float], float]:
-    """Seconds to compile, milliseconds of every call, and their median of processor time."""
+    """Return seconds of compilation, milliseconds of each call, and median ms of processor time."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (batch, size, size, channels), np.uint8)
     examples = batch_of(images)
@@ -66,14 +67,14 @@ def measured(text: str, batch: int, size: int, channels: int) -> tuple[float, li
         key = jax.random.fold_in(key, turn)
         started, used_before = time.perf_counter(), time.process_time()
         jax.block_until_ready(program(key, examples))
-        if turn:  # the first is not warm
+        if turn:  # the first call warms up
             times.append(1e3 * (time.perf_counter() - started))
             used.append(1e3 * (time.process_time() - used_before))
     return compiling, times, statistics.median(used)
 
 
-def batch_of(images: np.ndarray) -> augment.Batch:
-    """A batch of these images, each of a class of its own."""
+def batch_of(images: np.ndarray) -> Batch:
+    """Return a batch of these images, each with its own class."""
     weights, targets = np.ones(len(images), np.float32), np.eye(len(images), dtype=np.float32)
     return jax.device_put({"inputs": {"image": images}, "targets": targets, "weights": weights})
 
@@ -85,22 +86,22 @@ SHOWN = (
     "jitter",
     "randaugment",
     "erase(1)",
-    "mixup(1)",  # at shares that one can see; training draws most near 0 or 1
+    "mixup(1)",  # mixes visibly; training draws most shares near 0 or 1
     "cutmix",
 )
-TILE, SCALE, DRAWS, GAP, LABEL = 72, 2, 4, 3, 92  # pixels, but for SCALE and DRAWS
-CELLS = (0, 67)  # defective, the second polycrystalline
+TILE, SCALE, DRAWS, GAP, LABEL = 72, 2, 4, 3, 92  # pixels, except SCALE and DRAWS
+CELLS = (0, 67)  # both are defective; the second is polycrystalline
 
 
 def photos() -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of images (2, S, S, C) uint8: solar cells of ELPV, and scikit-learn's two photos."""
+    """Return two pairs of images (2, S, S, C) uint8: cells of ELPV, and scikit-learn's photos."""
     from sklearn.datasets import load_sample_image
 
     from tl_jax.data.tasks.elpv import elpv
 
     cells = [elpv(seed=0).open(number) for number in CELLS]
-    both = [PIL.Image.fromarray(load_sample_image(f"{name}.jpg")) for name in ("flower", "china")]
-    squares = [image.crop((106, 0, 533, 427)) for image in both]
+    images = [PIL.Image.fromarray(load_sample_image(f"{name}.jpg")) for name in ("flower", "china")]
+    squares = [image.crop((106, 0, 533, 427)) for image in images]
     side = TILE * SCALE
 
     def stacked(pair: list[PIL.Image.Image]) -> np.ndarray:
@@ -111,7 +112,7 @@ def photos() -> tuple[np.ndarray, np.ndarray]:
 
 
 def sheet() -> PIL.Image.Image:
-    """A row an augmentation: a cell and a photo, each as it is and in several draws."""
+    """Draw a row for each augmentation: a cell and a photo, each unchanged and in several draws."""
     pairs, step = photos(), TILE + GAP
     width = LABEL + 2 * (1 + DRAWS) * step + 3 * GAP
     page = PIL.Image.new("RGB", (width, GAP + len(SHOWN) * step), "white")
@@ -127,17 +128,19 @@ def sheet() -> PIL.Image.Image:
 
 
 def drawn(text: str, pair: np.ndarray) -> list[np.ndarray]:
-    """The first of a pair of images, augmented several times. A mixture with itself is passed over.
+    """Return the first image of a pair, augmented several times.
 
-    Each draw is seen in the first row alone, whose partner is the second or itself.
+    Mixtures draw a partner for each image, the other one or itself; draws where it mixes with
+    itself are skipped.
     """
-    apply, made = jax.jit(augment.make(text)), []
+    apply, images = jax.jit(augment.make(text)), []
     for seed in range(100):
         batch = apply(jax.random.key(seed), batch_of(pair))
         mixes = not np.array_equal(batch["targets"], np.eye(2))
-        if len(made) < DRAWS and (mixes or not text.startswith(("mixup", "cutmix"))):
-            made.append(np.rint(np.asarray(batch["inputs"]["image"][0])).astype(np.uint8))
-    return made
+        if len(images) < DRAWS and (mixes or not text.startswith(("mixup", "cutmix"))):
+            first = np.asarray(batch["inputs"]["image"][0])
+            images.append(np.rint(first).astype(np.uint8))
+    return images
 
 
 if __name__ == "__main__":

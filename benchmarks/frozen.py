@@ -1,11 +1,11 @@
-"""Frozen layers in one program on all cores, and in one for each core: what that is worth.
+"""Measure inference in one program on all cores, and in one program for each core.
 
     python -m benchmarks.frozen [--nets=mobilenet_v2,resnet50] [--batch=16]
 
-Inference, images a second, the median of turns that the three ways take one after the other, with
-least and greatest: `whole`, one program; `parts`, a part of the batch for each core, with what
-depends on the weights computed once (`tl_jax.ops.cpu.cores`); `pairs`, what the library does: in it
-depthwise convolutions are also fused with the 1 x 1 ones before them.
+It prints images a second, the median of several turns with least and greatest, for three ways that
+take turns. `whole` is one program. `parts` runs a part of the batch on each core and computes once
+what depends on the weights alone (`tl_jax.ops.cpu.cores`). `pairs`, the library's default, also
+fuses depthwise convolutions with the 1 x 1 ones before them.
 """
 
 import statistics
@@ -24,16 +24,16 @@ from tl_jax.base.load import load_base
 from tl_jax.errors import UserError
 from tl_jax.ops.cpu import constants, onednn
 
-_NETS = flags.DEFINE_list("nets", list(NETS), "The nets.")
-_BATCH = flags.DEFINE_integer("batch", 16, "Images at once.", lower_bound=1)
-_TURNS = flags.DEFINE_integer("turns", 7, "Times that each is measured.", lower_bound=2)
-SECONDS = 1.0  # that a turn takes, or one batch
+_NETS = flags.DEFINE_list("nets", list(NETS), "The bases.")
+_BATCH = flags.DEFINE_integer("batch", 16, "Images in a batch.", lower_bound=1)
+_TURNS = flags.DEFINE_integer("turns", 7, "Number of measurements of each.", lower_bound=2)
+SECONDS = 1.0  # of a turn, or longer if one batch takes longer
 
 
 def main(argv: list[str]) -> None:
     cli.no_arguments(argv)
     if onednn.cores() == 1:
-        raise UserError("there is one way only: it takes oneDNN (extra `onednn`) and several cores")
+        raise UserError("nothing to compare: this needs oneDNN (extra `onednn`) and several cores")
     busy = busy_cores()
     print("| net | whole | parts | pairs | pairs / whole |\n|---" + "|---" * 4 + "|")
     for name in checked(_NETS.value):
@@ -42,7 +42,7 @@ def main(argv: list[str]) -> None:
 
 
 def cells(name: str) -> list[str]:
-    """'median (least to greatest)' of each way, and the ratio of the last to the first."""
+    """Return 'median (least to greatest)' of each way, and the ratio of the last to the first."""
     base = load_base(name, "random:0").resized(NETS[name].size)
     shape = (_BATCH.value, *base.preprocessing.input_shape[1:])
     x = jax.device_put(np.random.default_rng(0).standard_normal(shape, np.float32))
@@ -53,24 +53,24 @@ def cells(name: str) -> list[str]:
 
     program = ops.inference(forward)
     alone, pairs = ops.inference(forward).of(variables), program.of(variables)
-    with mock.patch.object(constants, "record_origin", lambda *_: None):  # so nothing fuses
+    with mock.patch.object(constants, "record_origin", lambda *_: None):  # so that nothing fuses
         jax.block_until_ready(alone(x))
     ways = [lambda x: program.whole(variables, x), alone, pairs]
     counts = [max(1, round(SECONDS / seconds(way, x, 2))) for way in ways]
     rates = [[] for _ in ways]
     for _ in range(_TURNS.value):
-        for way, count, several in zip(ways, counts, rates, strict=True):
-            several.append(_BATCH.value / seconds(way, x, count))
-    medians = [statistics.median(several) for several in rates]
-    told = [
-        f"{median:.1f} ({min(several):.1f} to {max(several):.1f})"
-        for median, several in zip(medians, rates, strict=True)
+        for way, count, rates_of_way in zip(ways, counts, rates, strict=True):
+            rates_of_way.append(_BATCH.value / seconds(way, x, count))
+    medians = [statistics.median(rates_of_way) for rates_of_way in rates]
+    texts = [
+        f"{median:.1f} ({min(rates_of_way):.1f} to {max(rates_of_way):.1f})"
+        for median, rates_of_way in zip(medians, rates, strict=True)
     ]
-    return [*told, f"{medians[-1] / medians[0]:.2f}"]
+    return [*texts, f"{medians[-1] / medians[0]:.2f}"]
 
 
 def seconds(way, x, count: int) -> float:
-    """That a batch takes, of so many."""
+    """Return the seconds that a batch takes, on average over `count` batches."""
     jax.block_until_ready(way(x))
     started = time.perf_counter()
     for _ in range(count):

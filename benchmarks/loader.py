@@ -1,11 +1,11 @@
-"""Reading images: ours and PyTorch's DataLoader, the same files, decoder and number of workers.
+"""Measure reading images, here and with PyTorch's DataLoader: same files, decoder and worker count.
 
     python -m benchmarks.loader [--images=my_photos/]
 
-From JPEG and PNG files to normalised batches of 224 pixels. Both decode with Pillow and resize with
-bicubic interpolation; ours by threads, PyTorch's by processes. They take turns. Without a folder
-the files are made of noise and gradients, 500 x 375. Also how fast what was decoded once is read
-again, which is what every epoch after the first does.
+Both turn JPEG and PNG files into normalised batches of 224 pixels, decode with Pillow and resize
+with bicubic interpolation; ours uses threads, PyTorch's processes. They take turns. Without a
+folder it writes files of noise and gradients, 500 x 375. It also measures `stored`: reading images
+that were decoded before, as every epoch after the first does.
 """
 
 import pathlib
@@ -19,10 +19,10 @@ from absl import flags
 from benchmarks.measure import IDLE, busy_cores
 from experiments import cli
 
-_IMAGES = flags.DEFINE_string("images", None, "A folder of images, one sub-folder a class.")
-_COUNT = flags.DEFINE_integer("count", 512, "Images that are made.", lower_bound=64)
-_BATCH = flags.DEFINE_integer("batch", 32, "Images a batch.", lower_bound=1)
-_TURNS = flags.DEFINE_integer("turns", 5, "Times that each is measured.", lower_bound=2)
+_IMAGES = flags.DEFINE_string("images", None, "A folder of images, one sub-folder for each class.")
+_COUNT = flags.DEFINE_integer("count", 512, "Number of images to write.", lower_bound=64)
+_BATCH = flags.DEFINE_integer("batch", 32, "Images in a batch.", lower_bound=1)
+_TURNS = flags.DEFINE_integer("turns", 5, "Number of measurements of each.", lower_bound=2)
 
 
 def main(argv: list[str]) -> None:
@@ -30,7 +30,7 @@ def main(argv: list[str]) -> None:
     busy = busy_cores()
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
-        folders = [pathlib.Path(_IMAGES.value)] if _IMAGES.value else made(folder, _COUNT.value)
+        folders = [pathlib.Path(_IMAGES.value)] if _IMAGES.value else written(folder, _COUNT.value)
         for path in folders:
             measure(path, folder / "cache")
     if busy > IDLE:
@@ -38,7 +38,7 @@ def main(argv: list[str]) -> None:
 
 
 def measure(path: pathlib.Path, cache: pathlib.Path) -> None:
-    """Print the rates for the images in a folder."""
+    """Print the rates of reading the images in a folder."""
     from tl_jax.data.preprocessing import imagenet
     from tl_jax.data.tasks.folder import folder
 
@@ -51,18 +51,18 @@ def measure(path: pathlib.Path, cache: pathlib.Path) -> None:
             images = sum(batches())
             if turn:
                 rates[name].append(images / (time.perf_counter() - started))
-    medians = {name: statistics.median(several) for name, several in rates.items()}
+    medians = {name: statistics.median(values) for name, values in rates.items()}
     print(f"{path.name}, {len(task.ids)} images, batches of {_BATCH.value}, images/s:")
-    for name, several in rates.items():
+    for name, values in rates.items():
         ratio = medians[name] / medians["PyTorch"]
         print(
-            f"  {name:8} {medians[name]:8.0f} ({min(several):.0f} to {max(several):.0f}), "
+            f"  {name:8} {medians[name]:8.0f} ({min(values):.0f} to {max(values):.0f}), "
             f"{ratio:.2f} x PyTorch"
         )
 
 
 def ours(task, preprocessing, cache: pathlib.Path) -> dict[str, Callable[[], Iterator[int]]]:
-    """Passes over all images, decoded anew, or read from what was decoded once."""
+    """Return passes over all images: decoded anew (`ours`), or decoded before (`stored`)."""
     import jax
     import numpy as np
 
@@ -87,7 +87,7 @@ def ours(task, preprocessing, cache: pathlib.Path) -> dict[str, Callable[[], Ite
 
 
 def theirs(path: pathlib.Path, ids: tuple[str, ...]) -> Callable[[], Iterator[int]]:
-    """Passes of a DataLoader with as many worker processes as ours has threads."""
+    """Return passes of a DataLoader with as many worker processes as ours has threads."""
     import numpy as np
     import PIL.Image
     import torch
@@ -115,8 +115,8 @@ def theirs(path: pathlib.Path, ids: tuple[str, ...]) -> Callable[[], Iterator[in
     return lambda: (len(batch) for batch in batches)
 
 
-def made(folder: pathlib.Path, count: int) -> list[pathlib.Path]:
-    """Folders of as many JPEG and PNG files, two classes each."""
+def written(folder: pathlib.Path, count: int) -> list[pathlib.Path]:
+    """Write a folder of `count` JPEG files and one of as many PNG files, each with two classes."""
     import numpy as np
     import PIL.Image
 

@@ -1,4 +1,4 @@
-"""Ours and PyTorch in turns, each in a process of its own."""
+"""Measure this library and PyTorch in turns, each in its own process."""
 
 import contextlib
 import json
@@ -10,15 +10,15 @@ from collections.abc import Iterator
 
 from benchmarks.rows import NETS
 
-SECONDS = 1.5  # that a turn is to take at least
-WARM = 4.0  # that a worker runs for before: its memory still grows in the first steps
-IDLE = 0.1  # cores that others may keep busy
+SECONDS = 1.5  # of a turn, at least
+WARM = 4.0  # seconds that a worker runs before: its memory grows in the first steps
+IDLE = 0.1  # cores that other processes may keep busy
 
 
 def measure(base: str, train: str, batch: int, precision: str, *, turns: int) -> dict:
-    """Images a second of ours and the peer, median and spread of the turns, and their ratio.
+    """Return images a second of ours and the peer, as median and spread of turns, and their ratio.
 
-    Where layers are frozen, ours is measured from their stored output too, as `cached`.
+    If layers are frozen, it also measures ours on their stored output, as `cached`.
     """
     size, threads = NETS[base].size, len(os.sched_getaffinity(0))
     shared = {"base": base, "train": train, "batch": batch, "size": size, "precision": precision}
@@ -30,10 +30,10 @@ def measure(base: str, train: str, batch: int, precision: str, *, turns: int) ->
     ways |= {"compiled": ("peer", spec | {"compile": True})}
     busy = busy_cores()
     with contextlib.ExitStack() as stack:
-        workers, said = {}, {}
-        for name, way in ways.items():  # one after the other: compiling takes every core
+        workers, reports = {}, {}
+        for name, way in ways.items():  # one after the other, since compiling takes every core
             workers[name] = stack.enter_context(started(*way))
-            said[name] = json.loads(workers[name].stdout.readline())
+            reports[name] = json.loads(workers[name].stdout.readline())
         steps = {name: _steps(worker) for name, worker in workers.items()}
         answers = {name: [] for name in workers}
         for _ in range(turns):
@@ -41,10 +41,10 @@ def measure(base: str, train: str, batch: int, precision: str, *, turns: int) ->
                 answers[name].append(ask(worker, steps[name]))
         peaks = {name: ask(worker, 1)["peak_bytes"] for name, worker in workers.items()}
     rates = {
-        name: [batch * steps[name] / answer["seconds"] for answer in several]
-        for name, several in answers.items()
+        name: [batch * steps[name] / turn["seconds"] for turn in turns_taken]
+        for name, turns_taken in answers.items()
     }
-    medians = {name: statistics.median(several) for name, several in rates.items()}
+    medians = {name: statistics.median(values) for name, values in rates.items()}
     peer = max(("eager", "compiled"), key=medians.get)
     row = {
         **shared,
@@ -52,13 +52,13 @@ def measure(base: str, train: str, batch: int, precision: str, *, turns: int) ->
         "peer": medians[peer],
         "peer_is": peer,
         "ratio": medians["ours"] / medians[peer],
-        "spread": {name: [min(several), max(several)] for name, several in rates.items()},
+        "spread": {name: [min(values), max(values)] for name, values in rates.items()},
         "turns": [
             {"rate": rate, "system_seconds": answer["system_seconds"]}
             for rate, answer in zip(rates["ours"], answers["ours"], strict=True)
         ],
         "peak_bytes": peaks,
-        "said": said,
+        "said": reports,
         "busy_cores_before": busy,
         "idle": busy <= IDLE,
     }
@@ -68,7 +68,7 @@ def measure(base: str, train: str, batch: int, precision: str, *, turns: int) ->
 
 
 def line(row: dict) -> str:
-    """The row as people read it."""
+    """Return the row as a line of text."""
     low, high = row["spread"]["ours"]
     cached = f" ({row['cached']:.2f} from the stored prefix)" if "cached" in row else ""
     return (
@@ -80,7 +80,7 @@ def line(row: dict) -> str:
 
 @contextlib.contextmanager
 def started(worker: str, spec: dict) -> Iterator[subprocess.Popen]:
-    """A worker that prepares itself; it is gone when the block ends."""
+    """Start a worker, which prepares itself; kill it when the block ends."""
     command = [sys.executable, "-m", f"benchmarks.{worker}"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
     with subprocess.Popen(command, **pipes) as process:
@@ -92,24 +92,24 @@ def started(worker: str, spec: dict) -> Iterator[subprocess.Popen]:
 
 
 def ask(worker: subprocess.Popen, steps: int) -> dict:
-    """The worker's answer after so many steps."""
+    """Let the worker run `steps` steps, and return its answer."""
     worker.stdin.write(f"{steps}\n")
     return json.loads(worker.stdout.readline())
 
 
 def _steps(worker: subprocess.Popen) -> int:
-    """How many a turn has, of a worker that is warm then."""
+    """Warm the worker up, and return how many steps a turn has."""
     warm = max(1, round(WARM / ask(worker, 1)["seconds"]))
     return max(1, round(SECONDS * warm / ask(worker, warm)["seconds"]))
 
 
 def idle_note(busy: float) -> str:
-    """What is said behind figures that were taken with so many cores busy before."""
+    """Return a note for figures that were measured while `busy` cores were busy."""
     return "" if busy <= IDLE else f"; machine NOT idle: {busy:.1f} cores busy"
 
 
 def busy_cores() -> float:
-    """Cores kept busy by whatever runs besides, over a second."""
+    """Measure for a second how many cores other processes keep busy."""
     import psutil
 
     return psutil.cpu_percent(interval=1.0) / 100 * psutil.cpu_count()

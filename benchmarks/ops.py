@@ -1,9 +1,9 @@
-"""The forms in `tl_jax.ops` beside XLA's own, one operation at a time, on shapes of the zoo.
+"""Measure the operations of `tl_jax.ops` beside XLA's own, one at a time, on shapes of the zoo.
 
     python -m benchmarks.ops [--batch=16] [--only=3x3]
 
-Milliseconds of the forward pass, the input's gradient and the parameters' gradient: the least of
-several turns. On a GPU or TPU both columns run the same program.
+It prints milliseconds of the forward pass, the input's gradient and the parameters' gradient, the
+least of several turns. On a GPU or TPU both run the same program.
 """
 
 import functools
@@ -22,13 +22,13 @@ from experiments import cli
 from tl_jax import ops
 from tl_jax.ops import plain
 
-_BATCH = flags.DEFINE_integer("batch", 16, "Images.", lower_bound=1)
-_TURNS = flags.DEFINE_integer("turns", 7, "Times that each is measured.", lower_bound=1)
-_ONLY = flags.DEFINE_string("only", "", "Rows whose name has this in it.")
+_BATCH = flags.DEFINE_integer("batch", 16, "Images in a batch.", lower_bound=1)
+_TURNS = flags.DEFINE_integer("turns", 7, "Number of measurements of each.", lower_bound=1)
+_ONLY = flags.DEFINE_string("only", "", "Only measure operations whose name contains this.")
 
 
 class Op(NamedTuple):
-    """An operation: what it is called, ours, XLA's, and the shapes of x (H, W, C) and kernel."""
+    """An operation: its name, ours, XLA's, and the shapes of x (H, W, C) and kernel."""
 
     name: str
     ours: Callable
@@ -38,7 +38,7 @@ class Op(NamedTuple):
 
 
 def convolution(side: int, inputs: int, outputs: int, kernel: int, stride: int = 1) -> Op:
-    """A dense convolution, padded as PyTorch's nets have it."""
+    """Return a dense convolution, padded as in PyTorch's networks."""
     edges = ((kernel // 2, kernel // 2),) * 2
     return Op(
         f"{kernel}x{kernel} s{stride}, {side}, {inputs} to {outputs}",
@@ -50,7 +50,7 @@ def convolution(side: int, inputs: int, outputs: int, kernel: int, stride: int =
 
 
 def depthwise(side: int, channels: int, kernel: int, stride: int = 1) -> Op:
-    """A depthwise convolution, padded likewise."""
+    """Return a depthwise convolution, padded as in PyTorch's networks."""
     edges = ((kernel // 2, kernel // 2),) * 2
     return Op(
         f"depthwise {kernel}x{kernel} s{stride}, {side}, {channels}",
@@ -62,7 +62,7 @@ def depthwise(side: int, channels: int, kernel: int, stride: int = 1) -> Op:
 
 
 def max_pooling(side: int, channels: int, size: int, padding: int) -> Op:
-    """Max pooling with stride 2."""
+    """Return max pooling with stride 2."""
     edges = ((padding, padding),) * 2
     return Op(
         f"max pooling {size}x{size} s2, {side}, {channels}",
@@ -73,7 +73,7 @@ def max_pooling(side: int, channels: int, size: int, padding: int) -> Op:
 
 
 def batch_norm(side: int, channels: int) -> Op:
-    """Batch norm by the batch; the kernel is its scale."""
+    """Return batch norm by the batch's statistics; the kernel is its scale."""
 
     def norm(module, x, scale):
         params = {"scale": scale, "bias": jnp.zeros(channels)}
@@ -126,37 +126,37 @@ PASSES = ("forward", "input's gradient", "parameters' gradient")
 
 
 def cells(op: Op, batch: int, turns: int) -> list[str]:
-    """For each pass 'ours / XLA's own' in milliseconds; empty where there are no parameters."""
+    """Return 'ours / XLA's own' in milliseconds for each pass; empty without parameters."""
     rng = np.random.default_rng(0)
     args = [rng.standard_normal((batch, *op.x), np.float32)]
     args += [rng.standard_normal(op.kernel, np.float32)] if op.kernel else []
     g = rng.standard_normal(jax.eval_shape(op.stock, *args).shape, np.float32)
     args, g = jax.device_put((args, g))
 
-    def gradient(f, place, args, g):
+    def gradient(f, index, args, g):
         def of_one(arg):
-            return f(*args[:place], arg, *args[place + 1 :])
+            return f(*args[:index], arg, *args[index + 1 :])
 
-        return jax.vjp(of_one, args[place])[1](g)
+        return jax.vjp(of_one, args[index])[1](g)
 
-    told = []
-    for place in (None, *range(len(args))):
+    texts = []
+    for index in (None, *range(len(args))):
         calls = []
         for f in (op.ours, op.stock):
-            if place is None:
+            if index is None:
                 calls.append(functools.partial(jax.jit(f), *args))
             else:
-                calls.append(functools.partial(jax.jit(gradient, static_argnums=(0, 1)), f, place))
+                calls.append(functools.partial(jax.jit(gradient, static_argnums=(0, 1)), f, index))
                 calls[-1] = functools.partial(calls[-1], args, g)
         ours, stock = least(calls, turns)
-        told.append(f"{ours:.1f} / {stock:.1f}")
-    return told + [""] * (len(PASSES) - len(told))
+        texts.append(f"{ours:.1f} / {stock:.1f}")
+    return texts + [""] * (len(PASSES) - len(texts))
 
 
 def least(calls: list[Callable], turns: int) -> list[float]:
-    """The least milliseconds of each call, which take turns."""
+    """Run the calls in turns, and return the least milliseconds of each."""
     best = [float("inf")] * len(calls)
-    for turn in range(turns + 1):  # the first compiles
+    for turn in range(turns + 1):  # the first turn compiles
         for number, call in enumerate(calls):
             started = time.perf_counter()
             jax.block_until_ready(call())

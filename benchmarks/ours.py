@@ -1,4 +1,4 @@
-"""The worker of this library: the engine's own training step, or a base's forward pass."""
+"""The worker of this library: its training step, or a base's forward pass."""
 
 import time
 
@@ -13,10 +13,10 @@ def prepare(spec: dict):
 
     imported = time.perf_counter()
     base = load_base(spec["base"], "random:0").resized(spec["size"])
-    said = {"load_seconds": time.perf_counter() - imported, "jax": jax.__version__}
+    report = {"load_seconds": time.perf_counter() - imported, "jax": jax.__version__}
     run, traced = (_inference if spec["train"] == "none" else training)(base, spec)
-    said |= _compiling(run)  # first: what is traced for the costs would not be traced again
-    return run, said | _cost(*traced())
+    report |= _compiling(run)  # first, because programs traced for their cost are not traced again
+    return run, report | _cost(*traced())
 
 
 def _pixels(spec: dict):
@@ -46,7 +46,7 @@ def _inference(base, spec: dict):
 
 
 def problem(base, spec: dict, batches: int = 2):
-    """A transfer of `spec["train"]` on noise, with so many batches an epoch, and its base."""
+    """Return a transfer of `spec["train"]` on noise, with that many batches, and its base."""
     import numpy as np
 
     from tl_jax.data.tasks.arrays import from_arrays
@@ -54,11 +54,11 @@ def problem(base, spec: dict, batches: int = 2):
     from tl_jax.plans.strategies import make_plan
     from tl_jax.train.problem import Problem
 
-    several = np.tile(_pixels(spec), (2 * batches, 1, 1, 1))  # half of them are trained on
-    labels = np.arange(len(several)) % 2
-    task = from_arrays("benchmark", several, labels, seed=0, val=0.25, test=0.25)
+    images = np.tile(_pixels(spec), (2 * batches, 1, 1, 1))  # half of them are in train
+    labels = np.arange(len(images)) % 2
+    task = from_arrays("benchmark", images, labels, seed=0, val=0.25, test=0.25)
     ready = base.with_head(2)
-    # The step of benchmarks.peer: neither decay nor clipping.
+    # As in benchmarks.peer, a step neither decays weights nor clips gradients.
     bare = {"weight_decay": 0.0, "clip": 0.0}
     settings = Settings(epochs=1, learning_rate=1e-3, optimizer="sgd", batch_norm="batch", **bare)
     name = {"head": "head_only", "last": "fine_tune_top", "all": "full"}[spec["train"]]
@@ -70,8 +70,9 @@ def problem(base, spec: dict, batches: int = 2):
 
 
 def training(base, spec: dict):
-    """What runs so many steps of `tl_jax.train`, cut at the phase's prefix if `spec["cached"]`, and
-    what traces the programs of one.
+    """Return a function that runs steps of `tl_jax.train`, and one that traces a step's programs.
+
+    With `spec["cached"]` the steps start from the phase's stored prefix.
     """
     import numpy as np
 
@@ -82,33 +83,33 @@ def training(base, spec: dict):
     from tl_jax.train.inputs import asked
     from tl_jax.train.work import PhaseRun
 
-    mine, ready = problem(base, spec)
-    phase = mine.plan.phases[0]
-    inputs = prefix.decoded(mine.task, ready.preprocessing)
+    transfer, ready = problem(base, spec)
+    phase = transfer.plan.phases[0]
+    inputs = prefix.decoded(transfer.task, ready.preprocessing)
     targets = np.eye(2, dtype=np.float32)[np.arange(spec["batch"]) % 2]
     weights = np.ones(spec["batch"], np.float32)
     pixels = _pixels(spec)
     batch = {"inputs": Known(image=pixels), "targets": targets, "weights": weights}
-    stored = next(iter(asked(mine, phase, ready.variables).places.found), None)
+    stored = next(iter(asked(transfer, phase, ready.variables).places.found), None)
     if spec["cached"] and stored:
         inputs = inputs._replace(start=stored)
         x = ready.preprocessing.normalise(pixels)
         output = np.asarray(forward(ready.chain, ready.variables, x, stop=stored))
         batch["inputs"] = Known({stored: output})
-    work = PhaseRun(mine, phase, 0, inputs, ready.variables)
-    parallel = mine.parallel
-    now = parallel.place(state.begin(work.recipe, work.survey, ready.variables))
+    work = PhaseRun(transfer, phase, 0, inputs, ready.variables)
+    parallel = transfer.parallel
+    current = parallel.place(state.begin(work.recipe, work.survey, ready.variables))
     frozen = parallel.place(work.frozen(ready.variables, ready.variables, 0))
-    below, batch = work.prefix(frozen), parallel.share(batch)
+    prefix_fn, batch = work.prefix(frozen), parallel.share(batch)
 
     def run(steps: int) -> None:
-        nonlocal now
+        nonlocal current
         for _ in range(steps):  # one at a time, as in `train.streamed`
-            now = work.call(work.step, now, frozen, below(batch))
-            work.finish(now)
+            current = work.call(work.step, current, frozen, prefix_fn(batch))
+            work.finish(current)
 
     def traced():
-        yield work.step.trace(now, frozen, below(batch))
+        yield work.step.trace(current, frozen, prefix_fn(batch))
         if work.start != inputs.start:
             prefix_alone = forward_program(ready.chain, None, work.start).whole
             yield prefix_alone.trace(ready.variables, ready.preprocessing.normalise(pixels))
@@ -117,8 +118,7 @@ def training(base, spec: dict):
 
 
 def _compiling(run) -> dict:
-    """Run a first time, and report how long that took beyond a second time."""
-
+    """Run twice, and report how much longer the first time took."""
     seconds = []
     for _ in range(2):
         started = time.perf_counter()
@@ -128,9 +128,10 @@ def _compiling(run) -> dict:
 
 
 def _cost(*traced) -> dict:
-    """Operations of XLA's own forms, and the bytes that the programs move (None: not known).
+    """Return the floating-point operations of XLA's own operations, and the bytes that move.
 
-    In a program for the CPU there are calls of oneDNN, of which XLA knows neither.
+    XLA knows neither of oneDNN's calls, so operations are counted in the program for a TPU, and
+    bytes are None on a CPU.
     """
     import jax
 

@@ -1,4 +1,4 @@
-"""The worker of PyTorch: eager in channels-last, or compiled; the same net, batch and layers."""
+"""The worker of PyTorch: the same network, batch and layers, eager in channels-last or compiled."""
 
 import importlib
 import time
@@ -24,8 +24,8 @@ def prepare(spec: dict):
     run = (_inference if spec["train"] == "none" else _training)(model, x, spec, net)
     started = time.perf_counter()
     run(1)
-    said = {"torch": torch.__version__, net.library: library.__version__}
-    return run, said | {"compile_seconds": time.perf_counter() - started}
+    versions = {"torch": torch.__version__, net.library: library.__version__}
+    return run, versions | {"compile_seconds": time.perf_counter() - started}
 
 
 def _model(library, net):
@@ -56,7 +56,7 @@ def _inference(model, x, spec: dict, net):
 
 
 def _training(model, x, spec: dict, net):
-    """A step of SGD on what `spec["train"]` names; all else is frozen, norms included."""
+    """Return a function that runs SGD steps on `spec["train"]`; the rest is frozen, with norms."""
     import torch
 
     dense = [n for n, module in model.named_modules() if isinstance(module, torch.nn.Linear)]

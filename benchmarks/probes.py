@@ -1,12 +1,12 @@
-"""Probes on the features of an ELPV run, beside scikit-learn's estimators in a loop.
+"""Measure probes on the features of ELPV, beside scikit-learn's estimators in a loop.
 
     python -m benchmarks.probes
     python -m benchmarks.probes --layers=pool --solver=newton-cholesky
 
-The same features, grids and protocol: each setting fitted on train and scored on validation, the
-best one fitted again on both and tested. Of long grids scikit-learn gets every `--every`-th setting
-only, and its time is scaled up to all; ours does all. Ours is timed when everything is compiled.
-Then the objectives at which both arrive, for those settings.
+Both have the same features, grids and protocol: fit each setting on train and score it on
+validation, fit the best one again on both splits and test it. In long grids scikit-learn fits only
+every `--every`-th setting, and its time is scaled up; ours fits all settings, and is timed after
+compilation. Then the program compares the objectives that both reach at those settings.
 """
 
 import pathlib
@@ -21,8 +21,8 @@ from experiments import cli
 from tl_jax.runs.config import load_config
 
 _LAYERS = flags.DEFINE_list("layers", ["stage3_block1", "stage6_block3", "pool"], "Layers.")
-_EVERY = flags.DEFINE_integer("every", 6, "Of long grids scikit-learn gets only so many-th ones.")
-_SOLVER = flags.DEFINE_string("solver", "lbfgs", "Of scikit-learn's LogisticRegression.")
+_EVERY = flags.DEFINE_integer("every", 6, "Scikit-learn fits every n-th setting of long grids.")
+_SOLVER = flags.DEFINE_string("solver", "lbfgs", "Solver of scikit-learn's LogisticRegression.")
 LONG = ("logistic", "linear_svm")
 
 
@@ -30,26 +30,26 @@ def main(argv: list[str]) -> None:
     from tl_jax.measure.probes import protocol
 
     cli.no_arguments(argv)
-    warnings.simplefilter("ignore")  # scikit-learn's, that it has not converged
+    warnings.simplefilter("ignore")  # scikit-learn warns that it has not converged
     busy = busy_cores()
     task, features = subject()
-    own = protocol.within(task, 1, seed=0)
-    print(f"{len(own.train)} to train on, {len(own.val)} to choose by, {len(own.test)} to test on")
+    split = protocol.within(task, 1, seed=0)
+    print(f"train {len(split.train)}, val {len(split.val)}, test {len(split.test)}")
     print("| layer | probe | scikit-learn, s | ours, s | ratio | test: theirs | ours |")
     print("|---" * 7 + "|")
     total = np.zeros(2)
     for layer in _LAYERS.value:
         x = np.asarray(features[layer].rows)
         for probe in protocol.PROBES:
-            protocol.examine(x, [(task, own)], (probe,))
+            protocol.examine(x, [(task, split)], (probe,))
             started = time.perf_counter()
-            (answer,) = protocol.examine(x, [(task, own)], (probe,))
+            (answer,) = protocol.examine(x, [(task, split)], (probe,))
             ours = time.perf_counter() - started
-            theirs, right = loop(probe, x, task, own)
+            theirs, accuracy = loop(probe, x, task, split)
             total += theirs, ours
-            tested = f"{100 * right:.2f} % | {100 * answer[probe]['test']:.2f} %"
-            print(f"| {layer} | {probe} | {_times(theirs, ours)} | {tested} |", flush=True)
-        print(f"{layer}: {agreement(x, task, own)}", flush=True)
+            accuracies = f"{100 * accuracy:.2f} % | {100 * answer[probe]['test']:.2f} %"
+            print(f"| {layer} | {probe} | {_times(theirs, ours)} | {accuracies} |", flush=True)
+        print(f"{layer}: {agreement(x, task, split)}", flush=True)
     print(f"| all | | {_times(*total)} | | |")
     if busy > IDLE:
         print(f"machine NOT idle: {busy:.1f} cores busy before")
@@ -60,7 +60,7 @@ def _times(theirs: float, ours: float) -> str:
 
 
 def subject():
-    """The task and the features of configs/layer_probes.py, seed 0."""
+    """Return the task and the features of configs/layer_probes.py, seed 0."""
     from tl_jax.measure.features import of_layers
     from tl_jax.runs.subject import base_of, task_of
 
@@ -70,27 +70,27 @@ def subject():
     return task, of_layers(base_of(config), task, layers=_LAYERS.value, cache=cache)
 
 
-def loop(probe: str, x: np.ndarray, task, own) -> tuple[float, float]:
-    """Seconds of scikit-learn for the probe's grid and the refit, and its accuracy on test."""
+def loop(probe: str, x: np.ndarray, task, split) -> tuple[float, float]:
+    """Return scikit-learn's seconds for the probe's grid and the refit, and its test accuracy."""
     from tl_jax.measure.probes import protocol
 
     settings = protocol.PROBES[probe].settings
-    some = settings[:: _EVERY.value] if probe in LONG else settings
+    tried = settings[:: _EVERY.value] if probe in LONG else settings
     labels, weights = protocol.taught(task), task.weights
     scores, started = [], time.perf_counter()
-    for setting in some:
-        model = fitted(probe, setting, x[own.train], labels[own.train], weights[own.train])
-        right = predicted(model, x[own.val]) == labels[own.val]
-        scores.append(np.average(right, weights=weights[own.val]))
-    seconds = (time.perf_counter() - started) * len(settings) / len(some)
-    rows, started = np.concatenate([own.train, own.val]), time.perf_counter()
-    model = fitted(probe, some[int(np.argmax(scores))], x[rows], labels[rows], weights[rows])
-    right = predicted(model, x[own.test]) == task.labels[own.test]
+    for setting in tried:
+        model = fitted(probe, setting, x[split.train], labels[split.train], weights[split.train])
+        right = predicted(model, x[split.val]) == labels[split.val]
+        scores.append(np.average(right, weights=weights[split.val]))
+    seconds = (time.perf_counter() - started) * len(settings) / len(tried)
+    rows, started = np.concatenate([split.train, split.val]), time.perf_counter()
+    model = fitted(probe, tried[int(np.argmax(scores))], x[rows], labels[rows], weights[rows])
+    right = predicted(model, x[split.test]) == task.labels[split.test]
     return seconds + time.perf_counter() - started, float(right.mean())
 
 
 def fitted(probe: str, setting, x: np.ndarray, labels: np.ndarray, weights: np.ndarray):
-    """scikit-learn's estimator with our setting in its own terms."""
+    """Fit scikit-learn's estimator with our setting, translated into its parameters."""
     from sklearn import linear_model, neighbors, svm
 
     weight = {"sample_weight": weights}
@@ -112,26 +112,28 @@ def fitted(probe: str, setting, x: np.ndarray, labels: np.ndarray, weights: np.n
 
 
 def predicted(model, x: np.ndarray) -> np.ndarray:
-    found = model.predict(x)
-    return found.argmax(1) if found.ndim == 2 else found
+    labels = model.predict(x)
+    return labels.argmax(1) if labels.ndim == 2 else labels
 
 
-def agreement(x: np.ndarray, task, own) -> str:
-    """How far scikit-learn's objective lies from ours, of logistic regression on train."""
+def agreement(x: np.ndarray, task, split) -> str:
+    """Return how far scikit-learn's objective of logistic regression on train lies from ours."""
     from tl_jax.measure.probes import linear, protocol
     from tl_jax.measure.probes.problem import pose
 
-    some = list(linear.L2[:: _EVERY.value])
-    labels, weights = protocol.taught(task)[own.train], task.weights[own.train]
-    problem = pose(x[own.train], x[own.test], labels=labels, classes=2, weights=weights)
-    (path,) = linear.paths("logistic", [problem], [some])
-    above = []
-    for l2, objective in zip(some, path.objectives, strict=True):
-        model = fitted("logistic", l2, x[own.train], labels, weights)
-        log = model.predict_log_proba(x[own.train].astype(np.float64))
+    penalties = list(linear.L2[:: _EVERY.value])
+    labels, weights = protocol.taught(task)[split.train], task.weights[split.train]
+    problem = pose(x[split.train], x[split.test], labels=labels, classes=2, weights=weights)
+    (path,) = linear.paths("logistic", [problem], [penalties])
+    differences = []
+    for l2, objective in zip(penalties, path.objectives, strict=True):
+        model = fitted("logistic", l2, x[split.train], labels, weights)
+        log = model.predict_log_proba(x[split.train].astype(np.float64))
         loss = -np.average(log[np.arange(len(labels)), labels], weights=weights)
-        above.append(objective - (loss + l2 / 2 * (model.coef_.astype(np.float64) ** 2).sum()))
-    return f"our objective less scikit-learn's, from {min(above):.1e} to {max(above):.1e}"
+        theirs = loss + l2 / 2 * (model.coef_.astype(np.float64) ** 2).sum()
+        differences.append(objective - theirs)
+    low, high = min(differences), max(differences)
+    return f"our objective less scikit-learn's, from {low:.1e} to {high:.1e}"
 
 
 if __name__ == "__main__":

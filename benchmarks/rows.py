@@ -1,4 +1,4 @@
-"""What is measured: the nets, their twins in PyTorch, and where their last stage begins."""
+"""The networks that are measured, the same ones in PyTorch, and where their last stages begin."""
 
 from typing import NamedTuple
 
@@ -6,13 +6,13 @@ from tl_jax.errors import unknown
 
 
 class Net(NamedTuple):
-    """A base here and the same net in PyTorch."""
+    """A base here and the same network in PyTorch."""
 
-    size: int  # of the input's side, in pixels
-    last: str  # the layer with which the last stage begins
+    size: int  # the input's side, in pixels
+    last: str  # the first layer of the last stage
     library: str  # torchvision or timm
     model: str
-    peer_last: tuple[str, ...]  # prefixes of the peer's modules from there up
+    peer_last: tuple[str, ...]  # prefixes of PyTorch's modules from that layer up
 
 
 NETS = {
@@ -41,7 +41,7 @@ NETS = {
 
 
 def checked(names: list[str]) -> list[str]:
-    """The names; UserError for one that is no net's."""
+    """Return the names; UserError, with the near miss, for an unknown one."""
     for name in names:
         if name not in NETS:
             raise unknown("net", name, NETS)

@@ -1,9 +1,9 @@
-"""One row of the benchmark: a training step, or inference, here and in PyTorch, in turns.
+"""Measure one row of the benchmark: a training step or inference, here and in PyTorch, in turns.
 
     python -m benchmarks.step --base=resnet50 --train=all --batch=16 --json=row.json
 
-Each library has a process of its own; both are prepared and warmed up, then take turns. The peer is
-the better of PyTorch eager (channels-last) and `torch.compile`. Needs the extra `bench`.
+Each library has its own process; both prepare and warm up, then take turns. The peer is the better
+of PyTorch eager (channels-last) and `torch.compile`. It needs the extra `bench`.
 """
 
 import json
@@ -15,11 +15,11 @@ from benchmarks.measure import line, measure
 from benchmarks.rows import NETS, PRECISIONS, TRAINED
 from experiments import cli
 
-_BASE = flags.DEFINE_enum("base", "resnet50", sorted(NETS), "The net.")
-_TRAIN = flags.DEFINE_enum("train", "all", TRAINED, "What is trained; none: inference.")
-_BATCH = flags.DEFINE_integer("batch", 16, "Images a step.", lower_bound=1)
-_PRECISION = flags.DEFINE_enum("precision", "float32", PRECISIONS, "Of the activations.")
-_TURNS = flags.DEFINE_integer("turns", 5, "Times that each is measured.", lower_bound=2)
+_BASE = flags.DEFINE_enum("base", "resnet50", sorted(NETS), "The base.")
+_TRAIN = flags.DEFINE_enum("train", "all", TRAINED, "The layers to train; none: inference.")
+_BATCH = flags.DEFINE_integer("batch", 16, "Images in a batch.", lower_bound=1)
+_PRECISION = flags.DEFINE_enum("precision", "float32", PRECISIONS, "Precision of the activations.")
+_TURNS = flags.DEFINE_integer("turns", 5, "Number of measurements of each.", lower_bound=2)
 _JSON = flags.DEFINE_string("json", None, "Write the row there.")
 
 

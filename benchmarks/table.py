@@ -1,10 +1,10 @@
-"""The whole benchmark: every net in every way, as a table in docs/benchmarks.md.
+"""Run the whole benchmark, every network in every way, and write the table docs/benchmarks.md.
 
     make bench
     python -m benchmarks.table --nets=resnet50,vgg16 --ways=none,all --out=/dev/stdout
 
-One to three minutes a row. What broke off goes on: rows that are in --rows are not measured again,
-so another --rows, or none there, after a change of the code.
+A row takes one to three minutes. An interrupted benchmark continues: rows in the file --rows are
+not measured again. So after a change of the code, give another file or delete it.
 """
 
 import datetime
@@ -22,13 +22,13 @@ from benchmarks.measure import line, measure
 from benchmarks.rows import NETS, PRECISIONS, checked
 from experiments import cli
 
-_NETS = flags.DEFINE_list("nets", list(NETS), "The nets.")
-_WAYS = flags.DEFINE_list("ways", ["none", "all", "last"], "What is trained.")
-_BATCH = flags.DEFINE_integer("batch", 16, "Images a step.", lower_bound=1)
-_PRECISION = flags.DEFINE_enum("precision", "float32", PRECISIONS, "Of the activations.")
-_TURNS = flags.DEFINE_integer("turns", 3, "Times that each is measured.", lower_bound=2)
-_ROWS = flags.DEFINE_string("rows", "runs/bench.jsonl", "Where the rows are kept.")
-_OUT = flags.DEFINE_string("out", "docs/benchmarks.md", "Where the table is written.")
+_NETS = flags.DEFINE_list("nets", list(NETS), "The bases.")
+_WAYS = flags.DEFINE_list("ways", ["none", "all", "last"], "The layers to train.")
+_BATCH = flags.DEFINE_integer("batch", 16, "Images in a batch.", lower_bound=1)
+_PRECISION = flags.DEFINE_enum("precision", "float32", PRECISIONS, "Precision of the activations.")
+_TURNS = flags.DEFINE_integer("turns", 3, "Number of measurements of each.", lower_bound=2)
+_ROWS = flags.DEFINE_string("rows", "runs/bench.jsonl", "File that keeps the rows.")
+_OUT = flags.DEFINE_string("out", "docs/benchmarks.md", "File to write the table to.")
 
 TITLES = {
     "none": "Inference",
@@ -52,24 +52,24 @@ PACKAGES = ("jax", "jaxlib", "flax", "torch", "torchvision", "timm")
 
 def main(argv: list[str]) -> None:
     cli.no_arguments(argv)
-    kept = pathlib.Path(_ROWS.value)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    rows = [json.loads(text) for text in kept.read_text().splitlines()] if kept.exists() else []
+    path = pathlib.Path(_ROWS.value)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [json.loads(text) for text in path.read_text().splitlines()] if path.exists() else []
     for way in _WAYS.value:
         for net in checked(_NETS.value):
-            wanted = (net, way, _BATCH.value, _PRECISION.value)
-            if any(tuple(row[key] for key in ROW) == wanted for row in rows):
+            key = (net, way, _BATCH.value, _PRECISION.value)
+            if any(tuple(row[name] for name in ROW) == key for row in rows):
                 continue
             row = measure(net, way, _BATCH.value, _PRECISION.value, turns=_TURNS.value)
             print(line(row), flush=True)
             rows.append(row)
-            with open(kept, "a") as file:
+            with open(path, "a") as file:
                 file.write(json.dumps(row) + "\n")
     pathlib.Path(_OUT.value).write_text(document(rows))
 
 
 def document(rows: list[dict]) -> str:
-    """The page: what was measured on, and a table for each way with the ratios' geometric mean."""
+    """Return the page: the machine, and a table for each way with the ratios' geometric mean."""
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     lines = [
         "# Speed beside PyTorch",
@@ -82,12 +82,12 @@ def document(rows: list[dict]) -> str:
         "compiled step, as its `cost_analysis` counts them, a second.",
     ]
     for way, title in TITLES.items():
-        chosen = [row for row in rows if row["train"] == way]
-        if not chosen:
+        of_way = [row for row in rows if row["train"] == way]
+        if not of_way:
             continue
-        mean = math.exp(statistics.fmean(math.log(row["ratio"]) for row in chosen))
+        mean = math.exp(statistics.fmean(math.log(row["ratio"]) for row in of_way))
         lines += ["", f"## {title}", "", f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
-        lines += [f"| {' | '.join(_cells(row))} |" for row in chosen]
+        lines += [f"| {' | '.join(_cells(row))} |" for row in of_way]
         empty = " |" * (len(COLUMNS) - 5)
         lines += [f"| geometric mean | | | | **{mean:.2f}** |{empty}"]
     return "\n".join(lines) + "\n"
@@ -98,11 +98,12 @@ def _turns(rows: list[dict]) -> str:
 
 
 def _cells(row: dict) -> list[str]:
-    said = row["said"]["ours"]
+    report = row["said"]["ours"]
     low, high = row["spread"]["ours"]
     peer_low, peer_high = row["spread"][row["peer_is"]]
     peaks = [row["peak_bytes"][name] / 2**30 for name in ("ours", row["peer_is"])]
-    rates = [said[what] and said[what] * row["ours"] / row["batch"] for what in ("flops", "bytes")]
+    costs = report["flops"], report["bytes"]
+    rates = [cost and cost * row["ours"] / row["batch"] for cost in costs]
     return [
         row["base"] + ("" if row["idle"] else " (not idle)"),
         f"{row['batch']} {row['precision']}",
@@ -112,7 +113,7 @@ def _cells(row: dict) -> list[str]:
         f"{row['cached_ratio']:.2f}" if "cached_ratio" in row else "",
         f"{peaks[0]:.1f}, {peaks[1]:.1f}",
         ", ".join("–" if rate is None else f"{rate / 1e9:.0f}" for rate in rates),
-        f"{said['compile_seconds']:.1f}",
+        f"{report['compile_seconds']:.1f}",
     ]
 
 
@@ -128,13 +129,13 @@ def _machine() -> str:
 
 
 def _processor() -> str:
-    """Its name and family, by which generations of one name differ; elsewhere the architecture."""
+    """Return the processor's architecture, name and family (generations share names) if known."""
     try:
         text = pathlib.Path("/proc/cpuinfo").read_text()
     except OSError:
         return platform.machine()
-    said = dict(re.findall(r"^([^:\n]*?)\s*: (.*)$", text, re.MULTILINE))
-    parts = (said.get("model name"), f"family {said.get('cpu family')}, model {said.get('model')}")
+    info = dict(re.findall(r"^([^:\n]*?)\s*: (.*)$", text, re.MULTILINE))
+    parts = (info.get("model name"), f"family {info.get('cpu family')}, model {info.get('model')}")
     return ", ".join((platform.machine(), *parts)) if parts[0] else platform.machine()
 
 

@@ -1,11 +1,12 @@
-"""Heads on features in memory: how long one training takes, and many at once.
+"""Measure training heads on features in memory: one head, and many at once.
 
     python -m benchmarks.together --batch=32
     python -m benchmarks.together --batch=256 --runs=0
 
-(a) one head, after compilation; (b) `--runs` heads with seeds of their own, one program going
-through them (`map`), in lock step (`vmap`), and as many separate calls of the one that is compiled.
-The features are random: what is learned does not matter here. The ways take turns.
+It measures one head, after compilation, and `--runs` heads with different seeds: in one program
+that trains them one after the other (`map`) or in lock step (`vmap`), and in separate calls of the
+compiled program for one head. Features are random, because results do not matter here. The ways
+take turns.
 """
 
 import statistics
@@ -24,12 +25,12 @@ from tl_jax.train.fit import Data, Run, fit
 from tl_jax.train.together import WAYS, stacked, together
 
 _EXAMPLES = flags.DEFINE_integer("examples", 2624, "Rows of features.", lower_bound=1)
-_FEATURES = flags.DEFINE_integer("features", 1280, "Features a row.", lower_bound=1)
+_FEATURES = flags.DEFINE_integer("features", 1280, "Features in a row.", lower_bound=1)
 _CLASSES = flags.DEFINE_integer("classes", 2, "Classes.", lower_bound=2)
 _EPOCHS = flags.DEFINE_integer("epochs", 100, "Epochs.", lower_bound=1)
-_BATCH = flags.DEFINE_integer("batch", 32, "Examples a step.", lower_bound=1)
-_RUNS = flags.DEFINE_integer("runs", 16, "Heads at once; 0: only one.", lower_bound=0)
-_TURNS = flags.DEFINE_integer("turns", 5, "Times that each is measured.", lower_bound=2)
+_BATCH = flags.DEFINE_integer("batch", 32, "Examples in a batch.", lower_bound=1)
+_RUNS = flags.DEFINE_integer("runs", 16, "Heads at once; 0: measure one head only.", lower_bound=0)
+_TURNS = flags.DEFINE_integer("turns", 5, "Number of measurements of each.", lower_bound=2)
 _OPTIMIZER = flags.DEFINE_enum("optimizer", "adamw", ("adamw", "sgd"), "The optimizer.")
 
 
@@ -52,21 +53,21 @@ def main(argv: list[str]) -> None:
         f"batch {_BATCH.value}, {_OPTIMIZER.value}; {jax.device_count()} {jax.default_backend()}"
     )
     first = {name: seconds(way) for name, way in ways.items()}
-    taken = {name: [] for name in ways}
+    times = {name: [] for name in ways}
     for _ in range(_TURNS.value):
         for name, way in ways.items():
-            taken[name].append(seconds(way))
-    for name, several in taken.items():
+            times[name].append(seconds(way))
+    for name, values in times.items():
         print(
-            f"{name:12} {statistics.median(several):7.3f} s "
-            f"({min(several):.3f} to {max(several):.3f}); with compilation {first[name]:.1f} s"
+            f"{name:12} {statistics.median(values):7.3f} s "
+            f"({min(values):.3f} to {max(values):.3f}); with compilation {first[name]:.1f} s"
         )
     if busy > IDLE:
         print(f"machine NOT idle: {busy:.1f} cores busy before")
 
 
 def problem() -> tuple[Callable[[int], Run], Data, dict]:
-    """A run by seed, the data on the device, and what `fit` is told besides."""
+    """Return a function from a seed to a run, the data on the device, and `fit`'s settings."""
     rng = np.random.default_rng(0)
     n, d, classes = _EXAMPLES.value, _FEATURES.value, _CLASSES.value
     features = rng.standard_normal((n, d), np.float32)
@@ -88,7 +89,7 @@ def problem() -> tuple[Callable[[int], Run], Data, dict]:
 
 
 def seconds(work: Callable) -> float:
-    """How long it takes until its results are there."""
+    """Return how long `work` takes until its results are ready."""
     started = time.perf_counter()
     jax.block_until_ready(work())
     return time.perf_counter() - started

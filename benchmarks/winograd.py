@@ -1,10 +1,10 @@
-"""Winograd's form of a 3 x 3 convolution beside oneDNN's direct one, to see where it is faster.
+"""Measure Winograd's form of a 3 x 3 convolution beside oneDNN's direct one: where is it faster?
 
     python -m benchmarks.winograd [--batch=16]
 
-Milliseconds of the forward pass, the input's gradient and the kernel's, the least of several turns,
-and the greatest difference between the two, in parts of the greatest value. `tl_jax.ops.cpu.onednn`
-says from where on Winograd's is taken (`WIDE`, `MANY`).
+It prints milliseconds of the forward pass, the input's gradient and the kernel's, the least of
+several turns, and the greatest difference between the two as a share of the greatest value. The
+thresholds `WIDE` and `MANY` of `tl_jax.ops.cpu.onednn` decide when Winograd's form is used.
 """
 
 import functools
@@ -43,50 +43,50 @@ SHAPES = (
 def main(argv: list[str]) -> None:
     cli.no_arguments(argv)
     if not onednn.available():
-        raise UserError("oneDNN is not to be had here: install the extra `onednn`")
+        raise UserError("oneDNN is not available: install the extra `onednn`")
     busy = busy_cores()
     print(f"| side, channels | {' | '.join(PASSES)} | difference |\n|---" + "|---" * 4 + "|")
     for side, inputs, outputs in SHAPES:
         shape = (_SETTINGS.batch, side, side, inputs)
-        told = cells(shape, (3, 3, inputs, outputs), _SETTINGS.turns)
-        print(f"| {side}, {inputs} to {outputs} | {' | '.join(told)} |", flush=True)
+        row = cells(shape, (3, 3, inputs, outputs), _SETTINGS.turns)
+        print(f"| {side}, {inputs} to {outputs} | {' | '.join(row)} |", flush=True)
     print(f"ms, Winograd's / direct (ratio); batch {_SETTINGS.batch}{idle_note(busy)}")
 
 
 def cells(shape, kernel, turns: int) -> list[str]:
-    """'Winograd's / direct (ratio)' of each pass, and the difference."""
+    """Return 'Winograd's / direct (ratio)' of each pass, and the difference."""
     rng = np.random.default_rng(0)
     args = jax.device_put([rng.standard_normal(s, np.float32) for s in (shape, kernel)])
     g = jax.device_put(rng.standard_normal((*shape[:3], kernel[3]), np.float32))
-    several = compiled(args, g, wide=0, many=0), compiled(args, g, wide=0, many=sys.maxsize)
-    told, worst = [], 0.0
-    for calls in zip(*several, strict=True):
+    both = compiled(args, g, wide=0, many=0), compiled(args, g, wide=0, many=sys.maxsize)
+    texts, worst = [], 0.0
+    for calls in zip(*both, strict=True):
         fewer, direct = (np.asarray(call()) for call in calls)
         worst = max(worst, np.abs(fewer - direct).max() / np.abs(direct).max())
         ours, theirs = least(calls, turns)
-        told.append(f"{ours:.1f} / {theirs:.1f} ({theirs / ours:.2f})")
-    return [*told, f"{worst:.0e}"]
+        texts.append(f"{ours:.1f} / {theirs:.1f} ({theirs / ours:.2f})")
+    return [*texts, f"{worst:.0e}"]
 
 
 def compiled(args, g, *, wide: int, many: int) -> list:
-    """The three passes, in the form that these thresholds lead to."""
+    """Return the three passes, compiled with these thresholds."""
 
-    def gradient(place, args, g):
+    def gradient(index, args, g):
         def of_one(arg):
-            return ops.conv(*args[:place], arg, *args[place + 1 :])
+            return ops.conv(*args[:index], arg, *args[index + 1 :])
 
-        return jax.vjp(of_one, args[place])[1](g)[0]
+        return jax.vjp(of_one, args[index])[1](g)[0]
 
-    kept = onednn.WIDE, onednn.MANY
+    before = onednn.WIDE, onednn.MANY
     onednn.WIDE, onednn.MANY = wide, many
     try:
         calls = [functools.partial(jax.jit(lambda *a: ops.conv(*a)).lower(*args).compile(), *args)]
-        for place in range(2):
-            step = jax.jit(functools.partial(gradient, place)).lower(args, g).compile()
+        for index in range(2):
+            step = jax.jit(functools.partial(gradient, index)).lower(args, g).compile()
             calls.append(functools.partial(step, args, g))
         return calls
     finally:
-        onednn.WIDE, onednn.MANY = kept
+        onednn.WIDE, onednn.MANY = before
 
 
 if __name__ == "__main__":

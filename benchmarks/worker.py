@@ -1,8 +1,8 @@
 """A process that measures on command, so that two libraries take turns and never share a process.
 
-On standard input come the specification, as JSON, and then a number of steps a line; on standard
-output go what was prepared, as JSON, and then what the steps took. Freed memory stays
-with the process, as in all programs here: that is worth as much to PyTorch as to us.
+It reads from standard input the specification, as JSON, and then a number of steps on each line; it
+writes to standard output a report of its preparation, as JSON, and then the cost of the steps. The
+process keeps freed memory, as all programs here do: PyTorch gains as much from that as we do.
 """
 
 import json
@@ -16,20 +16,20 @@ from tl_jax.ops.cpu import heap
 
 
 def serve(prepare: Callable[[dict], tuple[Callable[[int], None], dict[str, Any]]]) -> None:
-    """`prepare(specification)` gives a function that runs so many steps, and what to report."""
+    """Answer commands; `prepare(specification)` returns a function of steps, and a report."""
     heap.retain_freed_memory()
-    out, sys.stdout = sys.stdout, sys.stderr  # what libraries print does not get in between
+    out, sys.stdout = sys.stdout, sys.stderr  # libraries' output must not mix with the answers
     started = time.perf_counter()
-    run, said = prepare(json.loads(sys.stdin.readline()))
-    said["first_step_seconds"] = time.perf_counter() - started
-    print(json.dumps(said), file=out, flush=True)
+    run, report = prepare(json.loads(sys.stdin.readline()))
+    report["first_step_seconds"] = time.perf_counter() - started
+    print(json.dumps(report), file=out, flush=True)
     for line in sys.stdin:
         before, started = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
         run(int(line))
         seconds, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF)
         answer = {
             "seconds": seconds,
-            "system_seconds": after.ru_stime - before.ru_stime,  # of all cores: new memory, mostly
+            "system_seconds": after.ru_stime - before.ru_stime,  # all cores; mostly new memory
             "peak_bytes": after.ru_maxrss * 1024,
         }
         print(json.dumps(answer), file=out, flush=True)

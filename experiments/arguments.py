@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from absl import flags, logging
 
@@ -28,6 +28,38 @@ def no_arguments(argv: list[str]) -> None:
     """UserError if something on the command line is neither a flag nor a flag's value."""
     if len(argv) > 1:
         raise UserError(f"unexpected argument {argv[1]!r}; settings look like --config.seed=3")
+
+
+def settle_task(config, given: Collection[str]) -> None:
+    """Where `given`, the keys of the command line, change the task, empty the config's options of
+    the former one that the new one has not; those that are given themselves stay, and are refused.
+    """
+    from tl_jax.data.tasks import options  # imports what --help does without
+
+    if "task.name" in given:
+        known = {"name", *options(config.task.name)}
+        for key, value in config.task.items():
+            if value and isinstance(value, str) and not {key, f"task.{key}"} & {*known, *given}:
+                print(f"left out: task.{key}={value!r} is no option of the task", file=sys.stderr)
+                config.task[key] = ""
+
+
+def as_flags(message: str, keys: Iterable[str]) -> str:
+    """Return the message with settings, which the library calls `name=`, as flags: --config.name=.
+
+    `keys` are the config's. A name is that of a key or the last part of one key alone: `path=` is
+    --config.task.path= where nothing else has a path.
+    """
+    names = {"workdir": ["--workdir"]}
+    for key in keys:
+        for name in {key, key.rpartition(".")[2]}:
+            names.setdefault(name, []).append(f"--config.{key}")
+
+    def flag(match: re.Match) -> str:
+        found = names.get(match[1], ())
+        return f"{found[0]}=" if len(found) == 1 else match[0]
+
+    return re.sub(r"(?<![\w./-])([a-z_]+(?:\.[a-z_]+)*)=", flag, message)
 
 
 def _check_settings(arguments: Sequence[str]) -> None:

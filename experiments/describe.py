@@ -50,14 +50,13 @@ def main(argv: list[str]) -> None:
 
 
 def _description():
-    from tl_jax.base.load import load_base
+    from tl_jax.base.load import load_base, outline
     from tl_jax.describe import tables
-    from tl_jax.runs.subject import bare_base
 
     if BASE.value is None:
         return tables.of_zoo() if _ALL.value else tables.of_convolutions()
     weights = WEIGHTS.value
-    base = bare_base(BASE.value) if weights is None else load_base(BASE.value, weights)
+    base = outline(BASE.value) if weights is None else load_base(BASE.value, weights)
     return tables.of_base(base if INPUT.value is None else base.resized(INPUT.value))
 
 

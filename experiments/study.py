@@ -1,14 +1,16 @@
 """Programs that work by config: --config and --workdir, and the study of `tl_jax.studies`."""
 
+import contextlib
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from absl import flags
 from ml_collections import config_flags
 
-from experiments import cli
+from experiments import arguments, cli
 from tl_jax import interrupt
 from tl_jax.errors import UserError
+from tl_jax.runs.config import flat
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Settings of the run.", lock_config=True)
 _WORKDIR = flags.DEFINE_string(
@@ -30,11 +32,22 @@ def by_config(do: Do, *, example: str) -> Callable[[list[str]], None]:
         cli.no_arguments(argv)
         if _CONFIG.value is None:
             raise UserError(f"which run? --config={example}, for example")
-        name = pathlib.Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
-        with interrupt.caught():
+        flag = flags.FLAGS["config"]
+        name = pathlib.Path(config_flags.get_config_filename(flag)).stem
+        with interrupt.caught(), naming_flags(_CONFIG.value):
+            arguments.settle_task(_CONFIG.value, config_flags.get_override_values(flag))
             do(_CONFIG.value, pathlib.Path(_WORKDIR.value or f"runs/{name}"), name)
 
     return main
+
+
+@contextlib.contextmanager
+def naming_flags(config) -> Iterator[None]:
+    """Inside, a UserError names settings as flags: the library's `cache=` is --config.cache=."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(arguments.as_flags(str(error), flat(config))) from error
 
 
 def run(study: str, config, workdir: pathlib.Path, name: str) -> dict:

@@ -200,7 +200,7 @@ def test_too_small_an_input():
 
 
 def test_separable_convolution_as_computed_in_the_lecture():
-    whole, parts = comparisons()[0].forms
+    whole, parts = comparisons()[0].variants
     assert whole.macs == 8 * 8 * 256 * 5 * 5 * 3 == 1_228_800
     assert [r.macs for r in parts.rows] == [4_800, 49_152]
     # Howard et al. 2017, section 3.1: 1 / outputs + 1 / kernel area

@@ -80,7 +80,7 @@ def test_a_package_is_its_file():
         (LITE0, "random:-1", "followed by a seed, as in random:0"),
         (LITE0, "no/such/file.pth", "no/such/file.pth"),
         ("efficientnet_lite1", LITE0_FILE, "lacks .*stage2_block3"),
-        ("resnet18", LITE0_FILE, "lacks .*besides '_conv_stem.weight'"),
+        ("resnet18", LITE0_FILE, "lacks .*also has '_conv_stem.weight'"),
         ("efficientnet_lite1", "pip:efficientnet-lite0", "mean .*'pip:efficientnet-lite1'"),
         ("resnet18", "pip:efficientnet-lite0", "known: torchvision:IMAGENET1K_V1"),
     ],
@@ -182,7 +182,7 @@ def test_what_is_no_image_is_refused(image, complaint):
 
 def test_inputs_that_are_too_small_are_refused_with_the_least_size():
     base = load_base("inception_v3", "random:0")
-    complaint = "48 x 48 pixels are too small: nothing of them is left in layer 'mixed_.*"
+    complaint = "48 x 48 pixels are too small: the output of layer 'mixed_.*"
     with pytest.raises(UserError, match=complaint + "needs 75 x 75 at least"):
         base(normal(1, 48, 48, 3))
     with pytest.raises(UserError, match="needs 75 x 75"):
@@ -430,7 +430,7 @@ def test_a_keras_net_is_known_by_its_names():
     assert base.architecture.form == "keras"
     assert base.preprocessing.order == "BGR" and base.preprocessing.std == 1.0
     assert "bias" in base.variables["params"]["stem"]["conv"]
-    with pytest.raises(UserError, match="lacks .*besides 'conv1_conv/kernel'"):
+    with pytest.raises(UserError, match="lacks .*also has 'conv1_conv/kernel'"):
         from_state_dict("resnet18", state)
 
 

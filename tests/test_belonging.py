@@ -1,6 +1,7 @@
 """What a results folder and its checkpoints belong to: a config, and the data as they were."""
 
 import dataclasses
+import importlib
 import json
 import shutil
 import signal
@@ -17,6 +18,9 @@ from tl_jax.chain.variables import select
 from tl_jax.engine import checkpoint
 from tl_jax.errors import UserError
 from tl_jax.report.text import MISSING
+from tl_jax.runs.config import load_config
+from tl_jax.studies import run as studies
+from tl_jax.train import identity
 from tl_jax.train.identity import plain
 from tl_jax.train.saving import Saver
 
@@ -26,6 +30,9 @@ def moved(given, photos, tmp_path):
     """Settings of a run on a copy of the photos, and the copy."""
     copy = shutil.copytree(photos, tmp_path / "photos")
     return given | {"task.path": copy}, copy
+
+
+STUDIES = ("layer_probes", "layer_transfer", "look", "score_vs_accuracy", "similarity")
 
 
 def removed(folder):
@@ -84,6 +91,43 @@ def test_the_result_of_data_that_are_gone_is_shown(moved, done, tmp_path, capsys
     assert programs.transferred(settings, workdir) == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith("done before: ")
     assert f"the data of this result could not be looked at: '{copy}'" in caplog.text
+
+
+def same(told):
+    pass
+
+
+def fewer_then(told):
+    told[""]["examples"]["train"] += 1
+
+
+def another_source(told):
+    told["A"]["truth"] = "another"
+
+
+@pytest.mark.parametrize(
+    ("study", "change", "said"),
+    [(name, same, "") for name in STUDIES]
+    + [(name, fewer_then, "train examples: ") for name in STUDIES]
+    + [("layer_transfer", another_source, "source 'A': other labels")],
+)
+def test_the_folder_of_every_study_belongs_to_its_data(tmp_path, study, change, said):
+    """A result is shown as long as the data, of which a study may have two, are what they were."""
+    config = load_config(str(programs.ROOT / f"configs/{study}_digits.py"))
+    config.cache = str(tmp_path / "cache")
+    if study == "layer_transfer":
+        config.arms, config.source.name = ("tasks",), "digits"
+    part = importlib.import_module(f"tl_jax.studies.{study}.study")
+    told = identity.of_tasks(part.data(config))
+    change(told)
+    for name, content in (("config", config.to_dict()), ("data", told), ("result", {"x": 1})):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    if said:
+        with pytest.raises(UserError, match="belongs to other data") as error:
+            studies.run(study, config, tmp_path, name="name")
+        assert said in str(error.value)
+    else:
+        assert studies.run(study, config, tmp_path, name="name") == ({"x": 1}, True)
 
 
 def test_from_python_labels_count_as_well(tmp_path):

@@ -103,8 +103,8 @@ def test_of_several_nets_one_is_asked_for(first, second, caplog):
 
 def test_what_is_not_beside_the_net_is_still_refused():
     deeper = STATE | {"layer1.2.conv1.weight": STATE["layer1.1.conv1.weight"]}
-    assert "the file has besides 'layer1.2.conv1.weight'" in complaint(deeper)
-    assert "besides 'layer1.2.conv1.weight'" in complaint(under("model.", deeper))
+    assert "the file also has 'layer1.2.conv1.weight'" in complaint(deeper)
+    assert "also has 'layer1.2.conv1.weight'" in complaint(under("model.", deeper))
     lacking = {n: a for n, a in (under("model.") | BESIDE).items() if "layer3.1.bn2" not in n}
     line = complaint(lacking)
     assert "the file lacks batch_stats/stage3_block2" in line and "'criterion.weight'" in line
@@ -143,8 +143,8 @@ def test_weights_in_several_files(tmp_path):
     assert base.digest == hashlib.sha256(digests.encode()).hexdigest()
     first, second = files
     hostile = {
-        "has not the arrays": {"fc.weight": first},
-        "no weight file beside it": {"fc.weight": f"../{first}"},
+        "does not have the arrays": {"fc.weight": first},
+        "not a weight file beside it": {"fc.weight": f"../{first}"},
         "does not exist": places | {"other": "other.safetensors"},
         "cannot be read": 3,
     }

@@ -18,19 +18,23 @@ DAY = 86400
 def cache(tmp_path):
     """Three stores of 1, 2 and 3 MB, used 40, 20 and 1 days ago; and what is no store."""
     for megabytes, days in ((1, 40), (2, 20), (3, 1)):
-        folder = tmp_path / f"store{megabytes}"
-        store.build(
-            folder, (megabytes, 10**6), "uint8",
-            lambda first, last: np.ones((last - first, 10**6), np.uint8), what=f"{megabytes} of it",
-        )  # fmt: skip
+        built(tmp_path, megabytes)
         used = time.time() - days * DAY
-        os.utime(folder / "lock", (used, used))
+        os.utime(tmp_path / f"store{megabytes}" / "lock", (used, used))
     (tmp_path / "compiled").mkdir()
     (tmp_path / "compiled" / "jit_step").write_bytes(bytes(2 * 10**6))
     (tmp_path / "mine").mkdir()
     for name in ("data", "rows.jsonl", "lock", "notes.txt"):  # a file more than a store has
         (tmp_path / "mine" / name).write_text("precious")
     return tmp_path
+
+
+def built(cache, megabytes):
+    """The array of a store that is there."""
+    kept = store.Store(
+        cache / f"store{megabytes}", (megabytes, 10**6), "uint8", f"{megabytes} of it"
+    )
+    return store.build(kept, lambda first, last: np.ones((last - first, 10**6), np.uint8))
 
 
 def left(cache):
@@ -75,12 +79,12 @@ def test_a_store_at_work_stays_and_a_use_makes_it_young(cache):
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert "stays: a process is building it" in call(cache, "--older=30d").stdout
     assert "store1" in left(cache)
-    store.build(cache / "store1", (1, 10**6), "uint8", lambda a, b: None, what="1 of it")
+    built(cache, 1)
     assert call(cache, "--older=30d").returncode == 0 and "store1" in left(cache)
 
 
 def test_who_reads_a_store_goes_on_reading(cache):
-    rows = store.build(cache / "store2", (2, 10**6), "uint8", lambda a, b: None, what="2 of it")
+    rows = built(cache, 2)
     assert all(store.remove(one) for one in store.kept(cache))
     assert rows.sum() == 2 * 10**6 and "store2" not in left(cache)
 

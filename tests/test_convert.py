@@ -145,14 +145,14 @@ def test_any_order_is_taken_and_every_missing_name_is_told(order, dropped):
 @pytest.mark.parametrize(
     ("name", "array", "complaint"),
     [
-        ("extra.weight", np.zeros(2), "the file has besides 'extra.weight'"),
-        (f"block.{'7' * 5000}.weight", np.zeros(2), "besides 'block.7777"),
+        ("extra.weight", np.zeros(2), "the file also has 'extra.weight'"),
+        (f"block.{'7' * 5000}.weight", np.zeros(2), "also has 'block.7777"),
         # Known to the table, but not in this variant
-        ("not_in_this_variant.weight", np.zeros(2), "besides 'not_in_this_variant.weight'"),
+        ("not_in_this_variant.weight", np.zeros(2), "also has 'not_in_this_variant.weight'"),
         # A second source for the same parameter
-        ("stem.bn.weight", np.ones(2), "besides 'stem.bn.weight'"),
+        ("stem.bn.weight", np.ones(2), "also has 'stem.bn.weight'"),
         # Patterns are of whole names
-        ("my.stem.conv.weight", np.zeros((2, 3, 4, 5)), "besides 'my.stem.conv.weight'"),
+        ("my.stem.conv.weight", np.zeros((2, 3, 4, 5)), "also has 'my.stem.conv.weight'"),
         ("stem.norm.weight", np.ones(3, np.float32), r"scale float32\(3,\) instead of .*\(2,\)"),
         # So many values as wanted, in another shape
         ("block.0.weight", np.zeros((3, 2), np.float32), r"block1/kernel float32\(2, 3\) instead"),
@@ -184,7 +184,7 @@ def test_a_deeper_variants_file_is_refused_and_so_is_a_shallower_ones():
         return str(error.value)
 
     deeper = refusal("resnet34", "resnet18")
-    assert "besides 'layer1.2.conv1.weight'" in deeper and "lacks" not in deeper
+    assert "also has 'layer1.2.conv1.weight'" in deeper and "lacks" not in deeper
     shallower = refusal("resnet18", "resnet34")
     assert "lacks batch_stats/stage1_block3/conv1/norm/mean" in shallower
     assert "besides" not in shallower

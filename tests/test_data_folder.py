@@ -108,7 +108,7 @@ def spoil(pets, count):
 
 def test_unreadable_images_stop_the_task_all_at_once(pets):
     names = spoil(pets, 4)
-    with pytest.raises(UserError, match="4 of 36 files .*; and 1 more.*on_unreadable='skip'") as e:
+    with pytest.raises(UserError, match="4 of 36 files .*; and 1 more.*on_unreadable=skip") as e:
         folder(pets, seed=0)
     assert [name in str(e.value) for name in names] == [True, True, True, False]
     assert "\n" not in str(e.value)

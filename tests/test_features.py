@@ -1,6 +1,8 @@
 """Features at every layer equal what the base gives layer by layer."""
 
 import dataclasses
+import shutil
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -63,6 +65,18 @@ def test_a_second_time_nothing_is_computed(base, task, tmp_path, monkeypatch):
     again = of_layers(base, task, layers=LAYERS, cache=tmp_path)
     for name in LAYERS:
         np.testing.assert_array_equal(first[name].rows, again[name].rows)
+
+
+def test_what_they_take_is_asked_for_with_the_images(base, task, tmp_path, monkeypatch):
+    """A byte less than both need is refused while nothing is there; the images alone would fit."""
+    images, rows = 70 * 32 * 32 * 3, 70 * (64 + 128 + 512) * 4
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=images + rows - 1))
+    said = "0.4 MB are needed .decoded images: 0.2 MB, features of 3 layers: 0.2 MB"
+    with pytest.raises(UserError, match=said):
+        of_layers(base, task, layers=LAYERS, cache=tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=images + rows))
+    assert tuple(of_layers(base, task, layers=LAYERS, cache=tmp_path / "cache")) == LAYERS
 
 
 @pytest.mark.parametrize(

@@ -214,7 +214,7 @@ def test_length_that_is_none(server, length):
 def test_without_end(server, home, monkeypatch):
     monkeypatch.setattr(module, "MAX_BYTES", 50_000)
     server.headers, server.endless = {"Content-Length": ""}, True
-    assert "no end after 50000 bytes" in refused(server)
+    assert "does not end after 50000 bytes" in refused(server)
     assert left(home) == set()
 
 

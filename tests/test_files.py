@@ -66,7 +66,7 @@ def test_keras_names_of_any_file_can_be_renumbered(tmp_path):
 
 def test_two_arrays_of_one_name_are_refused_with_the_file(tmp_path):
     safetensors.numpy.save_file({"a/kernel:0": W, "a/kernel": W}, tmp_path / "b")
-    with pytest.raises(UserError, match=r"/b: has two arrays of the name 'a/kernel'"):
+    with pytest.raises(UserError, match=r"/b: has two arrays with the name 'a/kernel'"):
         load_base("resnet50", tmp_path / "b")
 
 
@@ -91,7 +91,7 @@ def test_other_kinds_of_file_are_named(tmp_path):
         "is a pickle, but not a PyTorch file": pickle.dumps(3, protocol=2),
         "is an archive, but not a PyTorch file": path.read_bytes(),
         "is truncated, or not a safetensors file": bytes(7) + b"\x10{}",
-        "is not an HDF5 file, or of an unusual form": b"\x89HDF\r\n\x1a\n" + bytes(90),
+        "is not an HDF5 file, or one of an unusual kind": b"\x89HDF\r\n\x1a\n" + bytes(90),
     }
     for words, data in cases.items():
         path.write_bytes(data)

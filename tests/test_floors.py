@@ -51,7 +51,7 @@ def test_every_file_stands_in_a_room_of_the_table():
 
 
 def test_what_only_a_cpu_needs_is_behind_one_door():
-    """Above `ops` nobody knows of it but who looks after the heap; in it, `forms` is the door."""
+    """Above `ops` only the heap is known; inside, operations call `dispatch` alone."""
     found = {}
     for path in sorted(ROOT.rglob("*.py")):
         place = path.relative_to(ROOT).as_posix()
@@ -60,10 +60,10 @@ def test_what_only_a_cpu_needs_is_behind_one_door():
             found |= {place: {name.split(".")[3] for name in names}} if names else {}
     assert found == {
         "__init__.py": {"xla"},
-        "ops/convolution.py": {"forms"},
-        "ops/dense.py": {"forms"},
-        "ops/norm.py": {"forms"},
-        "ops/pooling.py": {"forms"},
+        "ops/convolution.py": {"dispatch"},
+        "ops/dense.py": {"dispatch"},
+        "ops/norm.py": {"dispatch"},
+        "ops/pooling.py": {"dispatch"},
         "ops/programs.py": {"constants", "cores", "switch"},
         "runs/results.py": {"heap", "switch"},
         "train/work.py": {"heap"},

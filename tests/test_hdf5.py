@@ -166,8 +166,8 @@ def too_deep(file: h5py.File, other: Path) -> None:
 
 
 HOSTILE = {
-    external_link: "has links, or groups or arrays of an unusual form",
-    soft_link: "has a link in the place of '0'",
+    external_link: "has links, or groups or arrays of an unusual kind",
+    soft_link: "has a link instead of '0'",
     external_storage: "'fc/kernel' is compressed, in pieces or in another file",
     virtual: "'fc/kernel' is compressed, in pieces or in another file",
     compressed: "'fc/kernel' is compressed, in pieces or in another file",
@@ -176,13 +176,13 @@ HOSTILE = {
     never_written: "'fc/kernel' claims more bytes than the file has",
     never_written_but_small: "'fc/kernel' refers to bytes beyond its end",
     many_names_for_one_array: "claims more bytes than the file has",
-    objects: "'fc/kernel' is no array of numbers",
-    references: "'fc/kernel' is no array of numbers",
-    records: "'fc/kernel' is no array of numbers",
-    nothing: "'fc/kernel' is no array of numbers",
-    a_group: "'fc/kernel' is no array",
-    a_circle: "two arrays of the name 'fc/kernel'",
-    a_second_place: "two arrays of the name 'fc/kernel'",
+    objects: "'fc/kernel' is not an array of numbers",
+    references: "'fc/kernel' is not an array of numbers",
+    records: "'fc/kernel' is not an array of numbers",
+    nothing: "'fc/kernel' is not an array of numbers",
+    a_group: "'fc/kernel' is not an array",
+    a_circle: "two arrays with the name 'fc/kernel'",
+    a_second_place: "two arrays with the name 'fc/kernel'",
     too_deep: "groups more than 32 deep",
 }
 
@@ -204,7 +204,7 @@ def test_hostile_contents_are_refused_before_memory_is_taken(tmp_path, attack):
 def test_legacy_files_with_links_or_strays(tmp_path):
     with h5py.File(plain_legacy(tmp_path / "a.h5"), "a") as file:
         file["fc2"] = h5py.SoftLink("/fc")
-    assert "a link in the place of 'fc2'" in refused(tmp_path / "a.h5")
+    assert "a link instead of 'fc2'" in refused(tmp_path / "a.h5")
     with h5py.File(plain_legacy(tmp_path / "a.h5"), "a") as file:
         file["model_weights"] = h5py.ExternalLink("b.h5", "/")
     assert "has links" in refused(tmp_path / "a.h5")
@@ -216,10 +216,10 @@ def test_legacy_files_with_links_or_strays(tmp_path):
 def test_newer_forms_of_hdf5_are_refused(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w", libver="latest") as file:
         add_legacy(file, {"fc": {"fc/kernel": W}})
-    assert "of an unusual form" in refused(tmp_path / "a.h5")
+    assert "of an unusual kind" in refused(tmp_path / "a.h5")
     with h5py.File(tmp_path / "a.h5", "w", track_order=True) as file:
         add_legacy(file, {"fc": {"fc/kernel": W}})
-    assert "of an unusual form" in refused(tmp_path / "a.h5")
+    assert "of an unusual kind" in refused(tmp_path / "a.h5")
 
 
 def test_a_crowd_is_refused(tmp_path, monkeypatch):
@@ -268,7 +268,7 @@ def test_an_array_with_fewer_bytes_than_its_shape_needs(tmp_path):
     data = path.read_bytes()
     layout = b"\3\1" + struct.pack("<2Q", data.index(W.tobytes()), W.nbytes)
     altered(path, data.index(layout) + 10, struct.pack("<Q", W.nbytes - 4))
-    assert "'fc/kernel' is not whole" in refused(path)
+    assert "'fc/kernel' is incomplete" in refused(path)
 
 
 def test_groups_that_hold_themselves(tmp_path, monkeypatch):

@@ -110,13 +110,13 @@ def test_numbered_arrays_that_cannot_be_named(tmp_path):
         "3 arrays in 'layers/conv2d/vars'": {"layers/conv2d": ("conv", [W, W, W])},
         "1 arrays in": {"layers/batch_normalization": ("bn", [W])},
         "'layers/my_layer/vars'": {"layers/my_layer": ("mine", [W]), "layers/conv2d": ("c", [W])},
-        "two arrays of the name 'c/kernel'": {
+        "two arrays with the name 'c/kernel'": {
             "layers/conv2d": ("c", [W]),
             "layers/functional/layers/conv2d": ("c", [W]),
         },
         "has no plain name": {"layers/conv2d": ("", [W])},
         "holds no arrays": {"layers/conv2d": ("c", [])},
-        "no weights as Keras saves them": {"a/conv2d": ("c", [W])},
+        "not one of Keras's weights": {"a/conv2d": ("c", [W])},
     }
     for words, layers in cases.items():
         assert words in refused(numbered(tmp_path / "a.h5", layers))
@@ -149,7 +149,7 @@ def test_automatic_names_are_renumbered():
     assert renumbered(dict(zip(names, range(11), strict=True))) == dict(
         zip(expected, range(11), strict=True)
     )
-    with pytest.raises(UserError, match="two arrays of the name 'a/kernel'"):
+    with pytest.raises(UserError, match="two arrays with the name 'a/kernel'"):
         renumbered({"a/kernel": W, "a/kernel:0": W})
 
 

@@ -168,7 +168,7 @@ def test_images_in_two_splits_are_counted(tmp_path, caplog):
     folder(tmp_path, seed=0)
     (record,) = caplog.records
     assert "2 of 17 images of test are, byte for byte," in record.getMessage()
-    assert "--config.task.duplicates=drop" in record.getMessage()
+    assert "duplicates=drop" in record.getMessage()
 
 
 def test_copies_are_dropped_on_request(tmp_path, caplog):

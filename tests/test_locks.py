@@ -56,7 +56,7 @@ def test_it_is_had_when_the_other_lets_go(tmp_path, caplog):
 
 def test_a_lock_whose_folder_was_deleted_meanwhile_is_made_anew(tmp_path, monkeypatch):
     """Whoever waited for it would else hold a file that nobody finds."""
-    path, flock, attempts = tmp_path / "store" / "lock", locks._taken, []
+    path, flock, attempts = tmp_path / "store" / "lock", locks._try_lock, []
 
     def taken(descriptor):
         attempts.append(descriptor)
@@ -65,7 +65,7 @@ def test_a_lock_whose_folder_was_deleted_meanwhile_is_made_anew(tmp_path, monkey
             path.parent.rmdir()
         return flock(descriptor)
 
-    monkeypatch.setattr(locks, "_taken", taken)
+    monkeypatch.setattr(locks, "_try_lock", taken)
     with locks.held(path, what="it"):
         assert path.exists() and len(attempts) == 2
 

@@ -3,9 +3,11 @@ import functools
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -16,11 +18,11 @@ from tl_jax.chain.programs import forward
 from tl_jax.chain.variables import merged, select
 from tl_jax.data import views
 from tl_jax.data.tasks.arrays import from_arrays
-from tl_jax.engine import prefix, store
+from tl_jax.engine import checkpoint, prefix, store
 from tl_jax.engine.parallel import Parallel
 from tl_jax.errors import UserError
 from tl_jax.plans.plan import Plan
-from tl_jax.train import evaluate
+from tl_jax.train import evaluate, room
 from tl_jax.train import loop as train
 from tl_jax.train.inputs import for_plan
 
@@ -179,12 +181,95 @@ def test_evaluation_averages_the_probabilities_of_the_views(cached, uncached):
 def test_phases_share_what_none_of_them_trains(tmp_path, caplog):
     caplog.set_level("INFO")
     _, _, progress, _ = trained(tmp_path / "cache", tmp_path / "a")
-    computed = [line.split(":")[0] for line in caplog.messages if "on disk" in line]
-    assert computed == ["decoded images", f"output of {CUT}", "output of pool"]
+    said = [line for line in caplog.messages if "on disk" in line]
+    kept = ["decoded images", f"output of {CUT}", "output of pool"]
+    assert [line.split(":")[0] for line in said] == [kept[0], *kept]  # all together, then each
+    assert all(f"{what}: " in said[0] for what in kept)
     caplog.clear()
     again = trained(tmp_path / "cache", tmp_path / "b")[2]
     assert not [line for line in caplog.messages if "on disk" in line]
     assert again.inputs == progress.inputs
+
+
+@pytest.fixture
+def asked_for(monkeypatch):
+    """What runs ask room for before they begin."""
+    found = []
+    monkeypatch.setattr(room, "require_room", found.append)
+    return found
+
+
+def written(cache):
+    """Bytes by what a store holds."""
+    return sorted((one.what, (one.folder / "data").stat().st_size) for one in store.kept(cache))
+
+
+def test_what_a_run_asks_room_for_is_what_it_writes(tmp_path, asked_for):
+    """Of several views and a type of half the size; of what is there nothing is asked again."""
+    cache, options = tmp_path / "cache", {"test_views": "flip", "dtype": "float16"}
+    for name in ("a", "b", "c"):
+        mine = problem()
+        inputs_for = for_plan(mine, cache=cache, workdir=tmp_path / name, **options)
+        train.run(mine, small.variables(), inputs_for, workdir=tmp_path / name)
+        if name == "b":
+            lost = store.kept(cache)[0]
+            store.remove(lost)
+    first, second, third = asked_for
+    assert sorted((need.what, need.nbytes) for need in first) == written(cache)
+    assert {need.nbytes for need in second} == {0}
+    assert [need.what for need in third if need.nbytes] == [lost.what]
+
+
+def test_outputs_by_weights_that_are_still_to_be_trained_are_asked_for(tmp_path, asked_for):
+    """In a plan that trains a layer, then freezes it: those of the weights before do not serve."""
+    mine = freezing_plan()
+    for name in ("a", "b"):
+        inputs_for = for_plan(mine, test_views="none", cache=tmp_path / "cache", dtype="float32")
+        train.run(mine, small.variables(), inputs_for, workdir=tmp_path / name)
+    for needs, there in zip(asked_for, ([], ["decoded images", f"output of {CUT}"]), strict=True):
+        assert [need.what for need in needs if not need.nbytes] == there
+        assert needs[-1].what == "output of pool" and needs[-1].nbytes == len(EVERY) * 16 * 4
+
+
+def test_a_run_without_room_for_all_its_stores_computes_nothing(tmp_path, monkeypatch):
+    """Each of them alone would fit. Checkpoints count once they are large."""
+    mine, cache = problem(), tmp_path / "cache"
+    pixels, both_views, pool = 8 * 8, 2 * 8 * 8 * 8 * 4, 16 * 4  # bytes an image
+    free = len(EVERY) * (pixels + both_views + pool) - 1
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
+    options = {"test_views": "flip", "cache": cache, "dtype": "float32", "workdir": tmp_path}
+    inputs_for = for_plan(mine, **options)
+    with pytest.raises(UserError, match="needed .decoded images: .*, output of .* free"):
+        inputs_for(mine.plan.phases[0], small.variables())
+    assert not cache.exists()
+    free += 1
+    inputs_for = for_plan(mine, **options)
+    monkeypatch.setattr(room, "LARGE", 1)
+    with pytest.raises(UserError, match="checkpoints: "):
+        inputs_for(mine.plan.phases[0], small.variables())
+    monkeypatch.undo()
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
+    inputs_for(mine.plan.phases[0], small.variables())
+
+
+def test_checkpoints_take_what_is_said(tmp_path, monkeypatch, asked_for):
+    """The largest, once more than are kept; what is there when the run goes on is not asked for."""
+    monkeypatch.setattr(room, "LARGE", 1)
+    sizes, save = [], checkpoint.save
+
+    def noted(folder, step, tree, meta):
+        sizes.append(sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(tree)))
+        save(folder, step, tree, meta)
+
+    monkeypatch.setattr(checkpoint, "save", noted)
+    options = {"test_views": "none", "cache": None, "dtype": "float32", "workdir": tmp_path}
+    train.run(mine := problem(), small.variables(), for_plan(mine, **options), workdir=tmp_path)
+    ((need,),) = asked_for
+    assert (need.what, need.nbytes) == ("checkpoints", 3 * max(sizes))
+    for_plan(mine, **options)(mine.plan.phases[1], small.variables())
+    folder = tmp_path / "checkpoints"
+    there = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    assert asked_for[1] == [need._replace(nbytes=max(0, 3 * max(sizes) - there))]
 
 
 def test_runs_of_a_study_share_what_they_freeze(tmp_path, caplog):
@@ -201,6 +286,15 @@ def test_runs_of_a_study_share_what_they_freeze(tmp_path, caplog):
     assert first[2].history[-1]["train_loss"] != second[2].history[-1]["train_loss"]
 
 
+def freezing_plan():
+    """A problem whose first phase trains all above `CUT`, the second the head alone."""
+    mine = small.problem("fine_tune_top")
+    (tune,) = mine.plan.phases
+    head = dataclasses.replace(tune, name="head", multipliers=dict.fromkeys(small.NAMES, 0.0))
+    head.multipliers["head"] = 1.0
+    return dataclasses.replace(mine, plan=Plan("freezing", (tune, head)))
+
+
 def test_a_phase_that_freezes_more_goes_on_from_the_cache_of_the_one_before(tmp_path, monkeypatch):
     begun, original = [], prefix.features
 
@@ -209,11 +303,7 @@ def test_a_phase_that_freezes_more_goes_on_from_the_cache_of_the_one_before(tmp_
         return original(chain, variables, below, stop, **options)
 
     monkeypatch.setattr(prefix, "features", noted)
-    mine = small.problem("fine_tune_top")
-    (tune,) = mine.plan.phases
-    head = dataclasses.replace(tune, name="head", multipliers=dict.fromkeys(small.NAMES, 0.0))
-    head.multipliers["head"] = 1.0
-    mine = dataclasses.replace(mine, plan=Plan("freezing", (tune, head)))
+    mine = freezing_plan()
     inputs_for = for_plan(mine, test_views="none", cache=tmp_path, dtype="float32")
     variables, _, inputs = train.run(mine, small.variables(), inputs_for, workdir=tmp_path)
     assert begun == [(None, CUT), (None, CUT), (CUT, "pool")]
@@ -264,7 +354,7 @@ def test_a_plan_that_trains_all_reads_pixels(tmp_path):
 def nothing_computed(monkeypatch):
     """Keys are there before any array is."""
     monkeypatch.setattr(
-        store, "build", lambda folder, shape, dtype, compute, **_: np.zeros((1, *shape[1:]), dtype)
+        store, "build", lambda kept, compute, **_: np.zeros((1, *kept.shape[1:]), kept.dtype)
     )
 
 

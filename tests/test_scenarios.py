@@ -83,9 +83,18 @@ def test_what_is_no_grid_is_refused_before_anything_is_computed(changes, said):
         cells.require(config(**changes))
 
 
-def test_nested_settings_of_flat_ones():
-    flat = {"tune": {"epochs": 3}, "tune.learning_rate": 0.1, "dropout": 0.2}
-    assert cells.nested(flat) == {"tune": {"epochs": 3, "learning_rate": 0.1}, "dropout": 0.2}
+def test_later_settings_stand_over_earlier_ones():
+    shared, own = {"tune": {"epochs": 3, "clip": 0.0}, "dropout": 0.2}, {"tune": {"epochs": 4}}
+    found = cells.nested([shared, own, {"tune.learning_rate": 0.1}])
+    assert found == {"tune": {"epochs": 4, "clip": 0.0, "learning_rate": 0.1}, "dropout": 0.2}
+    assert shared["tune"]["epochs"] == 3
+
+
+def test_a_layer_that_is_none_is_said_before_anything_is_computed():
+    plans = {"from_scratch": {"plan": "one_block", "block": "stage9", "space": {
+        "dropout": "uniform(0, 0.5)"}}}  # fmt: skip
+    with pytest.raises(UserError, match="unknown block 'stage9'"):
+        cells.require(config(plans=plans))
 
 
 # Workers

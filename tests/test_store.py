@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from tl_jax import interrupt
 from tl_jax.engine import store
+from tl_jax.engine.store import Need, Store
 from tl_jax.errors import UserError
 
 ROWS, WIDTH = 5 * store.BLOCK + 7, 3  # six blocks, the last one short
@@ -31,7 +32,7 @@ def build(folder, compute=None, **options):
         computed.append((first, last))
         return (compute or (lambda first, last: WANTED[first:last]))(first, last)
 
-    rows = store.build(folder, (ROWS, WIDTH), "float32", noted, what="numbers", **options)
+    rows = store.build(Store(folder, (ROWS, WIDTH), "float32", "numbers"), noted, **options)
     return rows, computed
 
 
@@ -73,8 +74,8 @@ def test_what_was_read_of_a_store_is_no_memory_of_the_process(tmp_path):
     code = (
         "import pathlib, re, sys, numpy as np\n"
         "from tl_jax.engine import store\n"
-        "rows = store.build(pathlib.Path(sys.argv[1]), (4096, 4096), 'uint8',\n"
-        "                   lambda a, b: np.ones((b - a, 4096), 'uint8'), what='x')\n"
+        "kept = store.Store(pathlib.Path(sys.argv[1]), (4096, 4096), 'uint8', 'x')\n"
+        "rows = store.build(kept, lambda a, b: np.ones((b - a, 4096), 'uint8'))\n"
         "def mapped():\n"
         "    status = pathlib.Path('/proc/self/status').read_text()\n"
         "    return int(re.search(r'RssFile:\\s+(\\d+)', status)[1])\n"
@@ -92,7 +93,7 @@ def test_other_types_and_shapes(tmp_path, dtype):
     import ml_dtypes  # noqa: F401  # numpy knows bfloat16 by it
 
     wanted = np.arange(100 * 2 * 3).reshape(100, 2, 3).astype(dtype)
-    rows = store.build(tmp_path, (100, 2, 3), dtype, lambda a, b: wanted[a:b], what="x")
+    rows = store.build(Store(tmp_path, (100, 2, 3), dtype, "x"), lambda a, b: wanted[a:b])
     assert rows.dtype == wanted.dtype
     np.testing.assert_array_equal(rows, wanted)
 
@@ -161,8 +162,8 @@ KILLED = """
 import os, pathlib, sys, numpy as np
 from tl_jax.engine import store
 rows = np.load(sys.argv[1])
-store.build(pathlib.Path(sys.argv[2]), rows.shape, "float32",
-            lambda a, b: rows[a:b] if a < 2 * store.BLOCK else os._exit(9), what="numbers")
+store.build(store.Store(pathlib.Path(sys.argv[2]), rows.shape, "float32", "numbers"),
+            lambda a, b: rows[a:b] if a < 2 * store.BLOCK else os._exit(9))
 """
 
 
@@ -220,7 +221,7 @@ def test_the_disk_it_takes_is_said_beforehand(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         build(tmp_path, progress=lambda todo, total: print(f"{total} of them") or todo)
     (line,) = caplog.messages
-    assert line.startswith(f"numbers: {WANTED.nbytes / 1e6:.1f} MB on disk in {tmp_path} (")
+    assert line.startswith(f"numbers: {WANTED.nbytes / 1e6:.1f} MB on disk in {tmp_path.parent} (")
     caplog.clear()
     with caplog.at_level(logging.INFO):
         build(tmp_path)
@@ -244,11 +245,33 @@ def test_a_disk_too_small_is_refused_before_anything_is_computed(tmp_path, monke
     small = SimpleNamespace(total=10**9, used=0, free=WANTED.nbytes - 1)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: small)
     computed = []
-    with pytest.raises(UserError, match="no space left in .*numbers needs 0.0 MB.*--config.cache"):
+    said = r"no space left in .*: 0.0 MB are needed .numbers: .*experiments\.cache .*cache="
+    with pytest.raises(UserError, match=said):
         build(tmp_path, lambda a, b: computed.append(a))
     assert not computed
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=WANTED.nbytes))
     rebuilds(tmp_path, BLOCKS)
+
+
+def test_several_together_are_refused_where_each_alone_would_do(tmp_path, monkeypatch, caplog):
+    """What is there already is no need; a folder that is not there counts for the one above."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=5_000_000))
+    needs = [Need("a", tmp_path / "new" / "a", 3_000_000), Need("b", tmp_path / "b", 2_000_000)]
+    caplog.set_level(logging.INFO)
+    store.require_room(needs)
+    said = "a: 3.0 MB, b: 2.0 MB; 5.0 MB on disk"
+    assert caplog.messages == [f"{said} in {tmp_path / 'new'} (5.0 MB free)"]
+    said = "6.0 MB are needed .a: 3.0 MB, b: 3.0 MB., 5.0 MB are free"
+    with pytest.raises(UserError, match=said):
+        store.require_room([needs[0], Need("b", tmp_path / "b", 3_000_000)])
+
+
+def test_what_is_there_is_not_needed_again(built):
+    whole = Store(built, (ROWS, WIDTH), "float32", "numbers")
+    assert whole.need() == Need("numbers", built, 0)
+    assert whole._replace(folder=built / "new").need().nbytes == WANTED.nbytes
+    tear(built)  # the last block, of 7 rows
+    assert whole.need().nbytes == 7 * WIDTH * 4
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
@@ -273,8 +296,8 @@ from tl_jax.engine import store
 from tl_jax.errors import UserError
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
 try:
-    store.build(pathlib.Path(sys.argv[1]), (1000, 100), "uint8", lambda a, b:
-                np.full((b - a, 100), 7, np.uint8), what="numbers")
+    store.build(store.Store(pathlib.Path(sys.argv[1]), (1000, 100), "uint8", "numbers"),
+                lambda a, b: np.full((b - a, 100), 7, np.uint8))
 except UserError as error:
     print(error)
 """
@@ -292,5 +315,5 @@ def test_a_limit_on_the_size_of_files_is_met_and_lifted(tmp_path):
         computed.append(first // store.BLOCK)
         return np.full((last - first, 100), 7, np.uint8)
 
-    rows = store.build(tmp_path, (1000, 100), "uint8", compute, what="numbers")
+    rows = store.build(Store(tmp_path, (1000, 100), "uint8", "numbers"), compute)
     assert computed == list(range(10, 16)) and (rows == 7).all()

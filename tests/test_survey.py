@@ -59,7 +59,7 @@ def found(plan="fine_tune_top", phase=-1, **changes):
 def test_cross_entropy_reads_the_highest_frozen_place():
     assert found("head_only").places[:2] == (("pool", "stage2_block1", *BELOW_CUT), "")
     assert found("fine_tune_top").places[:2] == (BELOW_CUT, "")
-    assert found("full").places == ((), "", None)
+    assert found("full").places == ((), "", None, {})
     assert found("fine_tune_top", from_layer="stem").places.found == ()
 
 

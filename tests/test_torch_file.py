@@ -226,10 +226,10 @@ VIEWED = storage()[:-2] + literal(("1", 0, 2)) + b"tQ"
 HOSTILE = {
     "claims more bytes": [tensor(storage(numel=n), (0,), (1,)) for n in (-1, BIG)],
     "in two ways": [WEIGHT + storage(numel=5), WEIGHT + storage("Int")],
-    "not to a plain storage": [storage(numel=6.0), storage(key="0" * 65), VIEWED],
+    "other than a plain storage": [storage(numel=6.0), storage(key="0" * 65), VIEWED],
     "larger than its storage, or partly outside": [tensor(storage(), *view) for view in OUTSIDE],
-    "senseless": [tensor(storage(), *view) for view in SENSELESS],
-    "in another way than PyTorch": [
+    "invalid arguments": [tensor(storage(), *view) for view in SENSELESS],
+    "with other arguments than PyTorch": [
         WEIGHT[:-2] + literal({"conj": True}) + b"tR",  # asks for conjugate values
         call("torch.FloatStorage", literal(BIG)),
         literal(1) + b")R",
@@ -243,7 +243,7 @@ HOSTILE = {
         b"\x8e" + struct.pack("<Q", BIG) + b"abc",  # bytes that claim more
         b"c\\d\nname\n",  # an escape sequence that Python warns of
     ],
-    "no name": [b"NN\x93"],
+    "without a name": [b"NN\x93"],
 }
 
 
@@ -284,7 +284,7 @@ def test_not_a_state_dict(tmp_path, write):
         "name that comes twice": ordered({"model": STATE, "model.w": WEIGHT}),
         "no tensors": ordered({}),
         "no dictionary": WEIGHT,
-        "no string": ordered({"w": WEIGHT, 1: WEIGHT}),
+        "not a string": ordered({"w": WEIGHT, 1: WEIGHT}),
         "twice": STATE + literal("w") + WEIGHT + b"s",
     }
     for words, body in cases.items():

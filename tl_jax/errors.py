@@ -1,4 +1,4 @@
-"""Errors that a user can mend: one clear line, exit status 2 at the command line."""
+"""Errors that a user can fix: one clear line, exit status 2 at the command line."""
 
 import difflib
 import numbers
@@ -7,33 +7,33 @@ from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """Wrong input, with what to do about it, in one line."""
+    """Wrong input; the message says in one line what is wrong and what to do about it."""
 
 
 def takes(fits: bool, what: str, expected: str, value: object) -> None:
-    """UserError that says what an argument takes unless its value fits."""
+    """Raise a UserError that says what the argument takes, unless its value `fits`."""
     if not fits:
         raise UserError(f"{what} takes {expected}; got {value!r:.80}")
 
 
 def takes_whole(value: object, what: str, low: int, high: int) -> None:
-    """UserError unless the value is a whole number in the range, both ends included."""
+    """Raise UserError unless the value is a whole number from `low` to `high`, both included."""
     whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
     fits = whole and low <= int(value) <= high
     takes(fits, what, f"a whole number, at least {low} and at most {high}", value)
 
 
 def unknown(kind: str, name: str, known: Iterable[str], *, ordered: bool = False) -> UserError:
-    """The error for a name that is not among the `known` ones; the near misses come first.
+    """Return the error for a name that is not among the `known` ones; it suggests near misses.
 
-    `ordered`: the known names have an order of their own, which is kept; near are then those, too,
-    that differ by a number.
+    With `ordered` the names stay in the order given, and those that differ from `name` only in
+    their number count as near misses too.
     """
     known = list(known) if ordered else sorted(known)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
     if ordered:
-        alike = re.fullmatch(r"([a-z_]+)\d+", name)
-        near = [o for o in known if alike and re.match(rf"{alike[1]}\d", o)] or near
+        numbered = re.fullmatch(r"([a-z_]+)\d+", name)
+        near = [k for k in known if numbered and re.match(rf"{numbered[1]}\d", k)] or near
         near.sort(key=known.index)
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(known)}"
     return UserError(f"unknown {kind} {name!r}; {hint}")

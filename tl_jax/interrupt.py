@@ -18,7 +18,7 @@ _received: list[int] = []
 
 @contextlib.contextmanager
 def caught() -> Generator[None]:
-    """Inside, SIGTERM and SIGINT are noted for `check`; a second Ctrl-C acts at once."""
+    """Note SIGTERM and SIGINT for `check` while the block runs; a second Ctrl-C acts at once."""
 
     def note(signum, frame):
         if _received and signum == signal.SIGINT:

@@ -1,4 +1,4 @@
-"""A lock between processes that one waits for without being deaf to signals."""
+"""A lock between processes; waiting for it ends when a signal asks to stop."""
 
 import contextlib
 import fcntl
@@ -12,21 +12,22 @@ from tl_jax import interrupt
 
 logger = logging.getLogger(__name__)
 
-PAUSE = 0.2  # seconds between two attempts: how late a signal is heeded
+PAUSE = 0.2  # seconds between two attempts; a signal takes effect after at most this long
 
 
 @contextlib.contextmanager
 def held(path: pathlib.Path, *, what: str) -> Generator[None]:
-    """Hold the lock file `path`, whose folder is made if need be; says once that it waits.
+    """Hold the lock file `path` while the block runs; create its folder if needed.
 
-    Interrupted if a signal asks to stop meanwhile.
+    While another process holds it, log that once and wait. Raise Interrupted if a signal asks to
+    stop in the meantime.
     """
     waited = False
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "w") as lock:
-            if _taken(lock.fileno()):
-                if _same(lock.fileno(), path):  # else its folder was pruned meanwhile
+            if _try_lock(lock.fileno()):
+                if _is_still_at(lock.fileno(), path):  # otherwise its folder was deleted
                     yield
                     return
             else:
@@ -39,12 +40,12 @@ def held(path: pathlib.Path, *, what: str) -> Generator[None]:
 
 @contextlib.contextmanager
 def held_if_free(path: pathlib.Path) -> Generator[bool]:
-    """Hold the lock file, which must be there, unless another process does; yield whether so."""
+    """Hold the lock file, which must exist, if no other process does; yield whether it is held."""
     with open(path, "r+") as lock:
-        yield _taken(lock.fileno())
+        yield _try_lock(lock.fileno())
 
 
-def _taken(descriptor: int) -> bool:
+def _try_lock(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -52,7 +53,7 @@ def _taken(descriptor: int) -> bool:
     return True
 
 
-def _same(descriptor: int, path: pathlib.Path) -> bool:
+def _is_still_at(descriptor: int, path: pathlib.Path) -> bool:
     """Whether the open file is still the one at `path`."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())

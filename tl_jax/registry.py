@@ -1,4 +1,4 @@
-"""Open lists: dictionaries of functions by name, whose parameters are their settings."""
+"""Registries: dictionaries of functions by name, whose parameters are their options."""
 
 import ast
 import inspect
@@ -27,10 +27,11 @@ def register(table: Table, kind: str) -> Callable[[Callable], Callable]:
 
 
 def chosen(kind: str, spec: str, table: Mapping[str, Callable]) -> tuple[Callable, dict[str, Any]]:
-    """The function that `spec` names and the options that it gives: "name" or "name(option=1)".
+    """Return the function that `spec` names and the options that it sets.
 
-    Positional values go to the function's own options in order: "name(2, 9)". UserError for an
-    unknown name or option, with the near miss, and for values that are no literals.
+    `spec` is "name", "name(option=1)", or "name(2, 9)", whose positional values go to the
+    function's options in order. UserError for an unknown name or option, with the near miss, and
+    for values that are not literals.
     """
     name, values, named = _parsed(kind, spec)
     if name not in table:
@@ -39,11 +40,11 @@ def chosen(kind: str, spec: str, table: Mapping[str, Callable]) -> tuple[Callabl
     if len(values) > len(options):
         names = f" ({', '.join(options)})" if options else ""
         raise UserError(f"{kind} {name!r} takes {len(options)} options{names}; got {len(values)}")
-    given = dict(zip(options, values, strict=False))
+    positional = dict(zip(options, values, strict=False))
     require_options(f"{kind} {name!r}", named, options)
-    if twice := sorted(given.keys() & named.keys()):
+    if twice := sorted(positional.keys() & named.keys()):
         raise UserError(f"{kind} {name!r}: {twice[0]} is given twice")
-    return table[name], given | named
+    return table[name], positional | named
 
 
 def summands(kind: str, text: str) -> list[str]:
@@ -63,17 +64,16 @@ def _added(node: ast.expr) -> list[ast.expr]:
 
 
 def parameters(function: Callable) -> dict[str, inspect.Parameter]:
-    """The options of a function: its parameters that have a default, or are keyword-only."""
-    found = inspect.signature(function).parameters
+    """Return a function's options by name: its parameters with a default, and keyword-only ones."""
     return {
         name: parameter
-        for name, parameter in found.items()
+        for name, parameter in inspect.signature(function).parameters.items()
         if parameter.default is not parameter.empty or parameter.kind is parameter.KEYWORD_ONLY
     }
 
 
 def require_options(what: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """UserError, with the near miss, for an option in `given` that is not among the `known`."""
+    """Raise UserError, with the near miss, for a name in `given` that is not among the `known`."""
     known = list(known)
     for name in given:
         if name not in known:
@@ -81,7 +81,7 @@ def require_options(what: str, given: Iterable[str], known: Iterable[str]) -> No
 
 
 def _parsed(kind: str, spec: str) -> tuple[str, list[Any], dict[str, Any]]:
-    """Name, positional and named values of "name(1, option=2)"; nothing is evaluated."""
+    """Return name, positional and named values of "name(1, option=2)"; evaluate literals only."""
     if spec.isidentifier():
         return spec, [], {}
     try:
@@ -91,11 +91,11 @@ def _parsed(kind: str, spec: str) -> tuple[str, list[Any], dict[str, Any]]:
         values = [ast.literal_eval(argument) for argument in call.args]
         if any(keyword.arg is None for keyword in call.keywords):
             raise ValueError(spec)
-        given = [(str(k.arg), ast.literal_eval(k.value)) for k in call.keywords]
+        named = [(str(k.arg), ast.literal_eval(k.value)) for k in call.keywords]
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
-        what = f"{kind} {spec[:80]!r}"
-        raise UserError(f"{what} is neither a name nor name(option=value, ...)") from None
-    names = [name for name, _ in given]
+        line = f"{kind} {spec[:80]!r} is neither a name nor name(option=value, ...)"
+        raise UserError(line) from None
+    names = [name for name, _ in named]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise UserError(f"{kind} {call.func.id!r}: {repeated[0]} is given twice")
-    return call.func.id, values, dict(given)
+    return call.func.id, values, dict(named)

@@ -259,14 +259,14 @@ class Base:
         shape = self.preprocessing.input_shape
         images = jax.ShapeDtypeStruct(shape, jnp.float32)
         try:
-            jax.eval_shape(lambda x: self.chain.apply(self.variables, x).output, images)
+            jax.eval_shape(lambda v, x: self.chain.apply(v, x).output, self.variables, images)
         except flax.errors.ScopeParamShapeError:
             raise self._misfit(shape) from None
 
     def _misfit(self, shape: tuple[int, ...]) -> UserError:
         return UserError(
             f"the head {self.architecture.head!r} was made for inputs of another size than "
-            f"{shape[1]} x {shape[2]}: call resized() before with_head()"
+            f"{shape[1]} x {shape[2]}: set the size before the head is put on"
         )
 
     def _require_room(self, shape: tuple[int, ...]) -> None:

@@ -16,7 +16,7 @@ from tl_jax.chain.variables import COLLECTIONS, fingerprint
 from tl_jax.data import views
 from tl_jax.data.preprocessing import Preprocessing
 from tl_jax.errors import UserError
-from tl_jax.weights.safetensors_file import EXPORT
+from tl_jax.weights.safetensors_file import EXPORT, metadata
 
 NAME = "model.safetensors"  # of a finished run's file
 
@@ -75,6 +75,18 @@ def load(path: pathlib.Path) -> Model:
             ValueError) as error:  # fmt: skip
         why = next(iter(str(error).splitlines()), "")  # JAX explains itself on several lines
         raise UserError(f"{path} is damaged or not a model of tl_jax: {why}") from error
+
+
+def header(path: pathlib.Path) -> tuple[Architecture, Preprocessing]:
+    """What a file says of its model, without a look at the arrays; UserError as of `load`."""
+    try:
+        about = json.loads(metadata(path)[EXPORT])
+        return (
+            Architecture(**about["architecture"]),
+            Preprocessing(**_tuples(about["preprocessing"])),
+        )
+    except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is damaged or not a model of tl_jax: {error}") from error
 
 
 def _model(about: dict, flat: dict[str, np.ndarray]) -> Model:

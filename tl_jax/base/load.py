@@ -96,6 +96,27 @@ def _require_form(base: Base, form: str | None) -> Base:
     return base
 
 
+def outline(name: str | pathlib.Path, weights: str | pathlib.Path | None = None) -> Base:
+    """The base that `load_base` gives, with shapes for weights: enough for what its layers decide.
+
+    Of a file no more than its header is read, so that one which ends below its classifier is not
+    told from a whole one.
+    """
+    path = pathlib.Path(name if weights is None else weights).expanduser()
+    path = path / file.NAME if path.is_dir() else path
+    if files.is_export(path):
+        architecture, preprocessing = file.header(path)
+    elif weights is None and _is_path(name):
+        return _from_file(path)
+    else:
+        name = models.canonical(str(name))
+        family = models.family(name)
+        architecture = Architecture(name, family.forms(name)[0])
+        preprocessing = family.preprocessing(name, architecture.form)
+    shapes = architecture.chain().shapes(preprocessing.input_shape)[0]
+    return Base(architecture, "", shapes, preprocessing)
+
+
 def published_weights(name: str) -> str:
     """The name of the first weights that the architecture has; UserError if it has none."""
     known = next(iter(models.published(name)), None)

@@ -1,4 +1,4 @@
-"""Heads: the new layers on top of the cut. The last of them is called `head`."""
+"""Heads: the new layers on top of the cut; the last one is called `head`."""
 
 import flax.linen as nn
 import jax
@@ -10,9 +10,10 @@ from tl_jax.errors import UserError, takes
 
 
 class Classifier(nn.Module):
-    """Global average pooling where the input still has space, dropout, one dense layer.
+    """Global average pooling of maps, dropout, one dense layer: (N, H, W, C) or (N, D) to logits
+    (N, classes).
 
-    (N, H, W, C) or (N, D) to logits (N, classes). With `zero` its fresh weights are 0.
+    With `zero` its fresh weights are 0.
     """
 
     classes: int
@@ -23,12 +24,11 @@ class Classifier(nn.Module):
     def __call__(self, x):
         if x.ndim == 4:
             x = x.mean((1, 2))
-        return nn.Dense(self.classes, dot_general=ops.dot_general)(_dropped(self, x))
+        return nn.Dense(self.classes, dot_general=ops.dot_general)(_dropout(self, x))
 
 
 class Hidden(nn.Module):
-    """One dense layer with ReLU, then dropout: (N, H, W, C), flattened, or (N, D) to (N, features).
-    """
+    """One dense layer with ReLU, then dropout: (N, ...), flattened, to (N, features)."""
 
     features: int
     dropout: float
@@ -36,11 +36,11 @@ class Hidden(nn.Module):
     @nn.compact
     def __call__(self, x):
         x = nn.relu(nn.Dense(self.features)(x.reshape(len(x), -1)))
-        return _dropped(self, x)
+        return _dropout(self, x)
 
 
 class ConcatPool(nn.Module):
-    """Global maximum and mean side by side, as fastai has it: (N, H, W, C) to (N, 2 C)."""
+    """Global maximum and mean side by side, as in fastai: (N, H, W, C) to (N, 2 C)."""
 
     @nn.compact
     def __call__(self, x):
@@ -49,22 +49,22 @@ class ConcatPool(nn.Module):
         return jnp.concatenate([x.max((1, 2)), x.mean((1, 2))], -1)
 
 
-def _dropped(module: nn.Module, x: jax.Array) -> jax.Array:
+def _dropout(module: nn.Module, x: jax.Array) -> jax.Array:
     return nn.Dropout(module.dropout)(x, deterministic=not module.has_rng("dropout"))
 
 
 def linear(classes: int, dropout: float) -> tuple[Layer, ...]:
-    """The usual one: dropout and a dense layer."""
+    """Return the usual head: dropout and a dense layer."""
     return (Layer("head", Classifier(classes, dropout)),)
 
 
 def zero(classes: int, dropout: float) -> tuple[Layer, ...]:
-    """`linear` that starts at 0: every class equally likely, whatever the features (VTAB, BiT)."""
+    """Return `linear` with weights of 0: at first all classes are equally likely (VTAB, BiT)."""
     return (Layer("head", Classifier(classes, dropout, zero=True)),)
 
 
 def vgg_head(classes: int, dropout: float) -> tuple[Layer, ...]:
-    """Two dense layers of 4096 and the classifier, as on top of AlexNet and VGG."""
+    """Return two dense layers of 4096 and the classifier, as in AlexNet and VGG."""
     return (
         Layer("head_fc1", Hidden(4096, dropout)),
         Layer("head_fc2", Hidden(4096, dropout)),
@@ -73,7 +73,7 @@ def vgg_head(classes: int, dropout: float) -> tuple[Layer, ...]:
 
 
 def concat_pool(classes: int, dropout: float) -> tuple[Layer, ...]:
-    """Maximum and mean over space, dropout, a dense layer; cut below the base's own pooling."""
+    """Return global maximum and mean, dropout, a dense layer; cut below the base's own pooling."""
     return (Layer("head_pool", ConcatPool()), Layer("head", Classifier(classes, dropout)))
 
 
@@ -81,7 +81,7 @@ HEADS = {f.__name__: f for f in (linear, zero, vgg_head, concat_pool)}
 
 
 def make(spec: str, classes: int, *, dropout: float = 0.0) -> tuple[Layer, ...]:
-    """The layers of the head that `spec` says, "name" or "name(option=1)", without parameters yet.
+    """Return the layers of the head `spec`, "name" or "name(option=1)".
 
     A head is a function (classes, dropout, **options) in `HEADS`. UserError for an unknown one.
     """

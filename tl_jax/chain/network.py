@@ -1,8 +1,8 @@
-"""A network as named layers: the chain that a base is, and whatever else reads its places.
+"""A network as named layers: a base's chain, and other layers that read its places.
 
-A place is the name of an input ("image", "tokens", "lstm1.state") or of a layer. A value is known
-at a place; `net(known, wanted)` runs the layers that lie between. A layer reads the one before it,
-unless it says otherwise: a tail reads another place, a bare parameter reads nothing.
+A place is the name of an input ("image", "tokens", "lstm1.state") or of a layer. Values are known
+at some places; `net(known, wanted)` runs the layers between these and the places wanted. A layer
+reads the one before it by default; a tail reads another place, and a bare parameter reads nothing.
 """
 
 import collections
@@ -19,23 +19,23 @@ import jax.numpy as jnp
 from tl_jax import ops
 from tl_jax.chain import variables as fresh
 from tl_jax.chain.places import IMAGE, Known, Layer, Tie, Unreachable
-from tl_jax.chain.variables import Variables, overlaid
+from tl_jax.chain.variables import Variables, flat, nested, overlaid
 from tl_jax.errors import UserError, takes_whole, unknown
 
 MAX_SEED = 2**63 - 1
 
 
 class Applied(NamedTuple):
-    """What `Network.apply` gives."""
+    """The result of `Network.apply`."""
 
     output: Any  # the value at `stop`
-    batch_stats: dict[str, Any]  # of every layer run that has some, by layer, after this call
-    taps: dict[str, Any]  # the outputs asked for, by layer
+    batch_stats: dict[str, Any]  # by layer, after this call; only of layers that ran and have some
+    taps: dict[str, Any]  # the requested outputs, by layer
 
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """Layers in forward order, names unique; `ties` compute parameters from parameters."""
+    """Layers in forward order, with unique names; `ties` compute parameters from parameters."""
 
     layers: tuple[Layer, ...]
     ties: tuple[Tie, ...] = ()
@@ -56,33 +56,33 @@ class Network:
 
     @functools.cached_property
     def names(self) -> tuple[str, ...]:
-        """Layer names in forward order."""
+        """The layers' names in forward order."""
         return tuple(layer.name for layer in self.layers)
 
     @functools.cached_property
     def inputs(self) -> tuple[str, ...]:
-        """The places that are read and are no layer's."""
+        """The places that layers read and that are not layers."""
         read = dict.fromkeys(place for layer in self.layers for place in layer.places)
         return tuple(place for place in read if place not in self.names)
 
     @functools.cached_property
     def below(self) -> dict[str, frozenset[str]]:
-        """By layer: itself and every place that its output is a function of, ties included."""
-        found: dict[str, frozenset[str]] = {}
+        """For each layer, the places that its output depends on, with itself and its ties."""
+        below: dict[str, frozenset[str]] = {}
         for layer in self.layers:
             tied = [name for tie in self.ties if tie.layer == layer.name for name in tie.needs]
             places = {layer.name, *layer.places, *tied}
-            found[layer.name] = frozenset(places.union(*(found.get(p, ()) for p in layer.places)))
-        return found
+            below[layer.name] = frozenset(places.union(*(below.get(p, ()) for p in layer.places)))
+        return below
 
     def index(self, name: str) -> int:
-        """Position of the layer in forward order; UserError with the near miss if unknown."""
+        """Return the layer's position in forward order; UserError with the near miss if unknown."""
         if name not in self.names:
             raise unknown("layer", name, self.names, ordered=True)
         return self.names.index(name)
 
     def path(self, known: Collection[str], wanted: Iterable[str]) -> tuple[Layer, ...]:
-        """The layers to run to get from the places known to those wanted; or Unreachable."""
+        """Return the layers that compute `wanted` from the places `known`; or raise Unreachable."""
         layers, needed, todo = dict(zip(self.names, self.layers, strict=True)), set(), list(wanted)
         while todo:
             place = todo.pop()
@@ -95,9 +95,10 @@ class Network:
         return tuple(layer for layer in self.layers if layer.name in needed)
 
     def between(self, start: str | None, stop: str | None) -> tuple[Layer, ...]:
-        """The layers above `start` up to and with `stop`; None is the network's end on that side.
+        """Return the layers above `start` up to and including `stop`.
 
-        UserError for unknown layers, and if `stop` cannot be computed from `start`.
+        `start` None is the network's inputs, `stop` None its last layer. UserError for unknown
+        layers, and if `stop` cannot be computed from `start`.
         """
         for name in (start, stop):
             if name is not None:
@@ -111,38 +112,39 @@ class Network:
             ) from None
 
     def cut(self, name: str) -> "Network":
-        """The layers that the output of `name` is a function of."""
+        """Return the network of the layers that the output of `name` depends on."""
         self.index(name)
-        kept = self.below[name]
-        layers = tuple(layer for layer in self.layers if layer.name in kept)
-        return Network(layers, tuple(tie for tie in self.ties if tie.layer in kept))
+        below = self.below[name]
+        layers = tuple(layer for layer in self.layers if layer.name in below)
+        return Network(layers, tuple(tie for tie in self.ties if tie.layer in below))
 
     def with_head(self, *head: Layer) -> "Network":
-        """The network with the layers `head` on top, the first of them on its last layer."""
+        """Return the network with the layers `head` on top; the first reads the last layer."""
         return Network(self.layers + head, self.ties)
 
     def weights(self, layers: Iterable[str]) -> tuple[str, ...]:
-        """These layers and those that their parameters are functions of, in forward order."""
-        found: set[str] = set()
+        """Return these layers and those that their ties read, in forward order."""
+        needed: set[str] = set()
         todo = set(layers)
         while todo:
-            found |= todo
-            todo = {name for tie in self.ties if tie.layer in todo for name in tie.needs} - found
-        return tuple(name for name in self.names if name in found)
+            needed |= todo
+            todo = {name for tie in self.ties if tie.layer in todo for name in tie.needs} - needed
+        return tuple(name for name in self.names if name in needed)
 
     def combine(self, params: Mapping[str, Any], trained: Mapping[str, Any] = {}) -> dict[str, Any]:
-        """The parameters to run with: `trained` leaves over the others, then the ties.
+        """Return the parameters to run with: `params`, overlaid by `trained`, then by the ties.
 
-        They may be of some layers only, with those of `weights`: of others no tie is made.
+        They may have some layers only, if they have these layers' `weights`: ties of other layers
+        are skipped.
         """
         combined = overlaid(params, trained)
         if not self.ties:
             return combined
-        flat = fresh.flat(combined)
+        leaves = flat(combined)
         for tie in self.ties:
             if tie.layer in combined or (tie.whole and combined.keys() >= set(tie.needs)):
-                flat[tie.to] = tie.make(flat)
-        return fresh.nested(flat)
+                leaves[tie.to] = tie.make(leaves)
+        return nested(leaves)
 
     def apply(
         self,
@@ -156,17 +158,17 @@ class Network:
         taps: Collection[str] = (),
         rng: jax.Array | None = None,
     ) -> Applied:
-        """Run the layers above `start` up to and with `stop` on `x` (N, ...).
+        """Run the layers above `start` up to and including `stop` on `x` (N, ...).
 
         Layers in `train` (True: all) draw dropout masks from `rng`; layers in `batch_norm`
-        (default: those in `train`) normalise by the batch and update their statistics. All others
-        run in inference mode: nothing of them is mutable. Without `rng` there is no dropout.
-        Asking for `taps` keeps those layers' outputs.
+        (default: those in `train`) normalise by the batch and update their running statistics. All
+        others run in inference mode, where nothing is mutable. Without `rng` there is no dropout.
+        The result includes the outputs of the layers in `taps`.
         """
         layers = self.between(start, stop)
         names = [layer.name for layer in layers]
-        train = self._chosen(train)
-        norm = train if batch_norm is None else self._chosen(batch_norm)
+        train = self._layer_names(train)
+        norm = train if batch_norm is None else self._layer_names(batch_norm)
         for name in taps:
             if name not in names:
                 raise unknown("layer among those applied", name, names)
@@ -175,11 +177,11 @@ class Network:
         params = self.combine(params) if self.ties else params
         net = Net(self, params, stats, train=train, norm=norm, key=rng)
         known = Known({start or self.inputs[0]: x})
-        output, *kept = net(known, (stop or self.names[-1], *taps))
-        run = {name: net.stats[name] for name in names if name in net.stats}
-        return Applied(output, run, dict(zip(taps, kept, strict=True)))
+        output, *tapped = net(known, (stop or self.names[-1], *taps))
+        batch_stats = {name: net.stats[name] for name in names if name in net.stats}
+        return Applied(output, batch_stats, dict(zip(taps, tapped, strict=True)))
 
-    def _chosen(self, layers: bool | Collection[str]) -> tuple[str, ...]:
+    def _layer_names(self, layers: bool | Collection[str]) -> tuple[str, ...]:
         if isinstance(layers, bool):
             return self.names if layers else ()
         if isinstance(layers, str):
@@ -189,11 +191,11 @@ class Network:
         return tuple(layers)
 
     def shapes(self, inputs: Sequence[int] | Mapping[str, Any]) -> tuple[dict, dict[str, Any]]:
-        """Variables and layer outputs, as shapes: see `tl_jax.chain.variables.shapes`.
+        """Return variables and layer outputs, as shapes: see `tl_jax.chain.variables.shapes`.
 
-        `inputs`: the shape (N, H, W, C) of float32 images, or arrays or shapes by place.
+        `inputs` is the shape (N, H, W, C) of float32 images, or has arrays or shapes by place.
         """
-        return fresh.shapes(self.layers, self.ties, self._given(inputs))
+        return fresh.shapes(self.layers, self.ties, self._input_shapes(inputs))
 
     def init(
         self,
@@ -201,20 +203,19 @@ class Network:
         inputs: Sequence[int] | Mapping[str, Any],
         layers: Collection[str] | None = None,
     ) -> dict[str, Any]:
-        """Fresh float32 variables of `layers`, or of all: see `tl_jax.chain.variables.init`."""
+        """Return fresh float32 variables of `layers`, or all: see `tl_jax.chain.variables.init`."""
         takes_whole(seed, "a seed", 0, MAX_SEED)
         of = self.names if layers is None else layers
-        return fresh.init(self.layers, self.ties, self._given(inputs), seed=seed, of=of)
+        return fresh.init(self.layers, self.ties, self._input_shapes(inputs), seed=seed, of=of)
 
-    def _given(self, inputs: Sequence[int] | Mapping[str, Any]) -> Mapping[str, Any]:
+    def _input_shapes(self, inputs: Sequence[int] | Mapping[str, Any]) -> Mapping[str, Any]:
         if isinstance(inputs, Mapping):
             return inputs
         return {self.inputs[0]: jax.ShapeDtypeStruct(tuple(inputs), jnp.float32)}
 
 
 class _Pass(NamedTuple):
-    """Values of one pass through the network; `known` is held so that its identity stays its own.
-    """
+    """Values of one pass through the network; it keeps `known` alive, so its id stays unique."""
 
     known: Mapping[str, Any]
     values: dict[str, Any]
@@ -222,12 +223,12 @@ class _Pass(NamedTuple):
 
 
 class Net:
-    """A network with its weights bound, for one trace: the only thing that an objective calls.
+    """A network with its weights bound, for one trace: all that an objective calls.
 
-    `params` are the combined ones, `stats` the batch statistics by layer, which calls move.
-    `train`: the layers that draw dropout masks, from `key`; `norm`: those that normalise by the
-    batch. `views`: other weights by name, (params, stats) each. `prepare(place, value)` is what a
-    layer reads of a known value: normalised pixels, the run's precision.
+    `params` are the combined parameters, `stats` the running statistics by layer, which calls
+    update. Layers in `train` draw dropout masks from `key`, and layers in `norm` normalise by the
+    batch. `views` has other weights by name, (params, stats) each. Of a known value, layers read
+    `prepare(place, value)`: normalised pixels, in the run's precision.
     """
 
     def __init__(
@@ -248,27 +249,28 @@ class Net:
         self._passes: dict[tuple[int, bool], _Pass] = {}
 
     def __call__(self, known: Mapping[str, Any], wanted: str | Sequence[str], *, train=True) -> Any:
-        """The value at the place `wanted`, or a tuple of the values at several.
+        """Return the value at the place `wanted`, or a tuple of the values at several places.
 
-        The same `known` object again goes on with the same pass: no layer runs twice, dropout masks
-        are the same, statistics move once. Another `known` is another pass, which draws other masks
-        and goes on from the statistics that the last one left. `train=False`: inference mode, no
-        statistics are collected. Unreachable if a place cannot be computed.
+        A second call with the same `known` object continues the same pass: no layer runs twice,
+        dropout masks are the same, statistics are updated once. Another `known` starts another
+        pass, which draws other masks and starts from the last pass's statistics. With `train=False`
+        layers run in inference mode and update no statistics. Unreachable if a place cannot be
+        computed.
         """
         names = (wanted,) if isinstance(wanted, str) else tuple(wanted)
-        begun = _Pass(known, {}, len(self._passes))
-        _, values, number = self._passes.setdefault((id(known), train), begun)
+        new = _Pass(known, {}, len(self._passes))
+        _, values, number = self._passes.setdefault((id(known), train), new)
         for layer in self.network.path({**known, **values}, names):
             read = [self._at(place, known, values) for place in layer.places]
             value = self.run(layer, read, train=train, number=number)
             values[layer.name] = ops.materialise(value) if layer.name in names else value
-        found = tuple(self._at(name, known, values) for name in names)
-        return found[0] if isinstance(wanted, str) else found
+        results = tuple(self._at(name, known, values) for name in names)
+        return results[0] if isinstance(wanted, str) else results
 
     def at(self, view: str) -> "Net":
-        """The network with other weights: "anchor" (the run's first) or "average".
+        """Return the network with other weights: "anchor" (the run's first) or "average".
 
-        It draws no dropout masks, and its statistics are not collected.
+        It draws no dropout masks and updates no statistics.
         """
         if view not in self.views:
             raise Unreachable(view, self.views)
@@ -278,21 +280,21 @@ class Net:
         )
 
     def run(self, layer: Layer, read: Sequence[Any], *, train: bool, number: int) -> Any:
-        """The output of a layer for the values it reads; its statistics move if they may."""
+        """Return a layer's output for the values it reads; update its statistics if in `norm`."""
         name, module, _ = layer
-        own = {"params": self.params.get(name, {})}
+        variables = {"params": self.params.get(name, {})}
         if name in self.stats:
-            own["batch_stats"] = self.stats[name]
+            variables["batch_stats"] = self.stats[name]
         rngs = {}
         if train and name in self.train and self.key is not None:
             key = self.key if number == 0 else jax.random.fold_in(self.key, number)
-            # By name, so that a layer draws the same masks wherever in the chain one starts.
+            # The name decides, so a layer draws the same masks wherever in the chain a run starts.
             rngs["dropout"] = jax.random.fold_in(key, zlib.crc32(name.encode()))
         if train and name in self.norm and name in self.stats:
-            value, changed = module.apply(own, *read, rngs=rngs, mutable=["batch_stats"])
-            self.stats[name] = changed["batch_stats"]
+            value, updated = module.apply(variables, *read, rngs=rngs, mutable=["batch_stats"])
+            self.stats[name] = updated["batch_stats"]
             return value
-        return module.apply(own, *read, rngs=rngs)
+        return module.apply(variables, *read, rngs=rngs)
 
     def _at(self, place: str, known: Mapping[str, Any], values: dict[str, Any]) -> Any:
         if place not in values:
@@ -301,18 +303,18 @@ class Net:
 
 
 class ShapeNet(Net):
-    """A net that runs no layer: zeros of the right shape, of which each kind is traced once.
+    """A net that runs no layer: it returns zeros in the shape of a layer's output.
 
-    For a trace of what an objective asks for, which then costs as little as its own operations.
-    `ran` collects the names of the layers that would have run.
+    With it, tracing an objective costs no more than the objective's own operations. `ran` collects
+    the names of the layers that would have run.
     """
 
-    def __init__(self, *args: Any, ran: dict[str, None], **how: Any):
-        super().__init__(*args, **how)
+    def __init__(self, *args: Any, ran: dict[str, None], **options: Any):
+        super().__init__(*args, **options)
         self.ran = ran
 
     def at(self, view: str) -> "ShapeNet":
-        """The same with other weights, which have the same shapes."""
+        """Return the same net: other weights have the same shapes."""
         if view not in self.views:
             raise Unreachable(view, self.views)
         return ShapeNet(
@@ -320,16 +322,16 @@ class ShapeNet(Net):
         )
 
     def run(self, layer: Layer, read: Sequence[Any], *, train: bool, number: int) -> Any:
-        """Zeros in the shape of the layer's output."""
+        """Return zeros in the shape of the layer's output."""
         self.ran[layer.name] = None
-        own = {"params": self.params.get(layer.name, {})}
+        variables = {"params": self.params.get(layer.name, {})}
         if layer.name in self.stats:
-            own["batch_stats"] = self.stats[layer.name]
-        return fresh.zeros(layer.module, own, read)
+            variables["batch_stats"] = self.stats[layer.name]
+        return fresh.zeros(layer.module, variables, read)
 
 
 def chain(at: str | tuple[str, ...], **modules: nn.Module) -> tuple[Layer, ...]:
-    """Layers of which each reads the one before it, and the first the place(s) `at`."""
+    """Return layers that each read the one before; the first reads the place or places `at`."""
     first = (at,) if isinstance(at, str) else at
     reads = [first, *((name,) for name in modules)]
     return tuple(

@@ -1,4 +1,4 @@
-"""Places: names of inputs and of layers, values that are known there, layers that read them."""
+"""Places: names of inputs and of layers, the values known there, and the layers that read them."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
@@ -11,7 +11,7 @@ IMAGE = "image"  # the input that a chain's first layer reads unless it says oth
 
 
 class Unreachable(KeyError):
-    """A place was asked for that cannot be computed from the values that are known."""
+    """A place cannot be computed from the values that are known."""
 
     def __init__(self, place: str, known: Iterable[str]):
         super().__init__(place)
@@ -22,7 +22,7 @@ class Unreachable(KeyError):
 
 
 class Known(dict):
-    """Values by place: {"image": x}, or {"conv2": y} where outputs of conv2 are stored."""
+    """Values by place: {"image": x}, or {"conv2": y} if outputs of conv2 are stored."""
 
     def __missing__(self, place):
         raise Unreachable(place, self)
@@ -39,10 +39,10 @@ jax.tree_util.register_pytree_with_keys(
 
 
 class Layer(NamedTuple):
-    """A named Linen module and the places it reads: it is called with their values, in order.
+    """A named Linen module and the places it reads: the module is called with their values.
 
-    `reads` None: the layer before, of the first layer the image; (): the output of a module that
-    is called with nothing, a bare parameter.
+    By default (`reads` None) it reads the layer before, and a first layer reads the image. With ()
+    the module is called without arguments: a bare parameter.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Layer(NamedTuple):
 
     @property
     def places(self) -> tuple[str, ...]:
-        """The places it reads, which a network has resolved; ValueError for a layer in none."""
+        """The places it reads, as its network resolved them; ValueError outside a network."""
         if self.reads is None:
             raise ValueError(f"layer {self.name!r} reads the one before it: put it in a network")
         return self.reads
@@ -59,10 +59,11 @@ class Layer(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Tie:
-    """A parameter that is a function of others: of a tied decoder, of low-rank adapters.
+    """A parameter that is a function of others: a tied decoder, or a kernel with an adapter.
 
-    `make(parameters by path "layer/.../leaf")` gives the leaf at the path `to`. `needs`: the layers
-    whose parameters it reads. `whole`: the leaf is the function's alone, so none is kept for it.
+    `make`, called with parameters by path ("layer/.../leaf"), returns the leaf at the path `to`.
+    `needs` names the layers whose parameters it reads. If `whole`, the leaf is nothing but the
+    function's value, and is not stored.
     """
 
     to: str
@@ -72,5 +73,5 @@ class Tie:
 
     @property
     def layer(self) -> str:
-        """The layer whose leaf this is."""
+        """The layer that the leaf belongs to."""
         return self.to.split("/")[0]

@@ -1,4 +1,4 @@
-"""Compiled inference: the value at one place from the value at another."""
+"""Compiled inference: compute the value at one place from the value at another."""
 
 import functools
 from typing import Any
@@ -18,13 +18,13 @@ def forward(
     start: str | None = None,
     stop: str | None = None,
 ) -> Any:
-    """`Network.apply` in inference mode, compiled once per network, place and shape."""
+    """Return the output of `Network.apply` in inference mode, compiled per network and shape."""
     return forward_program(network, start, stop)(variables, x)
 
 
 @functools.lru_cache(maxsize=32)
 def forward_program(network: Network, start: str | None, stop: str | None) -> ops.Inference:
-    """The function of variables and `x` that `forward` calls."""
+    """Return the program, a function of variables and `x`, that `forward` calls."""
 
     def apply(variables, x):
         return network.apply(variables, x, start=start, stop=stop).output

@@ -1,4 +1,4 @@
-"""Variables of a network, {collection: {layer: tree}}: fresh ones, shapes, selections, hashes."""
+"""Variables of a network, {collection: {layer: tree}}: draw, select, merge, hash, infer shapes."""
 
 import concurrent.futures
 import functools
@@ -22,12 +22,12 @@ MAX_PARAMETERS = 2**31
 
 
 def select(variables: Any, layers: Collection[str]) -> dict[str, Any]:
-    """Of every collection, the part that belongs to the layers."""
+    """Return the variables of these layers, from every collection."""
     return {c: {n: variables[c][n] for n in layers if n in variables[c]} for c in COLLECTIONS}
 
 
 def merged(variables: Any, others: Any) -> dict[str, Any]:
-    """`variables` with the leaves that `others` has taken from there."""
+    """Return `variables` with the leaves of `others` in place of its own."""
     return {c: overlaid(variables[c], others[c]) for c in COLLECTIONS}
 
 
@@ -45,7 +45,7 @@ def between(first: Any, last: Any, share: float) -> dict[str, Any]:
 
 
 def overlaid(tree: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
-    """The nested dictionary `tree` with the leaves of `others` over its own."""
+    """Return the nested dictionary `tree` with the leaves of `others` in place of its own."""
     return {**tree} | {
         name: overlaid(tree[name], value)
         if isinstance(value, Mapping) and isinstance(tree.get(name), Mapping)
@@ -55,23 +55,22 @@ def overlaid(tree: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, An
 
 
 def flat(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Leaves by path, "layer/.../leaf"; an empty dictionary stays."""
+    """Return the leaves by path, "layer/.../leaf"; empty dictionaries stay."""
     return flax.traverse_util.flatten_dict(tree, sep="/", keep_empty_nodes=True)
 
 
 def nested(leaves: Mapping[str, Any]) -> dict[str, Any]:
-    """The tree of such leaves."""
+    """Return the nested dictionary of leaves by path."""
     return flax.traverse_util.unflatten_dict(dict(leaves), sep="/")
 
 
 def shapes(
     layers: Sequence[Layer], ties: Sequence[Tie], inputs: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Variables and layer outputs for inputs of such shapes, as shapes; nothing is computed.
+    """Return variables {collection: {layer: tree}} and outputs {layer: output}, as shapes.
 
-    `inputs`: arrays or `ShapeDtypeStruct`s by place.
-    Returns ({collection: {layer: tree}}, {layer: output}), with `ShapeDtypeStruct`s as leaves.
-    UserError if images are too small for a layer.
+    `inputs` has arrays or `ShapeDtypeStruct`s by place; the results' leaves are
+    `ShapeDtypeStruct`s, and nothing is computed. UserError if images are too small for a layer.
     """
     variables: dict[str, Any] = {c: {} for c in COLLECTIONS}
     values = {name: jax.tree.map(_shape, value) for name, value in inputs.items()}
@@ -79,13 +78,13 @@ def shapes(
         name = layer.name
         try:
             read = [values[place] for place in layer.places]
-            value, own = _traced_in_space(layer.module, read)
+            value, created = _traced_in_space(layer.module, read)
         except _NoRoom:
             raise UserError(
-                f"inputs of {_sides(inputs)} are too small: nothing of them is "
-                f"left in layer {name!r}"
+                f"inputs of {_sides(inputs)} are too small: the output of layer {name!r} would be "
+                "empty"
             ) from None
-        for collection, tree in own.items():
+        for collection, tree in created.items():
             variables[collection][name] = jax.tree.map(lambda leaf: leaf, tree)  # a copy
         values[name] = value
     if tied := {tie.to for tie in ties if tie.whole}:
@@ -99,31 +98,31 @@ class _NoRoom(Exception):
 
 
 def _traced_in_space(module: nn.Module, read: list[Any]) -> tuple[Any, dict]:
-    """Output and variables of a layer, as shapes; _NoRoom if nothing is left of its input."""
+    """Return output and variables of a layer, as shapes; _NoRoom if its output would be empty."""
     sides = read[0].shape[1:] if read and hasattr(read[0], "shape") else ()
     try:
-        value, own = _traced(module, *_hashable(read))
+        value, created = _traced(module, *_hashable(read))
     except (TypeError, ValueError, ZeroDivisionError) as error:
-        if isinstance(error, UserError) or not sides or min(sides) >= 8:  # not for want of space
+        if isinstance(error, UserError) or not sides or min(sides) >= 8:  # not for lack of space
             raise
         raise _NoRoom from error
     if any(0 in leaf.shape for leaf in jax.tree.leaves(value)):
         raise _NoRoom
-    return value, own
+    return value, created
 
 
 def _sides(inputs: Mapping[str, Any]) -> str:
-    """The first input's sides, as people say them."""
+    """Describe the sides of the first input, as in "28 x 28 pixels"."""
     height, *width = next(iter(inputs.values())).shape[1:3]
     return f"{height} x {width[0]} pixels" if width else f"length {height}"
 
 
-def zeros(module: nn.Module, own: Any, read: Sequence[Any]) -> Any:
-    """Zeros like a module's output for variables like its `own` and values like those `read`."""
-    if all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(own)):
+def zeros(module: nn.Module, variables: Any, read: Sequence[Any]) -> Any:
+    """Return zeros like a module's output for such variables and such values, which it reads."""
+    if all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(variables)):
         value, _ = _traced(module, *_hashable([jax.tree.map(_shape, value) for value in read]))
     else:
-        value = _applied(module, *_hashable([own, *read]))
+        value = _applied(module, *_hashable([variables, *read]))
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), value)
 
 
@@ -136,18 +135,18 @@ def _hashable(values: Sequence[Any]) -> tuple[Any, tuple]:
     return structure, tuple((leaf.shape, jnp.dtype(leaf.dtype)) for leaf in leaves)
 
 
-@functools.lru_cache(maxsize=2**10)  # nets repeat their layers, and are asked several times
+@functools.lru_cache(maxsize=2**10)  # networks repeat layers, and each is traced several times
 def _traced(module: nn.Module, structure: Any, leaves: tuple) -> tuple[Any, dict[str, Any]]:
-    """A module's output and variables for inputs of such shapes, as shapes."""
+    """Return a module's output and variables for inputs of such shapes, as shapes."""
     read = structure.unflatten(jax.ShapeDtypeStruct(*leaf) for leaf in leaves)
     return jax.eval_shape(module.init_with_output, jax.random.key(0), *read)
 
 
 @functools.lru_cache(maxsize=2**10)
 def _applied(module: nn.Module, structure: Any, leaves: tuple) -> Any:
-    """A module's output for its variables and inputs of such shapes, as shapes."""
-    given = structure.unflatten(jax.ShapeDtypeStruct(*leaf) for leaf in leaves)
-    return jax.eval_shape(module.apply, *given)
+    """Return a module's output for variables and inputs of such shapes, as shapes."""
+    arguments = structure.unflatten(jax.ShapeDtypeStruct(*leaf) for leaf in leaves)
+    return jax.eval_shape(module.apply, *arguments)
 
 
 def init(
@@ -158,14 +157,14 @@ def init(
     seed: int,
     of: Collection[str],
 ) -> dict[str, Any]:
-    """Fresh float32 variables (numpy) of the layers named in `of`, for inputs as in `shapes`.
+    """Return fresh float32 variables (numpy) of the layers in `of`, for inputs as in `shapes`.
 
-    A function of the seed and the parameter's name alone.
-
-    Convolutions: He et al. 2015, eq. 10 (standard deviation sqrt(2 / fan_in)); dense kernels:
-    sqrt(1 / fan_in), or 0 in a module whose field `zero` is true; norms' scales and variances
-    1; biases and means 0; all others as their module says. Filled by numpy, because compiling
-    JAX's random generator for each kernel shape takes tens of seconds.
+    They depend on the seed and the parameter's name alone. Kernels of convolutions are drawn with
+    a standard deviation of sqrt(2 / fan_in) (He et al. 2015, eq. 10), those of dense layers with
+    sqrt(1 / fan_in), or are 0 in a module whose field `zero` is true. Scales and variances are 1,
+    biases and means 0; the module initialises all other parameters. numpy draws them, because
+    compiling JAX's random generator for each kernel shape takes tens of seconds. UserError for
+    more than `MAX_PARAMETERS`.
     """
     everything, outputs = shapes(layers, ties, inputs)
     leaves = flat(select(everything, of))
@@ -183,22 +182,22 @@ def init(
     def fill(path: str) -> Any:
         if leaves[path] is flax.traverse_util.empty_node:
             return leaves[path]
-        ruled = _fresh(seed, path, leaves[path].shape)
-        if ruled is not None:
-            return ruled
+        by_rule = _by_rule(seed, path, leaves[path].shape)
+        if by_rule is not None:
+            return by_rule
         collection, name, *_ = path.split("/")
         return flat({collection: {name: others(name)[collection]}})[path]
 
-    with concurrent.futures.ThreadPoolExecutor() as threads:  # numpy lets them run at once
+    with concurrent.futures.ThreadPoolExecutor() as threads:  # numpy releases the GIL
         filled = dict(zip(leaves, threads.map(fill, leaves), strict=True))
     for name in (n for n, module, _ in layers if getattr(module, "zero", False)):
-        own = (p for p in filled if p.startswith(f"params/{name}/"))
-        filled |= {p: np.zeros_like(filled[p]) for p in own}
+        paths = (p for p in filled if p.startswith(f"params/{name}/"))
+        filled |= {p: np.zeros_like(filled[p]) for p in paths}
     return {c: {} for c in COLLECTIONS} | nested(filled)
 
 
 def redrawn(params: Any, seed: int) -> Any:
-    """Parameters (numpy) drawn anew: normal, with the mean and standard deviation of each array.
+    """Draw parameters (numpy) anew: normal, with the mean and standard deviation of each array.
 
     A function of the seed, the parameters' names and those two numbers.
     """
@@ -211,8 +210,8 @@ def redrawn(params: Any, seed: int) -> Any:
     return nested(leaves | drawn)
 
 
-def _fresh(seed: int, path: str, shape: tuple[int, ...]) -> np.ndarray | None:
-    """The leaf that a rule fills; None where none does."""
+def _by_rule(seed: int, path: str, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Return a fresh leaf by the rule for its name; None if no rule applies."""
     leaf = path.rsplit("/", 1)[-1]
     if leaf in ("bias", "mean"):
         return np.zeros(shape, np.float32)
@@ -229,19 +228,19 @@ def _generator(seed: int, path: str) -> np.random.Generator:
 
 
 def _by_module(layer: Layer, seed: int, known: Mapping[str, Any]) -> dict:
-    """A layer's variables as its own initialisers draw them; `known`: shapes by place."""
-    given = [known[place] for place in layer.places]
-    read = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), given)
+    """Return a layer's variables as its module initialises them; `known` has shapes by place."""
+    shapes_read = [known[place] for place in layer.places]
+    read = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes_read)
     key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(layer.name.encode()))
     drawn = jax.tree.map(np.asarray, jax.jit(layer.module.init)(key, *read))
     return jax.tree.map(lambda a: a.astype(np.float32), drawn)
 
 
 def fingerprint(tree: Any) -> str:
-    """A hash of every name, shape, type and byte in a tree of arrays."""
+    """Return a hash of every name, shape, dtype and byte in a tree of arrays."""
     digest = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         array = np.ascontiguousarray(leaf)
         digest.update(f"{jax.tree_util.keystr(path)} {array.shape} {array.dtype}".encode())
-        digest.update(array.view(np.uint8).data)  # bfloat16 has no buffer of its own
+        digest.update(array.view(np.uint8).data)  # bfloat16 arrays have no buffer interface
     return digest.hexdigest()

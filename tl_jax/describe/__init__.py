@@ -1,4 +1,4 @@
-"""What networks are made of and what they cost, from their shapes alone."""
+"""Descriptions of networks, from their shapes alone: layers, parameters, costs."""
 
 from tl_jax.describe.layers import Row, layers
 

@@ -14,27 +14,28 @@ from tl_jax.describe import trace
 
 
 class Row(NamedTuple):
-    """One layer of a chain. Pairs are along height and width, in pixels of the input."""
+    """One layer of a chain. Pairs are (height, width), in pixels of the input."""
 
     name: str
     output: tuple[int, ...]  # (H, W, C) or (D,)
     parameters: int
-    statistics: int  # of batch norm: running means and variances
-    macs: int  # multiply-accumulates for the inputs given; elementwise arithmetic is free
-    stride: tuple[int, int]  # effective: input pixels between positions; 0: there are none
-    field: tuple[float, float]  # theoretical receptive field; inf: all of the input
-    convs: tuple[float, float]  # the same if only convolutions have an extent
+    statistics: int  # running means and variances of batch norm
+    macs: int  # multiply-accumulates of the whole batch; elementwise arithmetic is free
+    stride: tuple[int, int]  # effective: input pixels between positions; 0 if it has no positions
+    field: tuple[float, float]  # theoretical receptive field; inf is the whole input
+    convs: tuple[float, float]  # the same, if only convolutions have an extent
 
 
 def layers(chain: Network, input_shape: Sequence[int]) -> list[Row]:
-    """A row a layer for inputs of `input_shape` (N, H, W, C), from what JAX traces of it.
+    """Return a row for each layer, for inputs of `input_shape` (N, H, W, C).
 
-    Nothing is computed and no parameter is made. UserError if the input is too small for a layer.
+    JAX traces the layers; nothing is computed and no parameter is created. UserError if the input
+    is too small for a layer.
     """
     try:
         return list(_rows(chain, tuple(input_shape)))
     except (TypeError, ValueError, ZeroDivisionError):
-        chain.shapes(input_shape)  # says which layer nothing is left in, if that is why
+        chain.shapes(input_shape)  # names the layer with an empty output, if that is why
         raise
 
 
@@ -43,22 +44,23 @@ def _rows(chain: Network, shape: tuple[int, ...]):
     for name, module, _ in chain.layers:
         jaxpr, shape, parameters, statistics = _traced(module, shape)
         if 0 in shape:
-            raise ValueError(f"nothing is left in layer {name!r}")
+            raise ValueError(f"the output of layer {name!r} would be empty")
         outputs, macs = trace.walk(jaxpr, [None, seen])
         seen = outputs[0]
-        # Every layer's output comes from the image.
+        # Every layer's output depends on the image.
         stride, field, convs = zip(*(seen or ()), strict=True)
         if len(shape) != 4:
             convs = (math.inf, math.inf)
         yield Row(name, shape[1:], parameters, statistics, macs, stride, field, convs)
 
 
-@functools.cache  # nets repeat their blocks, and share them with others of the family
+@functools.cache  # networks repeat blocks, and share them with others of the family
 def _traced(module: nn.Module, shape: tuple[int, ...]):
-    """The jaxpr of (key, x), the output's shape, and the sizes of parameters and statistics."""
-    # Initialisation runs the layer forwards in inference mode: one trace gives variables too.
-    given = jax.random.key(0), jax.ShapeDtypeStruct(shape, jnp.float32)
-    traced, (output, variables) = jax.make_jaxpr(module.init_with_output, return_shape=True)(*given)
+    """Return the jaxpr of (key, x), the output's shape, and counts of parameters and statistics."""
+    # Initialisation also runs the layer, in inference mode: one trace gives output and variables.
+    x = jax.ShapeDtypeStruct(shape, jnp.float32)
+    trace_layer = jax.make_jaxpr(module.init_with_output, return_shape=True)
+    traced, (output, variables) = trace_layer(jax.random.key(0), x)
     sizes = [
         sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables.get(collection, {})))
         for collection in ("params", "batch_stats")

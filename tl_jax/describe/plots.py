@@ -1,4 +1,4 @@
-"""Pictures of one chain and of the zoo, as PNG. Needs matplotlib (the `report` extra)."""
+"""Plots of one chain and of the zoo, as PNG. They need matplotlib (the extra `report`)."""
 
 import io
 import itertools
@@ -14,20 +14,20 @@ from tl_jax.describe.layers import Row
 from tl_jax.describe.zoo import Entry
 from tl_jax.report.plots import BLUE, FAINT, INK, ORANGE, STYLE
 
-# One a family: Paul Tol's "muted" with the house's blue and orange, then again with another marker
+# One colour for each family, Paul Tol's "muted" with our blue and orange; then the next marker
 COLOURS = (BLUE, ORANGE, "#117733", "#882255", "#44aa99", "#999933", "#aa4499", "#332288")
 MARKERS = "osD"
 COSTS = {"macs": "multiply-accumulates for an image", "parameters": "parameters"}
-# Where a label may be, seen from its point (in points), best first
+# Offsets of a label from its data point, in typographic points, best first
 AROUND = ((1, 0), (-1, 0), (0, 1), (0, -1), (0.7, 0.7), (-0.7, 0.7), (0.7, -0.7), (-0.7, -0.7))
-PLACES = tuple((x * far, y * far) for far in (5, 9, 14, 20) for x, y in AROUND)
-FAR = len(AROUND)  # from this place on a line leads back to the point
+OFFSETS = tuple((x * far, y * far) for far in (5, 9, 14, 20) for x, y in AROUND)
+FAR = len(AROUND)  # from this offset on, a line leads back to the data point
 
 
 def zoo(entries: Sequence[Entry]) -> bytes:
-    """Published top-1 over multiply-accumulates and over parameters, as a PNG.
+    """Plot published top-1 over multiply-accumulates and over parameters; return the PNG.
 
-    As MobileNet's paper plots it (Howard et al. 2017, arXiv:1704.04861, figures 4 and 5).
+    MobileNet's paper has such plots (Howard et al. 2017, arXiv:1704.04861, figures 4 and 5).
     """
     known = [(e, e.top1) for e in entries if e.top1 is not None]
 
@@ -39,7 +39,7 @@ def zoo(entries: Sequence[Entry]) -> bytes:
         panels[0].set_ylabel("published top-1 on ImageNet, %")
         legend = panels[0].get_legend_handles_labels()
         figure.legend(*legend, loc="outside lower center", ncols=7, handletextpad=0.2)
-        figure.canvas.draw()  # the layout is settled before labels are placed
+        figure.canvas.draw()  # settle the layout before placing labels
         figure.set_layout_engine("none")
         for axes, key in zip(panels, COSTS, strict=True):
             _label(axes, [(getattr(e, key), top1, _variant(e)) for e, top1 in known])
@@ -48,7 +48,7 @@ def zoo(entries: Sequence[Entry]) -> bytes:
 
 
 def _scatter(axes, entries: Sequence[Entry], key: str) -> None:
-    """Top-1 over the entries' field `key`, a colour and marker a family."""
+    """Plot top-1 over the entries' field `key`; each family has its colour and marker."""
     styles = itertools.cycle(itertools.product(MARKERS, COLOURS))
     for family, (marker, colour) in zip(sorted({e.family for e in entries}), styles, strict=False):
         members = [e for e in entries if e.family == family]
@@ -61,27 +61,27 @@ def _scatter(axes, entries: Sequence[Entry], key: str) -> None:
 
 
 def layers(title: str, rows: Sequence[Row]) -> bytes:
-    """Parameters, multiply-accumulates and receptive fields of a chain, a bar a layer, as a PNG."""
-    places = range(len(rows))
+    """Plot parameters, multiply-accumulates and receptive fields by layer; return the PNG."""
+    positions = range(len(rows))
 
     def draw(figure: Figure) -> None:
         figure.suptitle(title, size=11)
         left, middle, right = figure.subplots(1, 3, sharey=True)
-        left.barh(places, [r.parameters for r in rows], color=BLUE)
+        left.barh(positions, [r.parameters for r in rows], color=BLUE)
         left.set_xlabel("parameters")
-        middle.barh(places, [r.macs for r in rows], color=ORANGE)
+        middle.barh(positions, [r.macs for r in rows], color=ORANGE)
         middle.set_xlabel("multiply-accumulates")
         for key, label, colour, line in (
             ("field", "with pooling", BLUE, "-"),
             ("convs", "convolutions only", ORANGE, "--"),
         ):
-            seen = np.array([max(getattr(r, key)) for r in rows], np.float64)
-            seen[np.isinf(seen)] = np.nan
-            right.plot(seen, places, line, marker="o", ms=3, color=colour, label=label)
+            fields = np.array([max(getattr(r, key)) for r in rows], np.float64)
+            fields[np.isinf(fields)] = np.nan
+            right.plot(fields, positions, line, marker="o", ms=3, color=colour, label=label)
         right.set_xlabel("receptive field, pixels (none drawn: all)")
         right.legend(loc="best")
         right.set_xlim(left=0)
-        left.set_yticks(places, [r.name for r in rows], size=8)
+        left.set_yticks(positions, [r.name for r in rows], size=8)
         left.set_ylim(len(rows) - 0.4, -0.6)
         for axes in (left, middle, right):
             axes.grid(True, axis="x")
@@ -93,7 +93,7 @@ def layers(title: str, rows: Sequence[Row]) -> bytes:
 
 
 def _png(draw: Callable[[Figure], None], width: float, height: float) -> bytes:
-    """What `draw` draws on a figure of so many inches."""
+    """Return the PNG of what `draw` draws on a figure of that size, in inches."""
     buffer = io.BytesIO()
     with matplotlib.rc_context(STYLE):
         figure = Figure((width, height), layout="constrained", dpi=120)
@@ -104,7 +104,7 @@ def _png(draw: Callable[[Figure], None], width: float, height: float) -> bytes:
 
 
 def _short(x: float, _: int) -> str:
-    """25557032 -> '25.6M', for an axis."""
+    """Format a number for an axis: 25557032 as '25.6M'."""
     for power, unit in ((9, "G"), (6, "M"), (3, "k")):
         if x >= 10**power:
             return f"{x / 10**power:.3g}{unit}"
@@ -112,40 +112,39 @@ def _short(x: float, _: int) -> str:
 
 
 def _variant(e: Entry) -> str:
-    """The name without the family's, which the colour tells; the whole if nothing is left."""
+    """Return the name without the family's, which the colour shows, unless that leaves nothing."""
     rest = e.name.replace(e.family, "").strip("_").replace("__", "_")
     return rest or e.name
 
 
 def _label(axes, points: Sequence[tuple[float, float, str]]) -> None:
-    """Write each (x, y, text) beside its point, where least is in the way."""
+    """Write each (x, y, text) beside its point, where it hides least."""
     renderer, pixels = axes.figure.canvas.get_renderer(), axes.figure.dpi / 72
     at = axes.transData.transform([point[:2] for point in points])
-    taken = np.hstack([at - 3 * pixels, at + 3 * pixels])  # boxes: (left, low, right, high)
+    occupied = np.hstack([at - 3 * pixels, at + 3 * pixels])  # boxes: (left, low, right, high)
     panel = axes.bbox.extents[None]
     style = {"textcoords": "offset points", "ha": "center", "va": "center", "color": INK}
     for (x, y, text), point in zip(points, at, strict=True):
         label = axes.annotate(text, (x, y), (0, 0), size=7.5, **style)
-        places = _around(point, pixels, label.get_window_extent(renderer).size)
-        hidden = _shared(places, taken).sum(1) - _shared(places, panel)[:, 0]
-        best = int(hidden.round().argmin())  # of places that are as good, the first
-        taken = np.vstack([taken, places[best]])
-        label.set_position(((places[best, :2] + places[best, 2:]) / 2 - point) / pixels)
+        boxes = _boxes_around(point, pixels, label.get_window_extent(renderer).size)
+        hidden = _shared(boxes, occupied).sum(1) - _shared(boxes, panel)[:, 0]
+        best = int(hidden.round().argmin())  # the first of equally good ones
+        occupied = np.vstack([occupied, boxes[best]])
+        label.set_position(((boxes[best, :2] + boxes[best, 2:]) / 2 - point) / pixels)
         if best >= FAR:
             line = {"arrowstyle": "-", "color": FAINT, "lw": 0.5, "shrinkA": 3, "shrinkB": 0}
             axes.annotate("", (x, y), label.get_position(), arrowprops=line, **style)
 
 
-def _around(point: np.ndarray, pixels: float, size: np.ndarray) -> np.ndarray:
-    """Boxes (P, 4) of that size at each of PLACES; where a coordinate is 0, centred on the point's.
-    """
-    away = np.asarray(PLACES)
-    low = point + pixels * away + np.where(away < 0, -size, np.where(away > 0, 0, -size / 2))
+def _boxes_around(point: np.ndarray, pixels: float, size: np.ndarray) -> np.ndarray:
+    """Return boxes (P, 4) of that size at each of OFFSETS; an offset of 0 centres the box."""
+    offset = np.asarray(OFFSETS)
+    low = point + pixels * offset + np.where(offset < 0, -size, np.where(offset > 0, 0, -size / 2))
     return np.hstack([low, low + size])
 
 
 def _shared(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(A, B): the areas that boxes (A, 4) and (B, 4) share."""
+    """Return the areas (A, B) that boxes (A, 4) and (B, 4) share."""
     low = np.maximum(a[:, None, :2], b[None, :, :2])
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])
     return np.maximum(high - low, 0).prod(-1)

@@ -1,4 +1,4 @@
-"""Descriptions as tables: of one base, of the zoo, of factorised convolutions."""
+"""Descriptions as tables: one base, the zoo, factorised convolutions."""
 
 import functools
 import math
@@ -19,13 +19,13 @@ LAYERS = (
 FIELDS = (
     "MMACs: millions of multiply-accumulates for an image. stride: effective, in pixels of the "
     "input. field: receptive field in pixels, poolings included. convs only: as lecture 003 "
-    "(Inception, transfer, multi-task learning) defines it, by convolutions alone; poolings count "
-    "with their stride but have no extent. Both are the theoretical ones, which grow past the "
-    "image's edges. all: global poolings and dense layers see the whole image."
+    "(Inception, transfer, multi-task learning) defines it, where poolings count with their stride "
+    "but have no extent. Both are theoretical and grow past the image's edges. all: global "
+    "poolings and dense layers see the whole image."
 )
 BEST_WEIGHTS = (
-    "top-1: the best that publishers state for weights on ImageNet, of one central crop. input: "
-    "the side in pixels that these weights were measured with; GMACs are for it."
+    "top-1: the best that publishers state for weights on ImageNet, with one central crop. input: "
+    "the side of its images in pixels; GMACs are for that size."
 )
 ZOO = ("base", "forms", "input", "parameters", "GMACs", "top-1", "weights")
 CONVOLUTIONS = ("convolution", "weights", "multiply-accumulates", "times fewer", "field")
@@ -34,7 +34,7 @@ Table = list[list]  # rows of cells, the head first
 
 
 class Description(NamedTuple):
-    """What there is to tell: as text, as exact rows, and a function that draws it as PNG."""
+    """A description as text, as exact rows, and as a function that draws it as PNG."""
 
     text: str
     exact: Table
@@ -42,17 +42,17 @@ class Description(NamedTuple):
 
 
 def of_base(base: Any) -> Description:
-    """Describe a `tl_jax.Base` layer by layer; its weights are not looked at.
+    """Describe a `tl_jax.Base` layer by layer, without looking at its weights.
 
-    What lectures say goes with whole architectures, of 1000 classes on images in colour.
+    Lectures' figures are shown with whole architectures of 1000 classes on images in colour.
     """
-    own, preprocessing = base.architecture, base.preprocessing
-    name, size, channels = own.name, preprocessing.size, preprocessing.channels
+    architecture, preprocessing = base.architecture, base.preprocessing
+    name, size, channels = architecture.name, preprocessing.size, preprocessing.channels
     rows = layers(base.chain, preprocessing.input_shape)
-    usual = not own.cut and (own.classes, channels) == (1000, 3)
+    usual = not architecture.cut and (architecture.classes, channels) == (1000, 3)
     marks = lectures.notes(name, rows) if usual else {}
     remarks = lectures.remarks(name, rows) if usual else []
-    title = f"{name} ({own.form}), {size} x {size} x {channels}"
+    title = f"{name} ({architecture.form}), {size} x {size} x {channels}"
     statistics = sum(r.statistics for r in rows)
     if statistics:
         remarks = [
@@ -66,7 +66,7 @@ def of_base(base: Any) -> Description:
 
 
 def layer_table(rows: Sequence[Row], marks: dict[str, str]) -> Table:
-    """Rows as people read them, with `marks` by layer if there are any, and their sum."""
+    """Return rows for people, with `marks` by layer if there are any, and their sum."""
     parameters, macs = sum(r.parameters for r in rows), sum(r.macs for r in rows)
     body = [
         [
@@ -88,7 +88,7 @@ def layer_table(rows: Sequence[Row], marks: dict[str, str]) -> Table:
 
 
 def exact_layers(rows: Sequence[Row]) -> Table:
-    """Rows as machines read them; `all` where the field is the whole image."""
+    """Return rows for machines; a field that is the whole image is `all`."""
     pairs = ("stride", "field", "convs")
     head = ["layer", "output", "parameters", "statistics", "macs"]
     head += [f"{pair}_{side}" for pair in pairs for side in ("height", "width")]
@@ -105,7 +105,7 @@ def _side(x: float) -> str:
 
 
 def _sides(pair: tuple[float, float], zero: str = "0") -> str:
-    """(7, 7) -> '7', (1, 7) -> '1x7'."""
+    """Format a pair: (7, 7) as '7', (1, 7) as '1x7'."""
     height, width = (_side(x) if x else zero for x in pair)
     return height if height == width else f"{height}x{width}"
 
@@ -134,26 +134,26 @@ def of_zoo() -> Description:
 
 
 def of_convolutions() -> Description:
-    """Describe the factorisations of a convolution, of which there is no picture."""
+    """Describe the factorisations of a convolution, without a plot."""
     table = [list(CONVOLUTIONS)]
     exact: list[list] = [["comparison", "convolution", "weights", "macs", "field"]]
     for comparison in convolutions.comparisons():
         table.append([comparison.title, "", "", "", ""])
-        whole = comparison.forms[0]
-        for form in comparison.forms:
-            parts = " + ".join(f"{row.macs:,}" for row in form.rows)
-            macs = parts if len(form.rows) == 1 else f"{parts} = {form.macs:,}"
-            fewer = f"{whole.macs / form.macs:.2f}"
-            field = _sides(form.rows[-1].field)
-            table.append([f"  {form.name}", f"{form.weights:,}", macs, fewer, field])
-            exact.append([comparison.title, form.name, form.weights, form.macs, field])
+        whole = comparison.variants[0]
+        for variant in comparison.variants:
+            parts = " + ".join(f"{row.macs:,}" for row in variant.rows)
+            macs = parts if len(variant.rows) == 1 else f"{parts} = {variant.macs:,}"
+            fewer = f"{whole.macs / variant.macs:.2f}"
+            field = _sides(variant.rows[-1].field)
+            table.append([f"  {variant.name}", f"{variant.weights:,}", macs, fewer, field])
+            exact.append([comparison.title, variant.name, variant.weights, variant.macs, field])
     return Description("\n".join(_aligned(table, left=(0,))), exact)
 
 
-def _draw(picture: str, *shown) -> bytes:
-    from tl_jax.describe import plots  # needs matplotlib, of the `report` extra
+def _draw(plot: str, *arguments) -> bytes:
+    from tl_jax.describe import plots  # needs matplotlib, from the extra `report`
 
-    return getattr(plots, picture)(*shown)
+    return getattr(plots, plot)(*arguments)
 
 
 def _aligned(table: Table, *, left: Iterable[int]) -> list[str]:
@@ -169,5 +169,5 @@ def _aligned(table: Table, *, left: Iterable[int]) -> list[str]:
 
 
 def _wrapped(text: str) -> str:
-    kept = text.replace(" %", "\N{NO-BREAK SPACE}%")  # a number stays with its unit
-    return textwrap.fill(kept, WIDTH, break_on_hyphens=False).replace("\N{NO-BREAK SPACE}", " ")
+    joined = text.replace(" %", "\N{NO-BREAK SPACE}%")  # a number stays with its unit
+    return textwrap.fill(joined, WIDTH, break_on_hyphens=False).replace("\N{NO-BREAK SPACE}", " ")

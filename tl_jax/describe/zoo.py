@@ -13,17 +13,17 @@ class Entry(NamedTuple):
     """One architecture, in its first form and at the input size of its best published weights."""
 
     name: str
-    family: str  # the file of tl_jax.models; "" of a base that was registered from outside
+    family: str  # the file in tl_jax.models; "" for a base that a user registered
     forms: tuple[str, ...]
-    size: int  # of the input's side, in pixels
+    size: int  # the input's side, in pixels
     parameters: int
-    macs: int  # of one image
-    top1: float | None  # percent on ImageNet-1k; None: no published weights are known
-    weights: str  # the name of the weights of that accuracy
+    macs: int  # multiply-accumulates for one image
+    top1: float | None  # percent on ImageNet-1k; None if no published weights are known
+    weights: str  # name of the weights with that accuracy
 
 
 def entry(name: str) -> Entry:
-    """What is known of the architecture `name`."""
+    """Return what is known about the architecture `name`."""
     family = models.family(name)
     forms = family.forms(name)
     published = models.published(name)
@@ -44,5 +44,5 @@ def entry(name: str) -> Entry:
 
 
 def ranked(entries: Iterable[Entry]) -> list[Entry]:
-    """The most accurate first; those without published accuracy at the end, by name."""
+    """Sort entries by accuracy, the best first; entries without one come last, by name."""
     return sorted(entries, key=lambda e: (math.inf if e.top1 is None else -e.top1, e.name))

@@ -1,1 +1,1 @@
-"""Devices and disk: how a step is spread, stores, checkpoints."""
+"""Devices and disk: parallel steps, the frozen prefix, stores, checkpoints."""

@@ -1,19 +1,19 @@
-"""Checkpoints of a run: each whole or absent, verified when read, the newest two kept.
+"""Checkpoints of a run: each whole or absent and verified when read; the newest two are kept.
 
-The only file that knows about Orbax. A folder is complete before it gets its name, so a killed save
-leaves nothing that looks like a checkpoint:
+This is the only file that knows about Orbax. A folder is complete before it gets its name, so a
+killed save leaves nothing that looks like a checkpoint:
 
     000007_step1200/state/         the leaves, as Orbax writes them
     000007_step1200/record.json    step, meta, kind and sha256 of every leaf
     000007_step1200/SHA256SUMS     of both, as `sha256sum -c` reads it
 
-Orbax loads an array with a flipped byte without a word. Hence two sets of checksums: over the
-files, verified before Orbax parses any of them (it prints tracebacks from its threads when it finds
-damage itself), and over the arrays, taken before it wrote and verified after it read.
+Orbax silently loads an array with a flipped byte. So there are two sets of checksums: of the files,
+verified before Orbax parses any of them (it prints tracebacks from its threads when it finds damage
+itself), and of the arrays, computed before Orbax writes and verified after it reads.
 
-The number in front is that of the save: the order is the order of saving. So a step may be saved
-twice (a phase that ends, the next that begins) with no moment at which neither is whole; Orbax's
-CheckpointManager would drop the second save without a word.
+The first number counts saves. So a step can be saved twice (as the end of a phase and the start of
+the next), and one of the two is whole at any moment; Orbax's CheckpointManager would silently drop
+the second save.
 
 One process owns a directory: it alone calls `save`, `restore_latest` and `remove_leftovers`.
 """
@@ -39,7 +39,7 @@ from tl_jax.errors import UserError
 
 PyTree = Any
 
-KEEP = 2  # one more than the newest: what to fall back to when the newest turns out damaged
+KEEP = 2  # the newest, and one to fall back to if the newest is damaged
 _FOLDER = re.compile(r"(\d+)_step(\d+)")
 _UNFINISHED = ".orbax-checkpoint-tmp"
 _SET_ASIDE = ".unreadable"
@@ -48,17 +48,20 @@ _NO_SPACE = [os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EF
 
 
 class Restored(NamedTuple):
+    """A checkpoint that was read and verified."""
+
     step: int
     state: PyTree
     meta: dict
 
 
 def save(directory: str | os.PathLike, step: int, state: PyTree, meta: dict) -> None:
-    """Writes a checkpoint, returns when it is whole, then removes all but the newest two.
+    """Write a checkpoint, then remove all but the newest two.
 
-    `state`: any pytree of jax and numpy arrays, typed PRNG keys and Python numbers; a jax array
-    must be whole on this process (replicated, not split over processes). `meta`: JSON-able;
-    tuples come back as lists. `UserError` when the disk is full; what was there before stays.
+    `state` is any pytree of JAX and numpy arrays, typed PRNG keys and Python numbers; a JAX array
+    must be whole on this process (replicated, not split over processes). `meta` must be
+    JSON-serialisable; its tuples come back as lists. UserError if the disk is full; earlier
+    checkpoints stay.
     """
     directory = Path(directory).absolute()
     leaves = _by_path(state)
@@ -78,7 +81,7 @@ def save(directory: str | os.PathLike, step: int, state: PyTree, meta: dict) -> 
             raise
         megabytes = math.ceil(1.1 * _nbytes(arrays) / 1e6) + 1
         raise UserError(f"no space left at {directory}: free {megabytes} MB and run the same "
-                        "command again; the checkpoints saved before are intact") from error
+                        "command again; earlier checkpoints are intact") from error
     for old in [*_folders(directory)[:-KEEP], *directory.glob(f"*{_SET_ASIDE}")]:
         shutil.rmtree(old)
 
@@ -86,23 +89,23 @@ def save(directory: str | os.PathLike, step: int, state: PyTree, meta: dict) -> 
 def restore_latest(
     directory: str | os.PathLike, make_template: Callable[[dict], PyTree]
 ) -> Restored | None:
-    """The newest checkpoint that is whole, or None when there is none at all.
+    """Return the newest whole checkpoint, or None if there is no checkpoint.
 
-    `make_template` gets the checkpoint's meta and returns a pytree of the state's structure, whose
-    leaves (arrays or `ShapeDtypeStruct`) say shape, dtype and, where they have one, sharding. The
-    state comes back in that structure: numpy leaves as numpy, Python numbers as such, others as
-    jax arrays. A damaged checkpoint is set aside with a warning, the one before is used.
-    `UserError` when all are damaged, or when the state saved is not the one of the template.
+    `make_template` takes the checkpoint's meta and returns a pytree with the state's structure,
+    whose leaves (arrays or `ShapeDtypeStruct`) have shape, dtype and perhaps a sharding. The
+    restored state has that structure: its leaves are numpy arrays, Python numbers or JAX arrays, as
+    in the template. A damaged checkpoint is set aside with a warning, and the one before is used.
+    UserError if all are damaged, or if the saved state does not match the template.
     """
     newest = _newest_whole(directory)
     if newest is None:
         return None
     folder, record, arrays, damaged = newest
     template = make_template(record["meta"])
-    wanted = _by_path(template)
-    _check_same(wanted, record["leaves"], folder)
-    placed = [_place(arrays[path], leaf) for path, leaf in wanted.items()]
-    state = jax.tree.structure(template).unflatten(placed)
+    expected = _by_path(template)
+    _require_same(expected, record["leaves"], folder)
+    leaves = [_as_leaf(arrays[path], leaf) for path, leaf in expected.items()]
+    state = jax.tree.structure(template).unflatten(leaves)
     # Otherwise a damaged one would count as one of the two kept. The next save deletes it.
     for bad in damaged:
         with suppress(OSError):  # a read-only disk: nothing will be saved on it either
@@ -111,15 +114,15 @@ def restore_latest(
 
 
 def latest_meta(directory: str | os.PathLike) -> dict | None:
-    """Meta of the newest checkpoint that is whole, None when there is none; changes nothing."""
+    """Return the meta of the newest whole checkpoint, or None; change nothing on disk."""
     newest = _newest_whole(directory)
     return None if newest is None else newest[1]["meta"]
 
 
 def remove_leftovers(directory: str | os.PathLike) -> None:
-    """Removes what a killed save left behind. For the owner of the directory, with no save running.
+    """Remove what killed saves left behind; for the directory's owner, while no save is running.
 
-    `save` does so too; call it at the start to have the space back before.
+    `save` calls this too; a call at the start of a run frees the space earlier.
     """
     for unfinished in Path(directory).glob(f"*{_UNFINISHED}"):
         shutil.rmtree(unfinished)
@@ -137,17 +140,17 @@ def _write(folder: Path, record: str, arrays: dict[str, np.ndarray]) -> None:
         (unfinished / "record.json").write_text(record)
         (unfinished / _SUMS).write_text(_file_sums(unfinished))
         unfinished.rename(folder)
-    finally:  # nothing is there after the rename; after a failure a thread may still be writing
+    finally:  # it is gone after the rename; after a failure a thread may still be writing to it
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _require_room(folder: Path, needed: int) -> None:
-    """OSError if there is no room. Asked first: where Orbax finds none, its threads print pages."""
+    """Raise OSError if the disk is too full, because Orbax's threads would print pages about it."""
     # Some file systems, an unlimited tmpfs among them, report 0 of 0 bytes.
     disk = shutil.disk_usage(folder)
     if disk.total and disk.free < needed:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    if needed and hasattr(os, "posix_fallocate"):  # Linux: this asks quotas and limits, too
+    if needed and hasattr(os, "posix_fallocate"):  # on Linux, this checks quotas and limits too
         with (folder / "room").open("wb") as room:
             try:
                 os.posix_fallocate(room.fileno(), 0, needed)
@@ -158,7 +161,7 @@ def _require_room(folder: Path, needed: int) -> None:
 
 
 def _folders(directory: Path) -> list[Path]:
-    """The checkpoints in the order of saving."""
+    """Return the checkpoints' folders in the order of saving."""
     if not directory.is_dir():
         return []
     return sorted((p for p in directory.iterdir() if _FOLDER.fullmatch(p.name)), key=_parse)
@@ -170,7 +173,7 @@ def _parse(folder: Path) -> tuple[int, int]:
 
 
 def _newest_whole(directory: str | os.PathLike) -> tuple[Path, dict, dict, list[Path]] | None:
-    """(folder, record, arrays by path, the damaged folders that are newer)."""
+    """Return (folder, record, arrays by path, newer folders that are damaged), or None."""
     damaged, reasons = [], []
     for folder in reversed(_folders(Path(directory).absolute())):
         try:
@@ -194,13 +197,13 @@ def _newest_whole(directory: str | os.PathLike) -> tuple[Path, dict, dict, list[
 
 
 def _read(folder: Path) -> tuple[dict, dict[str, np.ndarray]]:
-    """Record and arrays by path, everything verified; any exception means damage."""
+    """Return record and arrays by path, all verified; any exception means damage."""
     import orbax.checkpoint as ocp
 
-    sums, found = (folder / _SUMS).read_bytes(), _file_sums(folder)
-    if sums != found.encode():
-        odd = {*sums.decode(errors="replace").splitlines()} ^ {*found.splitlines()}
-        names = sorted({line[66:] for line in odd}) or [_SUMS]
+    recorded, actual = (folder / _SUMS).read_bytes(), _file_sums(folder)
+    if recorded != actual.encode():
+        different = {*recorded.decode(errors="replace").splitlines()} ^ {*actual.splitlines()}
+        names = sorted({line[66:] for line in different}) or [_SUMS]
         raise ValueError(f"{names[0]} is missing or differs from its checksum")
     record = json.loads((folder / "record.json").read_text())
     paths = record["leaves"]
@@ -217,7 +220,7 @@ def _read(folder: Path) -> tuple[dict, dict[str, np.ndarray]]:
 
 
 def _file_sums(folder: Path) -> str:
-    """A line for every file, `<sha256>  <path from here>`, but for those that desktops add."""
+    """Return a line for each file, `<sha256>  <path in folder>`, but not for hidden files."""
     lines = []
     for path in sorted(folder.rglob("[!.]*")):
         if path.is_file() and path.name != _SUMS:
@@ -228,14 +231,14 @@ def _file_sums(folder: Path) -> str:
 
 
 def _array_sha256(array: np.ndarray) -> str:
-    """Over dtype, shape and bytes. The bytes as uint8: bfloat16 has no buffer of its own."""
+    """Hash dtype, shape and bytes; these as uint8, since bfloat16 has no buffer interface."""
     sha256 = hashlib.sha256(f"{array.dtype}{array.shape}".encode())
     sha256.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return sha256.hexdigest()
 
 
 def _by_path(tree: PyTree) -> dict[str, Any]:
-    """Leaves by path, in the order of `jax.tree.leaves`."""
+    """Return the leaves by path, in the order of `jax.tree.leaves`."""
     pairs = [(jax.tree_util.keystr(path, simple=True, separator="/"), leaf)
              for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
     leaves = dict(pairs)
@@ -249,7 +252,7 @@ def _is_key(leaf: Any) -> bool:
 
 
 def _kind(leaf: Any) -> str:
-    """What must agree between the saved leaf and the template's: `float32[4,10]`, `int`, …"""
+    """Return what a saved leaf and the template's must have in common: `float32[4,10]`, `int`, …"""
     if not hasattr(leaf, "dtype"):
         return type(leaf).__name__
     return f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]"
@@ -266,36 +269,37 @@ def _nbytes(arrays: dict[str, np.ndarray]) -> int:
     return sum(array.nbytes for array in arrays.values())
 
 
-def _place(array: np.ndarray, leaf: Any) -> Any:
-    """The array as the leaf of the template wants it."""
+def _as_leaf(array: np.ndarray, leaf: Any) -> Any:
+    """Return the array as the kind of leaf that the template has."""
     if not hasattr(leaf, "dtype"):
         return array.item()
     if isinstance(leaf, np.ndarray | np.generic):
         return array
-    if _is_key(leaf):  # the implementation's name can be had of a key only, not of its dtype
+    if _is_key(leaf):  # only a key knows its implementation's name; its dtype does not
         impl = jax.random.key_impl(jnp.empty((), leaf.dtype))
         array = jax.random.wrap_key_data(jnp.asarray(array), impl=impl)
-    # Committing what was not committed would make jit refuse it beside arrays on a mesh.
+    # If an uncommitted leaf came back committed, jit would refuse it beside arrays on a mesh.
     placed = jax.device_put(array, leaf.sharding if getattr(leaf, "committed", True) else None)
     if placed.dtype != leaf.dtype:
-        raise UserError(f"JAX makes {placed.dtype} of the {leaf.dtype} saved: set JAX_ENABLE_X64=1")
+        raise UserError(f"JAX turns {leaf.dtype} into {placed.dtype}: set JAX_ENABLE_X64=1")
     return placed
 
 
-def _check_same(template: dict[str, Any], saved: dict[str, str], folder: Path) -> None:
-    wanted = {path: _kind(leaf) for path, leaf in template.items()}
-    odd = [
-        f"{path} is {saved.get(path, 'missing')} there, {wanted.get(path, 'missing')} here"
-        for path in sorted({*wanted, *saved}) if wanted.get(path) != saved.get(path)
+def _require_same(template: dict[str, Any], saved: dict[str, str], folder: Path) -> None:
+    expected = {path: _kind(leaf) for path, leaf in template.items()}
+    different = [
+        f"{path} is {saved.get(path, 'missing')} there, {expected.get(path, 'missing')} here"
+        for path in sorted({*expected, *saved}) if expected.get(path) != saved.get(path)
     ]
-    if odd:
-        more = f" and {len(odd) - 3} more" if len(odd) > 3 else ""
-        raise UserError(f"checkpoint {folder} is of another state: {'; '.join(odd[:3])}{more}; run "
-                        "with the configuration it was made with, or into another folder")
+    if different:
+        more = f" and {len(different) - 3} more" if len(different) > 3 else ""
+        raise UserError(f"checkpoint {folder} is of another state: {'; '.join(different[:3])}"
+                        f"{more}; run with the configuration it was made with, or into another "
+                        "folder")
 
 
 def _is_no_space(error: BaseException | None) -> bool:
-    """TensorStore raises ValueError, not OSError, and Orbax wraps what its threads raise."""
+    """Whether it says that the disk is full: TensorStore raises ValueError, which Orbax wraps."""
     while error is not None:
         if any(text in str(error) for text in _NO_SPACE):
             return True

@@ -1,9 +1,9 @@
-"""Devices: the only file that knows how many there are and how a step is spread over them.
+"""Devices: the only file that knows how many there are and how steps are spread over them.
 
-Data parallel in two ways that give the same numbers, but for random ones. `jit` (the rule): one
-program over a mesh, the batch sharded, so sums over the batch are global by themselves. `pmap`: one
-program a device, which sees its part of the batch; `sum` and the synchronised batch statistics make
-it global, and `key` draws otherwise for each part.
+It offers data parallelism in two ways, which give the same numbers, except for random ones. `jit`,
+the default, runs one program over a mesh with the batch sharded, so sums over the batch are global.
+`pmap` runs one program on each device, which sees its part of the batch; `sum` and synchronised
+batch statistics make results global, and `key` draws different numbers for each part.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ WAYS = ("jit", "pmap")
 
 @dataclasses.dataclass(frozen=True)
 class Parallel:
-    """A way of spreading batches over all local devices."""
+    """A way to spread batches over all devices."""
 
     way: str = "jit"
 
@@ -38,35 +38,35 @@ class Parallel:
         return jax.device_count()
 
     def batch_size(self, wanted: int, examples: int) -> int:
-        """The batch for `examples` examples: at most as wanted, and a multiple of the devices."""
+        """Return the batch size: at most `wanted` and `examples`, and a multiple of the devices."""
         size = min(wanted, examples) // self.count * self.count
         if wanted % self.count or size < 1:
             raise UserError(
                 f"batch_size {wanted} for {examples} examples cannot be shared by {self.count} "
-                f"devices: take a multiple of {self.count} that is no larger than the examples"
+                f"devices: take a multiple of {self.count} that is at most {examples}"
             )
         return size
 
     def sum(self, tree: Any) -> Any:
-        """Inside a step: sums over the local batch become sums over the whole batch."""
+        """Inside a step, turn sums over the local batch into sums over the whole batch."""
         return jax.lax.psum(tree, AXIS) if self.way == "pmap" else tree
 
     def key(self, key: jax.Array) -> jax.Array:
-        """Inside a step: the key to draw for the local batch, so another on each device."""
+        """Inside a step, return the key for the local batch: each device has its own."""
         return jax.random.fold_in(key, jax.lax.axis_index(AXIS)) if self.way == "pmap" else key
 
     def place(self, tree: Any) -> Any:
-        """Host arrays onto every device, whole."""
+        """Copy host arrays, whole, to every device."""
         return jax.device_put(tree, NamedSharding(mesh(), PartitionSpec()))
 
     def share(self, batch: Any) -> Any:
-        """A batch (B, ...) of host arrays onto the devices, a part each."""
+        """Spread a batch (B, ...) of host arrays over the devices, a part on each."""
         if self.way == "pmap":
             return jax.tree.map(lambda a: a.reshape(self.count, -1, *a.shape[1:]), batch)
         return jax.device_put(batch, NamedSharding(mesh(), PartitionSpec(AXIS)))
 
     def step(self, fn: Callable) -> jax.stages.Wrapped:
-        """`fn(state, fixed, batch) -> state`, jitted; the old state's memory is reused."""
+        """Compile `fn(state, fixed, batch) -> state`, which reuses the old state's memory."""
         if self.way == "pmap":
             return jax.pmap(_synchronised(fn), AXIS, in_axes=(None, None, 0), out_axes=None)
         whole, parts = (NamedSharding(mesh(), PartitionSpec(*a)) for a in ((), (AXIS,)))
@@ -76,14 +76,14 @@ class Parallel:
 
     @property
     def resident(self) -> bool:
-        """Whether there are programs that take their batches from arrays on the device."""
+        """Whether programs can take their batches from arrays on the device."""
         return self.way == "jit"
 
     def resident_steps(self, fn: Callable) -> jax.stages.Wrapped:
-        """`fn(state, fixed, data, order, first, last) -> state`, jitted as a step is.
+        """Compile `fn(state, fixed, data, order, first, last) -> state`, as `step` does.
 
-        `data` is whole on every device; each device takes its part of the columns of `order`, a
-        tree of (S, B).
+        `data` is whole on every device; `order` is a tree of (S, B), and each device takes its part
+        of the columns.
         """
         whole, columns = (NamedSharding(mesh(), PartitionSpec(*a)) for a in ((), (None, AXIS)))
         return jax.jit(
@@ -94,13 +94,15 @@ class Parallel:
         )
 
     def resident_map(self, fn: Callable) -> Callable:
-        """`fn(fixed, data, order (S, B)) -> (S, B, ...)`, jitted; `data` and `order` as there."""
+        """Compile `fn(fixed, data, order) -> (S, B, ...)`, as `resident_steps` does."""
         whole, columns = (NamedSharding(mesh(), PartitionSpec(*a)) for a in ((), (None, AXIS)))
         return jax.jit(fn, in_shardings=(whole, whole, columns), out_shardings=columns)
 
     def map(self, fn: Callable) -> Callable[[Any], Callable[[Any], jax.Array]]:
-        """`fn(fixed, batch) -> (B, ...)`, jitted, for inference: of `fixed` the function of a
-        shared batch; `gathered` gets back what that gives.
+        """Compile `fn(fixed, batch) -> (B, ...)` for inference.
+
+        Return a function that takes `fixed` and returns a function of a batch from `share`;
+        `gathered` copies its result to the host.
         """
         if self.way == "pmap":
             mapped = jax.pmap(_synchronised(fn), AXIS, in_axes=(None, 0))
@@ -109,14 +111,14 @@ class Parallel:
         return ops.inference(fn, in_shardings=(whole, parts), out_shardings=parts).of
 
     def gathered(self, out: jax.Array) -> np.ndarray:
-        """What a mapped function gave, (B, ...) on the host; waits until it is there."""
+        """Wait for the result of a mapped function, and return it on the host: (B, ...)."""
         whole = np.asarray(out)
         return whole.reshape(-1, *whole.shape[2:]) if self.way == "pmap" else whole
 
 
 @functools.cache
 def mesh() -> jax.sharding.Mesh:
-    """All devices in one row."""
+    """Return the mesh of all devices in one row."""
     return jax.make_mesh((jax.device_count(),), (AXIS,), axis_types=(AxisType.Auto,))
 
 

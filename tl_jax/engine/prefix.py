@@ -9,7 +9,7 @@ import functools
 import hashlib
 import json
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -17,8 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from tl_jax import progress
+from tl_jax.chain import code
 from tl_jax.chain.network import Net, Network
-from tl_jax.chain.places import IMAGE, Known
+from tl_jax.chain.places import IMAGE, Known, Layer
 from tl_jax.chain.variables import fingerprint, select
 from tl_jax.data import views
 from tl_jax.data.loader import Read
@@ -26,11 +27,18 @@ from tl_jax.data.preprocessing import Preprocessing
 from tl_jax.data.task import Task
 from tl_jax.engine import store
 from tl_jax.engine.parallel import Parallel
-from tl_jax.errors import UserError
+from tl_jax.engine.store import Store
+from tl_jax.errors import UserError, unknown
 
 VERSION = 2  # of what is stored: to be raised when the same key would mean other numbers
 DTYPES = ("float32", "float16", "bfloat16")
 RESIDENT = 2**28  # bytes of stored vectors that are put on the device for a phase
+
+
+def require_dtype(dtype: str) -> None:
+    """UserError, with the near miss, for a type in which outputs are not stored."""
+    if dtype not in DTYPES:
+        raise unknown("cache_dtype", dtype, DTYPES)
 
 
 class Inputs(NamedTuple):
@@ -106,27 +114,67 @@ def decoded(task: Task, preprocessing: Preprocessing | None) -> Inputs:
     return Inputs(read, None, key, preprocessing, arrays=task.arrays)
 
 
+def pixels_store(task: Task, preprocessing: Preprocessing, *, cache: pathlib.Path) -> Store:
+    """Where `pixels` keeps the decoded images; UserError for a task without images."""
+    if task.open is None:
+        raise UserError("the task has no images")
+    key = cache_key("pixels", task.fingerprint, preprocessing.fingerprint())
+    shape = (len(task.ids), preprocessing.size, preprocessing.size, task.channels)
+    return Store(cache / key, shape, np.uint8, "decoded images")
+
+
 def pixels(task: Task, preprocessing: Preprocessing | None, *, cache: pathlib.Path) -> Inputs:
     """Every image decoded once and kept: (B, S, S, C) uint8; views are made as they are read."""
     if task.open is None or preprocessing is None:
         return decoded(task, preprocessing)
-    key = cache_key("pixels", task.fingerprint, preprocessing.fingerprint())
-    shape = (len(task.ids), preprocessing.size, preprocessing.size, task.channels)
+    kept = pixels_store(task, preprocessing, cache=cache)
     with concurrent.futures.ThreadPoolExecutor() as pool:
 
         def compute(first: int, last: int) -> np.ndarray:
             fit = functools.partial(_fit, task, preprocessing)
             return np.stack(list(pool.map(fit, range(first, last))))
 
-        rows = store.build(
-            cache / key, shape, np.uint8, compute, what="decoded images", progress=bar("decode")
-        )
+        rows = store.build(kept, compute, progress=bar("decode"))
 
     def read(examples: np.ndarray, numbers: np.ndarray) -> np.ndarray:
         images = store.take(rows, examples)
         return np.stack([views.view(i, v) for i, v in zip(images, numbers, strict=True)])
 
-    return Inputs(read, None, key, preprocessing, rows.nbytes, arrays=task.arrays)
+    return Inputs(read, None, kept.folder.name, preprocessing, rows.nbytes, arrays=task.arrays)
+
+
+def features_store(
+    chain: Network,
+    variables: Any,
+    below: Inputs,
+    stop: str,
+    shape: tuple[int, ...],
+    *,
+    examples: int,
+    stored_views: int,
+    cache: pathlib.Path,
+    dtype: str,
+) -> Store:
+    """Where `features` keeps the output of `stop`, which has `shape` for one example.
+
+    Of `below` only the key and the names of its values count (`above`).
+    """
+    layers = chain.path([*below.arrays, *([below.place] if below.read else [])], [stop])
+    key = cache_key(
+        "features", below.key, *outputs_of(chain, variables, layers), str(stored_views), dtype
+    )
+    return Store(cache / key, (examples * stored_views, *shape), dtype, f"output of {stop}")
+
+
+def outputs_of(chain: Network, variables: Any, layers: Sequence[Layer]) -> tuple[str, str]:
+    """What the layers' outputs are a function of, besides what they read: code and weights.
+
+    UserError for layers that hold what has no name: see `tl_jax.chain.code`.
+    """
+    names = [layer.name for layer in layers]
+    used = select(variables, chain.weights(names))
+    own = select({**used, "params": chain.combine(used["params"])}, names)
+    return code.told(layers), fingerprint(own)
 
 
 def features(
@@ -146,16 +194,18 @@ def features(
     `below` is what it is computed from: pixels, or the stored output of a lower layer. Kept as
     `dtype`; rows are ordered view by view.
     """
-    one = below.known(np.zeros(1, int), np.zeros(1, int))
-    layers = chain.path(one, [stop])
-    names = [layer.name for layer in layers]
-    used = select(variables, chain.weights(names))
-    own = select({**used, "params": chain.combine(used["params"])}, names)
-    key = cache_key(
-        "features", below.key, repr(layers), fingerprint(own), str(stored_views), dtype
-    )
 
+    def needed(known: Known) -> Known:
+        return Known({name: value for name, value in known.items() if name in chain.below[stop]})
+
+    one = below.known(np.zeros(1, int), np.zeros(1, int))
+    names = [layer.name for layer in chain.path(one, [stop])]
+    used = select(variables, chain.weights(names))
     forward = functools.partial(_forward, chain, below.preprocessing, stop)
+    shape = jax.eval_shape(forward, used, needed(one)).shape[1:]
+    of = {"examples": examples, "stored_views": stored_views, "cache": cache, "dtype": dtype}
+    kept = features_store(chain, variables, below, stop, shape, **of)
+
     run = _mapped(chain, below.preprocessing, stop, parallel)(parallel.place(used))
     batch = -(-store.BLOCK // parallel.count) * parallel.count
 
@@ -164,20 +214,14 @@ def features(
         batch_in = parallel.share(needed(below.known(rows % examples, rows // examples)))
         out = parallel.gathered(run(batch_in))[: last - first]
         with np.errstate(over="ignore"):  # said better below
-            kept = out.astype(dtype)
-        if not np.isfinite(kept).all():
+            found = out.astype(dtype)
+        if not np.isfinite(found).all():
             raise UserError(
-                f"the output of layer {stop!r} does not fit {dtype}: "
-                "take --config.cache_dtype=float32"
+                f"the output of layer {stop!r} does not fit {dtype}: take cache_dtype=float32"
             )
-        return kept
+        return found
 
-    def needed(known: Known) -> Known:
-        return Known({name: value for name, value in known.items() if name in chain.below[stop]})
-
-    shape = (examples * stored_views, *jax.eval_shape(forward, used, needed(one)).shape[1:])
-    what = f"output of {stop}"
-    rows = store.build(cache / key, shape, dtype, compute, what=what, progress=bar(what))
+    rows = store.build(kept, compute, progress=bar(kept.what))
 
     def row(numbers: np.ndarray, views: np.ndarray) -> np.ndarray:
         return views * examples + numbers
@@ -185,9 +229,14 @@ def features(
     def read(numbers: np.ndarray, views: np.ndarray) -> np.ndarray:
         return store.take(rows, row(numbers, views))
 
+    stored = {"read": read, "nbytes": rows.nbytes, "stored": rows, "row": row}
+    return above(chain, below, stop, kept.folder.name)._replace(**stored)
+
+
+def above(chain: Network, below: Inputs, stop: str, key: str) -> Inputs:
+    """The inputs of what begins at `stop` and not `below`: names and key, not yet how to read."""
     others = {n: a for n, a in below.arrays.items() if n not in chain.below[stop]}
-    kept = below.preprocessing, rows.nbytes, rows, row
-    return Inputs(read, stop, key, *kept, arrays=others)
+    return Inputs(below.read, stop, key, below.preprocessing, arrays=others)
 
 
 def _forward(network, preprocessing, stop, variables, known):

@@ -10,11 +10,12 @@ import errno
 import hashlib
 import json
 import logging
+import math
 import mmap
 import os
 import pathlib
 import shutil
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,31 +29,83 @@ FILES = {"data", "rows.jsonl", "what", "lock"}  # all that is in a store's folde
 BLOCK = 64  # rows that are computed, written and checked together
 
 
+class Store(NamedTuple):
+    """Rows of an array in a folder, there already or not."""
+
+    folder: pathlib.Path
+    shape: tuple[int, ...]  # (rows, ...)
+    dtype: Any  # anything that names a type of numpy's
+    what: str  # it holds
+
+    @property
+    def row_bytes(self) -> int:
+        """Of one row, on disk."""
+        return math.prod(self.shape[1:]) * np.dtype(self.dtype).itemsize
+
+    @property
+    def nbytes(self) -> int:
+        """Of all rows, on disk."""
+        return self.shape[0] * self.row_bytes
+
+    @property
+    def blocks(self) -> list[tuple[int, int]]:
+        """First row and the row after the last of what is computed, written and checked at once."""
+        rows = self.shape[0]
+        return [(first, min(first + BLOCK, rows)) for first in range(0, rows, BLOCK)]
+
+    def need(self) -> "Need":
+        """What it will still take on disk. Whether what is there is whole is seen by `build`."""
+        noted = _noted(self.folder)
+        rows = sum(last - first for first, last in self.blocks if (first, last) not in noted)
+        return Need(self.what, self.folder, rows * self.row_bytes)
+
+
+class Need(NamedTuple):
+    """Disk that something will take."""
+
+    what: str
+    folder: pathlib.Path  # in which it will be written, there already or not
+    nbytes: int
+
+
+def require_room(needs: Iterable[Need]) -> None:
+    """Say what will be written and where; UserError if a disk has less room than it will take."""
+    by_disk: dict[int, list[Need]] = {}
+    for need in needs:
+        if need.nbytes:
+            by_disk.setdefault(_existing(need.folder).stat().st_dev, []).append(need)
+    for own in by_disk.values():
+        where, total = own[0].folder.parent, sum(need.nbytes for need in own)
+        free = shutil.disk_usage(_existing(where)).free
+        each = ", ".join(f"{need.what}: {_megabytes(need.nbytes)}" for need in own)
+        said = f"{each}; {_megabytes(total)}" if len(own) > 1 else each
+        logger.info("%s on disk in %s (%s free)", said, where, _megabytes(free))
+        if total > free:
+            why = f"{_megabytes(total)} are needed ({each}), {_megabytes(free)} are free"
+            raise _no_space(where, why)
+
+
 def build(
-    folder: pathlib.Path,
-    shape: Sequence[int],
-    dtype: Any,  # anything that names a type of numpy's
+    kept: Store,
     compute: Callable[[int, int], np.ndarray],
     *,
-    what: str,
     progress: Callable[[Iterator[int], int], Iterator[int]] = lambda blocks, total: blocks,
 ) -> np.ndarray:
-    """A read-only array of `shape` (rows, ...) with rows `compute(first, last)`, mapped from disk.
+    """A store's array, read-only, with rows `compute(first, last)`, mapped from disk.
 
-    Only blocks of rows that are not there or fail their checksum are computed. Says beforehand how
-    much disk it takes; UserError if the disk has less.
+    Only blocks of rows that are not there or fail their checksum are computed. UserError if the
+    disk has not the room for them.
     """
-    rows, dtype = shape[0], np.dtype(dtype)
-    row_bytes = int(np.prod(shape[1:])) * dtype.itemsize
-    blocks = [(first, min(first + BLOCK, rows)) for first in range(0, rows, BLOCK)]
+    folder, what = kept.folder, kept.what
     with _disk_full_is_said(folder), locks.held(folder / "lock", what=f"{what} in {folder}"):
         _note(folder, what)
-        done = _verified(folder, blocks, row_bytes)
-        todo = [b for b in blocks if b not in done]
+        done = _verified(kept)
+        todo = [block for block in kept.blocks if block not in done]
         if todo:
-            _announce(folder, what, sum(last - first for first, last in todo) * row_bytes)
-            _compute(folder, todo, row_bytes, dtype, compute, progress)
-    return np.memmap(folder / "data", dtype, "r", shape=tuple(shape))
+            lacking = sum(last - first for first, last in todo) * kept.row_bytes
+            require_room([Need(what, folder, lacking)])
+            _compute(kept, todo, compute, progress)
+    return np.memmap(folder / "data", kept.dtype, "r", shape=kept.shape)
 
 
 def take(rows: np.ndarray, numbers: np.ndarray) -> np.ndarray:
@@ -67,7 +120,8 @@ def take(rows: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     return taken
 
 
-def _compute(folder, todo, row_bytes, dtype, compute, progress) -> None:
+def _compute(kept: Store, todo, compute, progress) -> None:
+    folder, row_bytes, dtype = kept.folder, kept.row_bytes, np.dtype(kept.dtype)
     with open(folder / "data", "ab"):
         pass
     # Written, not mapped: a full disk is then an OSError and not a bus error.
@@ -86,38 +140,47 @@ def _compute(folder, todo, row_bytes, dtype, compute, progress) -> None:
             log.flush()
 
 
-def _verified(folder, blocks, row_bytes) -> set[tuple[int, int]]:
-    """The blocks whose rows on disk have the checksum noted when they were written."""
+def _noted(folder: pathlib.Path) -> dict[tuple[int, int], str]:
+    """The checksums of the blocks that were written, as far as there are data."""
     noted = {}
-    if (folder / "rows.jsonl").exists():
+    if (folder / "rows.jsonl").exists() and (folder / "data").exists():
         for line in (folder / "rows.jsonl").read_text(errors="replace").splitlines():
             with contextlib.suppress(ValueError, KeyError, TypeError):  # a torn last line
                 entry = json.loads(line)
                 noted[entry["first"], entry["last"]] = entry["sha256"]
-    good = set()
-    if noted and (folder / "data").exists():
+    return noted
+
+
+def _verified(kept: Store) -> set[tuple[int, int]]:
+    """The blocks whose rows on disk have the checksum noted when they were written."""
+    folder, noted, good = kept.folder, _noted(kept.folder), set()
+    if noted:
         with open(folder / "data", "rb") as data:
-            for first, last in blocks:
-                data.seek(first * row_bytes)
-                content = data.read((last - first) * row_bytes)
+            for first, last in kept.blocks:
+                data.seek(first * kept.row_bytes)
+                content = data.read((last - first) * kept.row_bytes)
                 if noted.get((first, last)) == hashlib.sha256(content).hexdigest():
                     good.add((first, last))
-        bad = len([b for b in blocks if b in noted]) - len(good)
+        bad = len([block for block in kept.blocks if block in noted]) - len(good)
         if bad:
             logger.warning("%s: %d damaged blocks are computed again", folder, bad)
     return good
 
 
-def _announce(folder: pathlib.Path, what: str, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
-    logger.info("%s: %.1f MB on disk in %s (%.0f MB free)", what, needed / 1e6, folder, free / 1e6)
-    if needed > free:
-        raise _no_space(folder, f"{what} needs {needed / 1e6:.1f} MB, {free / 1e6:.1f} MB are free")
+def _existing(folder: pathlib.Path) -> pathlib.Path:
+    """The folder, or the nearest one above that is there."""
+    folder = folder.absolute()
+    return next(path for path in (folder, *folder.parents) if path.exists())
 
 
-def _no_space(folder: pathlib.Path, why: str) -> UserError:
+def _megabytes(nbytes: int) -> str:
+    return f"{nbytes / 1e6:.1f} MB"
+
+
+def _no_space(where: pathlib.Path, why: str) -> UserError:
     return UserError(
-        f"no space left in {folder}: {why}; free some or choose another disk with --config.cache"
+        f"no space left in {where}: {why}; free some (python -m experiments.cache lists "
+        "and deletes what is kept), or choose a folder on another disk (cache=, workdir=)"
     )
 
 
@@ -128,7 +191,7 @@ def _disk_full_is_said(folder: pathlib.Path) -> Generator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
-        raise _no_space(folder, os.strerror(error.errno or errno.ENOSPC)) from error
+        raise _no_space(folder.parent, os.strerror(error.errno or errno.ENOSPC)) from error
 
 
 class Kept(NamedTuple):

@@ -13,7 +13,7 @@ import numpy as np
 
 from tl_jax.base.base import Base
 from tl_jax.chain.network import Network
-from tl_jax.chain.variables import fingerprint, select
+from tl_jax.chain.variables import select
 from tl_jax.data.preprocessing import Preprocessing
 from tl_jax.data.task import Task
 from tl_jax.engine import prefix, store
@@ -46,21 +46,24 @@ def of_layers(
     the image.
     """
     parallel = parallel or Parallel()
-    chain, preprocessing = base.chain, base.preprocessing
-    own = base.layers[: chain.index(base.bottleneck) + 1]
-    chosen = {chain.index(name) for name in (own if layers is None else layers)}
-    names = tuple(base.layers[place] for place in sorted(chosen))
-    chain = chain.cut(names[-1])
-    outputs = chain.shapes((1, *preprocessing.input_shape[1:]))[1]
-    shapes = {name: outputs[name].shape[1:] for name in names}
-    sizes = {name: pooled_shape(shape, pool) for name, shape in shapes.items()}
-    ends = np.cumsum([math.prod(size) for size in sizes.values()])
+    shapes = shapes_of(base, layers=layers, pool=pool)
+    names, preprocessing = tuple(shapes), base.preprocessing
+    chain = base.chain.cut(names[-1])
+    ends = np.cumsum([math.prod(pooled) for _, pooled in shapes.values()])
 
-    below = prefix.pixels(task, preprocessing, cache=cache)
     used = select(base.variables, chain.names)
+    pixels = prefix.pixels_store(task, preprocessing, cache=cache)
     key = prefix.cache_key(
-        "layers", below.key, repr(chain.layers), fingerprint(used), repr(names), pool
+        "layers",
+        pixels.folder.name,
+        *prefix.outputs_of(chain, used, chain.layers),
+        repr(names),
+        pool,
     )
+    what = f"features of {len(names)} layers"
+    kept = store.Store(cache / key, (len(task.ids), int(ends[-1])), np.float32, what)
+    store.require_room([pixels.need(), kept.need()])
+    below = prefix.pixels(task, preprocessing, cache=cache)
     run = _mapped(chain, preprocessing, names, pool, parallel)(parallel.place(used))
     batch = -(-store.BLOCK // parallel.count) * parallel.count
 
@@ -71,13 +74,25 @@ def of_layers(
         _require_finite(rows, dict(zip(names, ends, strict=True)), task.ids[first:last])
         return rows
 
-    what = f"features of {len(names)} layers"
-    shape = (len(task.ids), int(ends[-1]))
-    rows = store.build(
-        cache / key, shape, np.float32, compute, what=what, progress=prefix.bar(what)
-    )
+    rows = store.build(kept, compute, progress=prefix.bar(what))
     parts = zip(names, np.split(rows, ends[:-1], axis=1), strict=True)
-    return {name: LayerFeatures(part, shapes[name], sizes[name]) for name, part in parts}
+    return {name: LayerFeatures(part, *shapes[name]) for name, part in parts}
+
+
+def shapes_of(
+    base: Base, *, layers: Sequence[str] | None = None, pool: str = "mean"
+) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
+    """The shapes of the layers' outputs for one image, and of these pooled, by name, forwards.
+
+    Needs no weights. UserError for an unknown layer or rule.
+    """
+    chain = base.chain
+    own = base.layers[: chain.index(base.bottleneck) + 1]
+    chosen = {chain.index(name) for name in (own if layers is None else layers)}
+    names = tuple(base.layers[place] for place in sorted(chosen))
+    outputs = chain.cut(names[-1]).shapes((1, *base.preprocessing.input_shape[1:]))[1]
+    shapes = {name: outputs[name].shape[1:] for name in names}
+    return {name: (shape, pooled_shape(shape, pool)) for name, shape in shapes.items()}
 
 
 def pooled_shape(shape: tuple[int, ...], pool: str) -> tuple[int, ...]:

@@ -1,14 +1,16 @@
-"""The zoo: one file a family, found by being here. A family file has
+"""The zoo: one file for each family; every file of this folder that has `VARIANTS` belongs to it.
+
+A family file has
 
 * `VARIANTS`, a dictionary whose keys are the architectures' names;
-* `forms(name)`: in which forms the architecture exists, the usual one first. A form is named after
-  the library whose files have it (`torchvision`, `timm`, `keras`, ...): padding, epsilon, biases
-  and the order of operations may differ between them, and so do the names of the weights;
-* `build(name, form, classes)`: the chain, its classifier last and called `head`;
-* `preprocessing(name, form)`: what the form's weights usually expect;
-* `rules(name, form)`: from the names in the form's files to the chain's;
-* `PUBLISHED[name]`: weights that can be had by name;
-* optionally `TIMM_NAMES[name]`: what timm calls the architecture, if otherwise.
+* `forms(name)`: the architecture's forms, the usual one first. A form is named after the library
+  whose weight files use it (`torchvision`, `timm`, `keras`, ...): padding, epsilon, biases and the
+  order of operations may differ between forms, and the names of the weights do;
+* `build(name, form, classes)`: the chain, whose classifier is last and is called `head`;
+* `preprocessing(name, form)`: the preprocessing that the form's weights usually expect;
+* `rules(name, form)`: the rules that translate the names in the form's files into the chain's;
+* `PUBLISHED[name]`: weights that can be loaded by name;
+* optionally `TIMM_NAMES[name]`: timm's name for the architecture, if it differs.
 """
 
 import dataclasses
@@ -26,13 +28,13 @@ from tl_jax.errors import UserError, unknown
 from tl_jax.weights.convert import Rule
 from tl_jax.weights.published import Published
 
-# What else the field calls some of them
+# Other names that the field uses for some architectures
 ALIASES = {"googlenet": "inception_v1", "bn_inception": "inception_v2"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Registered:
-    """A base that was registered from outside, as a family file of one architecture."""
+    """A base that a user registered, with the interface of a family file of one architecture."""
 
     of: Callable[[int], Network]
     expects: Preprocessing
@@ -41,19 +43,19 @@ class Registered:
     PUBLISHED: ClassVar[dict] = {}
 
     def forms(self, name: str) -> tuple[str, ...]:
-        """Its one form."""
+        """Return its one form."""
         return ("own",)
 
     def build(self, name: str, form: str, classes: int = 1000) -> Network:
-        """The network, its classifier last and called `head`."""
+        """Return the network; its classifier is last and is called `head`."""
         return self.of(classes)
 
     def preprocessing(self, name: str, form: str) -> Preprocessing:
-        """What its weights expect of an image."""
+        """Return the preprocessing that its weights expect."""
         return self.expects
 
     def rules(self, name: str, form: str) -> list[Rule]:
-        """From the names in its weight files to the network's."""
+        """Return the rules that translate the names in its weight files."""
         return list(self.rule_list)
 
 
@@ -63,11 +65,11 @@ Family = ModuleType | Registered
 def register_base(
     *, preprocessing: Preprocessing, rules: Sequence[Rule] = ()
 ) -> Callable[[Callable[[int], Network]], Callable[[int], Network]]:
-    """Return a decorator that adds an architecture: a function from the number of classes to its
-    network, whose classifier is the last layer and called `head`.
+    """Return a decorator that adds an architecture to the zoo under the function's name.
 
-    `rules` translate the names in weight files; without any, they are the network's own names.
-    UserError if the name is taken.
+    The function takes the number of classes and returns the network, whose last layer is the
+    classifier and is called `head`. `rules` translate the names in weight files; without rules,
+    files must have the network's own names. UserError if the name is taken.
     """
 
     def add(function: Callable[[int], Network]) -> Callable[[int], Network]:
@@ -88,38 +90,38 @@ def _families() -> dict[str, Family]:
 
 
 def names() -> list[str]:
-    """Every architecture that can be built, in alphabetical order."""
+    """Return the names of all architectures that can be built, in alphabetical order."""
     return sorted(_families())
 
 
 def canonical(name: str) -> str:
-    """The architecture's name in the registry; UserError with the near miss if there is none."""
-    found = ALIASES.get(name, name)
-    if found not in _families():
-        if ours := _elsewhere().get(_bare(name)):
-            raise UserError(f"unknown base {name!r}; did you mean {ours!r}?")
+    """Return the architecture's name in the zoo; UserError with the near miss if it is unknown."""
+    ours = ALIASES.get(name, name)
+    if ours not in _families():
+        if near := _elsewhere().get(_bare(name)):
+            raise UserError(f"unknown base {name!r}; did you mean {near!r}?")
         raise unknown("base", name, [*names(), *ALIASES])
-    return found
+    return ours
 
 
 def _bare(name: str) -> str:
-    """A name as all libraries would have it: without a tag, `tf_`, capitals and underscores."""
+    """Return a name without tag, `tf_`, capitals and underscores, which vary among libraries."""
     return re.sub("[_-]", "", name.lower().removeprefix("tf_").split(".")[0])
 
 
 def _elsewhere() -> dict[str, str]:
-    """Our names by the bare names that the architectures have here, in timm and in Keras."""
-    found = {_bare(name): name for name in names()}
+    """Return our names by the bare names that the architectures have here, in timm and in Keras."""
+    ours = {_bare(name): name for name in names()}
     for name, module in _families().items():
-        found[_bare(getattr(module, "TIMM_NAMES", {}).get(name, name))] = name
-    return found | {"mobilenet": "mobilenet_v1", "googlenet": "inception_v1"}
+        ours[_bare(getattr(module, "TIMM_NAMES", {}).get(name, name))] = name
+    return ours | {"mobilenet": "mobilenet_v1", "googlenet": "inception_v1"}
 
 
 def published(name: str) -> dict[str, Published]:
-    """The weights of the architecture that can be had by name, the usual ones first."""
+    """Return the architecture's published weights by name, the usual ones first."""
     return family(name).PUBLISHED.get(canonical(name), {})
 
 
 def family(name: str) -> Family:
-    """The file, or the registered base, that knows the architecture `name`."""
+    """Return the family file, or the registered base, of the architecture `name`."""
     return _families()[canonical(name)]

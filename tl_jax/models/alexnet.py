@@ -18,8 +18,8 @@ from tl_jax.weights.convert import Rule, dense_after
 VARIANTS = {
     "alexnet": ((64, 11, 4, 2), (192, 5, 1, 2), (384, 3, 1, 1), (256, 3, 1, 1), (256, 3, 1, 1))
 }
-POOLED = (1, 2, 5)  # the convolutions that a max pooling follows
-SIDE = 6  # of the maps in front of fc6, for inputs of 224 x 224
+POOLED = (1, 2, 5)  # the numbers of the convolutions that max pooling follows
+SIDE = 6  # of the maps below fc6, for inputs of 224 x 224
 
 PUBLISHED = {
     "alexnet": {
@@ -35,8 +35,8 @@ def forms(name: str) -> tuple[str, ...]:
 
 
 def build(name: str, form: str, classes: int = 1000) -> Network:
-    """The chain `conv1`, `pool1`, `conv2`, `pool2`, `conv3` to `conv5`, `pool5`, `fc6`, `fc7`,
-    `head`.
+    """Return the chain `conv1`, `pool1`, `conv2`, `pool2`, `conv3` to `conv5`, `pool5`, `fc6`,
+    `fc7`, `head`.
     """
     layers = []
     for i, conv in enumerate(VARIANTS[name], 1):
@@ -58,9 +58,9 @@ def preprocessing(name: str, form: str) -> Preprocessing:
 
 
 def rules(name: str, form: str) -> list[Rule]:
-    places = (0, 3, 6, 8, 10)  # torchvision counts ReLUs and poolings too
+    numbers = (0, 3, 6, 8, 10)  # torchvision counts ReLUs and poolings too
     return [
-        *(Rule(rf"features\.{place}", f"conv{i}") for i, place in enumerate(places, 1)),
+        *(Rule(rf"features\.{number}", f"conv{i}") for i, number in enumerate(numbers, 1)),
         Rule(r"classifier\.1", "fc6/Dense_0", dense_after(SIDE)),
         Rule(r"classifier\.4", "fc7/Dense_0"),
         *head(r"classifier\.6"),

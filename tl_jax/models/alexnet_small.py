@@ -1,12 +1,12 @@
 """AlexNet's order of layers (Krizhevsky et al. 2012, NeurIPS) for images of 28 x 28 pixels.
 
-A large strided convolution first, then small ones, few poolings, dense layers on top: narrow enough
-to be trained a thousand times. Not of the zoo (there are no `VARIANTS`): nobody's weights are for
-it, so there is no form to agree with.
+It has a large strided convolution first, then small ones, few poolings and dense layers on top, and
+is narrow enough to be trained a thousand times. It does not belong to the zoo (it has no
+`VARIANTS`): nobody publishes weights for it, so it need not agree with any library.
 
-Convolutions are products over patches and poolings reshape. XLA's CPU backend runs its own
-convolutions at an eighth of the speed inside a loop, where `train.together` has its steps: 54 ms
-became 6.8 for a step of 64 images, which outside the loop takes XLA's own 8.4 (2 CPU cores).
+Convolutions are products over patches, and poolings reshape. XLA's CPU backend runs its own
+convolutions at an eighth of the speed inside a loop, where `train.together` runs its steps: a step
+of 64 images took 54 ms with them and takes 6.8 ms now; outside the loop XLA's take 8.4 (2 cores).
 """
 
 import flax.linen as nn
@@ -21,8 +21,8 @@ from tl_jax.models.layers import FullyConnected
 from tl_jax.ops.windows import pads, taps
 
 CONVOLUTIONS = ((8, 5, 2), (16, 3, 1), (32, 3, 1), (32, 3, 1))  # (channels, kernel, stride)
-POOLED = (2, 4)  # the convolutions that a max pooling follows
-SIDE = 3  # of the maps in front of fc5, for inputs of 28 x 28
+POOLED = (2, 4)  # the numbers of the convolutions that max pooling follows
+SIDE = 3  # of the maps below fc5, for inputs of 28 x 28
 
 
 class PatchConv(nn.Module):
@@ -44,7 +44,7 @@ class PatchConv(nn.Module):
 
 
 class HalvingPool(nn.Module):
-    """Maximum of 2 x 2: (N, H, W, C) to (N, H // 2, W // 2, C)."""
+    """Max pooling of 2 x 2 with stride 2: (N, H, W, C) to (N, H // 2, W // 2, C)."""
 
     @nn.compact
     def __call__(self, x):
@@ -54,7 +54,7 @@ class HalvingPool(nn.Module):
 
 
 def build(classes: int) -> Network:
-    """The chain `conv1`, `conv2`, `pool2`, `conv3`, `conv4`, `pool4`, `fc5`, `head`."""
+    """Return the chain `conv1`, `conv2`, `pool2`, `conv3`, `conv4`, `pool4`, `fc5`, `head`."""
     layers = []
     for number, convolution in enumerate(CONVOLUTIONS, 1):
         layers.append(Layer(f"conv{number}", PatchConv(*convolution)))
@@ -65,5 +65,5 @@ def build(classes: int) -> Network:
 
 
 def preprocessing() -> Preprocessing:
-    """Grey images, less the mean pixel of Fashion-MNIST's training images, by their deviation."""
+    """Return the preprocessing: grey images, standardised by Fashion-MNIST's training pixels."""
     return Preprocessing(size=28, crop=1.0, mean=72.9, std=90.0, channels=1)

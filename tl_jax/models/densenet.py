@@ -1,6 +1,6 @@
 """DenseNet (Huang et al. 2017, arXiv:1608.06993), the variants "BC" for ImageNet.
 
-Each dense layer is a layer of the chain: its output is its input with its own new channels behind.
+Each dense layer is a layer of the chain: it appends its new channels to its input.
 """
 
 import flax.linen as nn
@@ -47,22 +47,22 @@ KERAS = {
 def _published(name: str) -> dict[str, published.Published]:
     digits, *accuracy = TORCHVISION[name]
     usual, bicubic = imagenet(224, 256), imagenet(224, 256, "bicubic")
-    found = {
+    weights = {
         "torchvision:IMAGENET1K_V1": published.torchvision(name, digits, usual, *accuracy),
         "timm:tv_in1k": published.timm(f"{name}.tv_in1k", bicubic, *TIMM[name]),
     }
     if name in KERAS:
         file = f"densenet/{name}_weights_tf_dim_ordering_tf_kernels.h5"
         md5, top1 = KERAS[name]
-        found["keras:imagenet"] = published.keras(file, md5, usual, top1)
-    return found
+        weights["keras:imagenet"] = published.keras(file, md5, usual, top1)
+    return weights
 
 
 PUBLISHED = {name: _published(name) for name in VARIANTS}
 
 
 class DenseLayer(nn.Module):
-    """(N, H, W, C) to (N, H, W, C + growth): the input and, behind it, what is made of it."""
+    """Append `growth` channels, computed from the input: (N, H, W, C) to (N, H, W, C + growth)."""
 
     growth: int
     epsilon: float
@@ -76,7 +76,7 @@ class DenseLayer(nn.Module):
 
 
 class Transition(nn.Module):
-    """Between blocks: half the channels, and half the sides, rounded down."""
+    """Halve channels and sides between two blocks, rounded down."""
 
     epsilon: float
 
@@ -88,13 +88,13 @@ class Transition(nn.Module):
 
 
 def forms(name: str) -> tuple[str, ...]:
-    """timm's structure and names are torchvision's."""
+    """Return the forms; timm uses torchvision's structure and names."""
     return ("torchvision", "keras") if name in KERAS else ("torchvision",)
 
 
 def build(name: str, form: str, classes: int = 1000) -> Network:
-    """The chain `stem`, `block1_layer1`, ..., `transition1`, ..., `block4_layer16`, `top`, `pool`,
-    `head`.
+    """Return the chain `stem`, `block1_layer1`, ..., `transition1`, ..., `block4_layer16`, `top`,
+    `pool`, `head`.
     """
     repeats, growth = VARIANTS[name]
     epsilon = 1.001e-5 if form == "keras" else 1e-5
@@ -116,14 +116,14 @@ def rules(name: str, form: str) -> list[Rule]:
 
 
 def _torchvision_rules() -> list[Rule]:
-    # In the published files it is `norm.1`, in what torchvision saves today `norm1`.
-    dense, place = r"features\.denseblock(\d)\.denselayer(\d+)\.", r"block\1_layer\2/"
+    # Published files have `norm.1`; files that torchvision saves today have `norm1`.
+    dense, prefix = r"features\.denseblock(\d)\.denselayer(\d+)\.", r"block\1_layer\2/"
     transition = r"features\.transition(\d)\."
     return [
         *conv_norm(r"features\.conv0", r"features\.norm0", "stem/conv"),
-        Rule(dense + r"norm\.?1", place + "preact/norm"),
-        *conv_norm(dense + r"conv\.?1", dense + r"norm\.?2", place + "conv1"),
-        Rule(dense + r"conv\.?2", place + "conv2"),
+        Rule(dense + r"norm\.?1", prefix + "preact/norm"),
+        *conv_norm(dense + r"conv\.?1", dense + r"norm\.?2", prefix + "conv1"),
+        Rule(dense + r"conv\.?2", prefix + "conv2"),
         Rule(transition + "norm", r"transition\1/preact/norm"),
         Rule(transition + "conv", r"transition\1/conv"),
         Rule(r"features\.norm5", "top/norm"),

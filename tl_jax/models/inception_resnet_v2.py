@@ -1,7 +1,7 @@
 """Inception-ResNet-v2 (Szegedy et al. 2016, arXiv:1602.07261, section 3.2), with the stem and the
 widths of the weights that its authors published, which are simpler than the paper's.
 
-timm and Keras have that net, Keras without scales in its norms.
+timm and Keras both have that net; Keras's norms have no scales.
 """
 
 import functools
@@ -31,7 +31,7 @@ KERAS = minus_one_to_one(299)
 
 
 class Residual(nn.Module):
-    """x + `scale` times a linear 1x1 convolution of the branches on x; ReLU if `relu`."""
+    """Add `scale` times a linear 1x1 convolution of the branches to x; apply a ReLU if `relu`."""
 
     branch: tuple[Branch, ...]
     scale: float
@@ -128,7 +128,7 @@ def forms(name: str) -> tuple[str, ...]:
 
 
 def build(name: str, form: str, classes: int = 1000) -> Network:
-    """The chain `conv1a`, ..., `conv4a`, `pool2`, `mixed_5b`, `block35_1`, ..., `mixed_6a`,
+    """Return the chain `conv1a`, ..., `conv4a`, `pool2`, `mixed_5b`, `block35_1`, ..., `mixed_6a`,
     `block17_1`, ..., `mixed_7a`, `block8_1`, ..., `conv7b`, `pool`, `head`.
     """
     return Network((*_features(form), *pool_and_head(classes)))
@@ -143,15 +143,15 @@ def rules(name: str, form: str) -> list[Rule]:
 
 
 def _timm_rules() -> list[Rule]:
-    """Also for files of the library `pretrainedmodels`, whose classifier is `last_linear`."""
+    """Return rules for files of timm and of `pretrainedmodels` (classifier `last_linear`)."""
     block = r"(mixed_\d[ab]|repeat(?:_[12])?\.\d\d?|block8)"
     branch = block + r"\.branch(\d)(?:\.(\d))?\."
 
-    def in_branch(block, *place):
-        return branch_path(_block(block), *place)
+    def in_branch(block, *step):
+        return branch_path(_block(block), *step)
 
     return [
-        *conv_norm(r"conv2d_(\d[ab])\.conv", r"conv2d_(\d[ab])\.bn", lambda place: f"conv{place}"),
+        *conv_norm(r"conv2d_(\d[ab])\.conv", r"conv2d_(\d[ab])\.bn", lambda name: f"conv{name}"),
         *conv_norm(branch + "conv", branch + "bn", in_branch),
         Rule(block + r"\.conv2d", lambda block: f"{_block(block)}/project"),
         *head("classif|last_linear"),
@@ -159,7 +159,7 @@ def _timm_rules() -> list[Rule]:
 
 
 def _block(name: str) -> str:
-    """Our name for a block that is called `name` in timm's files."""
+    """Return our name for the block that timm's files call `name`."""
     kinds = {"repeat": "block35", "repeat_1": "block17", "repeat_2": "block8"}
     if name == "block8":
         return "block8_10"
@@ -168,22 +168,22 @@ def _block(name: str) -> str:
 
 
 def _keras_rules() -> list[Rule]:
-    """Keras names most convolutions and norms by the order in which they were made."""
-    made = [
+    """Return rules for Keras's files, which number most convolutions and norms by creation."""
+    numbered = [
         rule
-        for n, place in enumerate(_unnamed())
-        for rule in conv_norm(f"conv2d_{n}", f"batch_normalization_{n}", place)
+        for n, path in enumerate(_numbered_paths())
+        for rule in conv_norm(f"conv2d_{n}", f"batch_normalization_{n}", path)
     ]
     return [
-        *made,
+        *numbered,
         Rule(r"(block\d+_\d+)_conv", r"\1/project"),
         *conv_norm("conv_7b", "conv_7b_bn", "conv7b"),
         *head("predictions"),
     ]
 
 
-def _unnamed() -> Iterator[str]:
-    """Where the convolutions without a name of their own are, in the order they were made."""
+def _numbered_paths() -> Iterator[str]:
+    """Yield our paths of the convolutions that Keras only numbers, in its order."""
     for name, module, _ in _features("keras")[:-1]:
         if isinstance(module, ConvNorm):
             yield name

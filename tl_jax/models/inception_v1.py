@@ -56,9 +56,10 @@ def forms(name: str) -> tuple[str, ...]:
 
 
 def build(name: str, form: str, classes: int = 1000) -> Network:
-    """The chain `conv1`, `pool1`, `conv2`, `conv3`, `pool2`, `mixed_3a`, ..., `pool`, `head`.
+    """Return the chain `conv1`, `pool1`, `conv2`, `conv3`, `pool2`, `mixed_3a`, ..., `mixed_5b`,
+    `pool`, `head`.
 
-    `pool3` is in front of `mixed_4a`, `pool4` of `mixed_5a`.
+    `pool3` comes before `mixed_4a`, `pool4` before `mixed_5a`.
     """
     mixed = {n: Layer(f"mixed_{n}", Mixed(c)) for n, c in VARIANTS[name].items()}
     return Network(

@@ -1,6 +1,7 @@
-"""Inception v2, BN-Inception (Ioffe & Szegedy 2015, arXiv:1502.03167, figure 5), as it was trained
-in Caffe and ported to the library `pretrainedmodels`: its convolutions have biases, although norms
-follow.
+"""Inception v2, BN-Inception (Ioffe & Szegedy 2015, arXiv:1502.03167, figure 5).
+
+It was trained in Caffe and ported to the library `pretrainedmodels`. Its convolutions have biases,
+although norms follow.
 """
 
 import functools
@@ -53,8 +54,8 @@ class Mixed(nn.Module):
         y = _conv(double, 3, 1, 1, name="double_3x3_1")(y)
         branches.append(_conv(double, 3, stride, 1, name="double_3x3_2")(y))
         if self.max_pool:
-            # Of an even map the same as without padding and with `ceil`, as Caffe has it; of an odd
-            # one, which Caffe cannot take, as large as the convolutions' output.
+            # For even maps SAME equals Caffe's pooling: no padding, `ceil`. For odd maps, which
+            # Caffe refuses, it gives the size of the convolutions' outputs.
             y = ops.max_pool(x, 3, stride, "SAME")
         else:
             y = ops.avg_pool(x, 3, 1, 1, count_padding=True)
@@ -67,8 +68,8 @@ def forms(name: str) -> tuple[str, ...]:
 
 
 def build(name: str, form: str, classes: int = 1000) -> Network:
-    """The chain `conv1`, `pool1`, `conv2_reduce`, `conv2`, `pool2`, `mixed_3a`, ..., `mixed_5b`,
-    `pool`, `head`. `mixed_3c` and `mixed_4e` halve the map.
+    """Return the chain `conv1`, `pool1`, `conv2_reduce`, `conv2`, `pool2`, `mixed_3a`, ...,
+    `mixed_5b`, `pool`, `head`. `mixed_3c` and `mixed_4e` halve the map.
     """
     return Network(
         (

@@ -1,7 +1,7 @@
 """Inception v3 (Szegedy et al. 2015, arXiv:1512.00567). The auxiliary classifier is left out.
 
-torchvision and timm have one net under the same names: in its average pooling, padding counts. In
-Keras's it does not, and Keras's norms have no scale.
+torchvision and timm have one net, with the same names; its average pooling counts padding. Keras's
+pooling does not, and Keras's norms have no scale.
 """
 
 from collections.abc import Iterator
@@ -17,13 +17,13 @@ from tl_jax.models.layers import ConvNorm, MaxPool, conv_norm, head, pool_and_he
 from tl_jax.weights import published
 from tl_jax.weights.convert import Rule
 
-# Convolutions one after the other: channels and kernel, or two kernels for two side by side
+# Successive convolutions: (channels, kernel), or (channels, kernel, kernel) for two side by side
 Convs = tuple[tuple, ...]
-BranchTable = tuple[tuple[str, Convs], ...]  # by name
+BranchTable = tuple[tuple[str, Convs], ...]  # (name of the branch, its convolutions)
 
 
 def _inception_a(pool_channels: int) -> BranchTable:
-    """Figure 5, but 5x5 where that has a lone 3x3."""
+    """Figure 5, but with a 5x5 convolution instead of the single 3x3 one."""
     return (
         ("branch1x1", ((64, 1),)),
         ("branch5x5", ((48, 1), (64, 5))),
@@ -33,7 +33,7 @@ def _inception_a(pool_channels: int) -> BranchTable:
 
 
 def _reduction_b() -> BranchTable:
-    """From 35 x 35 to 17 x 17."""
+    """The reduction from 35 x 35 to 17 x 17."""
     return (
         ("branch3x3", ((384, 3),)),
         ("branch3x3dbl", ((64, 1), (96, 3), (96, 3))),
@@ -52,7 +52,7 @@ def _inception_c(n: int) -> BranchTable:
 
 
 def _reduction_d() -> BranchTable:
-    """From 17 x 17 to 8 x 8."""
+    """The reduction from 17 x 17 to 8 x 8."""
     return (
         ("branch3x3", ((192, 1), (320, 3))),
         ("branch7x7x3", ((192, 1), (192, (1, 7)), (192, (7, 1)), (192, 3))),
@@ -89,9 +89,9 @@ STEM = ("conv1a", "conv2a", "conv2b", "conv3b", "conv4a")
 
 
 class Mixed(nn.Module):
-    """Inception module: branches side by side, one of them with pooling in front.
+    """Inception module: branches side by side; one branch begins with pooling.
 
-    Without a pooling branch (a reduction) the others end with stride 2, beside a max pooling.
+    A reduction has no such branch: its branches end with stride 2, beside a max pooling.
     """
 
     branches: BranchTable
@@ -122,7 +122,7 @@ def _conv(form: str, channels: int, kernel, stride=1, padding="SAME", name=None)
 
 
 def _names(branch: str, convs: Convs) -> Iterator[str]:
-    """The branch's convolutions by torchvision's names, in its and Keras's order."""
+    """Yield torchvision's names of a branch's convolutions, in the order of both libraries."""
     for i, (_, *kernels) in enumerate(convs, 1):
         number = f"_{i}" if len(convs) > 1 else ""
         yield from (branch + number + letter for letter in ("ab" if len(kernels) > 1 else [""]))
@@ -133,8 +133,8 @@ def forms(name: str) -> tuple[str, ...]:
 
 
 def build(name: str, form: str, classes: int = 1000) -> Network:
-    """The chain `conv1a`, `conv2a`, `conv2b`, `pool1`, `conv3b`, `conv4a`, `pool2`, `mixed_5b`,
-    ..., `mixed_7c`, `pool`, `head`. `mixed_6a` and `mixed_7a` halve the map.
+    """Return the chain `conv1a`, `conv2a`, `conv2b`, `pool1`, `conv3b`, `conv4a`, `pool2`,
+    `mixed_5b`, ..., `mixed_7c`, `pool`, `head`. `mixed_6a` and `mixed_7a` halve the map.
     """
     return Network(
         (
@@ -171,7 +171,7 @@ def _torchvision_rules() -> list[Rule]:
 
 
 def _keras_rules(name: str) -> list[Rule]:
-    """Keras numbers its convolutions and norms as they are made."""
+    """Return rules for Keras's files, which number convolutions and norms by creation."""
     mixed = VARIANTS[name].items()
     inside = [f"{m}/{n}" for m, branches in mixed for branch in branches for n in _names(*branch)]
     rows = head("predictions")
@@ -181,7 +181,7 @@ def _keras_rules(name: str) -> list[Rule]:
     return rows
 
 
-TIMM = minus_one_to_one(299, 299 / 341, "bicubic")  # 341 = floor(299 / 0.875)
+TIMM = minus_one_to_one(299, 299 / 341, "bicubic")  # 341 is 299 / 0.875, rounded down
 
 PUBLISHED = {
     "inception_v3": {

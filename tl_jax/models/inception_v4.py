@@ -1,7 +1,7 @@
 """Inception-v4 (Szegedy et al. 2016, arXiv:1602.07261, section 3.1), with the parts it shares with
 Inception-ResNet.
 
-timm and the library `pretrainedmodels` have one net under the same names.
+timm and the library `pretrainedmodels` have one net, with the same names.
 """
 
 import functools
@@ -27,14 +27,14 @@ Branch = tuple[nn.Module, ...]  # applied one after the other
 
 
 class AvgPool(nn.Module):
-    """3x3 average pooling that keeps the size; its padding does not count."""
+    """3x3 average pooling with stride 1, which keeps the size and does not count padding."""
 
     def __call__(self, x):
         return ops.avg_pool(x, 3, 1, 1)
 
 
 class Branches(nn.Module):
-    """Branches side by side; step j of branch i has its parameters at `branch_i_j`."""
+    """Branches side by side; the parameters of module j of branch i are at `branch_i_j`."""
 
     branch: tuple[Branch, ...]
 
@@ -44,7 +44,7 @@ class Branches(nn.Module):
 
 
 def side_by_side(branches: Sequence[Branch], x):
-    """The outputs of the branches on the same `x` (N, H, W, C), concatenated by channel."""
+    """Run the branches on the same `x` (N, H, W, C) and concatenate their channels."""
     outputs = [functools.reduce(lambda y, step: step(y), steps, x) for steps in branches]
     return jnp.concatenate(outputs, -1)
 
@@ -150,7 +150,7 @@ def forms(name: str) -> tuple[str, ...]:
 
 
 def build(name: str, form: str, classes: int = 1000) -> Network:
-    """The chain `conv1a`, `conv2a`, `conv2b`, `mixed_3a`, ..., `mixed_7d`, `pool`, `head`.
+    """Return the chain `conv1a`, `conv2a`, `conv2b`, `mixed_3a`, ..., `mixed_7d`, `pool`, `head`.
 
     The stem ends with `mixed_5a`; `mixed_6a` and `mixed_7a` are the paper's reductions.
     """
@@ -169,8 +169,8 @@ def rules(name: str, form: str) -> list[Rule]:
 
 
 def _rules_of(number: int, layer: str) -> list[Rule]:
-    """For the module `features.<number>` of the file."""
-    # Where a convolution stands beside a pooling, files do not speak of branches.
+    """Return rules for the file's module `features.<number>`, our `layer`."""
+    # Beside a pooling, a convolution has no branch in its name.
     alone = {"mixed_3a": "mixed_3a/branch_1_0", "mixed_5a": "mixed_5a/branch_0_0"}
     forks = {None: "", "a": "/branch_0_0", "b": "/branch_1_0"}
 
@@ -187,7 +187,7 @@ def _rules_of(number: int, layer: str) -> list[Rule]:
 
 
 def branch_path(layer: str, branch: int, step: int | None) -> str:
-    """Where a branch's step has its parameters; files do not number the step of a lone one."""
+    """Return the path of a branch's module; files do not number the only module of a branch."""
     return f"{layer}/branch_{branch}_{step or 0}"
 
 

@@ -1,4 +1,4 @@
-"""Parts that several families are made of, and their rows of a name table."""
+"""Modules that several families share, and the rules for their names in weight files."""
 
 import functools
 from collections.abc import Callable, Iterable
@@ -13,9 +13,10 @@ from tl_jax.weights.convert import Rule
 
 
 class Conv(nn.Module):
-    """Convolution and `activation` (None: none): (N, H, W, C) to (N, H', W', features).
+    """Convolution, then `activation` if any: (N, H, W, C) to (N, H', W', features).
 
-    Depthwise: `features` is C. `kernel` is the side of a square one or (height, width).
+    `kernel` is the side of a square kernel, or (height, width). If `depthwise`, `features` must be
+    C.
     """
 
     features: int
@@ -37,10 +38,10 @@ class Conv(nn.Module):
 
 
 class ConvNorm(nn.Module):
-    """Convolution, batch norm and `activation` (None: none).
+    """Convolution and batch norm, then `activation` if any.
 
-    `bias`: of the convolution, `scale`: of the norm. What Keras and others have there is of no use
-    (the norm takes any bias off again), but it is in their files.
+    `bias` gives the convolution a bias, which does nothing (the norm subtracts it again), but is in
+    files of Keras and others. `scale` gives the norm a scale.
     """
 
     features: int
@@ -63,7 +64,7 @@ class ConvNorm(nn.Module):
 
 
 def _convolution(module, x):
-    """The kernel of a module with the fields above, and `ops.conv` with its window."""
+    """Return the kernel of a `Conv` or `ConvNorm`, and `ops.conv` with its stride and padding."""
     sides = (module.kernel,) * 2 if isinstance(module.kernel, int) else module.kernel
     inputs = 1 if module.depthwise else x.shape[-1]
     kernel = module.param("kernel", nn.initializers.he_normal(), (*sides, inputs, module.features))
@@ -71,7 +72,7 @@ def _convolution(module, x):
 
 
 class NormRelu(nn.Module):
-    """Batch norm and ReLU, in front of a convolution ("pre-activation")."""
+    """Batch norm and ReLU, before a convolution ("pre-activation")."""
 
     epsilon: float = 1e-5
 
@@ -96,7 +97,7 @@ class Stem(nn.Module):
 class SqueezeExcite(nn.Module):
     """Squeeze-and-excitation (Hu et al. 2017, arXiv:1709.01507) with MobileNet v3's hard sigmoid.
 
-    (N, H, W, C) to the same, each channel times a factor out of all channels' means.
+    Multiply each channel of (N, H, W, C) by a factor, computed from the means of all channels.
     """
 
     squeezed: int
@@ -111,9 +112,11 @@ class SqueezeExcite(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """Inverted residual (MBConv; Sandler et al. 2018, arXiv:1801.04381): a 1x1 convolution to
-    `width` channels, unless that many come in, a depthwise one, a 1x1 one to `features`, and the
-    input added where it fits. With `squeeze` there is squeeze-and-excitation behind the depthwise.
+    """Inverted residual (MBConv; Sandler et al. 2018, arXiv:1801.04381).
+
+    A 1x1 convolution to `width` channels (unless the input has as many), a depthwise one, with
+    `squeeze` squeeze-and-excitation, and a 1x1 convolution to `features`. The block adds its input
+    if the shapes agree.
     """
 
     width: int
@@ -142,9 +145,9 @@ class InvertedResidual(nn.Module):
 def inverted_residuals(
     stages: Iterable[tuple[int, int, int, int, int]], inputs: int, *, same: bool, epsilon: float
 ) -> list[Layer]:
-    """`stage1_block1`, ... for rows (expansion, features, blocks, stride of the first, kernel).
+    """Return the layers `stage1_block1`, ... of an input of `inputs` channels.
 
-    `inputs`: channels that come in.
+    `stages` has rows (expansion, features, blocks, stride of the first block, kernel).
     """
     blocks = []
     for stage, (expansion, features, repeats, stride, kernel) in enumerate(stages, 1):
@@ -158,13 +161,13 @@ def inverted_residuals(
 
 
 def round_channels(channels: float) -> int:
-    """To a multiple of 8, never more than 10 % down: so MobileNets and EfficientNets are scaled."""
+    """Round to a multiple of 8, down by 10 % at most, as MobileNet and EfficientNet scale width."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * channels else rounded
 
 
 class MaxPool(nn.Module):
-    """Max pooling as a layer of its own; see `ops.max_pool`."""
+    """Max pooling; see `ops.max_pool`."""
 
     size: int
     stride: int
@@ -178,8 +181,8 @@ class MaxPool(nn.Module):
 class FullyConnected(nn.Module):
     """Dropout, one dense layer, `activation`: (N, D) to (N, features).
 
-    Maps (N, H, W, C) become means in `side` x `side` windows first, flattened, so that the kernel
-    fits inputs of any size.
+    Maps (N, H, W, C) are first averaged to `side` x `side` windows and flattened, so that the
+    kernel fits inputs of any size.
     """
 
     features: int
@@ -204,30 +207,30 @@ class GlobalPool(nn.Module):
 
 
 def pool_and_head(classes: int, *, dropout: float = 0.0) -> tuple[Layer, Layer]:
-    """The layers `pool`, whose output is the bottleneck (N, D), and `head`, the classifier."""
+    """Return the layers `pool`, which outputs the bottleneck (N, D), and `head`, the classifier."""
     return Layer("pool", GlobalPool()), Layer("head", Classifier(classes, dropout=dropout))
 
 
 def conv_norm(conv: str, norm: str, path) -> list[Rule]:
-    """Rules for a ConvNorm at `path`; `conv` and `norm`: patterns of the file's modules."""
+    """Return rules for a ConvNorm at `path`; patterns `conv`, `norm` match the file's modules."""
     if callable(path):
         return [Rule(conv, path), Rule(norm, lambda *groups: f"{path(*groups)}/norm")]
     return [Rule(conv, path), Rule(norm, f"{path}/norm")]
 
 
 def head(dense: str) -> list[Rule]:
-    """Rules for the layer `head`; `dense`: pattern of the file's module."""
+    """Return rules for the layer `head`; the pattern `dense` matches the file's module."""
     return [Rule(dense, "head/Dense_0")]
 
 
 def timm_inverted_residuals() -> list[Rule]:
-    """Rules for timm's files of nets made of `InvertedResidual`: all but the last convolutions."""
-    # The first stage has no expansion, and so its convolutions other names.
+    """Return rules for timm's nets of `InvertedResidual`, for all but the last convolution."""
+    # The first stage has no expansion, so its convolutions have other names.
     first = {"conv_dw": "depthwise", "conv_pw": "project", "bn1": "depthwise", "bn2": "project"}
     later = {"conv_pw": "expand", "conv_dw": "depthwise", "conv_pwl": "project"}
     later |= {"bn1": "expand", "bn2": "depthwise", "bn3": "project"}
 
-    def place(stage, block, part):
+    def path(stage, block, part):
         name = (later if stage else first).get(part, part)
         return f"stage{stage + 1}_block{block + 1}/{name}" + "/norm" * part.startswith("bn")
 
@@ -236,7 +239,7 @@ def timm_inverted_residuals() -> list[Rule]:
 
     return [
         *conv_norm("conv_stem", "bn1", "stem"),
-        Rule(r"blocks\.(\d)\.(\d+)\.(\w+)", place),
+        Rule(r"blocks\.(\d)\.(\d+)\.(\w+)", path),
         Rule(r"blocks\.(\d)\.(\d+)\.se\.conv_(\w+)", squeeze),
         *head("classifier"),
     ]

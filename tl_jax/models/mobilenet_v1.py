@@ -22,8 +22,8 @@ TIMM_NAMES = {"mobilenet_v1": "mobilenetv1_100"}
 # (channels, blocks, stride of the first) of the separable convolutions: Howard et al., table 1
 STAGES = ((64, 1, 1), (128, 2, 2), (256, 2, 2), (512, 6, 2), (1024, 2, 2))
 
-# name: (width in the file's name, top-1, top-5): Keras's table of applications; for the narrow ones
-# TensorFlow 2.4's documentation of `tf.keras.applications.mobilenet`
+# name: (width in the file's name, top-1, top-5), from Keras's table of applications; of the narrow
+# variants, from TensorFlow 2.4's documentation of `tf.keras.applications.mobilenet`
 KERAS = {
     "mobilenet_v1": ("1_0", 70.4, 89.5),
     "mobilenet_v1_075": ("7_5", 68.4, None),
@@ -56,7 +56,7 @@ class SeparableConv(nn.Module):
     @nn.compact
     def __call__(self, x):
         keras = self.form == "keras"
-        # Keras pads below and on the right alone, which at odd sizes is not what SAME does.
+        # Keras pads only below and on the right; for odd sizes SAME does not.
         padding = ((0, 1), (0, 1)) if keras and self.stride == 2 else 1
         options = _options(self.form)
         x = ConvNorm(
@@ -74,7 +74,7 @@ def forms(name: str) -> tuple[str, ...]:
 
 
 def build(name: str, form: str, classes: int = 1000) -> Network:
-    """The chain `conv1`, `block1`, ..., `block13`, `pool`, `head`."""
+    """Return the chain `conv1`, `block1`, ..., `block13`, `pool`, `head`."""
     width = VARIANTS[name]
     blocks = [
         SeparableConv(int(features * width), 1 if i else stride, form)
@@ -111,9 +111,9 @@ def _keras_rules() -> list[Rule]:
 
 
 def _timm_rules() -> list[Rule]:
-    places = [rf"blocks\.{s}\.{i}\." for s, (_, n, _) in enumerate(STAGES) for i in range(n)]
+    prefixes = [rf"blocks\.{s}\.{i}\." for s, (_, n, _) in enumerate(STAGES) for i in range(n)]
     rules = conv_norm("conv_stem", "bn1", "conv1")
-    for i, place in enumerate(places, 1):
-        rules += conv_norm(place + "conv_dw", place + "bn1", f"block{i}/depthwise")
-        rules += conv_norm(place + "conv_pw", place + "bn2", f"block{i}/pointwise")
+    for i, prefix in enumerate(prefixes, 1):
+        rules += conv_norm(prefix + "conv_dw", prefix + "bn1", f"block{i}/depthwise")
+        rules += conv_norm(prefix + "conv_pw", prefix + "bn2", f"block{i}/pointwise")
     return rules + head("classifier")

@@ -54,8 +54,8 @@ TIMM = {
     "mobilenet_v2_140": ("ra_in1k", 76.520, 92.986),
     "mobilenet_v2_050": ("lamb_in1k", 65.950, 86.088),
 }
-# name: (top-1, top-5): Keras's table of applications; other widths than 1 TensorFlow 2.4's
-# documentation of `tf.keras.applications.mobilenet_v2`
+# name: (top-1, top-5), from Keras's table of applications; of widths other than 1, from TensorFlow
+# 2.4's documentation of `tf.keras.applications.mobilenet_v2`
 KERAS = {
     "mobilenet_v2": (71.3, 90.1),
     "mobilenet_v2_140": (75.0, 92.5),
@@ -67,30 +67,30 @@ KERAS = {
 
 
 def _published(name: str) -> dict[str, published.Published]:
-    found = {}
+    weights = {}
     if name == "mobilenet_v2":  # torchvision 0.29.2
-        found["torchvision:IMAGENET1K_V1"] = published.torchvision(
+        weights["torchvision:IMAGENET1K_V1"] = published.torchvision(
             name, "b0353104", imagenet(224, 256), 71.878, 90.286
         )
-        found["torchvision:IMAGENET1K_V2"] = published.torchvision(
+        weights["torchvision:IMAGENET1K_V2"] = published.torchvision(
             name, "7ebf99e0", imagenet(224, 232), 72.154, 90.822
         )
     if name in TIMM:
         tag, *accuracy = TIMM[name]
         model = f"{TIMM_NAMES[name]}.{tag}"
-        found[f"timm:{tag}"] = published.timm(model, preprocessing(name, "timm"), *accuracy)
+        weights[f"timm:{tag}"] = published.timm(model, preprocessing(name, "timm"), *accuracy)
     file = f"mobilenet_v2/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{VARIANTS[name]}_224.h5"
     usual = preprocessing(name, "keras")
-    return found | {"keras:imagenet": published.keras(file, "", usual, *KERAS[name])}
+    return weights | {"keras:imagenet": published.keras(file, "", usual, *KERAS[name])}
 
 
 def forms(name: str) -> tuple[str, ...]:
-    """`torchvision` and `timm` are one net under two sets of names."""
+    """Return the forms; `torchvision` and `timm` are one network with different names."""
     return ("torchvision", "timm", "keras")
 
 
 def build(name: str, form: str, classes: int = 1000) -> Network:
-    """The chain `stem`, `stage1_block1`, ..., `stage7_block1`, `top`, `pool`, `head`."""
+    """Return the chain `stem`, `stage1_block1`, ..., `stage7_block1`, `top`, `pool`, `head`."""
     width = VARIANTS[name]
     keras = form == "keras"
     epsilon = 1e-3 if keras else 1e-5
@@ -127,28 +127,28 @@ def _torchvision_rules() -> list[Rule]:
     rules = conv_norm(r"features\.0\.0", r"features\.0\.1", "stem")
     for i, name in enumerate(_block_names(), 1):
         parts = ("expand", "depthwise") if i > 1 else ("depthwise",)
-        place = rf"features\.{i}\.conv\."
+        prefix = rf"features\.{i}\.conv\."
         for n, part in enumerate(parts):
-            rules += conv_norm(rf"{place}{n}\.0", rf"{place}{n}\.1", f"{name}/{part}")
+            rules += conv_norm(rf"{prefix}{n}\.0", rf"{prefix}{n}\.1", f"{name}/{part}")
         n = len(parts)
-        rules += conv_norm(f"{place}{n}", f"{place}{n + 1}", f"{name}/project")
+        rules += conv_norm(f"{prefix}{n}", f"{prefix}{n + 1}", f"{name}/project")
     last = rf"features\.{i + 1}\."
     return [*rules, *conv_norm(last + "0", last + "1", "top"), *head(r"classifier\.1")]
 
 
 def _keras_rules() -> list[Rule]:
-    """For the names that Keras gives, and those in the files that it publishes.
+    """Return rules for the names that Keras gives today, and for those in its published files.
 
-    The latter were written before its layers were renamed, and Keras reads them by order.
+    It wrote those files before it renamed its layers, and reads them by order.
     """
     rules = conv_norm("Conv1", "bn_Conv1", "stem")
     for i, name in enumerate(_block_names()):
-        now = f"block_{i}" if i else "expanded_conv"
+        current = f"block_{i}" if i else "expanded_conv"
         for part in ("expand", "depthwise", "project"):
-            turned = keras_depthwise if part == "depthwise" else None
+            kernel = keras_depthwise if part == "depthwise" else None
             conv, norm = f"mobl{i}_conv_{i}_{part}", f"bn{i}_conv_{i}_bn_{part}"
-            rules.append(Rule(f"{now}_{part}|{conv}", f"{name}/{part}", turned))
-            rules.append(Rule(f"{now}_{part}_BN|{norm}", f"{name}/{part}/norm"))
+            rules.append(Rule(f"{current}_{part}|{conv}", f"{name}/{part}", kernel))
+            rules.append(Rule(f"{current}_{part}_BN|{norm}", f"{name}/{part}/norm"))
     return [*rules, *conv_norm("Conv_1", "Conv_1_bn", "top"), *head("predictions|Logits")]
 
 

@@ -74,28 +74,28 @@ TORCHVISION = {
 
 
 def _published(name: str) -> dict[str, published.Published]:
-    found = {}
+    weights = {}
     for version, (digits, resize, *accuracy) in enumerate(TORCHVISION[name], 1):
-        found[f"torchvision:IMAGENET1K_V{version}"] = published.torchvision(
+        weights[f"torchvision:IMAGENET1K_V{version}"] = published.torchvision(
             name, digits, imagenet(224, resize), *accuracy
         )
     for form, tag, *accuracy in TIMM[name]:
         model = "tf_" * (form == "timm_tf") + TIMM_NAMES[name]
-        weights = f"timm:{tag}" if form == "timm" else f"timm:{model}.{tag}"
+        key = f"timm:{tag}" if form == "timm" else f"timm:{model}.{tag}"
         expected = preprocessing(name, form)
-        found[weights] = published.timm(f"{model}.{tag}", expected, *accuracy)
+        weights[key] = published.timm(f"{model}.{tag}", expected, *accuracy)
     md5, top1 = KERAS[name]
     file, expected = f"mobilenet_v3/weights_{name}_224_1.0_float.h5", preprocessing(name, "keras")
-    return found | {"keras:imagenet": published.keras(file, md5, expected, top1)}
+    return weights | {"keras:imagenet": published.keras(file, md5, expected, top1)}
 
 
 def forms(name: str) -> tuple[str, ...]:
-    """`timm_tf` is timm's `tf_...`: TensorFlow's net, which Keras has too, under timm's names."""
+    """Return the forms; `timm_tf` (timm's `tf_...`) is Keras's network with timm's names."""
     return ("torchvision", "timm", "timm_tf", "keras")
 
 
 def build(name: str, form: str, classes: int = 1000) -> Network:
-    """The chain `stem`, `stage1_block1`, ..., `top`, `pool`, `fc`, `head`."""
+    """Return the chain `stem`, `stage1_block1`, ..., `top`, `pool`, `fc`, `head`."""
     stages, features = VARIANTS[name]
     same = form in ("timm_tf", "keras")
     epsilon = 1e-5 if form == "timm" else 1e-3
@@ -121,7 +121,7 @@ def build(name: str, form: str, classes: int = 1000) -> Network:
 
 
 def preprocessing(name: str, form: str) -> Preprocessing:
-    """Keras has its own as a layer at the bottom of the net; here it is outside."""
+    """Return the preprocessing, which in Keras is the network's first layer."""
     if form in ("timm_tf", "keras"):
         return minus_one_to_one(224)
     return imagenet(224, 256, "bicubic" if form == "timm" else "bilinear")
@@ -142,7 +142,7 @@ def rules(name: str, form: str) -> list[Rule]:
 
 
 def _blocks(stages) -> list[tuple[str, bool, bool]]:
-    """(name, whether it expands, whether it has squeeze-and-excitation) of each block."""
+    """Return (name, whether it expands, whether it has squeeze-and-excitation) of each block."""
     return [
         (f"stage{s}_block{i + 1}", s > 1, squeeze)
         for s, (_, _, _, squeeze, _, widths) in enumerate(stages, 1)
@@ -155,12 +155,12 @@ def _torchvision_rules(stages) -> list[Rule]:
     for i, (name, expands, squeeze) in enumerate(_blocks(stages), 1):
         parts = ["expand"] * expands + ["depthwise"] + ["squeeze"] * squeeze + ["project"]
         for n, part in enumerate(parts):
-            place = rf"features\.{i}\.block\.{n}\."
+            prefix = rf"features\.{i}\.block\.{n}\."
             if part == "squeeze":
-                rules.append(Rule(place + "fc1", f"{name}/squeeze/reduce"))
-                rules.append(Rule(place + "fc2", f"{name}/squeeze/expand"))
+                rules.append(Rule(prefix + "fc1", f"{name}/squeeze/reduce"))
+                rules.append(Rule(prefix + "fc2", f"{name}/squeeze/expand"))
             else:
-                rules += conv_norm(place + "0", place + "1", f"{name}/{part}")
+                rules += conv_norm(prefix + "0", prefix + "1", f"{name}/{part}")
     last = rf"features\.{i + 1}\."
     return [
         *rules,
@@ -171,16 +171,16 @@ def _torchvision_rules(stages) -> list[Rule]:
 
 
 def _keras_rules(stages) -> list[Rule]:
-    """For the names that Keras gives now (`conv_bn`) and those of before (`Conv/BatchNorm`)."""
+    """Return rules for Keras's names of today (`conv_bn`) and its old ones (`Conv/BatchNorm`)."""
     norm = "(?:_bn|/BatchNorm)"
     rules = conv_norm("(?i:conv)", f"(?i:conv){norm}", "stem")
     for i, (name, _, _) in enumerate(_blocks(stages)):
-        place = f"expanded_conv_{i}[_/]" if i else "expanded_conv[_/]"
+        prefix = f"expanded_conv_{i}[_/]" if i else "expanded_conv[_/]"
         for part in ("expand", "depthwise", "project"):
-            turned = keras_depthwise if part == "depthwise" else None
-            rules.append(Rule(place + part, f"{name}/{part}", turned))
-            rules.append(Rule(place + part + norm, f"{name}/{part}/norm"))
-        squeeze = place + "squeeze_excite[_/](?i:conv)"
+            kernel = keras_depthwise if part == "depthwise" else None
+            rules.append(Rule(prefix + part, f"{name}/{part}", kernel))
+            rules.append(Rule(prefix + part + norm, f"{name}/{part}/norm"))
+        squeeze = prefix + "squeeze_excite[_/](?i:conv)"
         rules.append(Rule(squeeze, f"{name}/squeeze/reduce"))
         rules.append(Rule(squeeze + "_1", f"{name}/squeeze/expand"))
     return [

@@ -13,7 +13,7 @@ from tl_jax.chain.places import Layer, Tie
 
 
 class Embed(nn.Module):
-    """Vectors of tokens: whole numbers (B, T) to (B, T, features)."""
+    """Look up the vectors of tokens: whole numbers (B, T) to (B, T, features)."""
 
     words: int
     features: int
@@ -26,7 +26,7 @@ class Embed(nn.Module):
 
 
 class LSTM(nn.Module):
-    """(B, T, D) and the state before it to {"sequence": (B, T, features), "state": after it}."""
+    """Map (B, T, D) and a state to {"sequence": (B, T, features), "state": the next state}."""
 
     features: int
 
@@ -37,12 +37,12 @@ class LSTM(nn.Module):
         return {"sequence": sequence, "state": state}
 
     def initial(self, rows: int) -> tuple[jax.Array, jax.Array]:
-        """The state before the first token: zeros."""
+        """Return the state before the first token: zeros."""
         return (jnp.zeros((rows, self.features)),) * 2
 
 
 class Sequence(nn.Module):
-    """Of what an LSTM gives, the sequence, with dropout."""
+    """Select the sequence from an LSTM's output, and apply dropout."""
 
     dropout: float = 0.0
 
@@ -53,7 +53,7 @@ class Sequence(nn.Module):
 
 
 class Decode(nn.Module):
-    """Logits of tokens: (B, T, D) to (B, T, words)."""
+    """Compute the logits of the next token: (B, T, D) to (B, T, words)."""
 
     words: int
 
@@ -64,7 +64,7 @@ class Decode(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class Transposed:
-    """A tie's function: the leaf `of`, transposed."""
+    """A tie's function: return the leaf `of`, transposed."""
 
     of: str
 
@@ -73,8 +73,8 @@ class Transposed:
 
 
 def lstm(words: int, features: int, *, dropout: float = 0.0) -> Network:
-    """Two LSTM layers on tokens, and a decoder that is the embedding (Press & Wolf 2017,
-    arXiv:1608.05859).
+    """Return two LSTM layers on tokens, with a decoder whose kernel is the embedding, transposed
+    (Press & Wolf 2017, arXiv:1608.05859).
     """
     layers = (
         *chain("tokens", embed=Embed(words, features)),

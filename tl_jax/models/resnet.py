@@ -1,9 +1,8 @@
 """ResNet: v1 (He et al. 2015, arXiv:1512.03385) and wide (Zagoruyko & Komodakis 2016,
-arXiv:1605.07146) as torchvision and Keras have them, v2 (He et al. 2016, arXiv:1603.05027) as Keras
-does.
+arXiv:1605.07146) as in torchvision and Keras, v2 (He et al. 2016, arXiv:1603.05027) as in Keras.
 
 torchvision's bottlenecks have their stride in the 3x3 convolution instead of the first 1x1; Keras's
-v1 have it where the paper has, but biases on all convolutions and another epsilon.
+v1 has it where the paper does, but also biases in all convolutions and another epsilon.
 """
 
 import functools
@@ -19,7 +18,7 @@ from tl_jax.models.layers import Conv, ConvNorm, NormRelu, Stem, conv_norm, head
 from tl_jax.weights import published
 from tl_jax.weights.convert import Rule
 
-# name: (blocks in stages 1 to 4, what they are, width of the 3x3 convolutions in stage 1):
+# name: (blocks in stages 1 to 4, kind of block, width of the 3x3 convolutions in stage 1):
 # He et al., table 1; Zagoruyko & Komodakis, table 8
 VARIANTS = {
     "resnet18": ((2, 2, 2, 2), "basic", 64),
@@ -84,7 +83,7 @@ class Block(nn.Module):
 
 
 class StemV2(nn.Module):
-    """As v1's, but nothing follows the convolution, so that the pooling's zeros count."""
+    """The stem of v1 without norm and ReLU, so that the zeros of the pooling's padding count."""
 
     @nn.compact
     def __call__(self, x):
@@ -93,7 +92,7 @@ class StemV2(nn.Module):
 
 
 class BlockV2(nn.Module):
-    """Bottleneck with norm and ReLU in front of the convolutions ("pre-activation")."""
+    """Bottleneck with norm and ReLU before the convolutions ("pre-activation")."""
 
     width: int
     stride: int
@@ -113,12 +112,12 @@ class BlockV2(nn.Module):
 
 
 def forms(name: str) -> tuple[str, ...]:
-    found = {"torchvision": name in TORCHVISION, "keras": name in KERAS}
-    return tuple(form for form, there in found.items() if there)
+    exists = {"torchvision": name in TORCHVISION, "keras": name in KERAS}
+    return tuple(form for form in exists if exists[form])
 
 
 def build(name: str, form: str, classes: int = 1000) -> Network:
-    """The chain `stem`, `stage1_block1`, ..., (v2: `top`,) `pool`, `head`."""
+    """Return the chain `stem`, `stage1_block1`, ..., (v2: `top`,) `pool`, `head`."""
     v2 = VARIANTS[name][1] == "preactivated"
     keras = form == "keras"
     stem = StemV2() if v2 else Stem(64, KERAS_EPSILON if keras else 1e-5, bias=keras)
@@ -139,7 +138,7 @@ def _blocks(name: str, form: str) -> list[Layer]:
     for stage, blocks_in_stage in enumerate(repeats):
         for b in range(blocks_in_stage):
             scale = 2**stage
-            if kind == "preactivated":  # Keras has the stride at a stage's end, the last has none
+            if kind == "preactivated":  # Keras strides in a stage's last block, but not in stage 4
                 stride = 2 if b == blocks_in_stage - 1 and stage < 3 else 1
                 block = BlockV2(width * scale, stride, project=b == 0)
             else:
@@ -176,13 +175,13 @@ def _torchvision_rules() -> list[Rule]:
 
 
 def _keras_rules() -> list[Rule]:
-    def place(stage, block, i):
+    def path(stage, block, i):
         return f"stage{stage - 1}_block{block}/" + (f"conv{i}" if i else "shortcut")
 
     block = r"conv(\d)_block(\d+)_"
     return [
         *conv_norm("conv1_conv", "conv1_bn", "stem/conv"),
-        *conv_norm(block + r"(\d)_conv", block + r"(\d)_bn", place),
+        *conv_norm(block + r"(\d)_conv", block + r"(\d)_bn", path),
         Rule(block + "preact_bn", lambda s, b: f"stage{s - 1}_block{b}/preact/norm"),
         Rule("post_bn", "top/norm"),
         *head("predictions|probs|fc1000"),
@@ -190,17 +189,17 @@ def _keras_rules() -> list[Rule]:
 
 
 def _published(name: str) -> dict[str, published.Published]:
-    found = {}
+    weights = {}
     for version, (digits, *accuracy) in enumerate(TORCHVISION.get(name, ()), 1):
         expected = imagenet(224, 232 if version == 2 else 256)
-        weights = published.torchvision(name, digits, expected, *accuracy)
-        found[f"torchvision:IMAGENET1K_V{version}"] = weights
+        key = f"torchvision:IMAGENET1K_V{version}"
+        weights[key] = published.torchvision(name, digits, expected, *accuracy)
     if name in KERAS:
         file = f"resnet/{name.replace('_', '')}_weights_tf_dim_ordering_tf_kernels.h5"
         md5, top1 = KERAS[name]
         expected = preprocessing(name, "keras")
-        found["keras:imagenet"] = published.keras(file, md5, expected, top1)
-    return found
+        weights["keras:imagenet"] = published.keras(file, md5, expected, top1)
+    return weights
 
 
 PUBLISHED = {name: _published(name) for name in VARIANTS}

@@ -1,8 +1,8 @@
 """VGG (Simonyan & Zisserman 2014, arXiv:1409.1556), plain and with batch norm (`_bn`).
 
-Maps in front of fc6 are averaged to 7 x 7, as in torchvision, in every form: inputs of other sizes
-than 224 x 224, at which the mean does nothing, are possible with Keras's weights too. (timm, from
-256 x 256 on, slides fc6 over the maps instead.)
+In every form the maps below fc6 are averaged to 7 x 7, as in torchvision, so that Keras's weights
+accept any input size too; at 224 x 224 averaging changes nothing. (From 256 x 256 on, timm slides
+fc6 over the maps instead.)
 """
 
 import jax
@@ -25,7 +25,7 @@ REPEATS = {
 }
 # name: (convolutions in the stages, batch norm)
 VARIANTS = {n + s: (r, bool(s)) for n, r in REPEATS.items() for s in ("", "_bn")}
-SIDE = 7  # of the maps in front of fc6, for inputs of 224 x 224
+SIDE = 7  # of the maps below fc6, for inputs of 224 x 224
 
 # name: (digits in the file's name, top-1, top-5), from torchvision 0.29.2
 TORCHVISION = {
@@ -59,27 +59,27 @@ KERAS = {
 def _published(name: str) -> dict[str, published.Published]:
     digits, *accuracy = TORCHVISION[name]
     usual = imagenet(224, 256)
-    found = {
+    weights = {
         "torchvision:IMAGENET1K_V1": published.torchvision(name, digits, usual, *accuracy),
         "timm:tv_in1k": published.timm(f"{name}.tv_in1k", usual, *TIMM[name]),
     }
     if name in KERAS:
         md5, *accuracy = KERAS[name]
         file = f"{name}/{name}_weights_tf_dim_ordering_tf_kernels.h5"
-        found["keras:imagenet"] = published.keras(file, md5, caffe(224), *accuracy)
-    return found
+        weights["keras:imagenet"] = published.keras(file, md5, caffe(224), *accuracy)
+    return weights
 
 
 PUBLISHED = {name: _published(name) for name in VARIANTS}
 
 
 def forms(name: str) -> tuple[str, ...]:
-    """`torchvision` and `timm` are one net under two sets of names."""
+    """Return the forms; `torchvision` and `timm` are one network with different names."""
     return ("torchvision", "timm", *(("keras",) if name in KERAS else ()))
 
 
 def features(name: str) -> list[Layer]:
-    """The layers `conv1_1`, ..., `pool1`, `conv2_1`, ..., `pool5`."""
+    """Return the layers `conv1_1`, ..., `pool1`, `conv2_1`, ..., `pool5`."""
     layers = []
     repeats, norm = VARIANTS[name]
     for stage, (width, convs) in enumerate(zip(WIDTHS, repeats, strict=True), 1):
@@ -90,7 +90,7 @@ def features(name: str) -> list[Layer]:
 
 
 def build(name: str, form: str, classes: int = 1000) -> Network:
-    """The chain `conv1_1`, ..., `pool1`, ..., `pool5`, `fc6`, `fc7`, `head`."""
+    """Return the chain `conv1_1`, ..., `pool1`, ..., `pool5`, `fc6`, `fc7`, `head`."""
     return Network(
         (
             *features(name),
@@ -119,13 +119,13 @@ def rules(name: str, form: str) -> list[Rule]:
     return [
         *_feature_rules(name),
         Rule(fc6, "fc6/Dense_0", dense_after(SIDE)),
-        Rule(fc7, "fc7/Dense_0", dense_after(1)),  # timm's is a 1x1 convolution
+        Rule(fc7, "fc7/Dense_0", dense_after(1)),  # in timm it is a 1x1 convolution
         *head(classifier),
     ]
 
 
 def _feature_rules(name: str) -> list[Rule]:
-    """For `features.<i>`, which counts norms, ReLUs and poolings too."""
+    """Return rules for `features.<i>`, where i counts norms, ReLUs and poolings too."""
     rows, i = [], 0
     norm = VARIANTS[name][1]
     for layer in features(name):

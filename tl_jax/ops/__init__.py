@@ -1,15 +1,15 @@
-"""Operations of networks, each in the form that is fast on its platform.
+"""Operations of networks, each implemented so that it is fast on its platform.
 
-Modules here hold the platform-neutral text: XLA's own operations, and gradients where a closed form
-is known. XLA's CPU backend is slow at several of them. So each operation is called by name through
-one door, `tl_jax.ops.cpu.forms.by_platform`, behind which `tl_jax/ops/cpu/` holds the CPU's forms:
-oneDNN's where its package is installed, otherwise products, phases and shifted multiply-adds. The
-choice is made when a program is lowered (`jax.lax.platform_dependent`), so one program text serves
-every platform. The environment variable TL_JAX_CPU=plain switches all of that folder off: what is
-traced then is the neutral text alone.
+The modules here hold the platform-neutral implementations: XLA's own operations, and gradients
+where a closed form is known. XLA's CPU backend is slow at several of them. So each operation calls
+`tl_jax.ops.cpu.dispatch.by_platform`, through which `tl_jax/ops/cpu/` provides implementations for
+the CPU: oneDNN's where its package is installed, otherwise matrix products, phases and shifted
+multiply-adds. The choice is made when a program is lowered (`jax.lax.platform_dependent`), so one
+traced program serves every platform. The environment variable TL_JAX_CPU=plain switches that folder
+off: only the neutral implementations are traced then.
 
-`inference(fn)` and `materialise(value)` say what a program is for, and leave it to the platform
-what follows from that.
+`inference(fn)` and `materialise(value)` say what a program or a value is for; each platform decides
+what it does with that.
 
 Names are imported when they are first used: programs that only show their flags do without JAX.
 """

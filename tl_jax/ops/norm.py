@@ -1,4 +1,4 @@
-"""Batch norm, and the sums by channel that its gradients need."""
+"""Batch norm, and the per-channel sums that its gradients need."""
 
 import contextlib
 import functools
@@ -10,21 +10,21 @@ import jax
 import jax.numpy as jnp
 
 from tl_jax.ops import plain
-from tl_jax.ops.cpu import forms
+from tl_jax.ops.cpu import dispatch
 
 
 def channel_sums(terms, *arrays):
-    """Sum over all axes but the last of each of the arrays `terms(*arrays)` (..., C).
+    """Sum each of the arrays `terms(*arrays)` (..., C) over all axes but the last: (C,) each.
 
-    `terms` is elementwise; sums are taken in float32 at least.
+    `terms` must be elementwise; sums are taken in float32 at least.
     """
     neutral = functools.partial(plain.channel_sums, terms)
-    return forms.by_platform("channel_sums", neutral, *arrays, terms=terms)
+    return dispatch.by_platform("channel_sums", neutral, *arrays, terms=terms)
 
 
 @jax.custom_vjp
 def scale_and_shift(x, scale, shift):
-    """`x` (..., C) times `scale` (C,) plus `shift` (C,)."""
+    """Return `x` (..., C) times `scale` (C,) plus `shift` (C,)."""
     return x * scale + shift
 
 
@@ -42,7 +42,7 @@ _sync_axis: list[str] = []
 
 @contextlib.contextmanager
 def synchronised(axis_name: str) -> Generator[None]:
-    """Batch statistics of what is traced inside are means over the devices of a named axis."""
+    """Average batch statistics over the devices of a named axis, in all that is traced inside."""
     _sync_axis.append(axis_name)
     try:
         yield
@@ -55,13 +55,13 @@ def _over_devices(x):
 
 
 def batch_norm(x, scale, offset, epsilon: float, activation: Callable | None = None):
-    """`activation` of the norm of `x` (..., C) by the batch's statistics; mean and (biased)
-    variance (C,) by channel, in float32 at least, through which no gradient flows.
+    """Normalise `x` (..., C) by the batch's statistics and apply `activation`.
 
-    Ioffe & Szegedy 2015, algorithm 1, and the gradients that follow it.
+    Return the result and, by channel, mean and (biased) variance (C,), in float32 at least; no
+    gradient flows through these two. Ioffe & Szegedy 2015, algorithm 1 and the gradients after it.
     """
-    # Whether a platform may have one operation for it all, and for the ReLU behind it.
-    fused = not _sync_axis and forms.has("batch_norm", x)
+    # Whether a platform may compute all of this, with a ReLU after it, in one operation.
+    fused = not _sync_axis and dispatch.has("batch_norm", x)
     relu = fused and activation is jax.nn.relu
     y, mean, var = _batch_norm(x, scale, offset, epsilon, fused, relu)
     return y if relu else _activated(y, activation), mean, var
@@ -79,12 +79,12 @@ def _batch_norm_fwd(x, scale, offset, epsilon, fused, relu):
         y = x * factor.astype(x.dtype) + (offset - mean * factor).astype(x.dtype)
         return [jax.nn.relu(y) if relu else y, mean, var]
 
-    given = neutral, x, scale, offset
+    arrays = x, scale, offset
     if fused:
         settings = {"epsilon": epsilon, "relu": relu}
-        results, notes = forms.by_platform_with_notes("batch_norm", *given, **settings)
+        results, notes = dispatch.by_platform_with_notes("batch_norm", neutral, *arrays, **settings)
     else:
-        results, notes = neutral(x, scale, offset), []
+        results, notes = neutral(*arrays), []
     y, mean, var = results
     return (y, mean, var), (x, scale, mean, var, y if relu else None, notes)
 
@@ -103,7 +103,9 @@ def _batch_norm_bwd(epsilon, fused, relu, saved, gradients):
 
     arrays = x, gradients[0], mean, var, scale, y, notes
     if fused:
-        return tuple(forms.by_platform("batch_norm_gradients", neutral, *arrays, epsilon=epsilon))
+        return tuple(
+            dispatch.by_platform("batch_norm_gradients", neutral, *arrays, epsilon=epsilon)
+        )
     return tuple(neutral(*arrays))
 
 
@@ -111,24 +113,27 @@ _batch_norm.defvjp(_batch_norm_fwd, _batch_norm_bwd)
 
 
 def _sums(fused: bool) -> Callable:
-    """Where the whole norm has a form for each platform, its sums need none: tracing is short."""
+    """Return the function for the per-channel sums.
+
+    Where platforms implement the whole norm, its sums need no dispatch; that shortens tracing.
+    """
     return plain.channel_sums if fused else channel_sums
 
 
 def _moments(x, sums):
-    """Mean and (biased) variance of `x` (..., C) by channel, in float32, over all devices."""
+    """Return mean and (biased) variance (C,) of `x` (..., C), in float32, over all devices."""
     wide = jnp.promote_types(x.dtype, jnp.float32)
-    found = sums(lambda x: (x, jnp.square(x.astype(wide))), x)
-    mean, square = _over_devices([s * (x.shape[-1] / x.size) for s in found])
+    totals = sums(lambda x: (x, jnp.square(x.astype(wide))), x)
+    mean, square = _over_devices([total * (x.shape[-1] / x.size) for total in totals])
     return mean, jnp.maximum(square - jnp.square(mean), 0)
 
 
 class BatchNorm(nn.Module):
     """Batch norm (Ioffe & Szegedy 2015) over all axes but the last.
 
-    Whoever applies it chooses the mode: with a mutable `batch_stats` collection it normalises by
-    the batch and updates the running statistics, without one it uses them. A frozen layer is
-    applied without, so its statistics cannot move.
+    The caller of `apply` chooses the mode: with a mutable `batch_stats` collection the module
+    normalises by the batch and updates the running statistics; without one it uses the running
+    statistics. Frozen layers are applied without one, so their statistics cannot move.
     """
 
     epsilon: float = 1e-5
@@ -145,12 +150,12 @@ class BatchNorm(nn.Module):
         residual: Any = None,
         activation: Callable | None = None,
     ):
-        """`activation` of the norm of `x` plus `residual`.
+        """Normalise `x`, add `residual`, apply `activation`.
 
-        With `convolve` it is the norm of `convolve(x, kernel, bias)`, an `ops.conv` with `kernel`
-        (kh, kw, C, D) and perhaps a `bias` (D,), which Keras has in front of some norms. By the
-        running statistics the norm is part of these two, and the rest the convolution's: passes
-        less over the data.
+        With `convolve`, an `ops.conv`, normalise `convolve(x, kernel, bias)` instead; `kernel` is
+        (kh, kw, C, D), and `bias` (D,) may be None (Keras has one in front of some norms). With the
+        running statistics the norm is folded into kernel and bias, and the convolution adds the
+        residual and applies the activation: fewer passes over the data.
         """
         shape = (x if convolve is None else kernel).shape[-1:]
         scale = self.param("scale", nn.initializers.ones, shape) if self.use_scale else 1.0
@@ -162,15 +167,15 @@ class BatchNorm(nn.Module):
                 bias = None if bias is None else bias.astype(x.dtype)
                 x = convolve(x, kernel.astype(x.dtype), bias)
             scale = jnp.broadcast_to(scale, shape)
-            behind = activation if residual is None else None
-            y, use_mean, use_var = batch_norm(x, scale, offset, self.epsilon, behind)
-            keep = self.momentum
-            mean.value = keep * mean.value + (1 - keep) * use_mean
-            var.value = keep * var.value + (1 - keep) * use_var
+            fused = activation if residual is None else None
+            y, batch_mean, batch_var = batch_norm(x, scale, offset, self.epsilon, fused)
+            decay = self.momentum
+            mean.value = decay * mean.value + (1 - decay) * batch_mean
+            var.value = decay * var.value + (1 - decay) * batch_var
             return y if residual is None else _activated(y + residual, activation)
-        use_mean = mean.value if bias is None else mean.value - bias
+        centre = mean.value if bias is None else mean.value - bias
         factor = scale * jax.lax.rsqrt(var.value + self.epsilon)
-        shift = (offset - use_mean * factor).astype(x.dtype)
+        shift = (offset - centre * factor).astype(x.dtype)
         if convolve is not None:
             kernel = (kernel * factor).astype(x.dtype)
             return convolve(x, kernel, shift, residual, activation=activation)

@@ -1,4 +1,4 @@
-"""The plain forms: XLA's own operations, which every platform has."""
+"""The platform-neutral implementations: XLA's own operations, which every platform has."""
 
 import flax.linen as nn
 import jax
@@ -8,7 +8,7 @@ from tl_jax.ops.windows import NO_PADDING
 
 
 def conv(x, kernel, *, stride=1, padding=NO_PADDING):
-    """Convolution of `x` (N, H, W, C) with `kernel` (kh, kw, C / groups, D): (N, H', W', D)."""
+    """Convolve `x` (N, H, W, C) with `kernel` (kh, kw, C / groups, D): (N, H', W', D)."""
     return jax.lax.conv_general_dilated(
         x,
         kernel,
@@ -20,28 +20,28 @@ def conv(x, kernel, *, stride=1, padding=NO_PADDING):
 
 
 def finish(y, bias, residual, activation):
-    """`activation` of `y` plus `bias` plus `residual`; each may be None."""
+    """Add `bias` and `residual` to `y` and apply `activation`; each of the three may be None."""
     y = y if bias is None else y + bias
     y = y if residual is None else y + residual
     return activation(y) if activation else y
 
 
 def channel_sums(terms, *arrays):
-    """Sum over all axes but the last of each of the arrays `terms(*arrays)` (..., C)."""
+    """Sum each of the arrays `terms(*arrays)` (..., C) over all axes but the last: (C,) each."""
     return [total(x, tuple(range(x.ndim - 1))) for x in terms(*arrays)]
 
 
 def total(x, axes):
-    """Sum over `axes`, in float32 at least."""
+    """Sum `x` over `axes`, in float32 at least."""
     return x.sum(axes, jnp.promote_types(x.dtype, jnp.float32))
 
 
 def max_pool(x, *, size, stride, padding):
-    """Largest value in each window of `x` (N, H, W, C)."""
+    """Return the maximum of each window of `x` (N, H, W, C)."""
     return nn.max_pool(x, (size, size), (stride, stride), padding)
 
 
 def avg_pool(x, *, size, stride, padding, count_padding):
-    """Mean of each window of `x` (N, H, W, C)."""
+    """Return the mean of each window of `x` (N, H, W, C)."""
     window, strides = (size, size), (stride, stride)
     return nn.avg_pool(x, window, strides, padding, count_include_pad=count_padding)

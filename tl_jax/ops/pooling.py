@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 
 from tl_jax.ops import plain
-from tl_jax.ops.cpu import forms
+from tl_jax.ops.cpu import dispatch
 from tl_jax.ops.windows import Padding, pads
 
 
 def max_pool(x, size: int, stride: int, padding: Padding = 0, *, ceil: bool = False):
-    """Largest value in each window of `x` (N, H, W, C); padding never wins.
+    """Return the maximum of each window of `x` (N, H, W, C): (N, H', W', C); padding never wins.
 
     With `ceil` a last window that begins inside the input may reach beyond it (PyTorch's
     `ceil_mode`).
@@ -26,7 +26,9 @@ def _window(size, stride, padding):
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
 def _max_pool(x, *window):
     window = _window(*window)
-    return forms.by_platform("max_pool", functools.partial(plain.max_pool, **window), x, **window)
+    return dispatch.by_platform(
+        "max_pool", functools.partial(plain.max_pool, **window), x, **window
+    )
 
 
 def _max_pool_fwd(x, *window):
@@ -35,42 +37,47 @@ def _max_pool_fwd(x, *window):
     def neutral(x):
         return [plain.max_pool(x, **window)]
 
-    (y,), notes = forms.by_platform_with_notes("max_pool_with_notes", neutral, x, **window)
+    (y,), notes = dispatch.by_platform_with_notes("max_pool_with_notes", neutral, x, **window)
     return y, (x, notes)
 
 
 def _max_pool_bwd(size, stride, padding, saved, g):
     window = _window(size, stride, padding)
 
-    def neutral(x, notes, g):  # looks for the maxima again
+    def neutral(x, notes, g):  # without notes, it must find the maxima again
         return jax.vjp(functools.partial(plain.max_pool, **window), x)[1](g)[0]
 
-    return (forms.by_platform("max_pool_gradient", neutral, *saved, g, **window),)
+    return (dispatch.by_platform("max_pool_gradient", neutral, *saved, g, **window),)
 
 
 _max_pool.defvjp(_max_pool_fwd, _max_pool_bwd)
 
 
 def avg_pool(x, size: int, stride: int, padding: Padding = 0, *, count_padding: bool = False):
-    """Mean of each window of `x` (N, H, W, C); `count_padding` takes padding for zeros."""
+    """Return the mean of each window of `x` (N, H, W, C): (N, H', W', C).
+
+    With `count_padding` the padding counts as zeros; otherwise only pixels of the image count.
+    """
     edges = _pool_pads(x, size, stride, padding, False)
     return _avg_pool(x, size, stride, edges, count_padding)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
 def _avg_pool(x, size, stride, padding, count_padding):
-    how = _window(size, stride, padding) | {"count_padding": count_padding}
-    return forms.by_platform("avg_pool", functools.partial(plain.avg_pool, **how), x, **how)
+    settings = _window(size, stride, padding) | {"count_padding": count_padding}
+    return dispatch.by_platform(
+        "avg_pool", functools.partial(plain.avg_pool, **settings), x, **settings
+    )
 
 
 def _avg_pool_bwd(size, stride, padding, count_padding, x, g):
-    how = _window(size, stride, padding) | {"count_padding": count_padding}
+    settings = _window(size, stride, padding) | {"count_padding": count_padding}
     like = jax.ShapeDtypeStruct(x.shape, x.dtype)
 
     def neutral(g):
-        return jax.linear_transpose(functools.partial(plain.avg_pool, **how), like)(g)[0]
+        return jax.linear_transpose(functools.partial(plain.avg_pool, **settings), like)(g)[0]
 
-    return (forms.by_platform("avg_pool_gradient", neutral, g, x=like, **how),)
+    return (dispatch.by_platform("avg_pool_gradient", neutral, g, x=like, **settings),)
 
 
 _avg_pool.defvjp(lambda x, *window: (_avg_pool(x, *window), x), _avg_pool_bwd)
@@ -83,16 +90,16 @@ def _pool_pads(x, size, stride, padding, ceil):
     grown = []
     for length, (before, after) in zip(x.shape[1:3], edges, strict=True):
         windows = -(-(length + before + after - size) // stride) + 1
-        if (windows - 1) * stride >= length + before:  # it would begin in the padding behind
+        if (windows - 1) * stride >= length + before:  # the last one would begin in the padding
             windows -= 1
         grown.append((before, max(after, (windows - 1) * stride + size - length - before)))
     return tuple(grown)
 
 
 def adaptive_avg_pool(x, size: int):
-    """(N, H, W, C) to (N, size, size, C): means of windows that cover the input evenly.
+    """Return means of windows that cover the input evenly: (N, H, W, C) to (N, size, size, C).
 
-    Window i of a side n is from floor(i n / size) to ceil((i + 1) n / size), as PyTorch's.
+    Window i of a side n reaches from floor(i n / size) to ceil((i + 1) n / size), as in PyTorch.
     """
     for axis in (1, 2):
         n = x.shape[axis]

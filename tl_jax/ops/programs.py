@@ -1,4 +1,4 @@
-"""Programs for inference."""
+"""Programs for inference: compiled functions that take no gradient."""
 
 import functools
 from collections.abc import Callable
@@ -16,8 +16,8 @@ class Inference:
     """`fn(fixed, batch) -> result`, jitted: batch and result are trees of arrays (B, ...).
 
     `fn` must process each example independently of the rest of the batch: on a CPU with oneDNN each
-    core runs a program of its own on its part of it. Other platforms run `whole`, as does a CPU
-    where the cores cannot share the batch equally or where it is being traced.
+    core runs its own program on its part of the batch. Other platforms run `whole`; so does a CPU
+    if the cores cannot share the batch equally, or if the batch is being traced.
     """
 
     def __init__(self, fn: Callable[[Any, Any], Any], **shardings: Any):
@@ -28,17 +28,17 @@ class Inference:
         return self.of(fixed)(batch)
 
     def of(self, fixed: Any) -> Callable[[Any], Any]:
-        """Return the function of the batch alone, which computes once what depends on `fixed`."""
+        """Return a function of the batch alone; it computes once what depends on `fixed` alone."""
         whole = functools.partial(self.whole, fixed)
         return self._per_core.of(fixed, whole) if self._per_core else whole
 
 
 def inference(fn: Callable[[Any, Any], Any], **shardings: Any) -> Inference:
-    """Return `fn(fixed, batch)` as a program; `shardings` are those of `jax.jit`."""
+    """Compile `fn(fixed, batch)` into a program; `shardings` are those of `jax.jit`."""
     return Inference(fn, **shardings)
 
 
 def materialise(value: Value) -> Value:
-    """Return `value`, which somebody has asked for: no operation may fuse it away."""
+    """Return `value` and mark it as needed in full: no operation may fuse it away."""
     constants.materialise(value)
     return value

@@ -1,4 +1,4 @@
-"""Where the windows of convolutions and pooling lie in an image."""
+"""Positions of the windows of convolutions and pooling in an image."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,10 @@ NO_PADDING = ((0, 0), (0, 0))
 def pads(
     padding: Padding, size: tuple[int, int], kernel: tuple[int, int], stride: int
 ) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Explicit ((top, bottom), (left, right)); 'SAME' is TensorFlow's, an int PyTorch's."""
+    """Return the padding as ((top, bottom), (left, right)).
+
+    The strings 'SAME' and 'VALID' are TensorFlow's, an int is PyTorch's.
+    """
     if isinstance(padding, tuple):
         return padding
     if isinstance(padding, int):
@@ -20,8 +23,8 @@ def pads(
 
 
 def taps(x, window: tuple[int, int], stride, padding, fill=0):
-    """For each position in a `window` (height, width), yield its row, its column and what `x`
-    (..., H, W, C) has there, for all windows at once; the padding is `fill`.
+    """For each position in a `window` (height, width), yield its row, its column and the values of
+    `x` (..., H, W, C) there, for all windows at once; the padding is `fill`.
     """
     kh, kw = window
     edges = ((0, 0),) * (x.ndim - 3) + (*padding, (0, 0))
@@ -34,10 +37,11 @@ def taps(x, window: tuple[int, int], stride, padding, fill=0):
 
 
 def spread(g, shape, kernel, stride, padding):
-    """Pad `g` (..., H, W, C), a convolution's output gradient, and put zeros between its rows and
-    columns: a VALID convolution of the result with the turned kernel is the input's gradient.
+    """Pad `g` (..., H, W, C), the gradient of a convolution's output, and insert zeros between its
+    rows and columns.
 
-    The last rows, which a strided filter may never have reached, get padding too.
+    A VALID convolution of the result with the flipped kernel is the gradient of the input (of
+    `shape`). The last rows, which a strided kernel may never have reached, get padding too.
     """
     edges = []
     for size, out, length, (before, after) in zip(
@@ -49,9 +53,9 @@ def spread(g, shape, kernel, stride, padding):
 
 
 def joined_phases(phases, shape, padding):
-    """Join the phases of a padded array into the array itself, (..., H, W, C) of that shape.
+    """Interleave the phases of a padded array and cut off the padding: (..., H, W, C) of `shape`.
 
-    `phases[i][j]` are the padded array's rows from i on and columns from j on, `stride` apart.
+    `phases[i][j]` has the padded array's rows i, i + stride, ... and columns j, j + stride, ....
     """
     stride = len(phases)
     rows = jnp.stack([jnp.stack(row, -2) for row in phases], -4)
@@ -62,5 +66,5 @@ def joined_phases(phases, shape, padding):
 
 
 def phase_lengths(shape, padding, stride):
-    """How many rows and columns a phase of the padded (..., H, W, C) has at most."""
+    """Return how many rows and columns a phase of the padded (..., H, W, C) has at most."""
     return tuple(-(-(n + sum(e)) // stride) for n, e in zip(shape[-3:-1], padding, strict=True))

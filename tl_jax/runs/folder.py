@@ -26,6 +26,7 @@ def finished(
     workdir: pathlib.Path,
     *,
     cache: str | pathlib.Path | None,
+    check: Callable[[], None] = lambda: None,
     data: Callable[[], dict] | None = None,
     needs_report: bool = True,
 ) -> tuple[dict, bool]:
@@ -33,13 +34,16 @@ def finished(
 
     Also return whether the result was there before. `config` is all that the result depends on, as
     JSON-able data; `cache` is a folder for what JAX compiles (empty or None: it is not kept).
-    `data` loads the tasks and tells them, as `identity.of_tasks` does. UserError if another process
+    `check` raises UserError for what is wrong with the config, before anything slow is read. `data`
+    loads the tasks and tells them, as `identity.of_tasks` does. UserError if another process
     works in the folder, if it belongs to another config or to other data, or if a report is needed
     and what draws it is not installed.
     """
     with claimed(workdir, config) as result:
-        if result is None and needs_report:
-            report.require()
+        if result is None:
+            if needs_report:
+                report.require()
+            check()
         if data is not None:
             _require_same_data(workdir, data, finished=result is not None)
         if result is not None:
@@ -70,7 +74,8 @@ def claimed(workdir: pathlib.Path, config: dict) -> Generator[dict | None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(
-                f"another process is at work in {workdir}: wait for it, or take another --workdir"
+                f"another process is at work in {workdir}: wait for it, or take another folder "
+                "(workdir=)"
             ) from None
         done, kept = workdir / "result.json", workdir / "config.json"
         if _begun(workdir):
@@ -95,6 +100,7 @@ def _require_same_data(
         write_json(kept, data())
     elif kept.exists():  # an older version kept none
         theirs = _read(kept)
+        logger.info("%s: reading the data, which may have changed since", workdir)
         try:
             ours = data()
         except (UserError, OSError) as error:
@@ -106,7 +112,7 @@ def _require_same_data(
             more = f"; and {len(changed) - 5} more" if len(changed) > 5 else ""
             raise UserError(
                 f"{workdir} belongs to other data ({'; '.join(changed[:5])}{more}): "
-                "take another --workdir, or those data"
+                "take another folder (workdir=), or those data"
             )
 
 
@@ -115,7 +121,7 @@ def _require_same(workdir: pathlib.Path, *, theirs: dict, ours: dict) -> None:
     if different:
         raise UserError(
             f"{workdir} belongs to another config ({'; '.join(different[:3])}): "
-            "take another --workdir, or that config"
+            "take another folder (workdir=), or that config"
         )
 
 
@@ -123,4 +129,5 @@ def _read(path: pathlib.Path) -> dict:
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} is lost or damaged ({error}); take another --workdir") from error
+        said = f"{path} is lost or damaged ({error}); take another folder (workdir=)"
+        raise UserError(said) from error

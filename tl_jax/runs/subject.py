@@ -1,14 +1,13 @@
 """What a config is about (`configs.defaults.subject`): a base with its weights, and a task."""
 
+import dataclasses
 import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from tl_jax import models
-from tl_jax.base.architecture import Architecture
 from tl_jax.base.base import Base
-from tl_jax.base.load import load_base
+from tl_jax.base.load import load_base, outline
 from tl_jax.data.layout import folder_name
 from tl_jax.data.task import Task
 from tl_jax.data.tasks import TASKS, load_task
@@ -25,12 +24,16 @@ def base_of(config: Mapping[str, Any], **changes: Any) -> Base:
     return base.resized(settings["size"] or None, settings["crop"] or None)
 
 
-def bare_base(name: str) -> Base:
-    """Return a base without weights, in its first form: enough for all that shapes tell."""
-    name = models.canonical(name)
-    family = models.family(name)
-    architecture = Architecture(name, family.forms(name)[0])
-    return Base(architecture, "", {}, family.preprocessing(name, architecture.form))
+def outline_of(config: Mapping[str, Any], **changes: Any) -> Base:
+    """Return what `base_of` gives with shapes for weights, which are not read."""
+    settings = {**config, **changes}
+    base = outline(settings["base"], settings["weights"] or None)
+    preprocessing = base.preprocessing
+    preprocessing = preprocessing.with_channels(settings["channels"] or preprocessing.channels)
+    if preprocessing != base.preprocessing:
+        shapes = base.chain.shapes(preprocessing.input_shape)[0]
+        base = dataclasses.replace(base, preprocessing=preprocessing, variables=shapes)
+    return base.resized(settings["size"] or None, settings["crop"] or None)
 
 
 def task_of(config: Any, seed: int) -> Task:

@@ -17,6 +17,7 @@ from tl_jax.base.base import Base
 from tl_jax.base.load import load_base
 from tl_jax.chain.variables import fingerprint
 from tl_jax.data.task import Task
+from tl_jax.engine import prefix
 from tl_jax.engine.parallel import Parallel
 from tl_jax.engine.prefix import Inputs
 from tl_jax.errors import UserError
@@ -110,7 +111,7 @@ def transfer(
         config,
         path,
         cache=own.cache,
-        data=lambda: identity.of_tasks(task, sources or {}),
+        data=lambda: identity.of_tasks({"": task, **(sources or {})}),
         needs_report=False,
     )
     run = Run(result, load_base(path), path)
@@ -126,16 +127,20 @@ def by_config(config: Any, workdir: pathlib.Path, *, name: str) -> tuple[dict[st
     if the task is no longer the one that the folder belongs to.
     """
     loaded = functools.cache(lambda: subject.task_of(config, config.seed))
+    own = {k: v for k, v in config.to_dict().items() if k in settings.defaults()}
+    given = settings.divided(own)
 
     def do() -> dict[str, Any]:
-        base, task = subject.base_of(config), loaded()
-        given = {k: v for k, v in config.to_dict().items() if k in settings.defaults()}
-        return work(base, task, workdir, config.to_dict(), *settings.divided(given), name=name)
+        return work(subject.base_of(config), loaded(), workdir, config.to_dict(), *given, name=name)
 
-    def data() -> dict[str, Any]:
-        return identity.of_tasks(loaded(), {})
-
-    return folder.finished(do, config.to_dict(), workdir, cache=config.cache, data=data)
+    return folder.finished(
+        do,
+        config.to_dict(),
+        workdir,
+        cache=config.cache,
+        check=lambda: check(subject.outline_of(config), *given),
+        data=lambda: identity.of_tasks({"": loaded()}),
+    )
 
 
 # Functions may have one, which types do not say.
@@ -176,7 +181,8 @@ def work(
     problem, ready = posed(base, task, own, options, sources)
     # Steps 5 to 7: freeze, train the head, unfreeze, fine-tune; the test split is looked at once.
     cache = pathlib.Path(own.cache) if own.cache else None
-    inputs_for = for_plan(problem, test_views=own.test_views, cache=cache, dtype=own.cache_dtype)
+    kept = {"cache": cache, "dtype": own.cache_dtype, "workdir": workdir}
+    inputs_for = for_plan(problem, test_views=own.test_views, **kept)
     done = trained(
         problem,
         ready.variables,
@@ -187,8 +193,8 @@ def work(
         write=log.writer(workdir),
     )
     # What came of it.
-    kept = {"variables": done.variables, "classes": task.classes, "views": own.test_views}
-    final = dataclasses.replace(ready, **kept)
+    found = {"variables": done.variables, "classes": task.classes, "views": own.test_views}
+    final = dataclasses.replace(ready, **found)
     final.save(workdir / file.NAME)
     result = results.collect(
         name=name or workdir.name,
@@ -248,18 +254,11 @@ def posed(
     sources: Mapping[str, Task] = {},
 ) -> tuple[Problem, Base]:
     """The problem, and the base cut and with a new head that training begins with."""
-    ready = base.with_head(
-        len(task.classes), cut=own.cut, head=own.head, dropout=own.dropout, seed=own.seed
-    )
+    ready = _headed(base, len(task.classes), own)
     if ready.preprocessing.grey_range != task.grey_range:
         expected = dataclasses.replace(ready.preprocessing, grey_range=task.grey_range)
         ready = dataclasses.replace(ready, preprocessing=expected)
-    names, cut = ready.chain.names, ready.architecture.cut
-    new = names[ready.chain.index(cut) + 1 :]
-    plan = own.plan
-    if not isinstance(plan, Plan):
-        weightless = [name for name in names if not ready.variables["params"].get(name)]
-        plan = make_plan(plan, names, new=new, weightless=weightless, options=options)
+    plan = _planned(ready, own, options)
     if plan.start != "pretrained":
         ready = ready.started(plan.start, own.seed)
     problem = Problem(
@@ -275,3 +274,27 @@ def posed(
         sources=sources,
     )
     return problem, ready
+
+
+def _headed(base: Base, classes: int, own: TransferSettings) -> Base:
+    return base.with_head(classes, cut=own.cut, head=own.head, dropout=own.dropout, seed=own.seed)
+
+
+def _planned(ready: Base, own: TransferSettings, options: Mapping[str, Any]) -> Plan:
+    """The plan that the settings say, for a base with its new head."""
+    if isinstance(own.plan, Plan):
+        return own.plan
+    names = ready.layers
+    new = names[ready.chain.index(ready.architecture.cut) + 1 :]
+    weightless = [name for name in names if not ready.variables["params"].get(name)]
+    return make_plan(own.plan, names, new=new, weightless=weightless, options=options)
+
+
+def check(base: Base, own: TransferSettings, options: Mapping[str, Any]) -> None:
+    """UserError for a cut, head, plan, objective or type of the cache that is none.
+
+    `base` may have shapes for weights.
+    """
+    _planned(_headed(base, 2, own), own, options)
+    objectives.make(own.objective)
+    prefix.require_dtype(own.cache_dtype)

@@ -2,7 +2,8 @@
 
 `study.py` of a study has `compute(config, workdir)`, which returns the findings as plain data;
 arrays and images that only the page shows stand under the key `material`, which the result does not
-keep; it may have `data(config)`, which loads the task that the results folder then belongs to.
+keep. `check(config)` raises UserError for what is wrong with the config, before data or weights
+are read; `data(config)` loads the tasks that the results folder belongs to, by name.
 `page.py` has `write(workdir, result, **material)`, which writes the report, and
 `summary(result)`, which returns a few lines for the terminal.
 """
@@ -26,16 +27,22 @@ def run(
     """
 
     def work() -> dict:
-        findings = _part(study, "study").compute(config, workdir, **how)
+        findings = part.compute(config, workdir, **how)
         material = findings.pop("material", {})
         own = {"name": name, "config": config.to_dict()}
         result = results.finite({**own, **findings, **results.provenance(study)})
         _part(study, "page").write(workdir, result, **material)
         return result
 
-    load = getattr(_part(study, "study"), "data", None)
-    data = None if load is None else lambda: identity.of_tasks(load(config), {})
-    return folder.finished(work, config.to_dict(), workdir, cache=config.cache, data=data)
+    part = _part(study, "study")
+    return folder.finished(
+        work,
+        config.to_dict(),
+        workdir,
+        cache=config.cache,
+        check=lambda: part.check(config),
+        data=lambda: identity.of_tasks(part.data(config)),
+    )
 
 
 def summary(study: str, result: dict) -> str:

@@ -13,10 +13,12 @@ from tl_jax.chain.places import IMAGE
 from tl_jax.data import augment, views
 from tl_jax.data.task import Task
 from tl_jax.engine import prefix
-from tl_jax.engine.prefix import DTYPES, Inputs
+from tl_jax.engine.prefix import Inputs
 from tl_jax.errors import UserError, unknown
 from tl_jax.plans.plan import Phase
+from tl_jax.train import room
 from tl_jax.train.problem import Problem, sample
+from tl_jax.train.room import Reading
 from tl_jax.train.step import Recipe, recipe
 from tl_jax.train.survey import Places, Survey, places, survey
 
@@ -77,37 +79,63 @@ def raw_sample(
 
 
 def for_plan(
-    problem: Problem, *, test_views: str, cache: pathlib.Path | None, dtype: str
+    problem: Problem,
+    *,
+    test_views: str,
+    cache: pathlib.Path | None,
+    dtype: str,
+    workdir: pathlib.Path | None = None,
 ) -> Callable[[Phase, Any], Inputs]:
     """Return the function that gives each phase of the problem's plan its inputs.
 
     What no phase trains is run once, from raw inputs; a phase that can read a higher place is run
     from there. Without a `cache` every phase gets images, decoded whenever they are read.
+
+    Before the first phase's, it says what all phases will put on disk, checkpoints in `workdir`
+    included; UserError if there is no room.
     """
     phases = problem.plan.phases
-    if dtype not in DTYPES:
-        raise unknown("cache_dtype", dtype, DTYPES)
+    prefix.require_dtype(dtype)
     for view in (test_views, *(phase.settings.views for phase in phases)):
         views.count(view)
-    if cache is None:
-        return lambda phase, variables: _by_source(
-            problem, lambda task: prefix.decoded(task, problem.preprocessing)
-        )
-    stored = functools.partial(_stored, problem, test_views, cache, dtype)
-    readable: dict[str, Places] = {}  # by phase; the same whatever the weights are
+    readings: dict[str, Reading] = {}  # by phase; the same whatever the weights are
 
     def inputs(phase: Phase, variables: Any) -> Inputs:
-        if not readable:
-            readable.update((one.name, asked(problem, one, variables).places) for one in phases)
-        own = {name: places.found for name, places in readable.items()}
-        if readable[phase.name].why:
-            _say_why(phase, own[phase.name], readable[phase.name].why, problem)
-        common = [p for p in own[phase.name] if all(p in found for found in own.values())]
-        lowest = common[0] if common else None
-        highest = next(iter(own[phase.name]), None)
-        return _by_source(problem, lambda task: stored(phase, variables, lowest, highest, task))
+        if not readings and (cache is not None or room.is_large(variables)):
+            every = _readings(problem, variables, test_views)
+            readings.update((one.phase.name, one) for one in every)
+            to_come = [readings[one.name] for one in phases[phases.index(phase) :]]
+            room.require(problem, to_come, variables, cache=cache, dtype=dtype, workdir=workdir)
+        if cache is None:
+            return _by_source(problem, lambda task: prefix.decoded(task, problem.preprocessing))
+        reading, to = readings[phase.name], {"cache": cache, "dtype": dtype}
+        if reading.places.why:
+            _say_why(reading, problem)
+        return _by_source(problem, lambda task: _stored(problem, reading, variables, task, **to))
 
     return inputs
+
+
+def _readings(problem: Problem, variables: Any, test_views: str) -> list[Reading]:
+    """For each phase, what it stores and reads.
+
+    The highest place that all phases may read is stored in as many views as any of them needs; if
+    a phase may read a higher one, it stores that too, in the views that it needs itself.
+    """
+    phases = problem.plan.phases
+    told = [asked(problem, phase, variables) for phase in phases]
+    every = [set(one.places.found) for one in told]
+    common = [place for place in told[0].places.found if all(place in found for found in every)]
+    drawn = [views.count(phase.settings.views) for phase in phases]
+    judged = views.count(test_views)
+    shared = ((common[0], max(judged, *drawn)),) if common else ()
+    readings = []
+    for phase, own, count in zip(phases, told, drawn, strict=True):
+        stored, highest = shared, next(iter(own.places.found), None)
+        if highest is not None and highest not in dict(shared):
+            stored += ((highest, max(count, judged if phase is phases[-1] else 1)),)
+        readings.append(Reading(phase, *own, stored))
+    return readings
 
 
 def _by_source(problem: Problem, of: Callable[[Task], Inputs]) -> Inputs:
@@ -120,41 +148,35 @@ def _by_source(problem: Problem, of: Callable[[Task], Inputs]) -> Inputs:
 
 def _stored(
     problem: Problem,
-    test_views: str,
+    reading: Reading,
+    variables: Any,
+    task: Task,
+    *,
     cache: pathlib.Path,
     dtype: str,
-    phase: Phase,
-    variables: Any,
-    lowest: str | None,
-    highest: str | None,
-    task: Task,
 ) -> Inputs:
-    """The task's inputs for a phase that may read `highest`, all phases of the plan `lowest`."""
-    phases = problem.plan.phases
-    stored = functools.partial(
-        prefix.features,
-        problem.chain,
-        variables,
-        examples=len(task.ids),
-        parallel=problem.parallel,
-        cache=cache,
-        dtype=dtype,
-    )
-    below = prefix.pixels(task, problem.preprocessing, cache=cache)
-    if lowest is not None:
-        most = max(views.count(v) for v in [test_views, *(p.settings.views for p in phases)])
-        below = stored(below, lowest, stored_views=most)
-    if highest == lowest or highest is None:
-        return below
-    last = phase is phases[-1]
-    needed = max(views.count(v) for v in [phase.settings.views, test_views if last else "none"])
-    return stored(below, highest, stored_views=needed)
+    """The task's inputs for a phase: the highest of its stored outputs, or raw inputs."""
+    found = prefix.pixels(task, problem.preprocessing, cache=cache)
+    for place, count in reading.stored:
+        found = prefix.features(
+            problem.chain,
+            variables,
+            found,
+            place,
+            examples=len(task.ids),
+            stored_views=count,
+            parallel=problem.parallel,
+            cache=cache,
+            dtype=dtype,
+        )
+    return found
 
 
-def _say_why(phase: Phase, found: tuple[str, ...], why: str, problem: Problem) -> None:
+def _say_why(reading: Reading, problem: Problem) -> None:
     """Log in one line why a phase cannot read a higher place, and what that costs."""
-    reads = f"the stored output of {found[0]!r}" if found else "raw inputs"
-    line = f"phase {phase.name!r} reads {reads} in every step: {why}"
+    phase, places = reading.phase, reading.places
+    reads = f"the stored output of {places.found[0]!r}" if places.found else "raw inputs"
+    line = f"phase {phase.name!r} reads {reads} in every step: {places.why}"
     if phase.settings.augment:
         images = len(problem.task.splits["train"])
         line += (

@@ -1,9 +1,10 @@
 """A run's checkpoints: written when it is time, and gone on from."""
 
 import dataclasses
+import math
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -13,10 +14,12 @@ from tl_jax import interrupt
 from tl_jax.chain.variables import merged, select
 from tl_jax.engine import checkpoint
 from tl_jax.errors import UserError
+from tl_jax.plans.plan import Phase
 from tl_jax.train.identity import changes, of_problem
 from tl_jax.train.problem import Problem
-from tl_jax.train.state import Progress, require_finite
-from tl_jax.train.step import State, evaluated
+from tl_jax.train.state import Progress, require_finite, shapes
+from tl_jax.train.step import Recipe, State, evaluated
+from tl_jax.train.survey import Survey
 
 
 class Saver:
@@ -35,20 +38,30 @@ class Saver:
         if not due and not interrupt.requested():
             return
         require_finite(state)
-        changed = self.changed(variables, progress.phase)
-        tree = {"variables": changed, "state": state._asdict(), "best": best}
+        kept = changed(self.phases, variables, progress.phase)
+        tree = {"variables": kept, "state": state._asdict(), "best": best}
         meta = dataclasses.asdict(progress) | {"identity": self.identity}
         checkpoint.save(self.folder, int(state.step), tree, meta)
         self.last = time.monotonic()
         interrupt.check()
 
-    def changed(self, variables: Any, phase: int) -> dict[str, Any]:
-        """The variables of layers that phases before this one have trained.
 
-        All others are the run's first ones, whose fingerprint is in the meta, or in the state.
-        """
-        trained = {name for former in self.phases[:phase] for name in former.trained}
-        return select(variables, [name for name in self.phases[0].multipliers if name in trained])
+def changed(phases: Sequence[Phase], variables: Any, number: int) -> dict[str, Any]:
+    """The variables of layers that phases before the one of this number have trained.
+
+    All others are the run's first ones, whose fingerprint is in the meta, or in the state.
+    """
+    trained = {name for former in phases[:number] for name in former.trained}
+    return select(variables, [name for name in phases[0].multipliers if name in trained])
+
+
+def nbytes(
+    phases: Sequence[Phase], number: int, recipe: Recipe, survey: Survey, variables: Any
+) -> int:
+    """Bytes of a checkpoint in the phase of this number, of variables or their shapes."""
+    state = shapes(recipe, survey, variables)
+    tree = changed(phases, variables, number), state, evaluated(recipe.setup, state)
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def resume(
@@ -72,8 +85,8 @@ def resume(
                 "settings"
             )
         setup, state = shapes_of(meta["phase"])
-        best, changed = evaluated(setup, state), saver.changed(variables, meta["phase"])
-        host = jax.tree.map(lambda a: np.empty(a.shape, a.dtype), (changed, best))
+        kept = changed(saver.phases, variables, meta["phase"]), evaluated(setup, state)
+        host = jax.tree.map(lambda a: np.empty(a.shape, a.dtype), kept)
         return {"variables": host[0], "state": state._asdict(), "best": host[1]}
 
     restored = checkpoint.restore_latest(saver.folder, template)

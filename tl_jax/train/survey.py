@@ -35,6 +35,7 @@ class Places(NamedTuple):
     found: tuple[str, ...]  # frozen places whose stored outputs it may read, the highest first
     why: str  # why it cannot read a higher one; empty if it can
     survey: Survey | None  # from the highest of them
+    shapes: Mapping[str, tuple[int, ...]]  # of the output of each for one example
 
 
 def survey(recipe: Recipe, variables: Any, batch: Any, single: Any) -> Survey:
@@ -69,8 +70,9 @@ def places(recipe: Recipe, variables: Any, batch: Any, single: Any) -> Places:
             why = why or f"it asks for {missing.place!r}, which {layer.name!r} is computed from"
             continue
         below = [n for n in reversed(network.names) if n in network.below[layer.name]]
-        return Places(tuple(name for name in below if name in stores), why, told)
-    return Places((), why, None)
+        found = tuple(name for name in below if name in stores)
+        return Places(found, why, told, {name: stores[name].shape[1:] for name in found})
+    return Places((), why, None, {})
 
 
 def _storable(recipe: Recipe, variables: Any, known: Known) -> dict[str, jax.ShapeDtypeStruct]:

@@ -1,1 +1,1 @@
-"""Weight files in: readers that execute nothing, name tables, strict merge."""
+"""Weight files: readers that execute nothing, rules for names, and strict conversion."""

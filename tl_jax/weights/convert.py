@@ -1,4 +1,4 @@
-"""From a weight file's names to a chain's variables, by table, every name accounted for."""
+"""Conversion of a weight file's arrays to a chain's variables; it accounts for every name."""
 
 import contextlib
 import logging
@@ -12,17 +12,18 @@ import numpy as np
 
 from tl_jax.errors import UserError
 
-SHOWN = 5
+SHOWN = 5  # names in an error
 HEAD = "params/head/Dense_0/kernel"  # (D, classes)
 
 
 class Rule(NamedTuple):
-    """One row of a table: where the arrays of some of a file's modules go.
+    """Where the arrays of a file's modules go.
 
-    `pattern` is a regular expression for the module's whole name. `path` is the module's place here
-    ("stem/conv"), with the pattern's groups as in `re.Match.expand`, or a function of them (numbers
-    come as int; LookupError: no such place) that gives it, or None: left out, as auxiliary heads
-    are. `kernel` turns the module's kernel where the naming's usual way does not.
+    `pattern` is a regular expression for a module's whole name. `path` is the module's path here
+    ("stem/conv"), with the pattern's groups as in `re.Match.expand`, or a function that returns the
+    path for the groups (numbers as int), or raises LookupError if there is none. With None the
+    module is left out, as auxiliary heads are. `kernel` transposes the module's kernel, where the
+    library's usual layout does not apply.
     """
 
     pattern: str
@@ -31,16 +32,16 @@ class Rule(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What a table made of a file."""
+    """The arrays of a file, sorted by the rules."""
 
     arrays: dict[str, np.ndarray]  # by path ("params/stem/conv/kernel"), in the file's order
-    names: dict[str, str]  # in the file, by path
-    surplus: list[str]  # names in the file that no rule knows
-    left_out: list[str]
-    aside: list[str] = []  # in the file, but no part of the net: its loss, its optimizer
+    names: dict[str, str]  # names in the file, by path
+    surplus: list[str]  # names in the file that no rule matches
+    left_out: list[str]  # names of auxiliary heads
+    aside: list[str] = []  # names beside the network's: of its loss, its optimizer
 
 
-# (leaf of a name, whether it is a norm's): place here
+# (last part of a name, whether it is a norm's): path here
 _TORCH = {
     ("weight", False): "params/{}/kernel",
     ("bias", False): "params/{}/bias",
@@ -61,84 +62,86 @@ _KERAS = {
 
 
 def dense_after(side: int) -> Callable[[np.ndarray], np.ndarray]:
-    """PyTorch's dense kernel (D, C * side * side) on flattened channels-first maps, to ours.
+    """Return a function that converts PyTorch's dense kernel (D, C * side * side) to ours.
 
-    Also for a convolution (D, C, side, side) that sees all of its input.
+    PyTorch's kernel expects flattened channels-first maps. The function also converts the kernel
+    (D, C, side, side) of a convolution that covers its whole input.
     """
 
-    def turned(kernel):
+    def convert(kernel):
         kernel = kernel.reshape(len(kernel), -1, side, side)
         return kernel.transpose(2, 3, 1, 0).reshape(-1, len(kernel))
 
-    return turned
+    return convert
 
 
 def dense_of_conv(kernel: np.ndarray) -> np.ndarray:
-    """Keras's 1x1 convolution (1, 1, C, D) as a dense kernel (C, D)."""
+    """Return the kernel (1, 1, C, D) of Keras's 1x1 convolution as a dense kernel (C, D)."""
     return kernel.reshape(kernel.shape[-2:])
 
 
 def keras_depthwise(kernel: np.ndarray) -> np.ndarray:
-    """Keras's depthwise kernel (kh, kw, C, 1) as (kh, kw, 1, C).
+    """Return Keras's depthwise kernel (kh, kw, C, 1) as (kh, kw, 1, C).
 
-    Keras 2 calls it `depthwise_kernel`, Keras 3 just `kernel`, which does not tell it apart.
+    A rule must ask for this: Keras 3 calls it `kernel`, like any other kernel.
     """
     return kernel.transpose(0, 1, 3, 2)
 
 
 def find(state: Mapping[str, np.ndarray], rules: Sequence[Rule], *, keras: bool) -> Found:
-    """Where each array of a file goes. Of two arrays for one place the second is surplus.
+    """Sort the arrays of a file by the rules; of two arrays with one path the second is surplus.
 
-    Convolution kernels become HWIO (depthwise (kh, kw, 1, C)), dense ones (in, out).
+    Convolution kernels become HWIO (depthwise (kh, kw, 1, C)), dense kernels (in, out).
     """
-    separator, leaves, usual = ("/", _KERAS, _as_it_is) if keras else (".", _TORCH, _torch_layout)
+    separator, leaves, usual = ("/", _KERAS, _unchanged) if keras else (".", _TORCH, _from_torch)
     patterns = [(re.compile(rule.pattern), rule) for rule in rules]
     found = Found({}, {}, [], [])
     for name, array in state.items():
         module, _, leaf = name.rpartition(separator)
         if leaf == "num_batches_tracked":
             continue
-        path, rule = _place(module, patterns)
-        if rule and path is None:
+        target, rule = _match(module, patterns)
+        if rule and target is None:
             found.left_out.append(name)
             continue
-        place = leaves.get((leaf, path.endswith("norm"))) if rule and path is not None else None
-        if rule is None or place is None or (place := place.format(path)) in found.arrays:
+        path = leaves.get((leaf, target.endswith("norm"))) if rule and target is not None else None
+        if rule is None or path is None or (path := path.format(target)) in found.arrays:
             found.surplus.append(name)
             continue
         if leaf in ("weight", "kernel", "depthwise_kernel"):
-            with contextlib.suppress(TypeError, ValueError):  # of another rank; `fill` will say so
+            with contextlib.suppress(TypeError, ValueError):  # wrong rank, which `fill` reports
                 array = (rule.kernel or usual)(array)
-        found.arrays[place], found.names[place] = array, name
+        found.arrays[path], found.names[path] = array, name
     return found
 
 
-def _place(module: str, patterns) -> tuple[str | None, Rule | None]:
+def _match(module: str, patterns) -> tuple[str | None, Rule | None]:
+    """Return the path of a file's module and the rule that matches it."""
     for pattern, rule in patterns:
         if match := pattern.fullmatch(module):
             if not callable(rule.path):
                 return rule.path and match.expand(rule.path), rule
-            # A number beyond this variant's last block, or so long that Python does not read it
+            # The number may lie beyond this variant's last block, or be too long for `int`.
             with contextlib.suppress(LookupError, ValueError):
                 groups = [int(g) if g and g.isdecimal() else g for g in match.groups()]
                 return rule.path(*groups), rule
     return None, None
 
 
-def _torch_layout(kernel: np.ndarray) -> np.ndarray:
+def _from_torch(kernel: np.ndarray) -> np.ndarray:
     return kernel.transpose(2, 3, 1, 0) if kernel.ndim == 4 else kernel.T
 
 
-def _as_it_is(kernel: np.ndarray) -> np.ndarray:
+def _unchanged(kernel: np.ndarray) -> np.ndarray:
     return kernel
 
 
 def fill(found: Found, expected: Mapping[str, Any]) -> dict[str, Any]:
-    """Variables as in `expected` (nested; leaves have a shape), in float32.
+    """Return variables like `expected` (nested; leaves have a shape), in float32.
 
-    UserError that lists both sides unless each name in the file and each expected variable is met
-    exactly once, in its shape and in floating point; what stands beside the net is said and left
-    out.
+    UserError, which lists both sides, unless the names in the file and the expected variables match
+    one to one, in shape and as floating-point numbers. Arrays beside the network's are logged and
+    left out.
     """
     flat: dict[str, Any] = flax.traverse_util.flatten_dict(expected, sep="/")
     surplus = found.surplus + [name for path, name in found.names.items() if path not in flat]
@@ -152,11 +155,11 @@ def fill(found: Found, expected: Mapping[str, Any]) -> dict[str, Any]:
     if missing or unfit or surplus:
         surplus += found.aside
     complaints = [
-        f"{what} {_some(names)}"
-        for what, names in (
+        f"{complaint} {_some(names)}"
+        for complaint, names in (
             ("the file lacks", missing),
-            ("the file has besides", [f"{name!r:.80}" for name in surplus]),
-            ("of another shape or type", unfit),
+            ("the file also has", [f"{name!r:.80}" for name in surplus]),
+            ("of another shape or type:", unfit),
         )
         if names
     ]
@@ -170,9 +173,9 @@ def fill(found: Found, expected: Mapping[str, Any]) -> dict[str, Any]:
         )
     if found.aside:
         aside = _some([f"{name!r:.80}" for name in found.aside])
-        logging.getLogger(__name__).warning("left out what is no part of the net: %s", aside)
+        logging.getLogger(__name__).warning("left out what is no part of the network: %s", aside)
     ordered = {path: np.ascontiguousarray(found.arrays[path], np.float32) for path in flat}
-    # Without batch norm a collection is empty, and an empty one has no paths.
+    # A collection is empty without batch norm, and an empty one has no paths.
     return {c: {} for c in expected} | flax.traverse_util.unflatten_dict(ordered, sep="/")
 
 

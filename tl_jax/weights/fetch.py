@@ -1,4 +1,4 @@
-"""Weight files from the network: fetched once, and whole, verified by a checksum, or not at all."""
+"""Download weight files: each once, and whole, verified by a checksum, or not at all."""
 
 import hashlib
 import logging
@@ -21,25 +21,26 @@ MAX_BYTES = 4 * 2**30
 CHUNK = 2**20
 TIMEOUT = (10, 30)  # seconds: for a connection, and for the next bytes
 PAUSES = (1, 2, 4)  # seconds between attempts
-PASSING = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+TRANSIENT = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 
 
 def folder(cache: pathlib.Path | None = None) -> pathlib.Path:
-    """`weights` below `cache`, by default what TL_JAX_HOME says, or `~/.cache/tl_jax`."""
+    """Return the folder `weights` in `cache`, by default in TL_JAX_HOME or `~/.cache/tl_jax`."""
     home = os.environ.get("TL_JAX_HOME") or "~/.cache/tl_jax"
     return pathlib.Path(os.path.expanduser(cache or home)) / "weights"
 
 
 def fetch(url: str, checksum: str, *, cache: pathlib.Path | None = None) -> pathlib.Path:
-    """The file at `url`, fetched unless it is in `folder(cache)`, under the address's last part.
+    """Fetch `url`, unless `folder(cache)` has the file already, and return the file's path.
 
-    `checksum`: hexadecimal, the SHA-256 or its beginning, or 32 digits of MD5; empty: unknown. What
-    breaks off is resumed, in the next call if need be. UserError if the file cannot be had, fails
-    its checksum or does not fit on the disk.
+    The file's name is the last part of the address. `checksum` is hexadecimal: the SHA-256 or its
+    beginning, or 32 digits of MD5; empty if it is unknown. An interrupted download is resumed, in
+    the next call if necessary. UserError if the file cannot be fetched, fails its checksum or does
+    not fit on the disk.
     """
     path = folder(cache) / pathlib.PurePosixPath(urllib.parse.urlsplit(url).path).name
     try:
-        if not _has(path, checksum):  # looked at without the lock: the folder may be read-only
+        if not _has(path, checksum):  # no lock here: the folder may be read-only
             with locks.held(path.with_name(path.name + ".lock"), what=str(path)):
                 if not _has(path, checksum):
                     _download(url, path, checksum)
@@ -68,7 +69,7 @@ def _has(path: pathlib.Path, checksum: str) -> bool:
 
 
 def _digest(path: pathlib.Path, checksum: str) -> str:
-    """The file's digest of the checksum's kind."""
+    """Return the file's digest, MD5 or SHA-256 as the checksum is."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, _kind(checksum)).hexdigest()
 
@@ -81,50 +82,50 @@ def _download(url: str, path: pathlib.Path, checksum: str) -> None:
     if path.exists():
         logger.warning("%s fails its checksum and is fetched again", path)
     partial = path.with_name(path.name + ".partial")
-    if not checksum:  # nothing would tell whether what is there is of the same file
+    if not checksum:  # nothing could tell whether the partial file is of the same file
         partial.unlink(missing_ok=True)
     for _ in range(2):
         resumed = _receive(url, partial)
-        found = _digest(partial, checksum)
-        if found.startswith(checksum):
+        digest = _digest(partial, checksum)
+        if digest.startswith(checksum):
             if not checksum:
-                logger.warning("no checksum of %s is published; its SHA-256 is %s", url, found)
+                logger.warning("no checksum of %s is published; its SHA-256 is %s", url, digest)
             partial.replace(path)
             return
         partial.unlink()
-        if not resumed:  # else it may have been of two files, and comes once more from the start
+        if not resumed:  # otherwise it may mix two files: fetch it again from the start
             break
     raise UserError(
-        f"{url}: {_kind(checksum)} {found} instead of {checksum}, so altered or damaged, and "
-        f"deleted; try again later, or {_by_hand(path)}"
+        f"{url}: its {_kind(checksum)} is {digest} instead of {checksum}, so the file is damaged "
+        f"or was altered, and was deleted; try again later, or {_by_hand(path)}"
     )
 
 
 def _receive(url: str, partial: pathlib.Path) -> bool:
-    """Fetch into `partial`, behind what is there; whether any of it was there."""
+    """Fetch `url` into `partial`, after the bytes it has; return whether it had any."""
     for pause in PAUSES:
         try:
             return _attempt(url, partial)
         except requests.RequestException as error:
-            if not _may_pass(error):
+            if not _is_transient(error):
                 raise
             logger.warning("%s: %s; next attempt in %g s", url, _reason(error), pause)
             time.sleep(pause)
     return _attempt(url, partial)
 
 
-def _may_pass(error: requests.RequestException) -> bool:
+def _is_transient(error: requests.RequestException) -> bool:
     if error.response is not None:
         return error.response.status_code >= 500
-    return isinstance(error, PASSING)
+    return isinstance(error, TRANSIENT)
 
 
 def _attempt(url: str, partial: pathlib.Path) -> bool:
     have = partial.stat().st_size if partial.exists() else 0
-    # Of a compressed body, neither length nor range would be the file's.
+    # Length and range of a compressed body would not be those of the file.
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
-        if have and response.status_code == 416:  # the file there is shorter, so another one
+        if have and response.status_code == 416:  # the server's file is shorter: another one
             partial.unlink()
             return _attempt(url, partial)
         response.raise_for_status()
@@ -145,7 +146,7 @@ def _attempt(url: str, partial: pathlib.Path) -> bool:
                 progress.update(len(chunk))
                 if progress.n > MAX_BYTES:
                     partial.unlink()
-                    raise UserError(f"{url} has no end after {MAX_BYTES} bytes, and was deleted")
+                    raise UserError(f"{url} does not end after {MAX_BYTES} bytes; it was deleted")
                 file.write(chunk)
     return have > 0
 
@@ -155,5 +156,6 @@ def _require_room(url: str, partial: pathlib.Path, length: int) -> None:
     if length > free:
         raise UserError(
             f"no space left in {partial.parent}: {url} needs {length / 1e6:.1f} MB, "
-            f"{free / 1e6:.1f} MB are free; free some, or set TL_JAX_HOME to a folder elsewhere"
+            f"{free / 1e6:.1f} MB are free; free some, or set TL_JAX_HOME to a folder on another "
+            "disk"
         )

@@ -1,13 +1,13 @@
-"""As much of HDF5 as Keras's weight files use, read with numpy alone.
+"""A reader, with numpy alone, of the part of HDF5 that Keras's weight files use.
 
-Read are the forms that h5py writes unless told otherwise: groups with a symbol table, texts as
-attributes, numbers that lie in the file in one piece. Everything else is refused: links, other
-files, compression, objects.
+It reads what h5py writes by default: groups with a symbol table, texts as attributes, and arrays of
+numbers that are contiguous in the file. It refuses everything else: links, other files,
+compression, objects.
 Format: https://support.hdfgroup.org/documentation/hdf5/latest/_f_m_t3.html
 
 Why not h5py: the HDF5 library trusts its files. Its version 2.0 (h5py 3.16), given files of 15 kB
-with one to six bytes changed, took all memory, or never returned, or crashed. Here all that is read
-is counted, and no array is made that the file does not hold.
+with one to six bytes changed, took all memory, or never returned, or crashed. This reader counts
+every number it reads, and allocates no array that is larger than the file.
 """
 
 import math
@@ -23,16 +23,16 @@ from tl_jax.errors import UserError
 from tl_jax.weights.reading import AGAIN
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_MOST = 2**21  # numbers read; ResNet101 has 70 000
-_LONGEST = 1000  # bytes of a name
+_MOST = 2**21  # numbers that may be read; ResNet101 needs 70 000
+_LONGEST = 1000  # bytes in a name
 _RESAVE = "save the weights again with Keras or h5py, in the usual way"
 
 # kinds of message in an object's header
 _SPACE, _TYPE, _EXTERNAL, _LAYOUT, _FILTERS = 0x01, 0x03, 0x07, 0x08, 0x0B
 _ATTRIBUTE, _CONTINUATION, _SYMBOLS = 0x0C, 0x10, 0x11
-_NEWER = (0x02, 0x06, 0x0A)  # a group in the form that can link to other files
+_NEWER = (0x02, 0x06, 0x0A)  # a group of the newer kind, which can link to other files
 
-# Bits: first, number; then place and number of the exponent's, of the mantissa's; its bias.
+# Bits: offset, count; offset and count of the exponent's, then of the mantissa's; exponent bias.
 _FLOATS = {
     struct.pack("<2H4BI", *bits): np.dtype(dtype)
     for bits, dtype in (
@@ -45,24 +45,27 @@ _FLOATS = {
 
 
 class File:
-    """The bytes of a file, and how many numbers may still be read: no loop goes on for ever."""
+    """The bytes of a file, and how many numbers may still be read, so that every loop ends."""
 
     def __init__(self, raw: mmap.mmap):
         self.raw = raw
         self._left = _MOST
 
     def number(self, at: int, size: int) -> int:
+        """Return the unsigned number of `size` bytes at that address."""
         self._left -= 1
         if self._left < 0:
             raise UserError("has too many groups and arrays; give a file of weights alone")
         return int.from_bytes(self.read(at, size), "little")
 
     def read(self, at: int, size: int) -> bytes:
+        """Return `size` bytes at that address."""
         if at + size > len(self.raw):
             raise UserError(f"refers to bytes beyond its end; {AGAIN}")
         return self.raw[at : at + size]
 
     def string(self, at: int) -> str:
+        """Return the text at that address, which ends with a zero byte."""
         end = self.raw.find(b"\0", at, at + _LONGEST)
         if end < 0:
             raise UserError(f"has a name longer than {_LONGEST} bytes; {AGAIN}")
@@ -70,28 +73,26 @@ class File:
 
 
 class Object(NamedTuple):
-    """A group or an array: its header's messages, each with its kind and the address of its body.
-
-    A message of a kind that comes once is found by `place`.
-    """
+    """A group or an array: the messages of its header, each (kind, address of the body)."""
 
     file: File
     messages: list[tuple[int, int]]
 
     @property
     def is_group(self) -> bool:
-        return self.place(_SYMBOLS) is not None
+        return self.body(_SYMBOLS) is not None
 
-    def place(self, kind: int) -> int | None:
+    def body(self, kind: int) -> int | None:
+        """Return the address of the first message of that kind, or None."""
         return next((at for k, at in self.messages if k == kind), None)
 
 
 def root(raw: mmap.mmap) -> Object:
-    """The outermost group of a file."""
+    """Return the outermost group of a file."""
     file = File(raw)
     sizes = file.read(13, 2)
     if raw[:8] != SIGNATURE or raw[8] != 0 or sizes != b"\x08\x08" or file.number(24, 8):
-        raise UserError(f"is not an HDF5 file, or of an unusual form; {_RESAVE}")
+        raise UserError(f"is not an HDF5 file, or one of an unusual kind; {_RESAVE}")
     if file.number(40, 8) > len(raw):
         raise UserError(f"is truncated; {AGAIN}")
     return _object(file, file.number(64, 8))
@@ -99,7 +100,7 @@ def root(raw: mmap.mmap) -> Object:
 
 def _object(file: File, at: int) -> Object:
     if file.number(at, 1) != 1:
-        raise UserError(f"has groups or arrays of an unusual form; {_RESAVE}")
+        raise UserError(f"has groups or arrays of an unusual kind; {_RESAVE}")
     messages, blocks = [], [(at + 16, file.number(at + 8, 4))]
     for start, size in blocks:
         at = start
@@ -108,15 +109,15 @@ def _object(file: File, at: int) -> Object:
             if kind == _CONTINUATION:
                 blocks.append((file.number(at + 8, 8), file.number(at + 16, 8)))
             elif kind in _NEWER or flags & 2:  # the message's body is elsewhere
-                raise UserError(f"has links, or groups or arrays of an unusual form; {_RESAVE}")
+                raise UserError(f"has links, or groups or arrays of an unusual kind; {_RESAVE}")
             messages.append((kind, at + 8))
             at += 8 + length
     return Object(file, messages)
 
 
 def members(group: Object) -> Iterator[tuple[str, Object]]:
-    """What is in the group, by name."""
-    file, at = group.file, group.place(_SYMBOLS)
+    """Yield the name of each member of the group, and the member."""
+    file, at = group.file, group.body(_SYMBOLS)
     if at is None:
         raise UserError(f"has a damaged group; {AGAIN}")
     nodes, heap = [file.number(at, 8)], file.number(at + 8, 8)
@@ -130,66 +131,66 @@ def members(group: Object) -> Iterator[tuple[str, Object]]:
                 for entry in range(node + 8, node + 8 + 40 * count, 40):
                     name = file.string(names + file.number(entry, 8))
                     if file.number(entry + 16, 4) == 2:
-                        raise UserError(f"has a link in the place of {name!r:.80}; {_RESAVE}")
+                        raise UserError(f"has a link instead of {name!r:.80}; {_RESAVE}")
                     yield name, _object(file, file.number(entry + 8, 8))
             case _:
                 raise UserError(f"has a damaged group; {AGAIN}")
 
 
 def attributes(thing: Object) -> dict[str, int]:
-    """The attributes' addresses by name."""
-    places = [at for kind, at in thing.messages if kind == _ATTRIBUTE]
-    start = {1: 8, 2: 8, 3: 9}  # by version
-    return {thing.file.string(at + start[thing.file.number(at, 1)]): at for at in places}
+    """Return the attributes' addresses by name."""
+    addresses = [at for kind, at in thing.messages if kind == _ATTRIBUTE]
+    start = {1: 8, 2: 8, 3: 9}  # of the name, by version
+    return {thing.file.string(at + start[thing.file.number(at, 1)]): at for at in addresses}
 
 
 def text(file: File, at: int) -> str | None:
-    """The text of the attribute at that address; None if it is not one text of any length."""
+    """Return the text of the attribute at that address; None if it is no variable-length text."""
     name, kind, space = (-(-file.number(at + i, 2) // 8) * 8 for i in (2, 4, 6))
     kind, space, value = at + 8 + name, at + 8 + name + kind, at + 8 + name + kind + space
     variable, texts, rank = (file.number(i, 1) for i in (kind, kind + 1, space + 1))
     if file.number(at, 1) != 1 or variable & 15 != 9 or texts & 15 != 1 or rank:
         return None
     length, heap = file.number(value, 4), file.number(value + 4, 8)
-    wanted = file.number(value + 12, 4)
+    number = file.number(value + 12, 4)
     if length > _LONGEST or file.read(heap, 4) != b"GCOL":
         return None
     at, end = heap + 16, heap + file.number(heap + 8, 8)
     while at < end:
         index, size = file.number(at, 2), file.number(at + 8, 8)
-        if index == wanted:
+        if index == number:
             return file.read(at + 16, length).decode() if size == length else None
         at += 16 + -(-size // 8) * 8
     return None
 
 
 def array(thing: Object, room: int) -> np.ndarray:
-    """The numbers, read-only, if they lie plainly in the file and take `room` bytes at most."""
-    file, space, kind, layout = (thing.file, *map(thing.place, (_SPACE, _TYPE, _LAYOUT)))
+    """Return the array, read-only; UserError unless it is contiguous, of at most `room` bytes."""
+    file, space, kind, layout = (thing.file, *map(thing.body, (_SPACE, _TYPE, _LAYOUT)))
     if space is None or kind is None or layout is None:
-        raise UserError(f"is no array; {AGAIN}")
-    version, form = file.number(layout, 1), file.number(layout + 1, 1)
-    elsewhere = thing.place(_EXTERNAL) is not None or thing.place(_FILTERS) is not None
-    if version not in (3, 4) or form > 1 or elsewhere:
+        raise UserError(f"is not an array; {AGAIN}")
+    version, storage = file.number(layout, 1), file.number(layout + 1, 1)
+    elsewhere = thing.body(_EXTERNAL) is not None or thing.body(_FILTERS) is not None
+    if version not in (3, 4) or storage > 1 or elsewhere:
         raise UserError(f"is compressed, in pieces or in another file; {_RESAVE}")
     shape, dtype = _shape(file, space), _dtype(file, kind)
     if shape is None or dtype is None:
-        raise UserError(f"is no array of numbers; {_RESAVE}")
+        raise UserError(f"is not an array of numbers; {_RESAVE}")
     size = math.prod(shape) * dtype.itemsize
     if size > room:
         raise UserError(f"claims more bytes than the file has; {AGAIN}")
-    if form == 0:
+    if storage == 0:  # compact: the numbers are in the header
         at, stored = layout + 4, file.number(layout + 2, 2)
     else:
         at, stored = file.number(layout + 2, 8), file.number(layout + 10, 8)
     if stored != size:
-        raise UserError(f"is not whole; {AGAIN}")
+        raise UserError(f"is incomplete; {AGAIN}")
     return np.frombuffer(file.read(at, size) if size else b"", dtype).reshape(shape)
 
 
 def _shape(file: File, at: int) -> tuple[int, ...] | None:
     version, rank = file.number(at, 1), file.number(at + 1, 1)
-    if version == 2 and file.number(at + 3, 1) == 2:  # nothing, which is not a scalar
+    if version == 2 and file.number(at + 3, 1) == 2:  # an empty dataspace, which is not a scalar
         return None
     start = at + {1: 8, 2: 4}[version]
     return tuple(file.number(start + 8 * i, 8) for i in range(rank))
@@ -204,6 +205,6 @@ def _dtype(file: File, at: int) -> np.dtype | None:
         case 1 if bits & 0xFE == 0x20 and sign == 8 * size - 1:
             dtype = _FLOATS.get(file.read(at + 8, 12))
             return dtype and dtype.newbyteorder(order)
-        case 5 if size == 2:  # bytes of no type: so Keras writes bfloat16
+        case 5 if size == 2:  # untyped bytes, as Keras writes bfloat16
             return np.dtype(ml_dtypes.bfloat16)
     return None

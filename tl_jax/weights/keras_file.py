@@ -1,7 +1,7 @@
-"""Weights out of Keras's HDF5 files, without Keras.
+"""A reader of the weights in Keras's HDF5 files, without Keras.
 
-Two layouts: the one of `.weights.h5` (keras/src/saving/saving_lib.py), and the older one of other
-`.h5` files, which a whole model has too (keras/src/legacy/saving/legacy_h5_format.py), both in
+There are two layouts: that of `.weights.h5` (keras/src/saving/saving_lib.py), and the older one of
+other `.h5` files, whole models included (keras/src/legacy/saving/legacy_h5_format.py), both in
 https://github.com/keras-team/keras
 """
 
@@ -16,7 +16,7 @@ from tl_jax.errors import UserError
 from tl_jax.weights import hdf5
 from tl_jax.weights.reading import AGAIN, reading
 
-_DEEPEST = 32  # groups in groups
+_DEEPEST = 32  # levels of groups
 _RESAVE = "save the weights again with Keras"
 
 # class: its variables in Keras's order
@@ -26,7 +26,7 @@ _VARIABLES = {
     "dense": ("kernel", "bias"),
     "depthwise_conv2d": ("depthwise_kernel", "bias"),
 }
-# Keras 1's leaves, as in `block1_conv1_W_1:0`; its running_std is a variance.
+# Keras 1's names of variables, as in `block1_conv1_W_1:0`; its running_std is a variance.
 _OLD = re.compile(r".*_(W|b|gamma|beta|running_mean|running_std)(?:_[0-9]+)?")
 _OLD_LEAVES = {
     "W": "kernel", "b": "bias", "running_mean": "moving_mean", "running_std": "moving_variance",
@@ -37,10 +37,10 @@ _AUTOMATIC = re.compile(
 
 
 def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
-    """Array by name, `layer/leaf`, with the leaves that Keras has now: `kernel`, `moving_mean`, ...
+    """Return the arrays, read-only, by name: `layer/kernel`, `layer/moving_mean`, ...
 
-    The arrays are read-only. Raises UserError for whatever is not a whole and harmless file of
-    Keras in which the layers have their names.
+    Variables have their names in today's Keras. UserError if the file is not a whole and harmless
+    file of Keras that has the layers' names.
     """
     path = Path(path)
     with reading(path), path.open("rb") as file:
@@ -48,7 +48,7 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
             arrays, room = {}, len(raw)
             for name, thing in _arrays(hdf5.root(raw)):
                 if name in arrays:
-                    raise UserError(f"has two arrays of the name {name!r:.80}; rename a layer")
+                    raise UserError(f"has two arrays with the name {name!r:.80}; rename a layer")
                 try:
                     arrays[name] = hdf5.array(thing, room)
                 except UserError as error:
@@ -60,45 +60,46 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def renumbered(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The state with the names that Keras gives by itself numbered from 0 in each class.
+    """Return the state with Keras's automatic names numbered from 0 in each class of layers.
 
-    `conv2d_5/kernel:0`, `conv2d_7/kernel:0` become `conv2d_0/kernel`, `conv2d_1/kernel`, since
-    Keras counts the layers of all models of a process. Other names stay, but for a final `:0`.
+    `conv2d_5/kernel:0`, `conv2d_7/kernel:0` become `conv2d_0/kernel`, `conv2d_1/kernel`: Keras
+    counts the layers of all models in a process. Other names only lose a final `:0`.
     """
-    modules = {}  # by class: {module: number}
+    modules = {}  # {class: {module: number}}
     for name in state:
         module = name.rpartition("/")[0]
         if match := _AUTOMATIC.fullmatch(module):
             modules.setdefault(match[1], {})[module] = int(match[2] or 0)
-    new = {
-        module: f"{kind}_{place}"
+    new_names = {
+        module: f"{kind}_{position}"
         for kind, numbers in modules.items()
-        for place, module in enumerate(sorted(numbers, key=numbers.__getitem__))
+        for position, module in enumerate(sorted(numbers, key=numbers.__getitem__))
     }
-    found = {}
+    renamed = {}
     for name, array in state.items():
         module, slash, leaf = name.removesuffix(":0").rpartition("/")
-        name = f"{new.get(module, module)}{slash}{leaf}"
-        if name in found:
-            raise UserError(f"has two arrays of the name {name!r:.80}; rename one")
-        found[name] = array
-    return found
+        name = f"{new_names.get(module, module)}{slash}{leaf}"
+        if name in renamed:
+            raise UserError(f"has two arrays with the name {name!r:.80}; rename one")
+        renamed[name] = array
+    return renamed
 
 
 def _arrays(root: hdf5.Object) -> Iterator[tuple[str, hdf5.Object]]:
-    inside = dict(hdf5.members(root))
-    root = inside.get("model_weights", root)
+    members = dict(hdf5.members(root))
+    root = members.get("model_weights", root)
     if {"layer_names", "layer_names0"} & hdf5.attributes(root).keys():
         return _legacy(root)
-    if {"layers", "_layer_checkpoint_dependencies"} & inside.keys():
+    if {"layers", "_layer_checkpoint_dependencies"} & members.keys():
         return _numbered(root)
-    raise UserError("is an HDF5 file, but has no weights as Keras saves them; give one that has")
+    raise UserError("is an HDF5 file, but not one of Keras's weights; give a weight file of Keras")
 
 
 def _legacy(root: hdf5.Object) -> Iterator[tuple[str, hdf5.Object]]:
-    """Each layer is a group with the attribute `weight_names`; names may have slashes.
+    """Yield the arrays of the older layout: each layer is a group with `weight_names`.
 
-    What these attributes say the groups' names say as well, so that they need not be read.
+    The names of layers may have slashes. The groups' names say what that attribute says, so it need
+    not be read.
     """
     layers = {}
     for path, thing in _walk(root):
@@ -111,8 +112,8 @@ def _legacy(root: hdf5.Object) -> Iterator[tuple[str, hdf5.Object]]:
             layers[path] = []
     for layer, arrays in layers.items():
         leaves = [_leaf(path.name) for path, _ in arrays]
-        # An array's path need not begin with the layer's name. It tells whose the array is if a
-        # model stands among the layers.
+        # An array's path need not begin with the layer's name. If a layer is a whole model, the
+        # path tells which of its layers has the array.
         nested = len(set(leaves)) < len(leaves)
         for (path, thing), leaf in zip(arrays, leaves, strict=True):
             yield f"{path.parent if nested else layer}/{leaf}", thing
@@ -126,7 +127,9 @@ def _leaf(name: str) -> str:
 
 
 def _numbered(root: hdf5.Object) -> Iterator[tuple[str, hdf5.Object]]:
-    """Each layer is a group called by its class, in which `vars` has arrays 0, 1, ..."""
+    """Yield the arrays of `.weights.h5`: a layer's group is named after its class, and its member
+    `vars` has arrays 0, 1, ...
+    """
     for path, thing in _walk(root):
         if path.parts[0] == "optimizer":
             continue
@@ -143,20 +146,20 @@ def _layer(group: hdf5.Object, path: PurePosixPath) -> Iterator[tuple[str, hdf5.
         return
     kind = re.sub("_[0-9]+$", "", path.parent.name)
     leaves = _VARIABLES.get(kind, ())
-    if kind == "batch_normalization":  # without scale it has no gamma, without center no beta
+    if kind == "batch_normalization":  # without `scale` it has no gamma, without `center` no beta
         leaves = leaves[-count:] if count > 1 else ()
     if count > len(leaves) or arrays.keys() != {str(i) for i in range(count)}:
         raise UserError(
             f"has {count} arrays in {str(path)!r:.80}, which cannot be named; known layers are "
             + ", ".join(_VARIABLES)
         )
-    place = hdf5.attributes(group).get("name")
-    if place is None:
+    address = hdf5.attributes(group).get("name")
+    if address is None:
         raise UserError(
-            "does not say its layers' names, as files of Keras before 3.6 do not; load the model "
+            "does not have its layers' names: Keras before 3.6 did not save them; load the model "
             "in Keras and save it by model.save('name.h5')"
         )
-    name = hdf5.text(group.file, place)
+    name = hdf5.text(group.file, address)
     if not name:
         raise UserError(f"its layer {str(path)!r:.80} has no plain name; {_RESAVE}")
     for i in range(count):
@@ -164,7 +167,7 @@ def _layer(group: hdf5.Object, path: PurePosixPath) -> Iterator[tuple[str, hdf5.
 
 
 def _walk(root: hdf5.Object) -> Iterator[tuple[PurePosixPath, hdf5.Object]]:
-    """All that lies below, each with its path; a group comes before what it holds."""
+    """Yield each group and array below `root` with its path; a group comes before its members."""
     groups = [(PurePosixPath(), root)]
     for folder, group in groups:
         for key, thing in hdf5.members(group):

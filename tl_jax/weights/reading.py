@@ -1,4 +1,4 @@
-"""What the readers of weight files have in common: a file that cannot be read is one clear line."""
+"""The errors that all readers of weight files share: one clear line for each unreadable file."""
 
 import contextlib
 import zipfile
@@ -14,18 +14,18 @@ AGAIN = "fetch the file again"
 
 @contextlib.contextmanager
 def reading(path: Path) -> Generator[None]:
-    """Whatever goes wrong within becomes a UserError in one line that begins with the path.
+    """Turn every error inside the block into a UserError of one line that begins with the path.
 
-    That no such file is there is said first.
+    UserError at once if `path` is not a regular file.
     """
     try:
         if not path.is_file():
-            what = "is a directory" if path.is_dir() else "does not exist or is no regular file"
-            raise UserError(f"{what}; give the path of a weight file")
+            fault = "is a directory" if path.is_dir() else "does not exist or is no regular file"
+            raise UserError(f"{fault}; give the path of a weight file")
         yield
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    # Whatever the libraries make of damaged bytes; pickletools warns of odd escapes in names.
+    # Libraries raise any of these for damaged bytes; pickletools warns of odd escapes in names.
     except (ArithmeticError, AttributeError, EOFError, LookupError, OSError, RuntimeError,
             SafetensorError, TypeError, ValueError, Warning,
             zipfile.BadZipFile) as error:  # fmt: skip

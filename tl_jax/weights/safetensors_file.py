@@ -1,4 +1,4 @@
-"""State dicts out of safetensors files.
+"""A reader of state dicts in safetensors files.
 
 Format: https://github.com/huggingface/safetensors#format
 """
@@ -12,20 +12,20 @@ from safetensors import safe_open
 from tl_jax.errors import UserError
 from tl_jax.weights.reading import AGAIN, reading
 
-EXPORT = "tl_jax"  # under which tl_jax/base/file.py keeps what it says of the arrays
+EXPORT = "tl_jax"  # the key of the metadata that tl_jax/base/file.py writes
 _MAX_HEADER = 2**22  # bytes: some 40 000 tensors
 
 
 def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
-    """Array by name, in the order of their places in the file.
+    """Return the arrays by name, in the order of their bytes in the file.
 
-    Raises UserError for whatever is not a whole and harmless safetensors file.
+    UserError if the file is not a whole and harmless safetensors file.
     """
     path = Path(path)
     with reading(path):
         header = _header(path)
         with safe_open(path, "numpy") as file:
-            # The library has checked the places: they neither overlap nor leave a gap, so that the
+            # The library has checked the offsets: they neither overlap nor leave gaps, so that the
             # arrays are no larger than the file.
             json.loads(header, object_pairs_hook=_unique)
             arrays = {name: file.get_tensor(name) for name in file.offset_keys()}
@@ -35,9 +35,9 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def metadata(path: str | Path) -> dict[str, str]:
-    """What the header says beside the arrays; they are not looked at, and may be damaged.
+    """Return the header's metadata; the arrays are not read, and may be damaged.
 
-    Raises UserError for what has no header of safetensors.
+    UserError if the file has no safetensors header.
     """
     path = Path(path)
     with reading(path):
@@ -56,7 +56,7 @@ def _header(path: Path) -> bytes:
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) < len(pairs):  # of equal names the library takes the last
+    unique = dict(pairs)
+    if len(unique) < len(pairs):  # the library would take the last of equal names
         raise UserError(f"its header has a name twice; {AGAIN}")
-    return found
+    return unique

@@ -1,7 +1,7 @@
-"""State dicts out of PyTorch's `.pth`, `.pt` and `.bin` files, with numpy and without PyTorch.
+"""A reader of state dicts in PyTorch's `.pth`, `.pt` and `.bin` files, without PyTorch.
 
-Both formats of `torch.save` are read: the zip archive, and the older ("legacy") row of five
-pickles with the raw storages behind. Format: torch/serialization.py and torch/_utils.py in
+It reads both formats of `torch.save`: the zip archive, and the older ("legacy") one of five pickles
+followed by the raw storages. Format: torch/serialization.py and torch/_utils.py in
 https://github.com/pytorch/pytorch
 """
 
@@ -16,11 +16,11 @@ import numpy as np
 
 from tl_jax.errors import UserError
 from tl_jax.weights.reading import AGAIN, reading
-from tl_jax.weights.torch_pickle import RESAVE, Dict, Passed, Tensor, unpickle
+from tl_jax.weights.torch_pickle import RESAVE, Dict, Skipped, Tensor, unpickle
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _MAX_PICKLE = 2**22  # bytes: some 25 000 tensors; at worst, 600 MB of memory and some seconds
-_DEEPEST = 3  # dictionaries in dictionaries in which tensors are looked for
+_DEEPEST = 3  # levels of nested dictionaries that are searched for tensors
 _MAX_ENTRIES = 2**17
 _MAX_NAME = 200
 
@@ -28,19 +28,19 @@ _Parts = tuple[dict[str, Tensor], dict[str, bytes]]  # tensors by name, bytes by
 
 
 def sha256(path: str | Path) -> str:
-    """The SHA-256 of the file, 64 hexadecimal digits."""
+    """Return the SHA-256 of the file, 64 hexadecimal digits."""
     with Path(path).open("rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
-    """Tensor by name, in the file's order, from a state dict that `torch.save` wrote.
+    """Return the tensors by name, in the file's order, of a state dict that `torch.save` wrote.
 
-    In a checkpoint the keys that lead to a tensor stand in front of its name, as in
-    `state_dict.conv1.weight`; whatever is no tensor is passed over. The arrays are read-only;
-    tensors that share a storage in the file share memory. Where the file's name ends in eight
-    hexadecimal digits (`resnet18-f37072fd.pth`), its SHA-256 has to begin with them.
-    Raises UserError for whatever is not a whole and harmless file of that kind.
+    In a checkpoint, the keys that lead to a tensor come before its name, as in
+    `state_dict.conv1.weight`; other objects are skipped. The arrays are read-only; tensors that
+    share a storage in the file share memory. If the file's name ends in eight hexadecimal digits
+    (`resnet18-f37072fd.pth`), its SHA-256 must begin with them. UserError if the file is not a
+    whole and harmless file of that kind.
     """
     path = Path(path)
     with reading(path), path.open("rb") as f:
@@ -55,20 +55,20 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def _check_name(path: Path) -> None:
-    named = re.search(r"-([0-9a-f]{8})\.(?:pth|pt|bin)$", path.name)
-    if named and not (found := sha256(path)).startswith(named[1]):
+    match = re.search(r"-([0-9a-f]{8})\.(?:pth|pt|bin)$", path.name)
+    if match and not (digest := sha256(path)).startswith(match[1]):
         raise UserError(
-            f"its SHA-256 begins with {found[:8]}, not with {named[1]} as its name says: truncated "
-            f"or altered; {AGAIN}, or rename it if these digits are no checksum"
+            f"its SHA-256 begins with {digest[:8]}, not with {match[1]} as its name says, so it is "
+            f"truncated or altered; {AGAIN}, or rename it if these digits are not a checksum"
         )
 
 
 def _read_zip(f: BinaryIO, size: int) -> _Parts:
     with zipfile.ZipFile(f) as archive:
         entries = archive.infolist()
-        # torch.save compresses nothing; so no entry, nor all together, can exceed the file.
+        # torch.save compresses nothing, so the entries together cannot exceed the file.
         if any(e.compress_type or e.compress_size != e.file_size for e in entries):
-            raise UserError(f"is a compressed archive, and torch.save writes none; {RESAVE}")
+            raise UserError(f"is a compressed archive, which torch.save never writes; {RESAVE}")
         if sum(e.file_size for e in entries) > size:
             raise UserError(f"its entries claim more bytes than the file has; {AGAIN}")
         sizes = {e.filename: e.file_size for e in entries}
@@ -78,7 +78,7 @@ def _read_zip(f: BinaryIO, size: int) -> _Parts:
         root = roots[0]
         if sizes[f"{root}/data.pkl"] > _MAX_PICKLE:
             raise UserError(f"its pickle is longer than {_MAX_PICKLE} bytes; {RESAVE}")
-        # PyTorch before 2.1 did not note the byte order.
+        # PyTorch before 2.1 did not record the byte order.
         if f"{root}/byteorder" in sizes and archive.read(f"{root}/byteorder") != b"little":
             raise UserError(f"was written on a big-endian machine; {RESAVE}")
         value, storages = unpickle(io.BytesIO(archive.read(f"{root}/data.pkl")), size)
@@ -103,7 +103,7 @@ def _read_legacy(f: BinaryIO, size: int) -> _Parts:
     keys, _ = unpickle(head, size)
     tensors = _state_dict(value)
     if not all(isinstance(key, str) for key in keys):
-        raise UserError(f"its list of storages is no list of names; {AGAIN}")
+        raise UserError(f"its list of storages is not a list of names; {AGAIN}")
     f.seek(head.tell())
     used = {t.storage.key for t in tensors.values()}
     buffers = {}
@@ -127,34 +127,34 @@ def _array(tensor: Tensor, buffer: bytes) -> np.ndarray:
 
 
 def _state_dict(value: object) -> dict[str, Tensor]:
-    """Tensors by name, with the keys of the dictionaries that they are in in front."""
-    if isinstance(value, Passed):
+    """Return the tensors by name; the keys of enclosing dictionaries come before the name."""
+    if isinstance(value, Skipped):
         raise UserError(f"is a whole object of the class {value.name!r:.80}; {RESAVE}")
     if not isinstance(value, Dict):
         raise UserError(f"holds no dictionary of tensors; {RESAVE}")
-    found, count = [], 0
+    groups, count = [], 0  # of each dictionary, its tensors by name
     todo: list[tuple[str, Dict]] = [("", value)]
-    for prefix, inside in todo:
-        count += len(inside.pairs)
+    for prefix, dictionary in todo:
+        count += len(dictionary.pairs)
         if count > _MAX_ENTRIES:
             raise UserError(f"has more than {_MAX_ENTRIES} entries; {RESAVE}")
-        named = [(key, entry) for key, entry in inside.pairs if isinstance(key, str)]
+        named = [(key, entry) for key, entry in dictionary.pairs if isinstance(key, str)]
         tensors = {f"{prefix}{_short(k)}": e for k, e in named if isinstance(e, Tensor)}
-        held = sum(isinstance(entry, Tensor) for _, entry in inside.pairs)
-        if held > len(tensors) and (tensors or not prefix):
-            raise UserError(f"has a key that is no string or comes twice; {RESAVE}")
-        found.append(tensors)
+        total = sum(isinstance(entry, Tensor) for _, entry in dictionary.pairs)
+        if total > len(tensors) and (tensors or not prefix):
+            raise UserError(f"has a key that is not a string or comes twice; {RESAVE}")
+        groups.append(tensors)
         if prefix.count(".") < _DEEPEST:
             inner = [(key, entry) for key, entry in named if isinstance(entry, Dict)]
             todo += [(f"{prefix}{_short(key)}.", entry) for key, entry in inner]
     # A scalar beside the weights is a record, such as the best accuracy so far.
-    shaped = [tensors for tensors in found if any(t.shape for t in tensors.values())]
-    merged = {name: tensor for tensors in shaped or found for name, tensor in tensors.items()}
+    shaped = [tensors for tensors in groups if any(t.shape for t in tensors.values())]
+    merged = {name: tensor for tensors in shaped or groups for name, tensor in tensors.items()}
     if not merged:
-        objects = [e.name for _, e in value.pairs if isinstance(e, Passed)]
+        objects = [e.name for _, e in value.pairs if isinstance(e, Skipped)]
         besides = f", but a whole object of the class {objects[0]!r:.80}" if objects else ""
         raise UserError(f"holds no tensors{besides}; {RESAVE}")
-    if len(merged) < sum(map(len, shaped or found)):
+    if len(merged) < sum(map(len, shaped or groups)):
         raise UserError(f"has a name that comes twice; {RESAVE}")
     return merged
 

@@ -1,14 +1,13 @@
-"""The pickles in PyTorch's files, read without running anything.
+"""A reader of the pickles in PyTorch's files, which runs nothing.
 
-A pickle is a program, and such a file may come from a stranger. The interpreter here can neither
-import nor call: a global is a label out of a short list, and `_call` spells out what the few that
-may be called amount to. A pickle is bounded in length, and no operation takes time or memory
-beyond its own bytes: nothing is hashed but short strings, and nothing that a few bytes can refer
-to many times over is copied, compared, printed or walked through without a bound.
+A pickle is a program, and such a file may come from a stranger. This interpreter can neither import
+nor call: it turns a global into a label from a short list, and `_call` computes the results of the
+few functions that may be called. A pickle's length is bounded, and no operation takes time or
+memory out of proportion to its bytes: only short strings are hashed, and a value that a few bytes
+can refer to many times is never copied, compared, printed or traversed without a bound.
 
-What training scripts keep beside the tensors (an `argparse.Namespace`, paths, numbers of NumPy) is
-passed over: such an object is a mark on the stack that takes whatever is put into it and keeps
-nothing.
+Other objects that training scripts save beside the tensors (an `argparse.Namespace`, paths, NumPy
+numbers) are skipped: a placeholder on the stack accepts whatever is put into it and drops it.
 """
 
 import io
@@ -25,7 +24,7 @@ import numpy as np
 from tl_jax.errors import UserError
 from tl_jax.weights.reading import AGAIN
 
-_MAX_RANK = 32  # numpy's before 2.0
+_MAX_RANK = 32  # numpy's limit before 2.0
 RESAVE = "save a plain state dict with a current PyTorch, or take another file"
 
 _DTYPES = {
@@ -42,7 +41,7 @@ _LABELS = {
     "collections.OrderedDict", "torch.Size", "torch._utils._rebuild_parameter",
     "torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2", *_STORAGES,
 }  # fmt: skip
-# What plain values are written with that tensors do without; to call these changes nothing.
+# Globals that plain values need and tensors do not; calling them is harmless.
 _INERT = re.compile(
     r"argparse\.Namespace|pathlib(\._local)?\.(Pure)?(Posix|Windows)?Path|datetime\.\w+|typing\.\w+"
     r"|collections\.(defaultdict|Counter|deque)|_codecs\.encode"
@@ -57,19 +56,22 @@ _INERT = re.compile(
 
 @dataclass(eq=False, slots=True)
 class Label:
+    """A global that the pickle names."""
+
     name: str
     harmless: bool = True
 
 
 @dataclass(eq=False, slots=True)
 class Dict:
-    # Pairs and no dict: to hash a key may take for ever (nested tuples, colliding integers).
+    """A dictionary as pairs: hashing a key may take for ever (nested tuples, collisions)."""
+
     pairs: list[tuple[object, object]]
 
 
 @dataclass(eq=False, slots=True)
-class Passed:
-    """An object that is not built, of the class of that name; what is put into it is dropped."""
+class Skipped:
+    """Placeholder for an object of the class `name`; it drops whatever is put into it."""
 
     name: str
 
@@ -85,6 +87,8 @@ class Passed:
 
 @dataclass(eq=False, slots=True)
 class Storage:
+    """A typed block of memory; the file has its bytes under `key`."""
+
     key: str
     dtype: np.dtype
     numel: int
@@ -96,8 +100,10 @@ class Storage:
 
 @dataclass(eq=False, slots=True)
 class Tensor:
+    """A strided view of a storage; offset and strides are in elements."""
+
     storage: Storage
-    offset: int  # in elements, as the strides
+    offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
 
@@ -109,14 +115,14 @@ _LITERALS = {
 _FRESH = {
     "NONE": lambda: None, "NEWTRUE": lambda: True, "NEWFALSE": lambda: False,
     "EMPTY_TUPLE": tuple, "EMPTY_LIST": list, "EMPTY_DICT": lambda: Dict([]),
-    "EMPTY_SET": lambda: Passed("set"),
+    "EMPTY_SET": lambda: Skipped("set"),
 }  # fmt: skip
 
 
 def unpickle(f: io.BytesIO, size: int) -> tuple[Any, dict[str, Storage]]:
-    """The value of the next pickle in `f`, and the storages that it names, by key.
+    """Return the value of the next pickle in `f`, and the storages that it names, by key.
 
-    `size` is the file's, in bytes. Operations that tensors do without are refused.
+    `size` is the file's, in bytes. UserError for operations that no tensor needs.
     """
     stack, marks, memo, storages, labels = [], [], {}, {}, []
     for op, arg, _ in pickletools.genops(f):
@@ -151,9 +157,9 @@ def unpickle(f: io.BytesIO, size: int) -> tuple[Any, dict[str, Storage]]:
             case "SETITEMS":
                 items, stack = stack, marks.pop()
                 stack[-1].pairs.extend(zip(items[::2], items[1::2], strict=True))
-            case "BUILD":  # attributes, such as a state dict's `_metadata`: none is set
+            case "BUILD":  # ignore attributes, such as a state dict's `_metadata`
                 stack.pop()
-            case "GLOBAL" | "INST":  # INST would call as well; here it does not
+            case "GLOBAL" | "INST":  # INST also calls; here it does not
                 stack.append(_label(*str(arg).split(" ", 1)))
                 labels.append(stack[-1])
                 _require_harmless(labels[-1:] if op.name == "INST" else ())
@@ -163,7 +169,7 @@ def unpickle(f: io.BytesIO, size: int) -> tuple[Any, dict[str, Storage]]:
                 labels.append(stack[-1])
             case "NEWOBJ":
                 _, label = stack.pop(), stack.pop()
-                stack.append(_passed(label))
+                stack.append(_skipped(label))
             case "BINPERSID":
                 stack.append(_storage(stack.pop(), storages, size))
             case "REDUCE":
@@ -177,21 +183,21 @@ def unpickle(f: io.BytesIO, size: int) -> tuple[Any, dict[str, Storage]]:
 
 def _label(module: object, name: object) -> Label:
     if not (isinstance(module, str) and isinstance(name, str)):
-        raise UserError(f"refers to something that has no name; {RESAVE}")
+        raise UserError(f"refers to something without a name; {RESAVE}")
     full = f"{module}.{name}"
     return Label(full, full in _LABELS or bool(_INERT.fullmatch(full)))
 
 
-def _passed(label: object) -> Passed:
-    """The object that pickle would make of a class without a call."""
+def _skipped(label: object) -> Skipped:
+    """Return a placeholder for the object that pickle would create without a call."""
     if not isinstance(label, Label) or label.name in _LABELS:
         raise UserError(f"uses pickle's NEWOBJ in a way that no tensor needs; {RESAVE}")
     label.harmless = True
-    return Passed(label.name)
+    return Skipped(label.name)
 
 
 def _require_harmless(labels: Iterable[Label]) -> None:
-    """UserError that names what is neither a tensor's nor the class of an object passed over."""
+    """Raise UserError for a label that neither tensors nor skipped objects need."""
     for label in labels:
         if not label.harmless:
             raise UserError(
@@ -202,13 +208,13 @@ def _require_harmless(labels: Iterable[Label]) -> None:
 
 def _storage(reference: object, storages: dict[str, Storage], size: int) -> Storage:
     match reference:
-        # The device is of no interest. The legacy format's sixth item is a view of the storage.
+        # The fourth item, the device, does not matter; the legacy format's sixth is a view.
         case ("storage", Label(name=name), str(key), str(), int(numel), *view) if (
             name in _STORAGES and view in ([], [None]) and len(key) <= 64
         ):
             storage = Storage(key, _STORAGES[name], numel)
         case _:
-            raise UserError(f"has a reference that is not to a plain storage; {RESAVE}")
+            raise UserError(f"has a reference to something other than a plain storage; {RESAVE}")
     if not 0 <= storage.nbytes <= size:
         raise UserError(f"storage {key!r} claims more bytes than the file has; {AGAIN}")
     same = storages.setdefault(key, storage)
@@ -218,12 +224,12 @@ def _storage(reference: object, storages: dict[str, Storage], size: int) -> Stor
 
 
 def _call(label: object, arguments: object) -> object:
-    """What PyTorch's function of that name makes of the arguments."""
+    """Return what the function that the label names would return for the arguments."""
     name = label.name if isinstance(label, Label) else "no function"
     match name, arguments:
         case "collections.OrderedDict", ():
             return Dict([])
-        case "collections.OrderedDict", (list(pairs),):  # Python 2 wrote its items so
+        case "collections.OrderedDict", (list(pairs),):  # as Python 2 wrote it
             return Dict(pairs)
         case "torch.Size", (tuple(shape),):
             return shape
@@ -235,12 +241,12 @@ def _call(label: object, arguments: object) -> object:
             return _tensor(storage, offset, shape, strides)
     if isinstance(label, Label) and name not in _LABELS:
         _require_harmless([Label(name, bool(_INERT.fullmatch(name)))])
-        return Passed(name)
-    raise UserError(f"calls {name} in another way than PyTorch does; {AGAIN}")
+        return Skipped(name)
+    raise UserError(f"calls {name} with other arguments than PyTorch does; {AGAIN}")
 
 
 def _tensor(storage: object, offset: Any, shape: object, strides: object) -> Tensor:
-    """The view, if each element lies in the storage and they are no more than the storage has."""
+    """Return the tensor; UserError unless it lies in its storage and is no larger than that."""
     if not (
         isinstance(storage, Storage)
         and isinstance(shape, tuple)
@@ -248,11 +254,11 @@ def _tensor(storage: object, offset: Any, shape: object, strides: object) -> Ten
         and len(shape) == len(strides) <= _MAX_RANK
         and all(isinstance(n, int) and n >= 0 for n in (offset, *shape, *strides))
     ):
-        raise UserError(f"has a tensor with senseless arguments; {AGAIN}")
+        raise UserError(f"has a tensor with invalid arguments; {AGAIN}")
     count = math.prod(shape)
     span = 1 + sum((n - 1) * s for n, s in zip(shape, strides, strict=True)) if count else 0
     if max(count, offset + span) > storage.numel:
         raise UserError(f"has a tensor larger than its storage, or partly outside it; {RESAVE}")
-    # A stride that is never taken may be anything, without bound.
+    # The stride of an axis of length 1 is never used, and may be any number.
     strides = tuple(s if count and n > 1 else 0 for n, s in zip(shape, strides, strict=True))
     return Tensor(storage, offset, shape, strides)

@@ -55,16 +55,26 @@ def load_task(what: Any, *, seed: int = 0, **options: Any) -> Task:
     if callable(what):
         return _called(what.__name__, what, {"seed": seed, **options})
     name = os.fspath(what)
+    kind, which, load = _named(name)
+    first = next(iter(inspect.signature(load).parameters.values()))
+    if which and first.kind is first.KEYWORD_ONLY:
+        raise UserError(f"the task {kind!r} takes nothing after a colon; got {name!r}")
+    return _called(kind, load, {"seed": seed, **options}, **({first.name: which} if which else {}))
+
+
+def options(name: str) -> list[str]:
+    """The options that the task of this name takes; UserError for an unknown one."""
+    return list(inspect.signature(_named(name)[2]).parameters)
+
+
+def _named(name: str) -> tuple[str, str, Callable[..., Task]]:
+    """Kind, what the name says more, and the function of a task."""
     kind, _, which = name.partition(":")
     if kind not in TASKS and pathlib.Path(name).expanduser().is_dir():
         kind, which = "folder", name
     if kind not in TASKS:
         raise unknown("task", name, TASKS)
-    load = _loaded(kind)
-    first = next(iter(inspect.signature(load).parameters.values()))
-    if which and first.kind is first.KEYWORD_ONLY:
-        raise UserError(f"the task {kind!r} takes nothing after a colon; got {name!r}")
-    return _called(kind, load, {"seed": seed, **options}, **({first.name: which} if which else {}))
+    return kind, which, _loaded(kind)
 
 
 def _loaded(kind: str) -> Callable[..., Task]:
@@ -84,6 +94,6 @@ def _called(kind: str, load: Callable[..., Task], options: dict[str, Any], **nam
     given = {**options, **named}
     for parameter in parameters.values():
         if parameter.default is parameter.empty and (needed := parameter.name) not in given:
-            or_so = f" or --config.task.{needed}=..." if needed != "name" else ""
+            or_so = f" or {needed}=..." if needed != "name" else ""
             raise UserError(f"the task {kind!r} needs a {needed}: '{kind}:<{needed}>'{or_so}")
     return load(**given)

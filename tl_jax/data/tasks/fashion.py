@@ -78,7 +78,7 @@ def _idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     except FileNotFoundError:
         raise UserError(
             f"{path} is missing: install Debian's package dataset-fashion-mnist, or say where the "
-            "files are with --config.task.path=..., or take the same from TFDS as the task "
+            "files are with path=..., or take the same from TFDS as the task "
             "'tfds:fashion_mnist'"
         ) from None
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:

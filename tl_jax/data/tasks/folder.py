@@ -22,8 +22,8 @@ logger = logging.getLogger(__name__)
 
 DIM = 64  # levels of 256: a set of 16-bit images with fewer is scaled to its own range
 FEW = 16  # shades of 256: fewer are said
-SKIP = "on_unreadable='skip' (--config.task.on_unreadable=skip)"
-DROP = "duplicates='drop' (--config.task.duplicates=drop)"
+SKIP = "on_unreadable=skip"
+DROP = "duplicates=drop"
 
 
 def folder(

@@ -1,8 +1,8 @@
 """Inference with constant weights: whatever depends on the weights alone is computed once.
 
 Such a program runs on one core of a CPU, and takes no gradient. It is traced twice: while
-`recording`, to find what its operations compute of the weights (`precomputed`), and while
-`replaying`, with the results of that.
+`recording`, to collect what its operations compute from the weights (`precomputed`), and while
+`replaying`, with the results of the first pass.
 
 | while tracing | an operation calls |
 |---|---|
@@ -22,7 +22,7 @@ import jax
 
 
 class _Tracing(threading.local):
-    """What this thread is tracing now."""
+    """The state of this thread's tracing."""
 
     recorded: list[jax.Array] | None = None
     replayed: Iterator[jax.Array] | None = None
@@ -58,15 +58,17 @@ def origin_of(value: Any) -> Any:
 
 
 def materialise(value: Any) -> None:
-    """Forget the origin of `value`, which is needed in full: an operation that fused with it would
-    compute it a second time."""
+    """Forget the origin of `value`, which is needed in full.
+
+    An operation that fused with it would compute it a second time.
+    """
     if origin_of(value) is not None:
         _tracing.newest = None
 
 
 @contextlib.contextmanager
 def recording() -> Generator[list[jax.Array]]:
-    """Yield the list of all values that are `precomputed` inside."""
+    """Yield a list that collects all values that are `precomputed` inside."""
     _tracing.recorded = values = []
     try:
         yield values
@@ -76,7 +78,7 @@ def recording() -> Generator[list[jax.Array]]:
 
 @contextlib.contextmanager
 def replaying(values: list[jax.Array]) -> Generator[None]:
-    """Inside, where the same is traced again, `precomputed` returns these values in turn."""
+    """Let `precomputed` return these values in turn, while the same function is traced again."""
     _tracing.replayed = iter(values)
     try:
         yield

@@ -1,7 +1,8 @@
 """Convolution on a CPU.
 
-By oneDNN where it is worth it. Otherwise depthwise convolutions are shifted multiply-adds, those of
-1 x 1 products of matrices, and a strided convolution's gradient by the input goes phase by phase.
+By oneDNN where that pays. Otherwise depthwise convolutions are shifted multiply-adds, 1 x 1
+convolutions are matrix products, and the input gradient of a strided convolution is computed phase
+by phase.
 """
 
 import jax
@@ -14,8 +15,8 @@ from tl_jax.ops.windows import NO_PADDING, joined_phases, phase_lengths, spread
 _NAMES = {None: None, jax.nn.relu: "relu", jax.nn.relu6: "relu6"}  # oneDNN's activations
 
 
-def conv(neutral, x, kernel, bias, residual, *, stride, padding, activation, trained):
-    """`trained` says that a backward pass follows."""
+def conv(neutral, x, kernel, bias, residual, *, stride, padding, activation, differentiated):
+    """Return the convolution's output; `differentiated` says that a backward pass follows."""
     bias = constants.precomputed(bias) if bias is not None else None
     window = {"stride": stride, "padding": padding}
     if onednn.takes_conv(x, kernel, stride, padding):
@@ -23,20 +24,20 @@ def conv(neutral, x, kernel, bias, residual, *, stride, padding, activation, tra
         return onednn.conv(x, kernel, bias, residual, **window, activation=name)
     if _is_depthwise(x, kernel):
         # Where a backward pass follows, the sum over taps has two consumers: hence a loop.
-        form = depthwise.by_image if trained else depthwise.shifted
-        return plain.finish(form(x, kernel, **window), bias, residual, activation)
+        convolve = depthwise.by_image if differentiated else depthwise.shifted
+        return plain.finish(convolve(x, kernel, **window), bias, residual, activation)
     if _is_pointwise(kernel, padding):
         return plain.finish(_product(x, kernel, stride=stride), bias, residual, activation)
     return neutral(x, kernel, bias, residual)
 
 
 def gradients(neutral, x, kernel, g, *, stride, padding, biased):
-    """Gradients by `x`, by the kernel and, where it is `biased`, by the bias."""
+    """Return the gradients of `x`, of the kernel and, if it is `biased`, of the bias (or None)."""
     window = {"stride": stride, "padding": padding}
     if onednn.takes_conv(x, kernel, stride, padding):
         dx = onednn.conv_input_gradient(g, kernel, x.shape, **window)
-        by = onednn.conv_kernel_gradient(x, g, kernel.shape, **window, bias=biased)
-        return dx, by[0], by[1] if biased else None
+        dkernel, *dbias = onednn.conv_kernel_gradient(x, g, kernel.shape, **window, bias=biased)
+        return dx, dkernel, dbias[0] if biased else None
     if _is_depthwise(x, kernel):
         return *depthwise.gradients(x, kernel, g, **window), _bias_gradient(g, biased)
     if _is_pointwise(kernel, padding):
@@ -65,18 +66,18 @@ def _product(x, kernel, *, stride):
 
 
 def _product_gradients(x, kernel, g, *, stride):
-    seen = x[:, ::stride, ::stride]
+    strided = x[:, ::stride, ::stride]
     rows = g.reshape(-1, g.shape[-1])
-    dkernel = seen.reshape(-1, x.shape[-1]).T @ rows
-    dx = (rows @ kernel[0, 0].T).reshape(seen.shape)
+    dkernel = strided.reshape(-1, x.shape[-1]).T @ rows
+    dx = (rows @ kernel[0, 0].T).reshape(strided.shape)
     return spread(dx, x.shape, (1, 1), stride, NO_PADDING), dkernel[None, None]
 
 
 def _gradient_by_phases(g, kernel, shape, stride, padding):
-    """Gradient by the input (N, H, W, C) of a strided convolution, from `g` (N, H', W', D).
+    """Return the input gradient (N, H, W, C) of a strided convolution, from `g` (N, H', W', D).
 
-    Input rows (and columns) that lie `stride` apart see the same taps of the kernel: each phase is
-    a convolution of `g` itself by those, without the zeros that the transposed one works on.
+    Input rows (and columns) that lie `stride` apart, a phase, meet the same taps of the kernel. So
+    each phase is a convolution of `g` with those taps, without a transposed convolution's zeros.
     """
     counts = phase_lengths(shape, padding, stride)
 

@@ -1,7 +1,7 @@
 """Inference on a part of the batch for each core of a CPU.
 
-XLA's and oneDNN's threads wait for one another at the end of every operation. Programs of one core
-each, with a part of the batch each, wait for one another once.
+XLA's and oneDNN's threads wait for one another at the end of every operation. Single-core programs,
+each with a part of the batch, wait for one another once, at the end.
 """
 
 import concurrent.futures
@@ -18,7 +18,7 @@ from tl_jax.ops.cpu import constants, onednn
 
 
 class PerCore:
-    """`fn(fixed, batch) -> result`, with a program for each core.
+    """`fn(fixed, batch) -> result`, run by one program on each core.
 
     Batch and result are trees of arrays (B, ...). `fn` must process each example independently of
     the rest of the batch.
@@ -27,13 +27,13 @@ class PerCore:
     def __init__(self, fn: Callable[[Any, Any], Any]):
         self._precomputed = jax.jit(functools.partial(_precomputed, fn))
         self._part = jax.jit(functools.partial(_part, fn))
-        self._compiled: set[Any] = set()  # structures, shapes and types of batches
+        self._compiled: set[Any] = set()  # structures, shapes and dtypes of batches
 
     def of(self, fixed: Any, whole: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """Return the function of the batch alone.
+        """Return a function of the batch alone.
 
-        A batch that the cores cannot share equally, or that is being traced, goes to `whole`. What
-        depends on `fixed` alone is computed when the first batch comes.
+        A batch that the cores cannot share equally, or that is being traced, goes to `whole`. The
+        first batch triggers the computation of what depends on `fixed` alone.
         """
         cores, prepared = onednn.cores(), {}
 
@@ -41,13 +41,13 @@ class PerCore:
             leaves, structure = jax.tree.flatten(batch)
             if cores == 1 or not _shared_equally(leaves, cores):
                 return whole(batch)
-            # Views of the batch's memory: a slice by JAX would be a copy.
+            # NumPy's parts are views of the batch's memory; JAX's slices would be copies.
             shares = zip(*(np.split(np.asarray(leaf), cores) for leaf in leaves), strict=True)
             parts = jax.device_put([structure.unflatten(share) for share in shares])
-            kind = structure, *((leaf.shape, leaf.dtype) for leaf in leaves)
-            if kind not in prepared:
-                prepared[kind] = self._prepared(fixed, parts[0])
-            return self._run(*prepared[kind], parts=parts, kind=kind)
+            signature = structure, *((leaf.shape, leaf.dtype) for leaf in leaves)
+            if signature not in prepared:
+                prepared[signature] = self._prepared(fixed, parts[0])
+            return self._run(*prepared[signature], parts=parts, signature=signature)
 
         return run
 
@@ -57,13 +57,13 @@ class PerCore:
         _require_independent(traced.jaxpr, len(jax.tree.leaves(fixed)))
         return fixed, self._precomputed(fixed, part)
 
-    def _run(self, fixed: Any, values: list[jax.Array], parts: list[Any], kind: Any) -> Any:
+    def _run(self, fixed: Any, values: list[jax.Array], parts: list[Any], signature: Any) -> Any:
         running = []
         for thread, part in zip(_threads(len(parts)), parts, strict=True):
             running.append(thread.submit(self._part, fixed, values, part))
-            if kind not in self._compiled:  # all threads at once would each compile it
+            if signature not in self._compiled:  # otherwise each thread would compile it
                 running[0].result()
-        self._compiled.add(kind)
+        self._compiled.add(signature)
         results = [future.result() for future in running]
         for leaf in jax.tree.leaves(results):
             _waiting().submit(leaf.block_until_ready)
@@ -71,7 +71,7 @@ class PerCore:
 
 
 def _shared_equally(leaves: list[Any], cores: int) -> bool:
-    """Whether these are arrays, of one length that the cores divide."""
+    """Whether these are concrete arrays of one length, which the number of cores divides."""
     if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
         return False
     lengths = {len(leaf) for leaf in leaves}
@@ -90,22 +90,22 @@ def _part(fn, fixed, values, part):
 
 
 def _require_independent(jaxpr, first: int) -> None:
-    """ValueError if any of the results depends on an input behind the `first` ones."""
+    """Raise ValueError if a result depends on any input after the `first` ones."""
     others = set(jaxpr.jaxpr.invars[first:])
     for equation in jaxpr.eqns:
         if any(not isinstance(v, Literal) and v in others for v in equation.invars):
             others.update(equation.outvars)
     if others.intersection(jaxpr.jaxpr.outvars):
-        raise ValueError("what is computed once, of the weights, depends on the batch")
+        raise ValueError("a value that is computed once, from the weights, depends on the batch")
 
 
 @functools.cache
 def _threads(cores: int) -> list[concurrent.futures.Executor]:
-    """A thread for each core: JAX does what one thread asks for one after the other."""
+    """Return one thread for each core: JAX runs a thread's programs one after the other."""
     return [concurrent.futures.ThreadPoolExecutor(1, f"core{n}") for n in range(cores)]
 
 
 @functools.cache
 def _waiting() -> concurrent.futures.Executor:
-    """The thread that waits for what still runs, so that Python waits for it before it ends."""
+    """Return a thread that waits for computations in flight; at exit Python waits for it."""
     return concurrent.futures.ThreadPoolExecutor(1, "waiting")

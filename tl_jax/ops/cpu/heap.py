@@ -1,8 +1,8 @@
 """The C library's heap, where XLA's CPU backend puts a step's temporaries. glibc only.
 
-XLA allocates them anew in every step, and frees them a moment after the results are there. A step
+XLA allocates them anew in every step, and frees them a moment after the results are ready. A step
 that begins before that moment takes new memory from the system: that costs time, and the process
-never gets smaller again.
+never shrinks again.
 """
 
 import ctypes
@@ -17,13 +17,13 @@ RESTART = "TL_JAX_RESTART"  # the variable that allows a restart: on or off
 # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD and M_ARENA_MAX of malloc.h.
 _RETAINING = {-4: 0, -1: -1, -2: 2**28, -8: 1}
 _TUNABLES, _NO_CACHES = "GLIBC_TUNABLES", "glibc.malloc.tcache_count=0"
-_BEFORE = "TL_JAX_TUNABLES_BEFORE"  # their former value; says that the program has been restarted
-_restarts: list[str] = []  # that value, in a process that was
+_BEFORE = "TL_JAX_TUNABLES_BEFORE"  # holds their former value, after a restart only
+_restarts: list[str] = []  # that value, in a process that was restarted
 _NAP = 2e-4  # seconds
 
 
 class _Usage(ctypes.Structure):
-    """`struct mallinfo2`."""
+    """`struct mallinfo2` of malloc.h."""
 
     _fields_ = [
         (name, ctypes.c_size_t)
@@ -43,11 +43,11 @@ def _libc() -> ctypes.CDLL | None:
 
 
 def prepare(*, trains: bool) -> None:
-    """For programs, not for a library to do unasked: arrange the process's heap before any work.
+    """Configure the process's heap, before any work; for programs to call, never for the library.
 
-    Freed memory stays with the process, and a program that `trains` starts again without malloc's
-    thread caches. TL_JAX_CPU=plain switches off both, TL_JAX_RESTART=off the second; UserError if
-    either has a wrong value.
+    The process keeps freed memory, and a program that `trains` restarts without malloc's thread
+    caches. TL_JAX_CPU=plain switches off both, TL_JAX_RESTART=off the restart; UserError if either
+    has a wrong value.
     """
     restarts = switch.choice(RESTART, ("on", "off")) == "on" and switch.fast()
     if trains and restarts:
@@ -56,9 +56,9 @@ def prepare(*, trains: bool) -> None:
 
 
 def retain_freed_memory() -> None:
-    """Let the process keep what is freed, instead of handing it back to the system.
+    """Let the process keep freed memory, instead of handing it back to the system.
 
-    The page faults took a fifth of a training step of EfficientNet-Lite0's upper stages.
+    Page faults took a fifth of a training step of EfficientNet-Lite0's upper stages.
     """
     libc = _libc() if switch.fast() else None
     if libc:
@@ -67,12 +67,12 @@ def retain_freed_memory() -> None:
 
 
 def restart_without_thread_caches() -> None:
-    """Start the program again, in this process, with malloc's thread caches off.
+    """Restart the program, in this process, with malloc's thread caches off.
 
-    They can be turned off only where a process begins, by GLIBC_TUNABLES, which gets its former
-    value back for whatever the program starts. `posix_memalign` cuts what it needs from a larger
-    block; with the scraps in such a cache, the block that is freed is too small for the same
-    request in the next step. Only programs that were started by `python -m` restart.
+    GLIBC_TUNABLES turns them off, and only when a process begins; it gets its former value back for
+    the program's subprocesses. `posix_memalign` cuts what it needs from a larger block; while such
+    a cache holds the remainder, the block that is freed is too small for the same request in the
+    next step. Only programs that were started by `python -m` restart.
     """
     before = os.environ.pop(_BEFORE, None)
     if before is not None:
@@ -81,18 +81,18 @@ def restart_without_thread_caches() -> None:
         return
     before = os.environ.get(_TUNABLES, "")
     if _libc() and sys.modules["__main__"].__spec__ and "tcache" not in before:
-        now = f"{before}:{_NO_CACHES}".removeprefix(":")
-        os.environ.update({_BEFORE: before, _TUNABLES: now})
+        tunables = f"{before}:{_NO_CACHES}".removeprefix(":")
+        os.environ.update({_BEFORE: before, _TUNABLES: tunables})
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def restarted() -> bool:
-    """Whether this process is one that `restart_without_thread_caches` started again."""
+    """Whether `restart_without_thread_caches` has restarted this process."""
     return bool(_restarts)
 
 
 def in_use() -> int:
-    """Bytes that are allocated now and not freed; 0 where that cannot be known."""
+    """Return how many bytes of the heap are allocated now; 0 where that cannot be known."""
     libc = _libc() if switch.fast() else None
     if not hasattr(libc, "mallinfo2"):
         return 0
@@ -101,7 +101,7 @@ def in_use() -> int:
 
 
 def wait(most: int, seconds: float) -> None:
-    """Wait until at most `most` bytes are in use, for at most so many `seconds`."""
+    """Wait until at most `most` bytes are in use, but no longer than `seconds`."""
     until = time.perf_counter() + seconds
     while in_use() > most and time.perf_counter() < until:
         time.sleep(_NAP)

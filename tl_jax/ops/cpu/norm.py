@@ -1,4 +1,4 @@
-"""Batch norm on a CPU, by oneDNN, and sums by channel, image by image."""
+"""Batch norm on a CPU, by oneDNN, and per-channel sums, image by image."""
 
 import jax
 import jax.numpy as jnp
@@ -13,13 +13,16 @@ def has_images(x, *others, **settings) -> bool:
 
 
 def channel_sums(neutral, *arrays, terms):
-    """`sums_by_image`, as a form."""
+    """Return `sums_by_image`, with the signature of an implementation."""
     return sums_by_image(terms, *arrays)
 
 
 def sums_by_image(terms, *arrays):
-    """`plain.channel_sums` in a loop over the images, which XLA cannot fuse: each stays in the
-    cache, where XLA would compute `terms` anew for each sum."""
+    """Return what `plain.channel_sums` does, by a loop over the images.
+
+    XLA cannot fuse the loop, so an image's `terms` are computed once, in the cache. Without it XLA
+    would compute `terms` anew for each sum.
+    """
 
     def image(arrays):
         return [plain.total(x, 0) for x in terms(*arrays)]
@@ -34,15 +37,15 @@ def sums_by_image(terms, *arrays):
 
 
 def note_sizes(x, scale, offset, *, epsilon, relu) -> list[int]:
-    """Of what `batch_norm` notes: where its ReLU cut off."""
+    """Return the sizes, in bytes, of the notes of `batch_norm`: where its ReLU cut off."""
     return [onednn.batch_norm_workspace(x, epsilon=epsilon)] if relu else []
 
 
 def batch_norm(neutral, x, scale, offset, *, epsilon, relu):
-    """Norm, with its ReLU if `relu`; mean and variance; and the notes."""
+    """Return the normalised `x` (after a ReLU if `relu`), mean, variance, and the notes."""
     return onednn.batch_norm(x, scale, offset, epsilon=epsilon, relu=relu)
 
 
 def batch_norm_gradients(neutral, x, g, mean, var, scale, y, notes, *, epsilon):
-    """Gradients by `x`, `scale` and the offset."""
+    """Return the gradients of `x`, `scale` and the offset."""
     return onednn.batch_norm_gradients(x, g, mean, var, scale, *notes, epsilon=epsilon)

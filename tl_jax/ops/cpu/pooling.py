@@ -1,4 +1,4 @@
-"""Pooling on a CPU: by oneDNN where it is worth it, otherwise by shifted copies of the image."""
+"""Pooling on a CPU: by oneDNN where that pays, otherwise by shifted copies of the image."""
 
 import functools
 
@@ -12,26 +12,26 @@ _AVERAGES = {True: "average with padding", False: "average"}
 
 
 def max_pool(neutral, x, **window):
-    """Largest value in each window."""
+    """Return the maximum of each window."""
     if onednn.takes_image(x):
         return onednn.pool(x, of="max", **window)
     return functools.reduce(jnp.maximum, _parts(x, **window))
 
 
 def note_sizes(x, **window) -> list[int]:
-    """Of what `max_pool_with_notes` notes: where each maximum was."""
-    return [onednn.max_pool_places(x, **window)] if onednn.takes_image(x) else []
+    """Return the sizes, in bytes, of the notes of `max_pool_with_notes`: where the maxima were."""
+    return [onednn.max_pool_workspace(x, **window)] if onednn.takes_image(x) else []
 
 
 def max_pool_with_notes(neutral, x, **window):
-    """[largest value in each window, notes if there are any]."""
+    """Return a list of the maxima of all windows and, with oneDNN, of the notes."""
     if onednn.takes_image(x):
-        return onednn.max_pool_and_places(x, **window)
+        return onednn.max_pool_with_workspace(x, **window)
     return [max_pool(neutral, x, **window)]
 
 
 def max_pool_gradient(neutral, x, notes, g, **window):
-    """Gradient by `x` from `g`, by the notes if there are any."""
+    """Return the gradient of `x` from `g`, by the notes if there are any."""
     if notes:
         return onednn.pool_gradient(g, x.shape, *notes, of="max", **window)
     f = functools.partial(_max_pool_gradient, **window)
@@ -43,25 +43,28 @@ def _parts(x, size, stride, padding):
 
 
 def _max_pool_gradient(x, g, *, size, stride, padding):
-    """Each window's `g` goes to the first of its largest, as XLA's own does: x (H, W, C)."""
+    """Return the gradient of one image `x` (H, W, C).
+
+    Each window's `g` goes to the first of its maxima, as in XLA's own gradient.
+    """
     parts = _parts(x, size, stride, padding)
-    best, where = parts[0], jnp.zeros(g.shape, jnp.int32)
+    best, argmax = parts[0], jnp.zeros(g.shape, jnp.int32)
     for tap, part in enumerate(parts[1:], 1):
-        where = jnp.where(part > best, tap, where)
+        argmax = jnp.where(part > best, tap, argmax)
         best = jnp.maximum(part, best)
     counts = phase_lengths(x.shape, padding, stride)
-    reach = -(-size // stride) - 1  # windows before its own that an input row may lie in
+    reach = -(-size // stride) - 1  # windows before its own that may contain an input row
     edges = [(reach, count - out) for count, out in zip(counts, g.shape[:2], strict=True)]
     g = jnp.pad(g, (*edges, (0, 0)))
-    where = jnp.pad(where, (*edges, (0, 0)), constant_values=-1)
+    argmax = jnp.pad(argmax, (*edges, (0, 0)), constant_values=-1)
 
     def phase(i, j):
         total = jnp.zeros((*counts, g.shape[-1]), g.dtype)
         for a, row in enumerate(range(i, size, stride)):
             for b, column in enumerate(range(j, size, stride)):
                 top, left = reach - a, reach - b
-                seen = slice(top, top + counts[0]), slice(left, left + counts[1])
-                total += jnp.where(where[seen] == row * size + column, g[seen], 0)
+                reached = slice(top, top + counts[0]), slice(left, left + counts[1])
+                total += jnp.where(argmax[reached] == row * size + column, g[reached], 0)
         return total
 
     phases = [[phase(i, j) for j in range(stride)] for i in range(stride)]
@@ -69,14 +72,14 @@ def _max_pool_gradient(x, g, *, size, stride, padding):
 
 
 def avg_pool(neutral, x, *, count_padding, **window):
-    """Mean of each window."""
+    """Return the mean of each window."""
     if onednn.takes_image(x):
         return onednn.pool(x, of=_AVERAGES[count_padding], **window)
     return _shifted_mean(x, count_padding=count_padding, **window)
 
 
 def avg_pool_gradient(neutral, g, *, x, count_padding, **window):
-    """Gradient from `g` by the input, of which `x` says shape and type."""
+    """Return the gradient of the input from `g`; `x` has the input's shape and dtype."""
     if onednn.takes_image(x):
         return onednn.pool_gradient(g, x.shape, of=_AVERAGES[count_padding], **window)
     mean = functools.partial(_shifted_mean, count_padding=count_padding, **window)

@@ -8,16 +8,16 @@ from tl_jax.errors import unknown
 VARIABLE = "TL_JAX_CPU"
 
 
-@functools.cache  # compiled programs stay as they were traced, so the answer stays too
+@functools.cache  # compiled programs do not change, so the answer must not either
 def fast() -> bool:
-    """Whether what this folder holds is in use; UserError if TL_JAX_CPU is neither of the two."""
+    """Whether this folder is switched on; UserError if TL_JAX_CPU has neither of its two values."""
     return choice(VARIABLE, ("fast", "plain")) == "fast"
 
 
 def choice(variable: str, choices: tuple[str, ...]) -> str:
-    """The value of an environment variable, or the first of `choices` where it is not set.
+    """Return the value of an environment variable, or the first of `choices` if it is not set.
 
-    UserError, with the near miss, if the value is none of them.
+    UserError, with the near miss, if the value is not among the `choices`.
     """
     value = os.environ.get(variable) or choices[0]
     if value not in choices:

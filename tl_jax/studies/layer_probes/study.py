@@ -15,10 +15,10 @@ import tqdm
 from tl_jax import interrupt
 from tl_jax.data.task import Task
 from tl_jax.errors import UserError, unknown
-from tl_jax.measure.features import of_layers
+from tl_jax.measure.features import of_layers, shapes_of
 from tl_jax.measure.probes import protocol
 from tl_jax.runs.journal import Journal
-from tl_jax.runs.subject import base_of, task_of
+from tl_jax.runs.subject import base_of, outline_of, task_of
 from tl_jax.stats.paired import overlap
 from tl_jax.studies.layer_probes import METRICS
 from tl_jax.studies.layer_probes.grid import ProbeGrid
@@ -28,9 +28,19 @@ ROOM = 2**24  # numbers of features, of several seeds, that a thread has before 
 Subsets = dict[tuple[float, int], tuple[Task, protocol.Examples]]  # by budget and seed
 
 
-def data(config: Any) -> Task:
+def check(config: Any) -> None:
+    """UserError for layers, a pooling or probes that are none, and for a study of nothing."""
+    if not (config.probes and config.budgets and config.seeds):
+        raise UserError("a study has at least one probe, one budget and one seed")
+    for probe in config.probes:
+        if probe not in protocol.PROBES:
+            raise unknown("probe", probe, protocol.PROBES)
+    shapes_of(outline_of(config), layers=config.layers or None, pool=config.pool)
+
+
+def data(config: Any) -> dict[str, Task]:
     """Return the task that a results folder belongs to, in the splits of one seed."""
-    return task_of(config, 0)
+    return {"": task_of(config, 0)}
 
 
 def compute(config: Any, workdir: pathlib.Path) -> dict:
@@ -57,11 +67,6 @@ def compute(config: Any, workdir: pathlib.Path) -> dict:
 
 def labelled_subsets(config: Any) -> Subsets:
     """Return the task and its examples for each budget and seed; UserError if one cannot be had."""
-    if not (config.probes and config.budgets and config.seeds):
-        raise UserError("a study has at least one probe, one budget and one seed")
-    for probe in config.probes:
-        if probe not in protocol.PROBES:
-            raise unknown("probe", probe, protocol.PROBES)
     tasks = {seed: task_of(config, seed) for seed in config.seeds}
     return {
         (budget, seed): (task, protocol.within(task, budget, seed=seed))

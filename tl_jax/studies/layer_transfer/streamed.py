@@ -43,7 +43,8 @@ def trainer(config: Any, net: Net, folder: pathlib.Path) -> Trainer:
             batch_size=config.batch_size,
             precision=config.precision,
         )
-        inputs_for = for_plan(problem, test_views="none", cache=cache, dtype="float32")
+        kept = {"cache": cache, "dtype": "float32", "workdir": folder}
+        inputs_for = for_plan(problem, test_views="none", **kept)
         done = trained(problem, variables, inputs_for, workdir=folder)
         row = {split: scores["accuracy"] for split, scores in done.scores.items()}
         row["loss"] = done.progress.history[-1]["train_loss"]

@@ -20,14 +20,27 @@ import flax.traverse_util
 import numpy as np
 
 from tl_jax import interrupt
+from tl_jax.data.task import Task
 from tl_jax.runs.journal import Journal
+from tl_jax.runs.subject import task_of
 from tl_jax.stats.paired import overlap
 from tl_jax.studies.layer_transfer import resident, streamed
 from tl_jax.studies.layer_transfer.net import Net
-from tl_jax.studies.layer_transfer.subsets import Arm, ClassSubset, arms
+from tl_jax.studies.layer_transfer.subsets import Arm, ClassSubset, arms, require, source
 from tl_jax.studies.layer_transfer.tables import Tables
 from tl_jax.studies.layer_transfer.training import Trained, Trainer, Training, drawn_seed
 from tl_jax.studies.layer_transfer.treatments import TREATMENTS, beginning
+
+
+def check(config: Any) -> None:
+    """UserError for a base, layers, budgets or arms that are none."""
+    Net(config)
+    require(config)
+
+
+def data(config: Any) -> dict[str, Task]:
+    """Return the tasks that a results folder belongs to, in the splits of one seed."""
+    return {"": task_of(config, 0)} | ({"A": source(config, 0)} if "tasks" in config.arms else {})
 
 
 def compute(config: Any, workdir: pathlib.Path) -> dict:

@@ -15,17 +15,27 @@ from tl_jax.runs.subject import named_task, task_of
 Arm = dict[str, list["ClassSubset"]]  # name of A and of B, and for each seed its classes
 
 
-def arms(config: Any) -> dict[str, Arm]:
-    """Return the two sides of each of the config's arms; UserError for what makes no arm."""
+def require(config: Any) -> None:
+    """UserError for arms that are none, whatever the data, and for a study of nothing."""
     if len(config.budgets) != len(config.epochs) or not config.budgets or config.seeds < 1:
         raise UserError("a study has at least one seed, and as many epochs as it has budgets")
+    for arm in config.arms:
+        if arm == "tasks" and not config.source.name:
+            raise UserError("the arm 'tasks' needs the task of base A: source.name=...")
+        for name in () if arm in ("random", "tasks") else arm.split(":"):
+            if name not in config.groups:
+                raise unknown("group of classes", name, [*config.groups, "random", "tasks"])
+
+
+def arms(config: Any) -> dict[str, Arm]:
+    """Return the two sides of each of the config's arms; UserError for what makes no arm."""
     tasks = [task_of(config, seed) for seed in range(config.seeds)]
     return {arm: _arm(config, arm, tasks) for arm in config.arms}
 
 
 def _arm(config: Any, arm: str, tasks: list[Task]) -> Arm:
     if arm == "tasks":
-        sources = [_source(config, seed) for seed in range(config.seeds)]
+        sources = [source(config, seed) for seed in range(config.seeds)]
         a, b = sources[0].name, tasks[0].name
         if a == b:  # folders of the same name
             a, b = f"{a} A", f"{b} B"
@@ -47,18 +57,14 @@ def _arm(config: Any, arm: str, tasks: list[Task]) -> Arm:
 def _groups(config: Any, arm: str, tasks: list[Task]) -> dict[str, list[tuple[str, ...]]]:
     """Return the classes of the two groups that an arm such as `clothes:shoes` names."""
     names = arm.split(":")
-    for name in names:
-        if name not in config.groups:
-            raise unknown("group of classes", name, [*config.groups, "random", "tasks"])
     sides = {name: [group(t.classes, config.groups[name]) for t in tasks] for name in names}
     if len(sides) != 2 or set.intersection(*(set(classes[0]) for classes in sides.values())):
         raise UserError(f"an arm is of two groups without a class in common; got {arm!r}")
     return sides
 
 
-def _source(config: Any, seed: int) -> Task:
-    if not config.source.name:
-        raise UserError("the arm 'tasks' needs the task of base A: --config.source.name=...")
+def source(config: Any, seed: int) -> Task:
+    """Return the task of base A, of the arm `tasks`."""
     return named_task(config.source, seed, val=config.task.val)
 
 

@@ -9,16 +9,21 @@ from tl_jax.data.task import Task
 from tl_jax.errors import UserError
 from tl_jax.plans.plan import Plan
 from tl_jax.runs import settings, transfer
-from tl_jax.runs.subject import base_of, task_of
+from tl_jax.runs.subject import base_of, outline_of, task_of
 from tl_jax.train import loop, rates
 from tl_jax.train.inputs import for_plan
 
 LOWEST, HIGHEST, STEPS = 1e-6, 10.0, 100
 
 
-def data(config: Any) -> Task:
+def check(config: Any) -> None:
+    """UserError for a base, a cut or a plan that is none."""
+    transfer.check(outline_of(config), *_given(config))
+
+
+def data(config: Any) -> dict[str, Task]:
     """Return the task that a results folder belongs to."""
-    return task_of(config, config.seed)
+    return {"": task_of(config, config.seed)}
 
 
 def compute(config: Any, workdir: pathlib.Path) -> dict:
@@ -26,9 +31,9 @@ def compute(config: Any, workdir: pathlib.Path) -> dict:
 
     By phase, `rates` and `losses` of each step, `smoothed` losses, and the `suggested` rate.
     """
-    given = {k: v for k, v in config.to_dict().items() if k in settings.defaults()}
-    own, options = settings.divided(given)
-    problem, ready = transfer.posed(base_of(config), data(config), own, options)
+    own, options = _given(config)
+    task = task_of(config, config.seed)
+    problem, ready = transfer.posed(base_of(config), task, own, options)
     cache = pathlib.Path(own.cache) if own.cache else None
     inputs_for = for_plan(problem, test_views="none", cache=cache, dtype=own.cache_dtype)
     phases, found = problem.plan.phases, []
@@ -54,3 +59,8 @@ def compute(config: Any, workdir: pathlib.Path) -> dict:
             }
         )
     return {"phases": found}
+
+
+def _given(config: Any) -> tuple[settings.TransferSettings, dict[str, Any]]:
+    own = {k: v for k, v in config.to_dict().items() if k in settings.defaults()}
+    return settings.divided(own)

@@ -18,7 +18,7 @@ from tl_jax.data.task import Task
 from tl_jax.errors import UserError, unknown
 from tl_jax.measure.embedding import METHODS
 from tl_jax.measure.features import LayerFeatures, of_layers
-from tl_jax.runs.subject import base_of, task_of
+from tl_jax.runs.subject import base_of, outline_of, task_of
 from tl_jax.studies.look import MOST_CLASSES
 
 MOST_IMAGES = 8  # of a channel
@@ -42,14 +42,42 @@ class Plane(NamedTuple):
     points: dict[str, np.ndarray]  # (n, 2) by method
 
 
+def check(config: Any) -> None:
+    """UserError for a layer, channel, map or image that is not there."""
+    base = outline_of(config)
+    layer, shape = shown_layer(config, base)
+    if not -1 <= config.channel < shape[-1]:
+        raise UserError(f"channel {config.channel} of {layer!r}: it has 0 to {shape[-1] - 1}")
+    for method in config.maps:
+        if method not in METHODS:
+            raise unknown("map", method, METHODS)
+    if "umap" in config.maps and importlib.util.find_spec("umap") is None:
+        raise UserError("UMAP needs umap-learn: pip install tl_jax[studies], or leave it out")
+    if config.image:
+        open_file(config.image)
+
+
+def shown_layer(config: Any, base: Base) -> tuple[str, tuple[int, ...]]:
+    """Return the layer whose channels are shown, and the shape of its output for one image.
+
+    Where the config names none, the highest that has maps.
+    """
+    shapes = base.chain.shapes(base.preprocessing.input_shape)[1]
+    layer = config.layer or next(n for n in reversed(base.layers) if len(shapes[n].shape) == 4)
+    base.chain.index(layer)
+    return layer, shapes[layer].shape[1:]
+
+
+def data(config: Any) -> dict[str, Task]:
+    """Return the task that a results folder belongs to."""
+    return {"": task_of(config, config.seed)}
+
+
 def compute(config: Any, workdir: pathlib.Path) -> dict:
     """Look at a base as the config says; the result has few findings, the page much to show."""
     started = time.time()
     base, task = base_of(config), task_of(config, seed=config.seed)
-    shapes = base.chain.shapes(base.preprocessing.input_shape)[1]
-    layer = config.layer or next(n for n in reversed(base.layers) if len(shapes[n].shape) == 4)
-    base.chain.index(layer)
-    _check(config, layer, channels=shapes[layer].shape[-1])
+    layer, shape = shown_layer(config, base)
     name, image = _image(config, task)
     features = of_layers(base, task, layers=[layer], cache=pathlib.Path(config.cache))[layer]
     train = task.splits["train"]
@@ -57,10 +85,10 @@ def compute(config: Any, workdir: pathlib.Path) -> dict:
     if config.channel < 0:
         classes = min(len(task.classes), MOST_CLASSES)
         channels = preferred(features.rows[train], task.labels[train], classes)
-    material = {
+    material: dict[str, Any] = {
         "base": base,
         "task": task,
-        "shape": shapes[layer].shape[1:],
+        "shape": shape,
         "filters": first_filters(base),
         "image": image,
         "maps": every_layer(base, image),
@@ -76,17 +104,6 @@ def compute(config: Any, workdir: pathlib.Path) -> dict:
         "seconds": time.time() - started,
         "material": material,
     }
-
-
-def _check(config: Any, layer: str, channels: int) -> None:
-    """UserError for what is not there, before anything is computed."""
-    if not -1 <= config.channel < channels:
-        raise UserError(f"channel {config.channel} of {layer!r}: it has 0 to {channels - 1}")
-    for method in config.maps:
-        if method not in METHODS:
-            raise unknown("map", method, METHODS)
-    if "umap" in config.maps and importlib.util.find_spec("umap") is None:
-        raise UserError("UMAP needs umap-learn: pip install tl_jax[studies], or leave it out")
 
 
 def _image(config: Any, task: Task) -> tuple[str, PIL.Image.Image]:

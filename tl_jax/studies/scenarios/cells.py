@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +19,7 @@ from tl_jax.errors import UserError, unknown
 from tl_jax.measure import features, handmade
 from tl_jax.measure.probes import protocol
 from tl_jax.runs import settings, transfer
-from tl_jax.runs.subject import base_of, named_task
+from tl_jax.runs.subject import base_of, named_task, outline_of
 from tl_jax.studies.scenarios.space import drawn
 from tl_jax.train.inputs import for_plan
 
@@ -63,11 +63,15 @@ def require(config: Mapping[str, Any]) -> None:
         if "probe" in plan:
             if plan["probe"] not in protocol.PROBES:
                 raise unknown(f"probe of the plan {name!r}", plan["probe"], protocol.PROBES)
-        elif not space and config["draws"] > 1:
+            continue
+        if not space and config["draws"] > 1:
             raise UserError(
                 f"the plan {name!r} has an empty space of settings, so {config['draws']} draws are "
                 "one: give it a space, or set draws=1"
             )
+        given = settings.divided(_settings(config, plan, drawn(space, seed=(0,))))
+        for base in config["bases"].values():
+            transfer.check(outline_of(base), *given)
 
 
 def row(config: Mapping[str, Any], cell: Cell) -> dict[str, Any]:
@@ -120,13 +124,12 @@ def _probed(config, cell: Cell, plan: Mapping[str, Any], task: Task) -> dict[str
 def _transferred(config, cell: Cell, plan: Mapping[str, Any], task: Task) -> dict[str, Any]:
     """The best on validation of as many trainings as every plan has draws."""
     base = _base(json.dumps(config["bases"][cell.base]))
-    fixed = {k: v for k, v in plan.items() if k != "space"}
     tried, best = [], None
     for draw in range(config["draws"]):
         seed = (cell.seed, draw, zlib.crc32(cell.plan.encode()))
         values = drawn(plan.get("space", {}), seed=seed)
-        given = nested({**config["settings"], **fixed, **values})
-        scores, parameters = _trained(base, task, {**given, "seed": cell.seed}, config["cache"])
+        given = {**_settings(config, plan, values), "seed": cell.seed}
+        scores, parameters = _trained(base, task, given, config["cache"])
         tried.append({"settings": values, "val": scores["val"][config["metric"]]})
         if best is None or tried[-1]["val"] > best["val"]:
             best = {
@@ -138,6 +141,14 @@ def _transferred(config, cell: Cell, plan: Mapping[str, Any], task: Task) -> dic
             }
     assert best is not None  # there is at least one draw
     return {**best, "tried": tried}
+
+
+def _settings(
+    config: Mapping[str, Any], plan: Mapping[str, Any], values: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Of all transfers, over these the plan's own, over these the values drawn for it."""
+    own = {name: value for name, value in plan.items() if name != "space"}
+    return nested([config["settings"], own, values])
 
 
 def _trained(
@@ -166,16 +177,18 @@ def _leaves(params: Mapping[str, Any], name: str) -> list[Any]:
     return jax.tree.leaves(params.get(name, {}))
 
 
-def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """{"tune": {"learning_rate": 1}} of {"tune.learning_rate": 1}; nested mappings are merged."""
+def nested(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Merge settings, the later over the earlier: {"tune": {"epochs": 3}} and {"tune.decay": 0}
+    give {"tune": {"epochs": 3, "decay": 0}}.
+    """
     found: dict[str, Any] = {}
-    for path, value in flat.items():
+    for path, value in (pair for layer in layers for pair in layer.items()):
         *above, name = path.split(".")
         place = found
         for part in above:
             place = place.setdefault(part, {})
         if isinstance(value, Mapping):
-            place.setdefault(name, {}).update(value)
+            place[name] = {**place.get(name, {}), **value}
         else:
             place[name] = value
     return found

@@ -10,23 +10,34 @@ import time
 from typing import Any
 
 from tl_jax import interrupt
+from tl_jax.data.task import Task
 from tl_jax.runs import pool
 from tl_jax.runs.journal import Journal
+from tl_jax.runs.subject import named_task
 from tl_jax.studies.scenarios.cells import Cell, cells, error_of, require, row
 from tl_jax.studies.scenarios.verdicts import against_reference
 
 logger = logging.getLogger(__name__)
 
 
+def check(config: Any) -> None:
+    """UserError for a config that is no grid, and for a base, cut or plan that is none."""
+    require(config.to_dict())
+
+
+def data(config: Any) -> dict[str, Task]:
+    """Return the tasks that a results folder belongs to, whole, in the splits of the first seed."""
+    seed = config.first_seed
+    return {name: named_task(options, seed) for name, options in config.tasks.items()}
+
+
 def compute(config: Any, workdir: pathlib.Path, *, workers: int = 1, retry: bool = False) -> dict:
     """Compute the cells that are not there yet; return a row for each, and verdicts.
 
     A cell that fails has an `error` in its row, and the others go on; with `retry` those that
-    failed before are tried again. UserError, before anything is computed, for a config that is no
-    grid.
+    failed before are tried again.
     """
     plain = config.to_dict()
-    require(plain)
     every, journal = cells(plain), Journal(workdir / "cells.jsonl")
     todo = [cell for cell in every if _is_wanted(journal.get(**cell._asdict()), retry)]
     work, started = functools.partial(row, plain), time.time()

@@ -12,7 +12,7 @@ from tl_jax.data.task import Task
 from tl_jax.measure import scores
 from tl_jax.measure.features import of_layers
 from tl_jax.runs.journal import Journal
-from tl_jax.runs.subject import base_of, task_of
+from tl_jax.runs.subject import base_of, outline_of, task_of
 from tl_jax.stats import ranking
 from tl_jax.stats.paired import overlap
 from tl_jax.studies.score_vs_accuracy.candidates import ON_SOURCE, by_candidate
@@ -21,15 +21,22 @@ from tl_jax.studies.score_vs_accuracy.trainings import transfer
 ACCURACIES = ("head", "fine_tuned")
 
 
-def data(config: Any) -> Task:
+def check(config: Any) -> None:
+    """UserError if a base has no such cut, or nothing below it to tune."""
+    for own in config.bases.values():
+        chain = outline_of(config, **own).chain
+        for cut in own.cuts:
+            chain.cut(cut).index(config.from_layer)
+
+
+def data(config: Any) -> dict[str, Task]:
     """Return the task that a results folder belongs to, in the splits of one seed."""
-    return task_of(config, 0)
+    return {"": task_of(config, 0)}
 
 
 def compute(config: Any, workdir: pathlib.Path) -> dict:
     """Score and train every candidate with every seed; finished candidates are kept."""
     started = time.time()
-    require_layers(config)
     journal = Journal(workdir / "cells.jsonl")
     for seed in config.seeds:
         for name in config.bases:
@@ -41,14 +48,6 @@ def compute(config: Any, workdir: pathlib.Path) -> dict:
         "overlap": overlap([task_of(config, seed).splits for seed in config.seeds]),
         "seconds": time.time() - started,
     }
-
-
-def require_layers(config: Any) -> None:
-    """UserError, before hours of work, if a base has no such cut, or nothing below it to tune."""
-    for own in config.bases.values():
-        chain = base_of(config, **own).chain
-        for cut in own.cuts:
-            chain.cut(cut).index(config.from_layer)
 
 
 def measure(config: Any, name: str, seed: int, journal: Journal, runs: pathlib.Path) -> None:

@@ -48,9 +48,8 @@ def transfer(
         problem = Problem(
             ready.chain, base.preprocessing, task, plan, seed=seed, batch_size=config.batch_size
         )
-        inputs_for = for_plan(
-            problem, test_views="none", cache=pathlib.Path(config.cache), dtype="float16"
-        )
+        kept = {"cache": pathlib.Path(config.cache), "dtype": "float16", "workdir": folder / step}
+        inputs_for = for_plan(problem, test_views="none", **kept)
         if step == "head":  # pools first, so that pooled features are all it sees
             inputs_for = _from_pooled(pooled, cut, base.preprocessing)
         done = trained(problem, variables, inputs_for, workdir=folder / step)

@@ -8,16 +8,24 @@ from tl_jax import interrupt
 from tl_jax.base.base import Base
 from tl_jax.base.load import load_base
 from tl_jax.data.task import Task
-from tl_jax.measure.features import of_layers
+from tl_jax.measure.features import of_layers, shapes_of
 from tl_jax.measure.similarity import linear_cka, svcca
 from tl_jax.runs.journal import Journal
-from tl_jax.runs.subject import base_of, task_of
+from tl_jax.runs.subject import base_of, outline_of, task_of
 from tl_jax.studies.similarity import ITSELF, TUNED
 
 
-def data(config: Any) -> Task:
+def check(config: Any) -> None:
+    """UserError for a base that is none, or a pooling."""
+    bases = [{}, *config.others.values()]
+    bases += [{"weights": config.tuned}] if config.tuned else []
+    for own in bases:
+        shapes_of(outline_of(config, **own), pool=config.pool)
+
+
+def data(config: Any) -> dict[str, Task]:
     """Return the task that a results folder belongs to, in the splits of one seed."""
-    return task_of(config, 0)
+    return {"": task_of(config, 0)}
 
 
 def compute(config: Any, workdir: pathlib.Path) -> dict:

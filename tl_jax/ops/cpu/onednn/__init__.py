@@ -1,6 +1,6 @@
 """oneDNN's convolutions, batch norm and pooling as operations of a JAX program on the CPU.
 
-In float32. `takes_conv` and `takes_image` say, while a program is traced, whether one is used.
+In float32. While a program is traced, `takes_conv` and `takes_image` say whether to use them.
 """
 
 import functools
@@ -26,11 +26,11 @@ from tl_jax.ops.cpu.onednn.cases import (
 )
 from tl_jax.ops.cpu.onednn.compiled import last_size, possible
 
-# Below these a call is not worth it: floating-point operations, and numbers read.
+# A call pays from this many floating-point operations on, and from this many numbers read.
 LEAST_WORK = 4e6
 LEAST_SIZE = 2**16
-# From here on a 3 x 3 convolution by fewer products is faster than the direct one: channels on
-# either side, and tiles of 4 x 4.
+# From WIDE input and output channels and MANY tiles of 4 x 4 on, a 3 x 3 convolution in Winograd's
+# form, with fewer products, is faster than a direct one.
 WIDE, MANY = 64, 64
 
 _ACTIVATIONS = {None: lambda x: x, "relu": jax.nn.relu, "relu6": jax.nn.relu6}
@@ -40,22 +40,22 @@ _ACTIVATIONS = {None: lambda x: x, "relu": jax.nn.relu, "relu6": jax.nn.relu6}
 def available() -> bool:
     """Whether oneDNN is installed and switched on, and JAX has one CPU device.
 
-    XLA cannot divide a foreign function among several devices: it would gather its inputs.
+    XLA cannot partition a foreign function over several devices: it would gather the inputs.
     """
     if not switch.fast():
         return False
     try:
-        several = len(jax.devices("cpu")) > 1
-    except RuntimeError:  # there is no such backend, as with JAX_PLATFORMS=cuda
+        count = len(jax.devices("cpu"))
+    except RuntimeError:  # JAX has no CPU backend, as with JAX_PLATFORMS=cuda
         return False
-    if several or library.library() is None:
+    if count > 1 or library.library() is None:
         return False
     foreign.register()
     return True
 
 
 def cores() -> int:
-    """How many cores can run a program each; 1 without oneDNN, and where JAX runs elsewhere."""
+    """Return how many cores can each run a program; 1 without oneDNN or if JAX runs elsewhere."""
     return library.cores() if jax.default_backend() == "cpu" and available() else 1
 
 
@@ -74,14 +74,14 @@ def takes_image(x) -> bool:
 
 
 def conv(x, kernel, bias, residual, *, stride, padding, activation: str | None):
-    """`activation` of the sum of the convolution, `bias` (D,) and `residual`, which may be None:
-    (N, H, W, C) to (N, H', W', D).
+    """Convolve `x` (N, H, W, C), add `bias` (D,) and `residual`, which may be None, and apply
+    `activation`: (N, H', W', D).
     """
     shape = _output(x, kernel, stride, padding)
     if _fewer_products(x.shape, kernel.shape, shape, stride, padding):
-        last = None if residual is not None else activation
-        form = Winograd(FORWARD, x.shape, kernel.shape, shape, padding, bias is not None, last)
-        y = _forward(form, x, kernel, bias)
+        fused = None if residual is not None else activation
+        case = Winograd(FORWARD, x.shape, kernel.shape, shape, padding, bias is not None, fused)
+        y = _forward(case, x, kernel, bias)
         return y if residual is None else _ACTIVATIONS[activation](y + residual)
     more = bias is not None, residual is not None, activation
     case = Convolution(FORWARD, x.shape, kernel.shape, shape, stride, padding, *more)
@@ -89,7 +89,7 @@ def conv(x, kernel, bias, residual, *, stride, padding, activation: str | None):
 
 
 def _forward(case, x, kernel, bias, residual=None):
-    """A convolution; a kernel that stays as it is gets oneDNN's layout once."""
+    """Return the output of a convolution; a constant kernel gets oneDNN's layout once."""
     added = [a for a in (bias, residual) if a is not None]
     if not constants.active():
         return _call(case, [case.y], x, kernel, *added)[0]
@@ -106,9 +106,9 @@ def _packed(case, kernel):
 
 
 def _pair(case, x, kernel, bias):
-    """Case and operands of a depthwise convolution fused with the 1 x 1 one that produced `x`.
+    """Return case and operands of a depthwise convolution fused with the 1 x 1 one that made `x`.
 
-    Their intermediate value is then never written to memory. None where they cannot be fused.
+    The value between the two is then never written to memory. None if they cannot be fused.
     """
     origin = constants.origin_of(x)
     if not origin or bias is None or not _is_depthwise(case):
@@ -126,7 +126,7 @@ def _pair(case, x, kernel, bias):
 
 
 def _is_depthwise(case) -> bool:
-    """Whether it is depthwise, with the same padding before rows and columns."""
+    """Whether `case` is depthwise, with equal padding above and on the left."""
     (top, _), (left, _) = case.padding
     return case.kernel[2] == 1 and case.kernel[3] == case.x[3] > 1 and top == left
 
@@ -136,13 +136,13 @@ def _can_be_fused(case) -> bool:
 
 
 def conv_input_gradient(g, kernel, shape, *, stride, padding):
-    """Gradient by the input (of `shape`) of a loss whose gradient by the output is `g`."""
+    """Return the gradient of the input (of `shape`), from the gradient `g` of the output."""
     case = _gradient(INPUT_GRADIENT, shape, kernel.shape, g.shape, stride, padding)
     return _call(case, [shape], g, kernel)[0]
 
 
 def conv_kernel_gradient(x, g, shape, *, stride, padding, bias: bool):
-    """Gradient by the kernel (of `shape`) and, with `bias`, by the bias: a list."""
+    """Return a list: the gradient of the kernel (of `shape`) and, with `bias`, of the bias."""
     case = _gradient(KERNEL_GRADIENT, x.shape, shape, g.shape, stride, padding, bias)
     return _call(case, [shape, *([shape[3:]] if bias else [])], x, g)
 
@@ -154,7 +154,7 @@ def _gradient(kind, x, kernel, y, stride, padding, bias=False):
 
 
 def _fewer_products(x, kernel, y, stride: int, padding) -> bool:
-    """Whether Winograd's form is there and faster than the direct one."""
+    """Whether Winograd's form exists for this convolution and is faster than the direct one."""
     grouped = x[3] != kernel[2]
     if kernel[:2] != (3, 3) or stride != 1 or grouped or max(map(max, padding)) > 2:
         return False
@@ -171,64 +171,67 @@ def _output(x, kernel, stride, padding):
 
 
 def batch_norm(x, scale, offset, *, epsilon: float, relu: bool):
-    """Norm of `x` (N, H, W, C), by the batch's statistics, with its ReLU if `relu`; mean and
-    variance (C,); and with `relu` the bytes that `batch_norm_gradients` needs.
+    """Normalise `x` (N, H, W, C) by the batch's statistics, and apply a ReLU if `relu`.
+
+    Return a list: the result, mean and variance (C,), and with `relu` the workspace that
+    `batch_norm_gradients` needs.
     """
     case = BatchNorm(FORWARD, x.shape, epsilon, relu)
-    kept = [batch_norm_workspace(x, epsilon=epsilon)] if relu else []
-    return _call(case, [x.shape, scale.shape, scale.shape], x, scale, offset, kept=kept)
+    sizes = [batch_norm_workspace(x, epsilon=epsilon)] if relu else []
+    return _call(case, [x.shape, scale.shape, scale.shape], x, scale, offset, workspaces=sizes)
 
 
 def batch_norm_workspace(x, *, epsilon: float) -> int:
-    """How many bytes `batch_norm` with a ReLU leaves for its gradients."""
+    """Return how many bytes `batch_norm` with a ReLU leaves for its gradients."""
     case = BatchNorm(FORWARD, x.shape, epsilon, True)
     return last_size(case)
 
 
-def batch_norm_gradients(x, g, mean, var, scale, kept=None, *, epsilon: float):
-    """Gradients by `x`, `scale` and the offset."""
-    case = BatchNorm(GRADIENT, x.shape, epsilon, kept is not None)
-    more = () if kept is None else (kept,)
+def batch_norm_gradients(x, g, mean, var, scale, workspace=None, *, epsilon: float):
+    """Return the gradients of `x`, `scale` and the offset."""
+    case = BatchNorm(GRADIENT, x.shape, epsilon, workspace is not None)
+    more = () if workspace is None else (workspace,)
     return _call(case, [x.shape, scale.shape, scale.shape], x, g, mean, var, scale, *more)
 
 
 def pool(x, *, of: str, size: int, stride: int, padding):
-    """Of each window of `x` (N, H, W, C) the "max", the "average" of what is in the image, or the
-    "average with padding": (N, H', W', C).
+    """Pool `x` (N, H, W, C) to (N, H', W', C).
+
+    `of` is "max", "average" (of a window's pixels in the image) or "average with padding".
     """
     case = _pooling(FORWARD, of, x.shape, size, stride, padding)
     return _call(case, [case.y], x)[0]
 
 
-def max_pool_and_places(x, *, size, stride, padding):
-    """The largest value in each window, and the bytes that say where it was."""
+def max_pool_with_workspace(x, *, size, stride, padding):
+    """Return a list: the maximum of each window, and the bytes that say where each was."""
     case = _pooling(FORWARD, "max", x.shape, size, stride, padding, True)
-    return _call(case, [case.y], x, kept=[last_size(case)])
+    return _call(case, [case.y], x, workspaces=[last_size(case)])
 
 
-def max_pool_places(x, *, size, stride, padding) -> int:
-    """How many bytes say where the maxima were."""
+def max_pool_workspace(x, *, size, stride, padding) -> int:
+    """Return how many bytes say where the maxima were."""
     case = _pooling(FORWARD, "max", x.shape, size, stride, padding, True)
     return last_size(case)
 
 
-def pool_gradient(g, shape, places=None, *, of: str, size: int, stride: int, padding):
-    """Gradient by the input (of `shape`)."""
+def pool_gradient(g, shape, workspace=None, *, of: str, size: int, stride: int, padding):
+    """Return the gradient of the input (of `shape`); that of "max" needs the workspace."""
     case = _pooling(GRADIENT, of, shape, size, stride, padding)
-    return _call(case, [shape], g, *(() if places is None else (places,)))[0]
+    return _call(case, [shape], g, *(() if workspace is None else (workspace,)))[0]
 
 
-def _pooling(kind, of, shape, size, stride, padding, trained=False):
+def _pooling(kind, of, shape, size, stride, padding, differentiated=False):
     n, h, w, c = shape
     sides = [
         (side + sum(edges) - size) // stride + 1
         for side, edges in zip((h, w), padding, strict=True)
     ]
     y = (n, *sides, c)
-    return Pooling(kind, of, shape, y, size, stride, padding, trained)
+    return Pooling(kind, of, shape, y, size, stride, padding, differentiated)
 
 
-def _call(case, shapes, *arrays, kept=()):
+def _call(case, shapes, *arrays, workspaces=()):
     outputs = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
-    outputs += [jax.ShapeDtypeStruct((size,), jnp.uint8) for size in kept]
+    outputs += [jax.ShapeDtypeStruct((size,), jnp.uint8) for size in workspaces]
     return foreign.call(case, outputs, *arrays)

@@ -1,6 +1,4 @@
-"""What a primitive does besides: operations on its output in the same pass, and whose memory it
-works in.
-"""
+"""Attributes of a primitive: operations on its output in the same pass, and memory to work in."""
 
 import ctypes
 
@@ -10,36 +8,38 @@ from tl_jax.ops.cpu.onednn.library import F32, Handle
 _USER_SCRATCHPAD = 1
 _RELU, _CLIP, _ADD = 0x20, 0x2E, 0x1FFF0
 ACTIVATIONS = {"relu": (_RELU, 0.0, 0.0), "relu6": (_CLIP, 0.0, 6.0)}
-ADDED = 32768 | 2  # the number of the operand that is added
-DEPTHWISE = 16384  # with that of an operand: of the depthwise convolution behind
+ADDEND = 32768 | 2  # the number of the operand that is added
+DEPTHWISE = 16384  # plus an operand's number: that operand of the fused depthwise convolution
 
 
 def attributes(
     activation: str | None = None,
-    added: Handle | None = None,
+    addend: Handle | None = None,
     *,
-    to_what_is_there: bool = False,
+    accumulate: bool = False,
     depthwise: tuple[int, int, int, str | None] | None = None,
 ) -> Handle:
-    """Of a primitive whose output is added `to_what_is_there`, to which an array of the layout
-    `added` is added, and to which an activation, one of `ACTIVATIONS`, is applied.
+    """Return the attributes of a primitive.
 
-    Then comes a `depthwise` convolution: its kernel's side, stride, padding before and activation.
+    With `accumulate` it adds its output to what is in memory. After that it adds an array of the
+    layout `addend` and applies `activation`, one of `ACTIVATIONS`. `depthwise` appends a depthwise
+    convolution: the side of its kernel, its stride, its padding at the start and its activation.
     """
-    made, after = dnnl.made("dnnl_primitive_attr_create"), dnnl.made("dnnl_post_ops_create")
-    dnnl.call("dnnl_primitive_attr_set_scratchpad_mode", made, _USER_SCRATCHPAD)
-    if to_what_is_there:
-        dnnl.call("dnnl_post_ops_append_sum", after, ctypes.c_float(1), 0, 0)
-    if added:
-        dnnl.call("dnnl_post_ops_append_binary", after, _ADD, added)
-    _append(after, activation)
+    attr = dnnl.create("dnnl_primitive_attr_create")
+    operations = dnnl.create("dnnl_post_ops_create")
+    dnnl.call("dnnl_primitive_attr_set_scratchpad_mode", attr, _USER_SCRATCHPAD)
+    if accumulate:
+        dnnl.call("dnnl_post_ops_append_sum", operations, ctypes.c_float(1), 0, 0)
+    if addend:
+        dnnl.call("dnnl_post_ops_append_binary", operations, _ADD, addend)
+    _append(operations, activation)
     if depthwise:
         *window, last = depthwise
         window = map(ctypes.c_int64, window)
-        dnnl.call("dnnl_post_ops_append_dw", after, F32, F32, F32, *window)
-        _append(after, last)
-    dnnl.call("dnnl_primitive_attr_set_post_ops", made, after)
-    return made
+        dnnl.call("dnnl_post_ops_append_dw", operations, F32, F32, F32, *window)
+        _append(operations, last)
+    dnnl.call("dnnl_primitive_attr_set_post_ops", attr, operations)
+    return attr
 
 
 def _append(operations: Handle, activation: str | None) -> None:

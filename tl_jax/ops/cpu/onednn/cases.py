@@ -1,4 +1,4 @@
-"""What an operation computes, as names and numbers, so that a stored program can carry it."""
+"""Cases: what an operation computes, as names and numbers that a stored program can carry."""
 
 from typing import NamedTuple
 
@@ -7,12 +7,12 @@ Edges = tuple[tuple[int, int], tuple[int, int]]
 
 FORWARD, GRADIENT = "forward", "gradient"
 INPUT_GRADIENT, KERNEL_GRADIENT = "input_gradient", "kernel_gradient"
-PACKING = "packing"  # of the kernel, as the forward pass wants it
+PACKING = "packing"  # copies the kernel into the layout that the forward pass wants
 PACKING_DEPTHWISE = "packing_depthwise"
 
 
 class Convolution(NamedTuple):
-    """NHWC and HWIO shapes, and what is computed."""
+    """A direct convolution or one of its gradients; shapes are NHWC and HWIO."""
 
     kind: str  # FORWARD, INPUT_GRADIENT, KERNEL_GRADIENT or PACKING
     x: Shape
@@ -23,7 +23,7 @@ class Convolution(NamedTuple):
     bias: bool = False
     residual: bool = False
     activation: str | None = None  # one of ACTIVATIONS
-    packed: bool = False  # the kernel
+    packed: bool = False  # whether the kernel is in oneDNN's layout
 
     @property
     def pointwise(self) -> bool:
@@ -33,7 +33,7 @@ class Convolution(NamedTuple):
 
 
 class BatchNorm(NamedTuple):
-    """By the batch's statistics."""
+    """Batch norm by the batch's statistics, or its gradients."""
 
     kind: str  # FORWARD or GRADIENT
     x: Shape
@@ -42,6 +42,8 @@ class BatchNorm(NamedTuple):
 
 
 class Pooling(NamedTuple):
+    """Max or average pooling, or its gradient."""
+
     kind: str  # FORWARD or GRADIENT
     of: str  # one of POOLS
     x: Shape
@@ -49,11 +51,11 @@ class Pooling(NamedTuple):
     size: int
     stride: int
     padding: Edges
-    trained: bool = False  # a maximum's gradient needs to know where each was
+    differentiated: bool = False  # the gradient of maxima needs to know where each was
 
 
 class Winograd(NamedTuple):
-    """A convolution by 3 x 3 with stride 1 in Winograd's form."""
+    """A 3 x 3 convolution with stride 1 in Winograd's form, or one of its gradients."""
 
     kind: str  # FORWARD, INPUT_GRADIENT, KERNEL_GRADIENT or PACKING
     x: Shape
@@ -84,7 +86,7 @@ _NAMES = {kind.__name__: kind for kind in (Convolution, BatchNorm, Pooling, Wino
 
 
 def case_of(name: str, fields: list) -> Case:
-    """A case by the name of its kind, with lists for tuples."""
+    """Return the case of class `name`; `fields` has lists instead of tuples."""
     return _NAMES[name](*_tuples(fields))
 
 

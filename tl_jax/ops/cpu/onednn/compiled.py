@@ -1,4 +1,4 @@
-"""Compiled cases: oneDNN's primitives for each, created once."""
+"""Compiled cases: the programs of oneDNN's primitives for them, each created once."""
 
 import functools
 
@@ -26,7 +26,7 @@ _COMPILERS = {
 
 @functools.cache
 def compiled(case: Case, lane: Lane) -> Program:
-    """Return the program for `case` in the caller's lane; it runs on the inputs, then the outputs.
+    """Return the program for `case` in the caller's lane; its arrays are the inputs, then outputs.
 
     DnnlError if oneDNN does not provide it. Programs are few and small, so they are never freed.
     """
@@ -41,7 +41,7 @@ def last_size(case: Case) -> int:
 
 
 def possible(case: Case) -> bool:
-    """Whether oneDNN provides it."""
+    """Whether oneDNN provides `case`."""
     try:
         with lane(one_core=constants.active()) as mine:
             compiled(case, mine)

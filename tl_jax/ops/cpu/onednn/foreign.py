@@ -1,7 +1,7 @@
-"""oneDNN's operations as a foreign function of XLA's, through ctypes.
+"""oneDNN's operations as one foreign function for XLA, through ctypes.
 
-XLA calls `_handle` for each. An attribute of the call says what to compute, so that compiled
-programs can be stored.
+XLA calls `_handle` for each operation. An attribute of the call says what to compute, so that
+compiled programs can be stored.
 """
 
 import atexit
@@ -70,7 +70,7 @@ class _Metadata(ctypes.Structure):
 
 
 class _Question(ctypes.Structure):
-    """`XLA_FFI_Metadata_Extension`: XLA asks once for which version this was written."""
+    """`XLA_FFI_Metadata_Extension`: XLA asks once which version this code was written for."""
 
     _fields_ = [
         *(("size", ctypes.c_size_t), ("kind", ctypes.c_int), ("next", _pointer)),
@@ -101,7 +101,7 @@ _METADATA, _INTERNAL_ERROR, _VERSION = 1, 13, (0, 1)
 
 @ctypes.CFUNCTYPE(_pointer, ctypes.POINTER(_Frame))
 def _handle(frame):
-    """What XLA calls: one operation, or the question for the version."""
+    """Run one operation, or answer XLA's question for the version."""
     frame = frame.contents
     if frame.extension:
         question = ctypes.cast(frame.extension, ctypes.POINTER(_Question)).contents
@@ -112,12 +112,12 @@ def _handle(frame):
     try:
         text = ctypes.cast(frame.attributes[0], ctypes.POINTER(_Text)).contents
         case, one_core = _case(ctypes.string_at(text.start, text.length))
-        places = [frame.inputs[i] for i in range(frame.inputs_count)]
-        places += [frame.outputs[i] for i in range(frame.outputs_count)]
-        buffers = [ctypes.cast(place, ctypes.POINTER(_Buffer)).contents for place in places]
+        pointers = [frame.inputs[i] for i in range(frame.inputs_count)]
+        pointers += [frame.outputs[i] for i in range(frame.outputs_count)]
+        buffers = [ctypes.cast(p, ctypes.POINTER(_Buffer)).contents for p in pointers]
         with lane(one_core=one_core) as mine:
             compiled(case, mine).run([buffer.data for buffer in buffers], mine)
-    except Exception as error:  # nothing may be raised into XLA
+    except Exception as error:  # no exception may reach XLA
         return _error(frame.api, f"oneDNN: {error}")
     return None
 
@@ -142,11 +142,11 @@ def register() -> None:
 
 
 def _finish() -> None:
-    """Wait for computations in flight: when JAX does so, Python no longer runs `_handle`."""
+    """Wait for computations in flight: JAX itself waits when Python can no longer run `_handle`."""
     jax.block_until_ready(jax.live_arrays())
 
 
 def call(case, outputs, *arrays) -> list:
-    """Compute `case` of `arrays`; `outputs` are the shapes and types of the results."""
+    """Return the results of `case` on `arrays`; `outputs` are their shapes and dtypes."""
     text = json.dumps([type(case).__name__, case, constants.active()])
     return jax.ffi.ffi_call(TARGET, outputs, vmap_method="sequential")(*arrays, case=text)

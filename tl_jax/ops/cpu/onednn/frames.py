@@ -1,4 +1,4 @@
-"""Images by blocks of tiles, which are copied into columns and back."""
+"""Blocks of tiles of images, which are copied into columns and back."""
 
 import functools
 from collections.abc import Iterator
@@ -9,13 +9,13 @@ import numpy as np
 from tl_jax.ops.cpu.onednn import library as dnnl
 from tl_jax.ops.cpu.onednn.cases import Shape
 from tl_jax.ops.cpu.onednn.library import Handle
-from tl_jax.ops.cpu.onednn.program import Place, Primitive, Program
+from tl_jax.ops.cpu.onednn.program import Location, Primitive, Program
 
-TILE = 4  # of the output, on either side
+TILE = 4  # side of a tile of the output
 
 
 class Block(NamedTuple):
-    """How many images, how many rows of tiles of each, and tiles of a row."""
+    """Numbers of images, of rows of tiles in each image, and of tiles in each row."""
 
     images: int
     rows: int
@@ -27,26 +27,28 @@ class Block(NamedTuple):
 
 
 def column_stride(block: Block, channels: int) -> int:
-    """Numbers from one column of a block to the next.
+    """Return the distance, in numbers, from one column of a block to the next.
 
-    Not their number alone: it is often a multiple of 4 KiB, and places so far apart share one set
-    of the cache.
+    It is larger than a column, whose size is often a multiple of 4 KiB: addresses that far apart
+    share one set of the cache.
     """
     return block.tiles * channels + 16
 
 
 def tiles_of(length: int) -> int:
-    """How many cover a side."""
+    """Return how many tiles cover a side of that length."""
     return -(-length // TILE)
 
 
 def block_of(y: Shape, most: int) -> Block:
-    """One with at most so many tiles of the output, if a row has no more, of which each of the
-    output's has as many.
+    """Return a block of at most `most` tiles of the output `y`, but of one row at least.
+
+    Blocks of that size cover the output exactly.
     """
     images, rows, columns = y[0], tiles_of(y[1]), tiles_of(y[2])
-    some = _divisor(rows, most // columns)
-    return Block(_divisor(images, most // (rows * columns)) if some == rows else 1, some, columns)
+    height = _divisor(rows, most // columns)
+    count = _divisor(images, most // (rows * columns)) if height == rows else 1
+    return Block(count, height, columns)
 
 
 def _divisor(number: int, most: int) -> int:
@@ -54,16 +56,17 @@ def _divisor(number: int, most: int) -> int:
 
 
 def starts(y: Shape, block: Block) -> Iterator[tuple[int, int]]:
-    """The first image, and the first row of tiles, of each block of the output."""
+    """Yield the first image and the first row of tiles of each block of the output `y`."""
     for image in range(0, y[0], block.images):
         for row in range(0, tiles_of(y[1]), block.rows):
             yield image, row
 
 
 class Frame:
-    """A block's part of an array of images, in scratch memory, with zeros around the images.
+    """A copy of a block's part of an array of images, in scratch memory, with zeros around it.
 
-    Its tiles are `span` wide and lie `TILE` apart; `edges` are before an image, above and left.
+    Its tiles have sides of `span` and lie `TILE` apart; `edges` are the zeros above and on the left
+    of an image.
     """
 
     def __init__(self, program: Program, shape: Shape, block: Block, span: int, edges=(0, 0)):
@@ -71,18 +74,19 @@ class Frame:
         self._rows, self._columns = (n * TILE + span - TILE for n in block[1:])
         self._width = min(self._columns - edges[1], shape[2])  # of the image, in the frame
         whole = block.images, self._rows, self._columns, shape[3]
-        self._place = program.scratch(dnnl.image(whole))
+        self._memory = program.scratch(dnnl.image(whole))
         self._zeros = np.zeros(whole, np.float32)
         self._copies: dict[tuple[int, bool], Primitive] = {}
         self._zeroing: dict[int, Primitive] = {}
         self._parts = functools.cache(lambda back: list(self._tile_parts(block, span, back)))
         self._cleared = False
 
-    def gather(self, images: Place, image: int, row: int, columns: Place) -> None:
-        """Steps that copy the tiles of the block that starts there into columns, (span ** 2, tiles
-        of the block, channels).
+    def gather(self, images: Location, image: int, row: int, columns: Location) -> None:
+        """Add steps that copy the tiles of the block at `image` and `row` into columns.
+
+        The columns are (span ** 2, tiles of the block, channels).
         """
-        if not self._cleared:  # beside the images nothing else is ever put
+        if not self._cleared:  # later steps write nothing beside the images
             self._clear(0, self._rows)
             self._cleared = True
         first, last = self._filled(row)
@@ -93,8 +97,8 @@ class Frame:
         for copy, begins in self._parts(back=False):
             self._program.add(copy, *self._at(begins, columns))
 
-    def scatter(self, columns: Place, images: Place, image: int, row: int) -> None:
-        """Steps that copy columns back into the tiles of the block that starts there."""
+    def scatter(self, columns: Location, images: Location, image: int, row: int) -> None:
+        """Add steps that copy columns back into the tiles of the block at `image` and `row`."""
         for copy, begins in self._parts(back=True):
             self._program.add(copy, *reversed(self._at(begins, columns)))
         first, last = self._filled(row)
@@ -102,16 +106,18 @@ class Frame:
         self._program.add(self._copy(last - first, True), *reversed(ends))
 
     def _filled(self, row: int) -> tuple[int, int]:
-        """From where to where rows of the frame are rows of an image."""
+        """Return the first row of the frame that lies in an image, and the one after the last."""
         above = row * TILE - self._edges[0]
         return max(0, -above), min(self._rows, self._shape[1] - above)
 
-    def _region(self, images: Place, image: int, row: int, first: int) -> tuple[Place, Place]:
-        """Where what is in the frame from row `first` on is in the images, and in the frame."""
+    def _region(
+        self, images: Location, image: int, row: int, first: int
+    ) -> tuple[Location, Location]:
+        """Return where row `first` of the frame begins, in the images and in the frame."""
         _, height, width, channels = self._shape
         above = image * height + row * TILE - self._edges[0] + first
         inside = first * self._columns + self._edges[1]
-        return images.after(above * width * channels), self._place.after(inside * channels)
+        return images.after(above * width * channels), self._memory.after(inside * channels)
 
     def _copy(self, rows: int, back: bool) -> Primitive:
         if (rows, back) not in self._copies:
@@ -120,13 +126,13 @@ class Frame:
         return self._copies[rows, back]
 
     def _layout(self, rows: int, shape: Shape) -> Handle:
-        """Of the image's part of that many rows of a frame, in images of that shape."""
+        """Return the layout of an image's part in `rows` rows of a frame; images have `shape`."""
         _, height, width, channels = shape
         strides = height * width * channels, width * channels, channels, 1
         return dnnl.strided((len(self._zeros), rows, self._width, channels), strides)
 
     def _clear(self, first: int, last: int) -> None:
-        """A step that makes rows of the frame zero."""
+        """Add a step that sets rows `first` to `last` of the frame to zero."""
         if first == last:
             return
         rows, (images, _, columns, channels) = last - first, self._zeros.shape
@@ -134,12 +140,14 @@ class Frame:
             strides = self._zeros[0].size, columns * channels, channels, 1
             layout = dnnl.strided((images, rows, columns, channels), strides)
             self._zeroing[rows] = self._program.reorder(layout, layout)
-        place = self._place.after(first * columns * channels)
-        self._program.add(self._zeroing[rows], self._zeros, place)
+        target = self._memory.after(first * columns * channels)
+        self._program.add(self._zeroing[rows], self._zeros, target)
 
     def _tile_parts(self, block: Block, span: int, back: bool):
-        """For each part of a tile what copies it into columns, or back, and where it begins."""
-        # oneDNN has no layout whose parts overlap: what tiles share is copied for each apart.
+        """For each part of a tile, yield a primitive that copies it into columns, or `back`, and
+        where the part begins in both.
+        """
+        # oneDNN has no layout with overlapping parts: each tile gets its own copy of shared pixels.
         channels = self._shape[3]
         line, tile_row = self._columns * channels, block.columns * channels
         column = column_stride(block, channels)
@@ -153,5 +161,5 @@ class Frame:
                 begins = top * line + left * channels, (top * span + left) * column
                 yield self._program.reorder(*(ends[::-1] if back else ends)), begins
 
-    def _at(self, begins: tuple[int, int], columns: Place) -> tuple[Place, Place]:
-        return self._place.after(begins[0]), columns.after(begins[1])
+    def _at(self, begins: tuple[int, int], columns: Location) -> tuple[Location, Location]:
+        return self._memory.after(begins[0]), columns.after(begins[1])

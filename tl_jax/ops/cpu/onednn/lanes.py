@@ -1,7 +1,7 @@
-"""Lanes: threads that run one program at a time, and what they run it with.
+"""Lanes: sets of threads that run one program at a time, with their stream and memory.
 
-There is one of all cores, and one for each core. In the first a program's threads wait for one
-another at the end of every step; programs in those of one core wait for nobody.
+One lane has all cores; besides, each core has a lane. In the first a program's threads wait for one
+another at the end of every step; programs in single-core lanes never wait.
 """
 
 import contextlib
@@ -19,25 +19,25 @@ _HUGE = 2**21  # bytes of a huge page
 
 
 class Lane:
-    """So many threads, their stream and their memory."""
+    """A number of threads, with their stream and their scratch memory."""
 
     def __init__(self, threads: int):
         self.threads = threads
-        self.stream = dnnl.made("dnnl_stream_create", dnnl.engine(), _IN_ORDER)
-        self._lent = np.empty(0, np.uint8)
+        self.stream = dnnl.create("dnnl_stream_create", dnnl.engine(), _IN_ORDER)
+        self._memory = np.empty(0, np.uint8)
 
     def scratch(self, size: int) -> int:
-        """The address of that much memory: the same for all programs, and so soon in the cache.
+        """Return the address of `size` bytes; all programs share them, so that they stay cached.
 
-        On huge pages, where the system has them: a Winograd program walks over hundreds of small
-        ones at once, and took up to 1.7 times as long.
+        They lie on huge pages, where the system has them: a Winograd program works on hundreds of
+        small pages at once, and took up to 1.7 times as long on those.
         """
-        if size + _HUGE > len(self._lent):
+        if size + _HUGE > len(self._memory):
             pages = mmap.mmap(-1, -(-size // _HUGE) * _HUGE + _HUGE)
-            with contextlib.suppress(OSError):  # a kernel without them
+            with contextlib.suppress(OSError):  # an operating system without huge pages
                 pages.madvise(mmap.MADV_HUGEPAGE)
-            self._lent = np.frombuffer(pages, np.uint8)
-        return -(-self._lent.ctypes.data // _HUGE) * _HUGE
+            self._memory = np.frombuffer(pages, np.uint8)
+        return -(-self._memory.ctypes.data // _HUGE) * _HUGE
 
 
 @functools.cache
@@ -50,11 +50,11 @@ def _free(one_core: bool) -> queue.SimpleQueue:
 
 @contextlib.contextmanager
 def lane(*, one_core: bool = False) -> Generator[Lane]:
-    """A lane for the block alone, in which oneDNN takes as many threads as the lane has."""
+    """Reserve a lane while the block runs; oneDNN uses as many threads as the lane has."""
     free = _free(one_core)
     mine = free.get()
     try:
-        dnnl.library().omp_set_num_threads(mine.threads)  # of this thread's calls alone
+        dnnl.library().omp_set_num_threads(mine.threads)  # for this thread's calls only
         yield mine
     finally:
         free.put(mine)

@@ -15,9 +15,9 @@ PACKAGE = "onednn-cpu-gomp"
 
 F32, _ANY, _CPU = 3, 1, 1
 
-# How libgomp waits, which reads these once, when it is loaded: awake from step to step, also where
-# it counts more threads than cores (each of XLA's threads that has called it has a team), but not
-# for long on cores that XLA's own operations need.
+# How libgomp's threads wait; it reads these variables once, when it is loaded. They spin from step
+# to step, even if there are more threads than cores (each of XLA's threads that has called libgomp
+# has a team), but only briefly: XLA's own operations need the cores.
 _WAITING = {"OMP_WAIT_POLICY": "active", "GOMP_SPINCOUNT": "1000"}
 
 Handle = ctypes.c_void_p
@@ -25,12 +25,12 @@ _Dims = ctypes.c_int64 * 12
 
 
 class DnnlError(RuntimeError):
-    """oneDNN refused something."""
+    """A function of oneDNN failed."""
 
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """oneDNN, loaded; None where its package is not installed."""
+    """Load oneDNN and return it; None if its package is not installed."""
     try:
         files = importlib.metadata.files(PACKAGE) or []
         path = next(f.locate() for f in files if f.name == "libdnnl.so.3")
@@ -42,14 +42,14 @@ def library() -> ctypes.CDLL | None:
 
 @functools.cache
 def cores() -> int:
-    """How many threads the library uses: OMP_NUM_THREADS, or all that OpenMP may."""
+    """Return how many threads oneDNN uses: OMP_NUM_THREADS, or as many as OpenMP allows."""
     return library().omp_get_max_threads()
 
 
 @contextlib.contextmanager
-def _environment(wanted: dict[str, str]) -> Generator[None]:
-    """These variables, where the user has not set them, for as long as the block runs."""
-    added = {name: value for name, value in wanted.items() if name not in os.environ}
+def _environment(variables: dict[str, str]) -> Generator[None]:
+    """Set the variables that the user has not set, while the block runs."""
+    added = {name: value for name, value in variables.items() if name not in os.environ}
     os.environ.update(added)
     try:
         yield
@@ -65,8 +65,8 @@ def call(name: str, *args) -> None:
         raise DnnlError(f"{name} ended with status {status}")
 
 
-def made(name: str, *args) -> Handle:
-    """Return the object that a function of the library creates."""
+def create(name: str, *args) -> Handle:
+    """Return the object that the library's function `name` creates."""
     handle = Handle()
     call(name, ctypes.byref(handle), *args)
     return handle
@@ -74,8 +74,8 @@ def made(name: str, *args) -> Handle:
 
 @functools.cache
 def engine() -> Handle:
-    """The CPU."""
-    return made("dnnl_engine_create", _CPU, ctypes.c_size_t(0))
+    """Return oneDNN's engine for the CPU."""
+    return create("dnnl_engine_create", _CPU, ctypes.c_size_t(0))
 
 
 def dims(*numbers: int):
@@ -84,41 +84,41 @@ def dims(*numbers: int):
 
 
 def strided(sizes: tuple[int, ...], strides: tuple[int, ...]) -> Handle:
-    """A layout of float32 numbers."""
+    """Return a layout of float32 numbers."""
     name = "dnnl_memory_desc_create_with_strides"
-    return made(name, len(sizes), dims(*sizes), F32, dims(*strides))
+    return create(name, len(sizes), dims(*sizes), F32, dims(*strides))
 
 
 def image(shape: tuple[int, int, int, int]) -> Handle:
-    """The layout of (N, H, W, C)."""
+    """Return the layout of an array (N, H, W, C)."""
     n, h, w, c = shape
     return strided((n, c, h, w), (h * w * c, 1, w * c, c))
 
 
 def matrix(sizes: tuple[int, int]) -> Handle:
-    """The layout of (rows, columns)."""
+    """Return the layout of an array (rows, columns)."""
     return strided(sizes, (sizes[1], 1))
 
 
 def vector(length: int) -> Handle:
-    """The layout of (length,)."""
+    """Return the layout of an array (length,)."""
     return strided((length,), (1,))
 
 
-def free(sizes: tuple[int, ...]) -> Handle:
-    """A layout of such sizes that the primitive may choose."""
-    return made("dnnl_memory_desc_create_with_tag", len(sizes), dims(*sizes), F32, _ANY)
+def any_layout(sizes: tuple[int, ...]) -> Handle:
+    """Return a placeholder for an array of these sizes, whose layout the primitive may choose."""
+    return create("dnnl_memory_desc_create_with_tag", len(sizes), dims(*sizes), F32, _ANY)
 
 
-def queried(description: Handle, what: int, number: int = 0) -> Handle:
-    """The layout that a primitive has chosen, of its operand `number` if it has several."""
-    query = library().dnnl_primitive_desc_query_md
-    query.restype = Handle
-    return Handle(query(description, what, number))
+def chosen_layout(description: Handle, query: int, number: int = 0) -> Handle:
+    """Return the layout that a primitive has chosen; `number` counts operands of one query."""
+    ask = library().dnnl_primitive_desc_query_md
+    ask.restype = Handle
+    return Handle(ask(description, query, number))
 
 
 def size(layout: Handle) -> int:
-    """The size of an array of this layout, in bytes."""
-    found = library().dnnl_memory_desc_get_size
-    found.restype = ctypes.c_size_t
-    return found(layout)
+    """Return the size of an array of this layout, in bytes."""
+    get_size = library().dnnl_memory_desc_get_size
+    get_size.restype = ctypes.c_size_t
+    return get_size(layout)

@@ -1,10 +1,10 @@
 """3 x 3 convolution with 36 products in place of 144: Winograd's F(4 x 4, 3 x 3).
 
-Lavin & Gray 2016 (arXiv:1509.09308), section 4: the output falls into tiles of 4 x 4, each from
-6 x 6 of the input, and of the tile Y = A' [(G k G') * (B' d B)] A. Here each tile, and each kernel,
-is a column: a transform is one matrix product for all tiles and channels of a block, and what is
-between the transforms is 36 products over the channels. A block is so small that it stays in the
-cache from the input to the output.
+Lavin & Gray 2016 (arXiv:1509.09308), section 4: the output is divided into tiles Y of 4 x 4, each
+computed from a patch d of 6 x 6 of the input by Y = A' [(G k G') * (B' d B)] A. Here each tile, and
+each kernel, is a column: a transform is one matrix product for all tiles and channels of a block,
+and between the transforms there are 36 products over the channels. A block is so small that it
+stays in the cache from the input to the output.
 """
 
 import math
@@ -17,26 +17,27 @@ from tl_jax.ops.cpu.onednn.attributes import attributes
 from tl_jax.ops.cpu.onednn.cases import INPUT_GRADIENT, KERNEL_GRADIENT, PACKING, Shape, Winograd
 from tl_jax.ops.cpu.onednn.frames import TILE, Block, Frame, block_of, column_stride, starts
 from tl_jax.ops.cpu.onednn.library import Handle
-from tl_jax.ops.cpu.onednn.program import Place, Primitive, Program
+from tl_jax.ops.cpu.onednn.program import Location, Primitive, Program
 
 KERNEL = 3
 _SPAN = TILE + KERNEL - 1
 
-# With infinity, where the polynomials are evaluated. Of those tried these have the least error in
-# float32, some times that of the direct sum (on the choice: Barabasz et al., arXiv:1803.10986).
-# The first is 1, at which every output has the factor 1: what is added there is added to all.
+# The transforms evaluate polynomials at these points and at infinity. Of the points tried, these
+# have the least error in float32, a few times that of the direct sum (Barabasz et al.,
+# arXiv:1803.10986, discuss the choice). At the first, 1, every output has the factor 1: what is
+# added there is added to all outputs.
 _POINTS = (1.0, 0.0, -1.0, 0.5, -2.0)
 
-# A block's tiles at most, or if that is more its numbers at a point: what a block has is to stay in
-# the cache, and each of its many steps is to be worth waking all threads for.
+# A block has at most TILES tiles or, if that is more, as many as give NUMBERS numbers at a point.
+# It must stay in the cache, yet each of its many steps must be worth waking all threads for.
 TILES, NUMBERS = 196, 2**15
 
 
 def _matrices() -> list[np.ndarray]:
-    """B' (36, 36), G (36, 9) and A' (16, 36) of whole tiles as columns, by Toom and Cook.
+    """Return B' (36, 36), G (36, 9) and A' (16, 36), for tiles as columns, by Toom and Cook.
 
     Taps and outputs are coefficients of polynomials, which are evaluated at the points, multiplied
-    there and found again by interpolation; correlation is that product, turned.
+    there and recovered by interpolation; correlation is the transpose of that product.
     """
     points = np.array(_POINTS)
 
@@ -44,77 +45,84 @@ def _matrices() -> list[np.ndarray]:
         return np.vstack([points[:, None] ** np.arange(count), np.eye(count)[-1:]])
 
     others = [np.delete(points, i) for i in range(len(points))]
-    found = np.zeros((_SPAN, _SPAN))
-    for row, roots in zip(found, [*others, points], strict=True):
+    interpolation = np.zeros((_SPAN, _SPAN))
+    for row, roots in zip(interpolation, [*others, points], strict=True):
         row[: len(roots) + 1] = np.poly(roots)[::-1]
     scale = [np.prod(point - left) for point, left in zip(points, others, strict=True)]
     taps = powers(KERNEL) / np.array([*scale, 1.0])[:, None]
-    # Powers of two go from the one to the other without an error, and keep the numbers near 1.
-    size = 2.0 ** np.round(np.log2(np.abs(found).max(1, keepdims=True)))
-    each = found / size, taps * size, powers(TILE).T
-    return [np.kron(m, m).astype(np.float32) for m in each]
+    # Powers of two move from one matrix to the other without error, and keep the numbers near 1.
+    size = 2.0 ** np.round(np.log2(np.abs(interpolation).max(1, keepdims=True)))
+    matrices = interpolation / size, taps * size, powers(TILE).T
+    return [np.kron(m, m).astype(np.float32) for m in matrices]
 
 
 _INPUT, _TAPS, _OUTPUT = _matrices()
 
 
 def winograd(case: Winograd) -> Program:
-    """The convolution, a gradient of it, or the transformed kernel."""
+    """Return the program of the convolution, of a gradient of it, or of the kernel's transform."""
     if case.kind == PACKING:
         program, kernels = Program(), _stack(_SPAN**2, *case.kernel[2:])
-        program.add(_transform(program, _TAPS, kernels), _TAPS, Place(0), Place(1))
+        program.add(_transform(program, _TAPS, kernels), _TAPS, Location(0), Location(1))
         return program
     if case.kind == KERNEL_GRADIENT:
         return _kernel_gradient(case)
     if case.kind == INPUT_GRADIENT:
         edges = [KERNEL - 1 - before for before, _ in case.padding]
-        return _convolution(case, case.y, case.x, edges, turned=True)
+        return _convolution(case, case.y, case.x, edges, transposed=True)
     return _convolution(case, case.x, case.y, [before for before, _ in case.padding])
 
 
-def _convolution(case: Winograd, source: Shape, target: Shape, edges, *, turned=False) -> Program:
-    """Of an image with `edges` before it: with a kernel (3, 3, C, D), and bias (D,); or, of a
-    gradient by the output, with the kernel turned.
+def _convolution(
+    case: Winograd, source: Shape, target: Shape, edges, *, transposed=False
+) -> Program:
+    """Return the program that convolves `source`, with `edges` above and on the left, to `target`.
+
+    Its kernel is (3, 3, C, D), its bias (D,). For the gradient of the input, the source is the
+    gradient of the output and the kernel is `transposed`: flipped, with C and D swapped.
     """
     program, block = Program(), block_of(target, _most(source, target))
-    x, kernel, bias, y = Place(0), Place(1), Place(2), Place(3 if case.bias else 2)
-    seen = Frame(program, source, block, _SPAN, edges)
-    found = Frame(program, target, block, TILE)
+    x, kernel, bias, y = Location(0), Location(1), Location(2), Location(3 if case.bias else 2)
+    source_frame = Frame(program, source, block, _SPAN, edges)
+    target_frame = Frame(program, target, block, TILE)
 
-    # Patches and products take turns in two places.
+    # Patches and products take turns in two buffers.
     inputs, outputs = (_columns(block, shape[3]) for shape in (source, target))
     one, other = (program.scratch(max(inputs, outputs).layout) for _ in range(2))
     kernels = _stack(_SPAN**2, *case.kernel[2:])
     transformed = kernel if case.packed else program.scratch(kernels.layout)
     to_points = _transform(program, _INPUT, inputs)
-    # The bias goes to the products of the point (1, 1), which are the first.
-    stacks = inputs, kernels.turned if turned else kernels, outputs
+    # The bias is added to the products at the point (1, 1), the first.
+    stacks = inputs, kernels.transposed if transposed else kernels, outputs
     first = [_product(program, *(each.some(1) for each in stacks), bias=True)] if case.bias else []
     products = _product(program, *(each.some(_SPAN**2 - len(first)) for each in stacks))
     from_points = _transform(program, _OUTPUT, outputs, activation=case.activation)
 
     if not case.packed:
-        taps = np.ascontiguousarray(_TAPS[:, ::-1]) if turned else _TAPS
+        taps = np.ascontiguousarray(_TAPS[:, ::-1]) if transposed else _TAPS
         program.add(_transform(program, taps, kernels), taps, kernel, transformed)
     for image, row in starts(target, block):
-        seen.gather(x, image, row, one)
+        source_frame.gather(x, image, row, one)
         program.add(to_points, _INPUT, one, other)
-        places = [other, transformed, one]
+        locations = [other, transformed, one]
         for product in first:
-            program.add(product, *places, bias)
-            places = [p.after(each.strides[0]) for p, each in zip(places, stacks, strict=True)]
-        program.add(products, *places)
+            program.add(product, *locations, bias)
+            steps = [stack.strides[0] for stack in stacks]
+            locations = [at.after(step) for at, step in zip(locations, steps, strict=True)]
+        program.add(products, *locations)
         program.add(from_points, _OUTPUT, one, other)
-        found.scatter(other, y, image, row)
+        target_frame.scatter(other, y, image, row)
     return program
 
 
 def _kernel_gradient(case: Winograd) -> Program:
-    """Of an image and a gradient by the output: by the kernel, (3, 3, C, D), and the bias (D,)."""
+    """Return the program for the gradients of kernel (3, 3, C, D) and bias (D,), from an image and
+    the gradient of the output.
+    """
     program, block = Program(), block_of(case.y, _most(case.x, case.y))
-    x, g, y, bias = map(Place, range(4))
-    seen = Frame(program, case.x, block, _SPAN, [before for before, _ in case.padding])
-    given = Frame(program, case.y, block, TILE)
+    x, g, y, bias = map(Location, range(4))
+    image_frame = Frame(program, case.x, block, _SPAN, [before for before, _ in case.padding])
+    gradient_frame = Frame(program, case.y, block, TILE)
 
     inputs, outputs = (_columns(block, shape[3]) for shape in (case.x, case.y))
     one, other, third = (program.scratch(max(inputs, outputs).layout) for _ in range(3))
@@ -123,18 +131,18 @@ def _kernel_gradient(case: Winograd) -> Program:
     output, taps = np.ascontiguousarray(_OUTPUT.T), np.ascontiguousarray(_TAPS.T)
     to_points = _transform(program, _INPUT, inputs)
     g_to_points = _transform(program, output, outputs)
-    stacks = inputs.turned, outputs, kernels
-    # At the point (1, 1), the first, each of a tile's gradients has the factor 1.
+    stacks = inputs.transposed, outputs, kernels
+    # At the point (1, 1), the first, each gradient of a tile has the factor 1.
     ones = np.ones(block.tiles, np.float32)
     of_bias = _stack(1, 1, block.tiles), outputs.some(1), _stack(1, 1, case.y[3])
     set_or_add = (False, True)
-    products = [_product(program, *stacks, added=added) for added in set_or_add]
-    sums = [_product(program, *of_bias, added=added) for added in set_or_add]
+    products = [_product(program, *stacks, accumulate=add) for add in set_or_add]
+    sums = [_product(program, *of_bias, accumulate=add) for add in set_or_add]
 
     for number, (image, row) in enumerate(starts(case.y, block)):
-        seen.gather(x, image, row, one)
+        image_frame.gather(x, image, row, one)
         program.add(to_points, _INPUT, one, other)
-        given.gather(g, image, row, third)
+        gradient_frame.gather(g, image, row, third)
         program.add(g_to_points, output, third, one)
         program.add(products[number > 0], other, one, total)
         if case.bias:
@@ -148,7 +156,7 @@ def _most(source: Shape, target: Shape) -> int:
 
 
 class _Stack(NamedTuple):
-    """Matrices in memory: their number, rows and columns, and the numbers from one to the next."""
+    """Matrices in memory: how many matrices, rows and columns, and the strides, in numbers."""
 
     sizes: tuple[int, int, int]
     strides: tuple[int, int, int]
@@ -158,11 +166,12 @@ class _Stack(NamedTuple):
         return dnnl.strided(self.sizes, self.strides)
 
     @property
-    def turned(self) -> "_Stack":
-        """The same memory as the transposed matrices."""
+    def transposed(self) -> "_Stack":
+        """The same memory, read as the transposed matrices."""
         return _Stack(*((several[0], several[2], several[1]) for several in self))
 
     def some(self, count: int) -> "_Stack":
+        """Return a stack of `count` matrices with the same strides."""
         return self._replace(sizes=(count, *self.sizes[1:]))
 
 
@@ -171,7 +180,7 @@ def _stack(count: int, rows: int, columns: int) -> _Stack:
 
 
 def _columns(block: Block, channels: int) -> _Stack:
-    """Of each point, the tiles of a block by their channels."""
+    """Return the stack that has, for each point, the matrix (tiles of a block, channels)."""
     strides = column_stride(block, channels), channels, 1
     return _Stack((_SPAN**2, block.tiles, channels), strides)
 
@@ -180,7 +189,7 @@ _A, _B, _BIAS, _Y = 1, 33, 41, 17  # the operands of a product
 
 
 def _transform(program: Program, matrix: np.ndarray, stack: _Stack, **after) -> Primitive:
-    """The product of the matrix and a stack, in which each matrix is one row."""
+    """Return the product of `matrix` and a stack, whose matrices count as one row each."""
     stride = stack.strides[0]
 
     def rows(count):
@@ -197,17 +206,20 @@ def _product(
     y: _Stack,
     *,
     bias: bool = False,
-    added: bool = False,
+    accumulate: bool = False,
     activation: str | None = None,
 ) -> Primitive:
-    """Products of pairs of matrices, with a bias for the columns; `added` to what is there."""
+    """Return the primitive of the products of pairs of matrices.
+
+    It adds a `bias` to the columns, and with `accumulate` adds the products to what is in `y`.
+    """
     operands = [(_A, a.layout), (_B, b.layout), (_Y, y.layout)]
     if bias:
         operands.append((_BIAS, _stack(1, 1, y.sizes[2]).layout))
     layouts = dict(operands)
-    description = dnnl.made(
+    description = dnnl.create(
         "dnnl_matmul_primitive_desc_create",
         *(dnnl.engine(), *(layouts.get(number) for number in (_A, _B, _BIAS, _Y))),
-        attributes(activation, to_what_is_there=added),
+        attributes(activation, accumulate=accumulate),
     )
     return program.primitive(description, *operands)
