@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 
 ROOT = pathlib.Path(__file__).parent.parent
 KEY = re.compile(r"(?:config\.)?([\w.]+)(?:: [^=]+)? = (.+?)(?:  # (.*))?$")
-PLAN_GIVES = ("new", "train_head", "tune")  # parameters of a plan that are no keys themselves
+# Parameters of a plan that are no keys of its own
+PLAN_GIVES = ("new", "weightless", "adapters", "train_head", "tune")
 
 
 def explained() -> str:

@@ -14,11 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import tl_jax
+from tl_jax import models
 from tl_jax.chain import adapters
 from tl_jax.chain.heads import Classifier
 from tl_jax.chain.network import Net, Network
 from tl_jax.chain.places import Known, Layer
-from tl_jax.chain.variables import flat
+from tl_jax.chain.variables import flat, merged
 from tl_jax.data import augment
 from tl_jax.engine.parallel import Parallel
 from tl_jax.errors import UserError
@@ -215,6 +217,68 @@ def test_adapters_alone_learn_and_the_base_stays(tmp_path):
     jax.tree.map(same, found["batch_stats"], trained()["batch_stats"])
     sizes = {name: sum(a.size for a in jax.tree.leaves(found["params"][name])) for name in learning}
     assert sizes == {"conv2_lora": 2 * (9 * 12 + 24), "feature_lora": 2 * (24 + 32)}
+
+
+@pytest.mark.parametrize("spec", ["lora(rank=2)", "parallel"])
+@pytest.mark.parametrize("name", ["resnet18", "efficientnet_lite0"])
+def test_adapters_begin_as_the_identity_are_few_and_can_be_merged(name, spec):
+    """Of any net: nothing changes at the start, and the merged kernels give what the ties do."""
+    family = models.family(name)
+    network = family.build(name, family.forms(name)[0]).cut("stage2_block1")
+    start = network.init(0, (1, 32, 32, 3))
+    adapted = adapters.make(spec, network, start["params"], network.names)
+    added = [layer for layer in adapted.names if layer not in network.names]
+    assert added and not set(network.names) - set(adapted.names)
+    fresh = adapted.init(0, (1, 32, 32, 3), added)
+    whole = merged(start, fresh)
+    x = jax.random.normal(jax.random.key(0), (2, 32, 32, 3))
+    same(adapted.apply(whole, x).output, network.apply(start, x).output)
+    rng = np.random.default_rng(0)
+    moved = jax.tree.map(lambda a: 0.1 * rng.normal(size=a.shape).astype("f"), fresh)
+    params = adapted.combine(merged(start, moved)["params"])
+    plain = {"params": {n: params[n] for n in network.names if n in params},
+             "batch_stats": start["batch_stats"]}  # fmt: skip
+    wanted = adapted.apply(merged(start, moved), x).output
+    close(network.apply(plain, x).output, wanted)
+    assert not np.allclose(wanted, network.apply(start, x).output)
+    kernels = {p: a.shape for p, a in flat(start["params"]).items() if p.endswith("/kernel")}
+    if spec == "parallel":
+        count = sum(s[2] * s[3] for s in kernels.values() if s[0] > 1)
+    else:
+        count = sum(2 * (s[0] * s[1] * s[2] + s[3]) for s in kernels.values()
+                    if s[0] == 1 or s[2] > 1)  # fmt: skip
+    assert sum(a.size for a in jax.tree.leaves(fresh["params"])) == count
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("lorra", "unknown adapters 'lorra'; did you mean 'lora'"),
+        ("lora(rank=0)", "rank is at least 1; got 0"),
+        ("parallel", "none of these layers has a kernel"),
+    ],
+)
+def test_adapters_that_cannot_be_are_refused(spec, said):
+    with pytest.raises(UserError, match=said):
+        adapters.make(spec, PLAIN, trained()["params"], ["head"])
+
+
+def test_a_transfer_by_adapters_gives_a_plain_base(tmp_path):
+    base = tl_jax.load_base("efficientnet_lite0", "random:0").cut("stage2_block1").resized(16)
+    task = tl_jax.load_task("digits", per_class=5)
+    options = {"train_head": {"epochs": 1}, "tune": {"epochs": 2, "learning_rate": 1e-2}}
+    run = base.transfer(task, plan="adapters_only", adapters="lora(rank=2)", batch_size=25,
+                        workdir=tmp_path, cache=None, **options)  # fmt: skip
+    assert run.base.layers == (*base.layers, "head")
+    rows = task.splits["val"]
+    found = run.base.predict([task.open(int(row)) for row in rows])
+    loss = -np.log(found[np.arange(len(rows)), task.labels[rows]]).mean()
+    assert loss == pytest.approx(run.val["loss"], rel=1e-4)  # which the ties gave
+    old, new = (one.variables["params"]["stem"] for one in (base, run.base))
+    assert not np.array_equal(old["kernel"], new["kernel"])
+    jax.tree.map(same, old["norm"], new["norm"])
+    phase = run.result["plan"]["phases"][1]
+    assert phase["trained_parameters"] < run.result["base"]["parameters"] / 2
 
 
 def test_frozen_adapters_are_part_of_what_is_stored(tmp_path):

@@ -39,6 +39,7 @@ WANTED = {
     "one_block": [HEAD_PHASE, ("fine_tune", (0, 0, 0, 1, 0, 0, 1), TUNE)],
     "norms_only": [HEAD_PHASE, ("fine_tune", (1, 1, 1, 1, 1, 1, 1), NORMS)],
     "biases_only": [HEAD_PHASE, ("fine_tune", (1, 1, 1, 1, 1, 1, 1), BIASES)],
+    "adapters_only": [HEAD_PHASE, ("adapters", (0, 0, 0, 0, 1, 0, 1), TUNE)],
     "full": [("full", (1, 1, 1, 1, 1, 1, 1), TUNE)],
     "redrawn": [("redrawn", (1, 1, 1, 1, 1, 1, 1), TUNE)],
     "from_scratch": [("from_scratch", (1, 1, 1, 1, 1, 1, 1), TUNE)],
@@ -46,7 +47,8 @@ WANTED = {
 
 
 def made(name, names=NAMES, new=NEW, **changes):
-    return make_plan(name, names, new=new, options=OPTIONS | changes)
+    given = {"adapters": ("stage3_block1",)} if name == "adapters_only" else {}
+    return make_plan(name, names, new=new, **given, options=OPTIONS | changes)
 
 
 def multipliers(found: Phase) -> tuple[float, ...]:
@@ -66,7 +68,8 @@ def test_a_strategy_is_these_phases(name):
 @pytest.mark.parametrize("name", strategies.STRATEGIES)
 def test_a_strategy_is_a_function_of_its_arguments_alone(name):
     names, new, options = list(NAMES), list(NEW), dict(OPTIONS)
-    first = make_plan(name, names, new=new, options=options)
+    given = {"adapters": ("stage3_block1",)} if name == "adapters_only" else {}
+    first = make_plan(name, names, new=new, **given, options=options)
     assert first == made(name) == made(name)
     assert (names, new, options) == (list(NAMES), list(NEW), OPTIONS)
 

@@ -470,7 +470,7 @@ def test_inputs_made_with_another_preprocessing_are_refused(tmp_path):
 def test_a_transfer_tells_its_plan_which_layers_have_no_parameters():
     base = load_base("resnet18", "random:1").resized(32)
     given = {"plan": "discriminative", "from_layer": "stage3_block1", "factor": 3.0}
-    mine, _ = transfer.posed(base, small.task(), *settings.divided(given))
+    mine, *_ = transfer.posed(base, small.task(), *settings.divided(given))
     rates = mine.plan.phases[1].multipliers
     last = [rates[name] for name in ("stage3_block2", "stage4_block1", "stage4_block2", "pool")]
     assert last == pytest.approx([1 / 9, 1 / 3, 1 / 3, 1])
@@ -480,7 +480,7 @@ def test_a_transfer_tells_its_plan_which_layers_have_no_parameters():
 def test_only_from_scratch_starts_from_fresh_weights(plan):
     base = load_base("resnet18", "random:1").resized(32)
     own, options = settings.divided({"cut": "stage1_block1", "plan": plan, "seed": 5})
-    mine, ready = transfer.posed(base, small.task(), own, options)
+    mine, ready, _ = transfer.posed(base, small.task(), own, options)
     fresh = mine.chain.init(5, (1, 32, 32, 3))
     wanted = base.variables if plan == "full" else fresh
     assert ready.architecture.cut == "stage1_block1"
@@ -493,7 +493,7 @@ def test_only_from_scratch_starts_from_fresh_weights(plan):
 def test_a_redrawn_start_keeps_the_scale_of_the_base_and_has_fresh_statistics_and_head():
     base = load_base("resnet18", "random:1").resized(32)
     own, options = settings.divided({"cut": "stage1_block1", "plan": "redrawn", "seed": 5})
-    mine, ready = transfer.posed(base, small.task(), own, options)
+    mine, ready, _ = transfer.posed(base, small.task(), own, options)
     fresh = mine.chain.init(5, (1, 32, 32, 3))
     assert_same(ready.variables["batch_stats"], fresh["batch_stats"])
     assert_same(ready.variables["params"]["head"], fresh["params"]["head"])

@@ -126,6 +126,19 @@ def biases_only(names: Names, *, new: Names, train_head: Settings, tune: Setting
     return _leaves_only("biases_only", r"(^|/)bias$", names, new, train_head, tune)
 
 
+def adapters_only(
+    names: Names, *, new: Names, adapters: Names = (), train_head: Settings, tune: Settings
+) -> Plan:
+    """The head, then the head and the adapters of the setting `adapters`: the base stays."""
+    if not adapters:
+        raise UserError("plan 'adapters_only' needs adapters, as adapters='lora(rank=4)'")
+    phases = (
+        _phase("head", names, new, train_head),
+        _phase("adapters", names, {*adapters, *new}, tune),
+    )
+    return Plan("adapters_only", phases)
+
+
 def full(names: Names, *, tune: Settings) -> Plan:
     """Every layer learns from the first step on."""
     return Plan("full", (_phase("full", names, names, tune),))
@@ -147,7 +160,7 @@ STRATEGIES: dict[str, Callable[..., Plan]] = {
     f.__name__: f
     for f in (
         *(head_only, head_then_fine_tune, fine_tune_top, discriminative, gradual_unfreezing),
-        *(one_block, norms_only, biases_only, full, from_scratch, redrawn),
+        *(one_block, norms_only, biases_only, adapters_only, full, from_scratch, redrawn),
     )
 }
 
@@ -156,14 +169,15 @@ def register_plan(strategy: Callable[..., Plan]) -> Callable[..., Plan]:
     """Add a function `(names, *, new, ...) -> Plan` to the plans, under its own name.
 
     `names` are the layers in forward order, `new` those of the head, `weightless` those without
-    parameters; the last two are given to a function that asks for them. Its other parameters are
+    parameters, `adapters` those beside others; the last three are given to a function that asks for
+    them. Its other parameters are
     settings of a transfer: `from_layer`, `factor`, phases' `train_head` and `tune`, or its own.
     """
     return registry.register(STRATEGIES, "plan")(strategy)
 
 
 # What a strategy is given; its other parameters are its settings.
-GIVEN = ("names", "new", "weightless")
+GIVEN = ("names", "new", "weightless", "adapters")
 
 
 def options() -> dict[str, Any]:
@@ -182,11 +196,13 @@ def make_plan(
     *,
     new: Names,
     weightless: Names = (),
+    adapters: Names = (),
     options: Mapping[str, Any],
 ) -> Plan:
     """The plan of a strategy, or of the one of that name, for a chain of layers `names`.
 
-    `new` are the layers of the head, `weightless` those without parameters. `options` may hold more
+    `new` are the layers of the head, `weightless` those without parameters, `adapters` those beside
+    others that hold an update of theirs. `options` may hold more
     than this strategy asks for; what it asks for must be there.
     """
     if isinstance(strategy, str):
@@ -199,7 +215,7 @@ def make_plan(
     needed = [name for name, p in wanted.items() if p.default is p.empty and name not in known]
     if needed:
         raise UserError(f"plan {strategy.__name__!r} needs {', '.join(sorted(needed))}")
-    given = {"new": new, "weightless": weightless}
+    given = {"new": new, "weightless": weightless, "adapters": adapters}
     given = {name: value for name, value in given.items() if name in parameters}
     return strategy(names, **given, **known)
 

@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 from tl_jax.base import file
 from tl_jax.base.base import Base
 from tl_jax.base.load import load_base
-from tl_jax.chain.variables import fingerprint
+from tl_jax.chain import adapters
+from tl_jax.chain.network import Network
+from tl_jax.chain.variables import fingerprint, merged, select
 from tl_jax.data.task import Task
 from tl_jax.engine import prefix
 from tl_jax.engine.parallel import Parallel
@@ -178,14 +180,14 @@ def work(
     started = time.time()
     logger.info("%s", log.described(task))
     # Steps 1 to 4: a pretrained base, cut at a feature layer, with a new head.
-    problem, ready = posed(base, task, own, options, sources)
+    problem, ready, variables = posed(base, task, own, options, sources)
     # Steps 5 to 7: freeze, train the head, unfreeze, fine-tune; the test split is looked at once.
     cache = pathlib.Path(own.cache) if own.cache else None
     kept = {"cache": cache, "dtype": own.cache_dtype, "workdir": workdir}
     inputs_for = for_plan(problem, test_views=own.test_views, **kept)
     done = trained(
         problem,
-        ready.variables,
+        variables,
         inputs_for,
         workdir=workdir,
         test_views=own.test_views,
@@ -193,8 +195,9 @@ def work(
         write=log.writer(workdir),
     )
     # What came of it.
-    found = {"variables": done.variables, "classes": task.classes, "views": own.test_views}
-    final = dataclasses.replace(ready, **found)
+    whole = done.variables | {"params": problem.chain.combine(done.variables["params"])}
+    found = {"variables": select(whole, ready.layers), "classes": task.classes}
+    final = dataclasses.replace(ready, **found, views=own.test_views)
     final.save(workdir / file.NAME)
     result = results.collect(
         name=name or workdir.name,
@@ -246,23 +249,34 @@ def trained(
     return Trained(variables, progress, predictions, scores)
 
 
+class Posed(NamedTuple):
+    """A transfer that is ready to begin."""
+
+    problem: Problem
+    base: Base  # cut, and with a new head
+    variables: dict[str, Any]  # that training begins with: the base's, and those of adapters
+
+
 def posed(
     base: Base,
     task: Task,
     own: TransferSettings,
     options: Mapping[str, Any],
     sources: Mapping[str, Task] = {},
-) -> tuple[Problem, Base]:
-    """The problem, and the base cut and with a new head that training begins with."""
+) -> Posed:
+    """Return the problem that the settings pose, and what its training begins with."""
     ready = _headed(base, len(task.classes), own)
     if ready.preprocessing.grey_range != task.grey_range:
         expected = dataclasses.replace(ready.preprocessing, grey_range=task.grey_range)
         ready = dataclasses.replace(ready, preprocessing=expected)
-    plan = _planned(ready, own, options)
+    chain = _adapted(ready, own)
+    plan = _planned(ready, chain, own, options)
     if plan.start != "pretrained":
         ready = ready.started(plan.start, own.seed)
+    added = [name for name in chain.names if name not in ready.layers]
+    fresh = chain.init(own.seed, ready.preprocessing.input_shape, added) if added else {}
     problem = Problem(
-        ready.chain,
+        chain,
         ready.preprocessing,
         task,
         plan,
@@ -273,21 +287,34 @@ def posed(
         objective=objectives.make(own.objective),
         sources=sources,
     )
-    return problem, ready
+    return Posed(problem, ready, merged(ready.variables, fresh) if added else ready.variables)
 
 
 def _headed(base: Base, classes: int, own: TransferSettings) -> Base:
     return base.with_head(classes, cut=own.cut, head=own.head, dropout=own.dropout, seed=own.seed)
 
 
-def _planned(ready: Base, own: TransferSettings, options: Mapping[str, Any]) -> Plan:
-    """The plan that the settings say, for a base with its new head."""
+def _adapted(ready: Base, own: TransferSettings) -> Network:
+    """The layers of a base with its new head, and those of adapters beside the base's own."""
+    if not own.adapters:
+        return ready.chain
+    kept = ready.chain.cut(ready.architecture.cut).names
+    return adapters.make(own.adapters, ready.chain, ready.variables["params"], kept)
+
+
+def _planned(
+    ready: Base, chain: Network, own: TransferSettings, options: Mapping[str, Any]
+) -> Plan:
+    """The plan that the settings say, for a base with its new head, in a chain with adapters."""
     if isinstance(own.plan, Plan):
         return own.plan
-    names = ready.layers
-    new = names[ready.chain.index(ready.architecture.cut) + 1 :]
-    weightless = [name for name in names if not ready.variables["params"].get(name)]
-    return make_plan(own.plan, names, new=new, weightless=weightless, options=options)
+    layers, names = ready.layers, chain.names
+    roles = {
+        "new": layers[ready.chain.index(ready.architecture.cut) + 1 :],
+        "weightless": [name for name in layers if not ready.variables["params"].get(name)],
+        "adapters": [name for name in names if name not in layers],
+    }
+    return make_plan(own.plan, names, **roles, options=options)
 
 
 def check(base: Base, own: TransferSettings, options: Mapping[str, Any]) -> None:
@@ -295,6 +322,7 @@ def check(base: Base, own: TransferSettings, options: Mapping[str, Any]) -> None
 
     `base` may have shapes for weights.
     """
-    _planned(_headed(base, 2, own), own, options)
+    ready = _headed(base, 2, own)
+    _planned(ready, _adapted(ready, own), own, options)
     objectives.make(own.objective)
     prefix.require_dtype(own.cache_dtype)

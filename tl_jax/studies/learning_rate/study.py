@@ -33,12 +33,12 @@ def compute(config: Any, workdir: pathlib.Path) -> dict:
     """
     own, options = _given(config)
     task = task_of(config, config.seed)
-    problem, ready = transfer.posed(base_of(config), task, own, options)
+    problem, _, start = transfer.posed(base_of(config), task, own, options)
     cache = pathlib.Path(own.cache) if own.cache else None
     inputs_for = for_plan(problem, test_views="none", cache=cache, dtype=own.cache_dtype)
     phases, found = problem.plan.phases, []
     for number, phase in enumerate(phases):
-        variables = ready.variables
+        variables = start
         if number:
             before = dataclasses.replace(problem, plan=Plan("before", phases[:number]))
             folder = workdir / f"before_{phase.name}"

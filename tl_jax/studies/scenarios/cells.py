@@ -155,14 +155,14 @@ def _trained(
     base: Base, task: Task, given: Mapping[str, Any], cache: str
 ) -> tuple[dict[str, Any], int]:
     own, options = settings.divided({**given, "cache": cache})
-    problem, ready = transfer.posed(base, task, own, options)
+    problem, _, start = transfer.posed(base, task, own, options)
     inputs_for = for_plan(
         problem, test_views=own.test_views, cache=pathlib.Path(cache), dtype=own.cache_dtype
     )
     folder = pathlib.Path(tempfile.mkdtemp(prefix="tl_jax_"))
     try:
         done = transfer.trained(
-            problem, ready.variables, inputs_for, workdir=folder, test_views=own.test_views
+            problem, start, inputs_for, workdir=folder, test_views=own.test_views
         )
     finally:
         shutil.rmtree(folder, ignore_errors=True)
