@@ -119,12 +119,13 @@ def predicted(model, x: np.ndarray) -> np.ndarray:
 def agreement(x: np.ndarray, task, own) -> str:
     """How far scikit-learn's objective lies from ours, of logistic regression on train."""
     from tl_jax.measure.probes import linear, protocol
-    from tl_jax.measure.probes.problem import pose
+    from tl_jax.measure.probes.points import in_principal_axes
 
     some = list(linear.L2[:: _EVERY.value])
     labels, weights = protocol.taught(task)[own.train], task.weights[own.train]
-    problem = pose(x[own.train], x[own.test], labels=labels, classes=2, weights=weights)
-    (path,) = linear.paths("logistic", [problem], [some])
+    known = {"labels": labels, "classes": 2, "weights": weights}
+    points = in_principal_axes(x[own.train], x[own.test], **known)
+    (path,) = linear.paths("logistic", [points], [some])
     above = []
     for l2, objective in zip(some, path.objectives, strict=True):
         model = fitted("logistic", l2, x[own.train], labels, weights)

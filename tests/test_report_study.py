@@ -10,13 +10,11 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
-import scipy.stats
 from test_report import Page
 
 import tl_jax
 from tl_jax.report import figures, study, text
 from tl_jax.report.study import Picture, Section, Table
-from tl_jax.stats import intervals as analysis
 
 EVIL = '"><script>alert(1)</script>\u202e\udcff{{7*7}}'
 RESULT = {
@@ -148,21 +146,6 @@ def test_cells(x, wanted):
 
 
 # ---- figures
-
-
-def test_intervals_over_seeds_agree_with_scipy():
-    values = np.random.default_rng(0).random((3, 5))
-    mean, half = analysis.over_seeds(values)
-    for row, m, h in zip(values, mean, half, strict=True):
-        wanted = scipy.stats.ttest_1samp(row, 0).confidence_interval(0.95)
-        assert (m - h, m + h) == pytest.approx(tuple(wanted))
-
-
-def test_what_is_missing_is_left_out_of_the_interval():
-    mean, half = analysis.over_seeds([[1.0, 3.0, np.nan], [2.0, np.nan, np.nan], [np.nan] * 3])
-    alone = analysis.over_seeds([[1.0, 3.0]])
-    np.testing.assert_array_equal(mean, [2, 2, np.nan])
-    np.testing.assert_array_equal(half, [alone[1][0], np.nan, np.nan])
 
 
 def test_a_figure_against_depth_names_layers_series_and_levels():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tl_jax.report.plots import BLUE, FAINT, INK, ORANGE, percent, svg
-from tl_jax.stats import intervals as analysis
+from tl_jax.stats import intervals
 
 if TYPE_CHECKING:
     from matplotlib.axis import Axis
@@ -37,7 +37,7 @@ def against_depth(
     """Lines over L layers in forward order, as a data URI.
 
     Each of `series` is (L, S), S values over seeds: drawn is their mean, and shaded its 95 %
-    interval (`analysis.over_seeds`, with its `ratio`). `published` are others' (L,), dashed;
+    interval (`intervals.over_seeds`, with its `ratio`). `published` are others' (L,), dashed;
     `levels` hold for all layers. `label` is the vertical axis', in percent if `fractions`.
     """
     width = _width(layers)
@@ -45,7 +45,7 @@ def against_depth(
     def draw(figure: "Figure") -> None:
         axes, places = figure.subplots(), np.arange(len(layers))
         for (name, values), colour in zip(series.items(), itertools.cycle(COLOURS), strict=False):
-            mean, half = analysis.over_seeds(values, ratio=ratio)
+            mean, half = intervals.over_seeds(values, ratio=ratio)
             axes.fill_between(places, mean - half, mean + half, color=colour, alpha=0.16, lw=0)
             axes.plot(places, mean, color=colour, marker="o", ms=3, label=name)
         dashes = itertools.cycle(DASHES)

@@ -8,14 +8,14 @@ import numpy as np
 from tl_jax.data.task import SPLITS, Task
 from tl_jax.errors import UserError, unknown
 from tl_jax.measure.probes import distance, linear
-from tl_jax.measure.probes.problem import Problem, pose
+from tl_jax.measure.probes.points import Points, in_principal_axes
 
 KS = (50, 20, 10, 5, 3, 1)
 RBF = tuple((penalty, width) for width in (0.25, 1.0, 4.0) for penalty in (1.0, 10.0, 100.0))
 RBF_EXAMPLES = 2048  # above, scikit-learn's SVC takes longer than all other probes together
 SVM_L2 = tuple(np.logspace(2, -4, 13).tolist())
 
-Predictions = list[np.ndarray]  # for each problem (G, M), the classes by each of its G settings
+Predictions = list[np.ndarray]  # of each set of points: classes (G, M) by each of its settings
 
 
 class Probe(NamedTuple):
@@ -27,7 +27,7 @@ class Probe(NamedTuple):
     """
 
     settings: Sequence[Any]
-    predicted: Callable[[Sequence[Problem], Sequence[Sequence[Any]]], Predictions]
+    predicted: Callable[[Sequence[Points], Sequence[Sequence[Any]]], Predictions]
     on_path: bool = False
 
     def chosen(self, scores: np.ndarray) -> Any:
@@ -36,16 +36,16 @@ class Probe(NamedTuple):
         return self.settings[int(best[(len(best) - 1) // 2 if self.on_path else 0])]
 
 
-def _each(one: Callable[[Problem, Sequence[Any]], np.ndarray]) -> Callable[..., Predictions]:
-    return lambda problems, settings: list(map(one, problems, settings))
+def _each(one: Callable[[Points, Sequence[Any]], np.ndarray]) -> Callable[..., Predictions]:
+    return lambda sets, settings: list(map(one, sets, settings))
 
 
 def _along_path(loss: str, penalties: Sequence[float]) -> Probe:
-    def predicted(problems, settings):
+    def predicted(sets, settings):
         alone = len(settings[0]) == 1
         l2 = [linear.approach(own[0], len(penalties)) for own in settings] if alone else settings
-        pairs = zip(linear.paths(loss, problems, l2), problems, strict=True)
-        found = [path.predicted(problem.query) for path, problem in pairs]
+        pairs = zip(linear.paths(loss, sets, l2), sets, strict=True)
+        found = [path.predicted(points.query) for path, points in pairs]
         return [own[-1:] for own in found] if alone else found
 
     return Probe(penalties, predicted, on_path=True)
@@ -122,9 +122,9 @@ def examine(
         if name not in PROBES:
             raise unknown("probe", name, PROBES)
     both = [np.concatenate([own.train, own.val]) for _, own in several]
-    chosen_on = [_problem(features, task, own.train, own.val) for task, own in several]
+    chosen_on = [_points(features, task, own.train, own.val) for task, own in several]
     tested_on = [
-        _problem(features, task, rows, own.test)
+        _points(features, task, rows, own.test)
         for (task, own), rows in zip(several, both, strict=True)
     ]
     answers: list[dict[str, dict]] = [{} for _ in several]
@@ -148,9 +148,9 @@ def examine(
     return answers
 
 
-def _problem(features: np.ndarray, task: Task, rows: np.ndarray, query: np.ndarray) -> Problem:
+def _points(features: np.ndarray, task: Task, rows: np.ndarray, query: np.ndarray) -> Points:
     known = {"labels": taught(task)[rows], "weights": task.weights[rows]}
-    return pose(features[rows], features[query], classes=len(task.classes), **known)
+    return in_principal_axes(features[rows], features[query], classes=len(task.classes), **known)
 
 
 def _scores(task: Task, rows: np.ndarray, predicted: np.ndarray) -> np.ndarray:
