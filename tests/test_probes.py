@@ -118,7 +118,7 @@ def test_paths_end_where_their_peers_do(case, loss):
     x, labels, weights, query, points = case
     peer, grid = PEERS[loss]
     (path,) = linear.paths(loss, [points], [grid])
-    predicted = path.predicted(points.query)
+    predicted = linear.classes(path.outputs(points.query))
     for place, l2 in enumerate(grid):
         objective, predict = peer(x, labels, weights, l2)
         assert path.objectives[place] < 1.0001 * objective + 1e-9
@@ -126,16 +126,25 @@ def test_paths_end_where_their_peers_do(case, loss):
         assert (predicted[place] != predict(query)).sum() <= 1
 
 
-def test_what_a_path_says_of_its_objective_is_so(case):
-    x, labels, weights, _, points = case
-    (path,) = linear.paths("logistic", [points], [GRID])
-    outputs = points.train @ path.weights[2].astype(float) + path.intercepts[2]
-    if points.classes == 2:
-        outputs = np.concatenate([np.zeros_like(outputs), outputs], axis=1)
-    logs = outputs - np.log(np.exp(outputs).sum(1, keepdims=True))
-    loss = np.average(-logs[np.arange(len(x)), labels], weights=weights)
-    objective = loss + GRID[2] / 2 * (path.weights[2].astype(float) ** 2).sum()
-    np.testing.assert_allclose(path.objectives[2], objective, rtol=1e-5)
+LOSSES = {
+    "ridge": (linear.squared_error, lambda points: linear.ridge(points, GRID)),
+    "logistic": (linear.cross_entropy, lambda p: linear.paths("logistic", [p], [GRID])[0]),
+    "squared_hinge": (
+        linear.squared_hinge,
+        lambda p: linear.paths("squared_hinge", [p], [GRID])[0],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_and_penalties_add_up_to_what_a_path_minimises(case, name):
+    """And its objectives are scikit-learn's and scipy's, as above."""
+    _, labels, weights, _, points = case
+    loss, solve = LOSSES[name]
+    path = solve(points)
+    mean = np.average(loss(path.outputs(points.train), labels), axis=1, weights=weights)
+    penalty = np.array(GRID) / 2 * (path.weights.astype(float) ** 2).sum((1, 2))
+    np.testing.assert_allclose(mean + penalty, path.objectives, rtol=2e-5, atol=1e-7)
 
 
 def test_sets_together_are_as_each_alone():
@@ -147,7 +156,9 @@ def test_sets_together_are_as_each_alone():
     for path, points in zip(together, sets, strict=True):
         (alone,) = linear.paths("logistic", [points], [GRID])
         np.testing.assert_allclose(path.objectives, alone.objectives, rtol=1e-5)
-        np.testing.assert_array_equal(path.predicted(points.query), alone.predicted(points.query))
+        np.testing.assert_array_equal(
+            *(linear.classes(own.outputs(points.query)) for own in (path, alone))
+        )
 
 
 def test_a_penalty_alone_is_approached_to_where_the_path_has_it():
@@ -221,7 +232,7 @@ def test_features_without_any_variance_give_the_commonest_class(classes):
         *linear.paths("logistic", [points], [GRID]),
         *linear.paths("squared_hinge", [points], [GRID]),
     ):
-        np.testing.assert_array_equal(path.predicted(points.query), 1)
+        np.testing.assert_array_equal(linear.classes(path.outputs(points.query)), 1)
     np.testing.assert_array_equal(distance.rbf_svm(points, [(1.0, 1.0)]), 1)
     np.testing.assert_array_equal(distance.neighbours(points, (5,)), 1)
     assert distance.class_means(points).shape == (1, 2)

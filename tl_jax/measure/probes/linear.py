@@ -35,11 +35,47 @@ class Path(NamedTuple):
     intercepts: np.ndarray  # (G, K)
     objectives: np.ndarray  # (G,)
 
-    def predicted(self, query: np.ndarray) -> np.ndarray:
-        """The classes of queries (M, R): (G, M)."""
-        outputs = np.einsum("mr,grk->gmk", query, self.weights, optimize=True)
-        outputs = outputs + self.intercepts[:, None]
-        return outputs.argmax(2) if outputs.shape[2] > 1 else (outputs[..., 0] > 0).astype(np.int64)
+    def outputs(self, query: np.ndarray) -> np.ndarray:
+        """Of queries (M, R): (G, M, K)."""
+        products = np.einsum("mr,grk->gmk", query, self.weights, optimize=True)
+        return products + self.intercepts[:, None]
+
+    def end(self) -> "Path":
+        """The last penalty alone."""
+        return Path(*(part[-1:] for part in self))
+
+
+def classes(outputs: np.ndarray) -> np.ndarray:
+    """(G, M) that outputs (G, M, K) say."""
+    return outputs.argmax(2) if outputs.shape[2] > 1 else (outputs[..., 0] > 0).astype(np.int64)
+
+
+# Losses (G, M) of outputs (G, M, K) and labels (M,), in the same scale as what a path minimises.
+
+
+def squared_error(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Half the squared distance to one-hot targets."""
+    return ((outputs - _one_hot(outputs, labels)) ** 2).sum(2) / 2
+
+
+def cross_entropy(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """In nats."""
+    if outputs.shape[2] == 1:
+        outputs = np.concatenate([np.zeros_like(outputs), outputs], axis=2)
+    right = np.take_along_axis(outputs, labels[None, :, None], axis=2)[..., 0]
+    return np.logaddexp.reduce(outputs, axis=2) - right
+
+
+def squared_hinge(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Summed over the outputs, one class against the rest."""
+    side = 2 * _one_hot(outputs, labels) - 1
+    return (np.maximum(1 - side * outputs, 0) ** 2).sum(2)
+
+
+def _one_hot(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(M, K) 0 or 1; one output is that of the second class."""
+    count = outputs.shape[2]
+    return np.eye(count)[labels] if count > 1 else labels[:, None].astype(np.float64)
 
 
 def ridge(points: Points, l2: Sequence[float]) -> Path:
