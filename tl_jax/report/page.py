@@ -178,7 +178,7 @@ def _curves(history: list[dict], phases: list[dict]) -> list[dict]:
     found = []
     for title, series in plots.panels(history):
         if any(row.get(column) is not None for row in history for column, _, _ in series):
-            found.append({"title": title, "image": plots.curves(history, phases, series)})
+            found.append({"title": title, "image": plots.curves(history, phases, series).uri})
     return found
 
 
@@ -190,7 +190,7 @@ def _confusion(counts: list[list[int]] | None, classes: tuple[str, ...]) -> dict
     shares = matrix / totals
     pairs = intervals.confusions(matrix, most=MOST_PAIRS)
     return {
-        "image": plots.confusion(matrix) if len(matrix) > LARGE else None,
+        "image": plots.confusion(matrix).uri if len(matrix) > LARGE else None,
         "rows": [
             {"name": name, "cells": np.stack((matrix[i], shares[i]), 1).tolist()}
             for i, name in enumerate(classes)
@@ -213,7 +213,7 @@ def _calibration(probabilities: np.ndarray, task: Task) -> dict | None:
     correct = _correct(probabilities, task.labels[task.splits["test"]])
     bins = intervals.reliability(probabilities.max(1), correct)
     return {
-        "image": plots.reliability(bins),
+        "image": plots.reliability(bins).uri,
         "error": bins.error,
         "bins": len(bins.count),
         "confidence": float(probabilities.max(1).mean()),
