@@ -4,10 +4,10 @@
     python -m benchmarks.probes --layers=pool --solver=newton-cholesky
 
 The same features, grids and protocol: each setting fitted on train and scored on validation, the
-best one fitted again on both and tested (theirs is chosen by accuracy, ours of the linear probes by
-loss). Of long grids scikit-learn gets every `--every`-th setting
-only, and its time is scaled up to all; ours does all. Ours is timed when everything is compiled.
-Then the objectives at which both arrive, for those settings.
+best one fitted again on both and tested; theirs is the most accurate, ours of a linear probe the
+one of least loss. Of long grids scikit-learn gets every `--every`-th setting only, and its time is
+scaled up to all; ours does all. Ours is timed when everything is compiled. Then the objectives at
+which both arrive, for those settings.
 """
 
 import pathlib

@@ -67,6 +67,8 @@ def summary(result: dict) -> str:
 def _sure(row: dict, grid: ProbeGrid, metric: str) -> str:
     """How sure it is that a layer is the best one for its probe and budget."""
     others, seeds = len(grid.layers) - 1, len(grid.seeds)
+    if not others:
+        return "the only layer"
     if seeds < LEAST_PAIRS:
         told = f"{seeds} of the {LEAST_PAIRS} seeds that it takes to tell layers apart"
     elif len(row[f"{metric}_above"]) == others:
@@ -75,7 +77,7 @@ def _sure(row: dict, grid: ProbeGrid, metric: str) -> str:
         told = f"not told from {len(_undecided(row, grid, metric))} of {others} other layers"
         if below := len(row[f"{metric}_below"]):
             told += f" and below {below}"
-    return f"as a layer best on validation in {row['seeds']:.2g} of {seeds} seeds, {told}"
+    return f"best layer on validation in {row['seeds']:.2g} of {seeds} seeds, ties shared; {told}"
 
 
 def _at_edges(chosen: list[dict]) -> list[str]:
@@ -89,7 +91,7 @@ def _at_edges(chosen: list[dict]) -> list[str]:
     return [
         f"Of {cells:,} penalties {strongest:,} are the strongest and {weakest:,} the weakest of "
         "their grids. The strongest leaves next to nothing of the features: they do not help "
-        "there. Beyond the weakest nothing changes where the classes can be separated."
+        "there. Beyond the weakest little changes: the classes are separated."
     ]
 
 
