@@ -10,8 +10,8 @@ from tl_jax.errors import UserError, unknown
 from tl_jax.measure.probes import distance, linear
 from tl_jax.measure.probes.points import Points, in_principal_axes
 
-# Of equally accurate settings the first is chosen. Those that smooth most stand last: on a few more
-# examples than they were chosen on, or uneven ones, they may answer one class.
+# Of equally accurate settings the first is chosen, so one that smooths little stands first: what
+# smooths much may answer one class once it is refitted on a few more examples.
 KS = (1, 3, 5, 10, 20, 50)
 RBF = tuple((penalty, width) for width in (1.0, 0.25, 4.0) for penalty in (10.0, 100.0, 1.0))
 RBF_EXAMPLES = 2048  # above, scikit-learn's SVC takes longer than all other probes together

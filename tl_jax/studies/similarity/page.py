@@ -9,6 +9,7 @@ from tl_jax.runs.subject import task_name
 from tl_jax.studies.similarity import ITSELF, TUNED
 
 MEASURES = {"cka": "CKA", "svcca": "SVCCA"}
+MOST_CHANCE = 0.99  # beyond, what is left to 1 is noise
 
 
 def write(workdir: pathlib.Path, result: dict) -> None:
@@ -56,6 +57,18 @@ def _levels(result: dict) -> str:
     return ", ".join(f"{label} {level:.2f}" for label, level in levels.items())
 
 
+def above_chance(comparison: dict, measure: str) -> np.ndarray:
+    """How far of the way from chance (0) to 1 each pair of layers is, (L, M), as a Rand index is.
+
+    NaN where chance alone gives 1.
+    """
+    values, chance = (
+        np.array(comparison[key], np.float64) for key in (measure, f"{measure}_chance")
+    )
+    room = np.where(chance < MOST_CHANCE, 1 - chance, np.nan)
+    return (values - chance) / room
+
+
 def _chance(comparison: dict, measure: str) -> float:
     """Mean over the pairs of layers; 0 where no pair has one."""
     values = np.array(comparison[f"{measure}_chance"], np.float64)
@@ -65,14 +78,17 @@ def _chance(comparison: dict, measure: str) -> float:
 def _comparison(comparison: dict) -> study.Section:
     """The maps and tables of one pair of bases; of the fine-tuned base, what moved comes first."""
     other, rows, columns = comparison["other"], comparison["layers"], comparison["others"]
-    values = {m: np.array(comparison[m], np.float64) for m in MEASURES}
     pictures, tables, name = [], [], study.file_name(other)
     for m, label in MEASURES.items():
-        chance = _chance(comparison, m)
-        shades = {"bounds": (chance, 1.0), "along": ("base", other)}
-        picture = figures.heat_map(values[m], rows, columns, label=label, **shades)
+        picture = figures.heat_map(
+            above_chance(comparison, m),
+            rows,
+            columns,
+            label=f"{label} above chance",
+            along=("base", other),
+        )
         words = f"{label} of every layer of the base (down) with every layer of {other} (across)"
-        scale = f"from {chance:.2f} (white), the mean of shuffled images, to 1 (darkest)"
+        scale = "from chance, as of shuffled images (0, white), to the same (1, darkest)"
         pictures.append(study.Picture(f"{m}_{name}_map", f"{words}, {scale}", picture))
         for key, what in ((m, ""), (f"{m}_chance", ", images shuffled")):
             lines = [(layer, *line) for layer, line in zip(rows, comparison[key], strict=True)]
@@ -84,7 +100,8 @@ def _comparison(comparison: dict) -> study.Section:
         "chance, the more so the more directions there are beside the images. Each measure stands "
         "beside what it gives when the images of one side are shuffled (the null of permutation "
         "tests: Josse, Pagès & Husson 2008 for CKA, Winkler et al. 2020 for canonical "
-        "correlations): a value near that is no sign of likeness."
+        "correlations): a value near that is no sign of likeness. Maps show how far of the way "
+        "from there to 1 a pair is, all on one scale; blank: chance alone gives 1."
     )
     if other == TUNED:
         moved_text, picture, table = _moved(comparison)
