@@ -37,9 +37,9 @@ def against_depth(
     """Lines over L layers in forward order.
 
     Each of `series` is (L, S), S values over seeds: drawn is their mean, and shaded its 95 %
-    interval (`intervals.over_seeds`, with its `ratio`). `dashed` are (L,);
-    `levels` hold for all layers. `label` and `unit` are the vertical axis': a key of
-    `plots.UNITS`, or "" for values as they are.
+    interval (`intervals.over_seeds`, with its `ratio`). `dashed` are single lines (L,); `levels`
+    hold for all layers. `label` and `unit` are the vertical axis': a key of `plots.UNITS`, or ""
+    for values as they are.
     """
     width = _width(layers)
 

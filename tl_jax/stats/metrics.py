@@ -35,7 +35,9 @@ def evaluate(
     return {
         "loss": cross_entropy(probabilities, targets=targets, weights=weights),
         "accuracy": float(np.mean(predicted == labels)),
-        "weighted_accuracy": float(np.average(predicted == graded_labels, weights=graded_weights)),
+        "weighted_accuracy": float(
+            np.average(predicted == graded_labels, weights=graded_weights)
+        ),
         "f1": float(f1[1] if binary else f1.mean()),
         "auc": _auc(probabilities, labels, all_classes),
         "ece": calibration_error(probabilities, labels),
