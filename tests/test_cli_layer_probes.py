@@ -41,6 +41,7 @@ def config(given, **changes):
     return found
 
 
+EDGES = (linear.L2[0], linear.L2[-1])
 TUPLES = ("layers", "budgets", "seeds", "probes")
 
 
@@ -98,16 +99,15 @@ def test_the_layer_to_choose_is_that_of_the_best_validation(done):
 def test_a_best_layer_says_in_how_many_seeds_it_is_and_how_many_penalties_are_at_an_edge(done):
     for row in done[1]["best"]:
         cells = [
-            [cell(done[1], layer=n, seed=s, budget=row["budget"])["probes"][row["probe"]]]
-            for n in LAYERS
-            for s in (0, 1)
+            cell(done[1], layer=name, seed=seed, budget=row["budget"])["probes"][row["probe"]]
+            for name in LAYERS
+            for seed in (0, 1)
         ]
-        vals = np.array([own["val"] for (own,) in cells]).reshape(3, 2)
+        vals = np.array([own["val"] for own in cells]).reshape(3, 2)
         top = vals == vals.max(0)
         assert row["seeds"] == pytest.approx((top[LAYERS.index(row["layer"])] / top.sum(0)).sum())
         assert row["test_above"] == row["test_below"] == []  # of two seeds
-        settings = [own["setting"] for (own,) in cells]
-        edges = [sum(x == pytest.approx(end) for x in settings) for end in (1e5, 1e-6)]
+        edges = [sum(own["setting"] == end for own in cells) for end in EDGES]
         none = row["probe"] == "class_means"
         assert [row["strongest"], row["weakest"]] == ([None] * 2 if none else edges)
         assert row["cells"] == 6
