@@ -3,13 +3,13 @@
     python -m experiments.layer_probes --config=configs/layer_probes.py
 
 Claim: with all labels the best layer and probe by validation, an RBF SVM on stage5_block1, gives
-84.1 ± 0.8 % confidence-weighted accuracy on test; logistic regression on stage6_block1 83.7 ± 0.8.
+84.1 ± 0.8 % confidence-weighted accuracy on test; logistic regression on stage6_block1 83.5 ± 1.0.
 Deitsch et al. 2019 have 82.44 with an SVM on hand-made features, fine-tuning (configs/elpv.py)
-gives 87.8. Mean and deviation over the seeds, each with splits of its own. The network's last
-layers are not the best ones: pool is 1.3 points below stage6_block1 for logistic regression.
+gives 87.8. Mean and deviation over the seeds, each with splits of its own. For logistic
+regression pool is 0.8 points below stage6_block1, from which five seeds do not tell it.
 
-Cost: 165 s on 2 CPU cores, with other work beside it, once the features are there, which takes
-50 s. Measured on 2026-11-26 with jax 0.10.2, scikit-learn 1.9.1.
+Measured on 2026-11-28 with jax 0.10.2, scikit-learn 1.9.1. Cost, on 2026-11-26: 165 s on 2 CPU
+cores, with other work beside it, once the features are there, which takes 50 s.
 """
 
 from configs import defaults

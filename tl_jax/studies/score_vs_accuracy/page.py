@@ -124,7 +124,7 @@ def _agreement(result: dict) -> study.Section:
         "not independent, so they are drawn together. With one base there is no interval, and with "
         f"few it is too narrow rather than too wide. {BEST.capitalize()}: the share of these "
         "resamples in which a score has the highest weighted tau. A score is called the best only "
-        f"from {LEVEL:.0%} and {LEAST_PAIRS} bases on.\n\n"
+        f"from {100 * LEVEL:g} % and {LEAST_PAIRS} bases on.\n\n"
         "LEEP and NCE are functions of what the whole base predicts: one figure for each base, "
         "compared with the accuracy at its last cut, over as many candidates as there are bases.",
         (_scatter(result["candidates"], result["agreement"]),),
