@@ -4,8 +4,9 @@
     python -m benchmarks.probes --layers=pool --solver=newton-cholesky
 
 Both have the same features, grids and protocol: fit each setting on train and score it on
-validation, fit the best one again on both splits and test it. In long grids scikit-learn fits only
-every `--every`-th setting, and its time is scaled up; ours fits all settings, and is timed after
+validation, fit the best one again on both splits and test it. The best is the most accurate of
+theirs, and of our linear probes the one of least loss. In long grids scikit-learn fits only every
+`--every`-th setting, and its time is scaled up; ours fits all settings, and is timed after
 compilation. Then the program compares the objectives that both reach at those settings.
 """
 
@@ -119,12 +120,13 @@ def predicted(model, x: np.ndarray) -> np.ndarray:
 def agreement(x: np.ndarray, task, split) -> str:
     """Return how far scikit-learn's objective of logistic regression on train lies from ours."""
     from tl_jax.measure.probes import linear, protocol
-    from tl_jax.measure.probes.problem import pose
+    from tl_jax.measure.probes.points import in_principal_axes
 
     penalties = list(linear.L2[:: _EVERY.value])
     labels, weights = protocol.taught(task)[split.train], task.weights[split.train]
-    problem = pose(x[split.train], x[split.test], labels=labels, classes=2, weights=weights)
-    (path,) = linear.paths("logistic", [problem], [penalties])
+    known = {"labels": labels, "classes": 2, "weights": weights}
+    points = in_principal_axes(x[split.train], x[split.test], **known)
+    (path,) = linear.paths("logistic", [points], [penalties])
     differences = []
     for l2, objective in zip(penalties, path.objectives, strict=True):
         model = fitted("logistic", l2, x[split.train], labels, weights)

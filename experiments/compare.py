@@ -5,9 +5,11 @@
 
 Runs whose configs differ in their seed alone are one method. Of several methods, each is compared
 with that of the first run: differences on test in --metric, paired by seed, with intervals for
-splits that overlap, cost, and a verdict beyond --margin. --csv and --latex write the table.
+splits that overlap, cost, and a verdict beyond --margin. --csv and --latex write the table, in
+fractions and in percent.
 """
 
+import functools
 import pathlib
 
 from absl import flags
@@ -31,14 +33,15 @@ def main(argv: list[str]) -> None:
     runs = map(pathlib.Path, argv[1:])
     found = study.compute(runs, metric=_METRIC.value, margin=_MARGIN.value)
     if isinstance(found, Comparison):
-        text, cells = page.methods(found), page.by_method(found)
+        text, cells = page.methods(found), functools.partial(page.by_method, found)
     else:
-        text, cells = page.table(*found), page.by_seed(*found)
-    print(page.as_csv(cells).rstrip() if CSV.value == "-" else text)
+        text, cells = page.table(*found), functools.partial(page.by_seed, *found)
+    print(page.as_csv(cells()).rstrip() if CSV.value == "-" else text)
     if CSV.value not in (None, "-"):
-        pathlib.Path(CSV.value).write_text(page.as_csv(cells), encoding="utf-8")
+        pathlib.Path(CSV.value).write_text(page.as_csv(cells()), encoding="utf-8")
     if _LATEX.value is not None:
-        pathlib.Path(_LATEX.value).write_text(page.as_latex(cells), encoding="utf-8")
+        latex = page.as_latex(cells(percent=True))
+        pathlib.Path(_LATEX.value).write_text(latex, encoding="utf-8")
 
 
 if __name__ == "__main__":

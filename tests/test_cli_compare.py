@@ -61,8 +61,8 @@ def test_mean_and_sample_deviation_by_hand():
     results = [result(2, 0.92), result(0, 0.88), result(1, 0.9)]
     rows = page.table(*study.compare(results)).splitlines()
     assert rows[0].split() == ["mean", "sd", "seed", "0", "seed", "1", "seed", "2"]
-    line = next(row for row in rows if row.startswith("test weighted_accuracy"))
-    assert line.split()[2:] == ["90.00", "2.00", "88.00", "90.00", "92.00"]
+    line = next(row for row in rows if row.startswith("test weighted_accuracy, %"))
+    assert line.split()[2:] == ["%", "90.00", "2.00", "88.00", "90.00", "92.00"]
 
 
 def test_loss_is_not_a_percentage():
@@ -91,7 +91,7 @@ def test_methods_are_paired_by_seed_and_the_interval_is_corrected():
     assert [m.name for m in found.methods] == ["batch_size=8", "batch_size=32"]
     assert [m.seeds for m in found.methods] == [[0, 1, 2, 3, 4]] * 2
     (own,) = found.differences
-    less = 100 * (np.array(PLAIN) - BETTER)
+    less = np.array(PLAIN) - BETTER
     theirs = stats.ttest_1samp(less, 0)
     wider = np.sqrt(1 + 5 * 25 / 70)
     assert own.estimate.mean == pytest.approx(theirs.statistic * less.std(ddof=1) / np.sqrt(5))
@@ -103,7 +103,7 @@ def test_methods_are_paired_by_seed_and_the_interval_is_corrected():
 
 def test_one_test_split_for_all_needs_no_correction():
     found = compare_methods(grouped(both(split="abc")), metric="weighted_accuracy")
-    less = 100 * (np.array(BETTER) - PLAIN)
+    less = np.array(BETTER) - PLAIN
     high = stats.ttest_1samp(less, 0).confidence_interval().high
     assert found.ratio == 0 and found.differences[0].estimate.high == pytest.approx(high)
 
@@ -150,11 +150,12 @@ def test_the_table_is_written_as_csv_and_latex(tmp_path, capsys):
     with flagsaver.flagsaver(**files):
         assert cli.status(compare.main, ["compare", *runs]) == 0
     shown = capsys.readouterr().out
+    assert "test weighted_accuracy, %" in shown and "difference, points" in shown
     assert "batch_size=8" in shown and "helps" in shown and "n_test / n_train = 0.36" in shown
     first, second = csv.DictReader(io.StringIO((tmp_path / "c.csv").read_text()))
     assert (first["method"], first["difference"]) == ("batch_size=32", "")
     assert (second["pairs"], second["verdict"]) == ("5", "helps")
-    assert float(second["difference"]) == pytest.approx(5)
+    assert float(second["difference"]) == pytest.approx(0.05)
     assert (second["seconds"], second["trained parameters"]) == ("60.0", "1200")
     lines = (tmp_path / "c.tex").read_text().splitlines()
     assert lines[0] == r"\begin{tabular}{lrrrrrrrrrrr}" and lines[-1] == r"\end{tabular}"
@@ -168,7 +169,7 @@ def test_the_table_of_one_method_is_written_too(tmp_path, capsys):
         assert cli.status(compare.main, ["compare", *runs]) == 0
     lines = (tmp_path / "c.csv").read_text().splitlines()
     rows = {(r["split"], r["metric"]): r for r in csv.DictReader(lines)}
-    assert rows["test", "weighted_accuracy"]["seed 1"] == "92.0"
+    assert rows["test", "weighted_accuracy"]["seed 1"] == "0.92"
 
 
 @pytest.mark.parametrize("content", [None, "{", ""])

@@ -12,8 +12,11 @@ from experiments import cli, study
 from tl_jax.base.load import load_base
 from tl_jax.data.tasks import load_task
 from tl_jax.interrupt import Interrupted
-from tl_jax.measure.probes import protocol
+from tl_jax.measure.probes import linear, protocol
 from tl_jax.runs.config import load_config
+from tl_jax.studies.layer_probes import METRICS, page
+from tl_jax.studies.layer_probes.grid import ProbeGrid
+from tl_jax.studies.layer_probes.study import best_layers
 
 LAYERS = ("stem", "stage1_block1", "stage2_block1")
 SMALL = {
@@ -38,6 +41,7 @@ def config(given, **changes):
     return found
 
 
+EDGES = (linear.L2[0], linear.L2[-1])
 TUPLES = ("layers", "budgets", "seeds", "probes")
 
 
@@ -92,6 +96,55 @@ def test_the_layer_to_choose_is_that_of_the_best_validation(done):
         assert row["test_sd"] == pytest.approx(np.std(tests, ddof=1))
 
 
+def test_a_best_layer_says_in_how_many_seeds_it_is_and_how_many_penalties_are_at_an_edge(done):
+    for row in done[1]["best"]:
+        cells = [
+            cell(done[1], layer=name, seed=seed, budget=row["budget"])["probes"][row["probe"]]
+            for name in LAYERS
+            for seed in (0, 1)
+        ]
+        vals = np.array([own["val"] for own in cells]).reshape(3, 2)
+        top = vals == vals.max(0)
+        assert row["seeds"] == pytest.approx((top[LAYERS.index(row["layer"])] / top.sum(0)).sum())
+        assert row["test_above"] == row["test_below"] == []  # of two seeds
+        edges = [sum(own["setting"] == end for own in cells) for end in EDGES]
+        none = row["probe"] == "class_means"
+        assert [row["strongest"], row["weakest"]] == ([None] * 2 if none else edges)
+        assert row["cells"] == 6
+
+
+def grid(seeds, *, gap, noise):
+    """Cells of four layers: b and d are `gap` above a, b by a hair more."""
+    rng = np.random.default_rng(0)
+    level = dict(zip("abcd", (0.7, 0.7 + gap, 0.6, 0.7 + gap), strict=True))
+    rows = [
+        {"layer": name, "budget": 1.0, "seed": seed, "train": 60, "val": 20}
+        | {"probes": {"ridge": dict.fromkeys(METRICS, x) | {"val": x, "setting": linear.L2[0]}}}
+        for name, mean in level.items()
+        for seed in range(seeds)
+        for x in [mean + noise * rng.normal() + 1e-4 * (name == "b")]
+    ]
+    study_of = {"budgets": [1.0], "probes": ["ridge"], "seeds": list(range(seeds))}
+    return ProbeGrid(study_of, level, rows)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "noise", "above", "said"),
+    [
+        (5, 1e-5, ["a", "c", "d"], "above all 3 other layers"),
+        (6, 0.02, ["c"], "not told from 2 of 3 other layers"),
+        (4, 1e-5, [], "4 of the 5 seeds that it takes to tell layers apart"),
+    ],
+)
+def test_a_layer_is_called_the_best_only_where_it_can_be_told(seeds, noise, above, said):
+    own = grid(seeds, gap=0.02, noise=noise)
+    (row,) = best_layers(own, ratio=25 / 60)
+    assert (row["layer"] == "b" and row["seeds"] == seeds) or noise > 1e-3
+    assert row["test_above"] == above and row["strongest"] == row["cells"] == 4 * seeds
+    assert said in page._sure(row, own, "test")
+    assert f"Of {4 * seeds} penalties {4 * seeds} are the strongest" in page._at_edges([row])[0]
+
+
 def test_the_report_has_the_numbers_to_take_away(done):
     workdir, result = done
     assert "Accuracy against depth" in (workdir / "report.html").read_text()
@@ -99,6 +152,8 @@ def test_the_report_has_the_numbers_to_take_away(done):
     assert lines[1].startswith("stem,16 × 16 × 32,1 × 1 × 32,32,")
     assert [line.split(",")[0] for line in lines[1:]] == list(LAYERS)
     assert len((workdir / "budgets.csv").read_text().splitlines()) == 1 + 2 * len(LAYERS)
+    assert len((workdir / "how_sure.csv").read_text().splitlines()) == 1 + len(result["best"])
+    assert (workdir / "depth.svg").exists() and (workdir / "depth.pdf").exists()
     assert json.loads((workdir / "result.json").read_text()) == result
 
 

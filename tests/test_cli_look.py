@@ -47,6 +47,7 @@ def test_the_page_shows_filters_every_layer_channels_and_a_map(done):
         assert f"{name}: {height} × {width}, {channels} channels" in page.text
     assert "64 filters of 7 × 7 × 3" in page.text
     channels = len(result["channels"])
+    assert page.text.count("(dark) to") == len(with_maps) + channels  # each says its scale
     images = 1 + 1 + len(with_maps) + channels + 1
     assert len(page.all("img")) == images and len(page.all("img", "plot")) == 1
     assert all(i["src"].startswith("data:image/") for i in page.all("img"))

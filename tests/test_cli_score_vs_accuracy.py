@@ -13,6 +13,7 @@ from tl_jax.base.load import load_base
 from tl_jax.data.tasks import load_task
 from tl_jax.measure import scores
 from tl_jax.runs.config import load_config
+from tl_jax.studies.score_vs_accuracy import page
 from tl_jax.studies.score_vs_accuracy import study as computed
 
 CUTS = ("stem", "stage1_block1", "stage2_block1")
@@ -84,6 +85,38 @@ def test_a_finished_candidate_is_not_repeated_and_a_half_written_one_is(given, d
     assert [call.kwargs["cut"] for call in called.call_args_list] == [CUTS[2]]
     assert _found(result) == _found(done[1])
     assert json.loads((tmp_path / "result.json").read_text()) == result
+
+
+def agreed(score, tau, *, best, bases):
+    entry = {"score": score, "accuracy": "fine_tuned", "candidates": 3 * bases, "bases": bases}
+    return entry | {"best": best, "weighted tau": [tau, tau - 0.2, tau + 0.1]}
+
+
+@pytest.mark.parametrize(
+    ("bases", "share", "said"),
+    [
+        (6, 0.97, "For fine-tuned accuracy LogME does best of 2: weighted tau 0.80 (0.60 to 0.90)"),
+        (6, 0.6, "Which of 2 does best for fine-tuned accuracy cannot be told: highest here"),
+        (4, 0.97, "Which of 2 does best for fine-tuned accuracy cannot be told: highest here"),
+        (1, None, "over 3 candidates of 1 base."),
+    ],
+)
+def test_a_score_is_called_the_best_only_where_it_can_be_told(bases, share, said):
+    rest = None if share is None else 1 - share
+    rows = [
+        agreed("TransRate", 0.5, best=rest, bases=bases),
+        agreed("LogME", 0.8, best=share, bases=bases),
+        agreed("LEEP", 0.9, best=None, bases=bases),  # of whole bases: another question
+    ]
+    assert said in page.best(rows)
+    assert ("of resamples" in page.best(rows)) == (share is not None)
+
+
+def test_one_base_tells_no_score_from_another(done):
+    assert {a["best"] for a in done[1]["agreement"]} == {None}
+    said = page.best(done[1]["agreement"])
+    assert "cannot be told" in said
+    assert said in (done[0] / "report.html").read_text() and said in page.summary(done[1])
 
 
 def _found(result):

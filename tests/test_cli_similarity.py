@@ -1,12 +1,17 @@
 """The study of similarity: the maps it gives, and a base of which only the top was changed."""
 
+import csv
+
 import jax
 import numpy as np
 import pytest
 
 from experiments import cli, study
 from tl_jax.base.load import load_base
+from tl_jax.data.tasks import load_task
+from tl_jax.measure.similarity import svcca
 from tl_jax.runs.config import load_config
+from tl_jax.studies.similarity import page as study_page
 
 LOWEST = "stage6_block1"  # of the layers that are changed
 
@@ -56,13 +61,39 @@ def test_a_base_is_like_itself(done):
 
 
 def test_what_fine_tuning_left_alone_has_not_moved(done):
-    lines = (done[0] / "moved.csv").read_text().splitlines()
-    assert lines[0] == "layer,1 - CKA,1 - SVCCA"
-    moved = {name: (float(a), float(b)) for name, a, b in (line.split(",") for line in lines[1:])}
+    head, *lines = csv.reader((done[0] / "moved.csv").read_text().splitlines())
+    assert head[:3] == ["layer", "1 - CKA", "1 - SVCCA"]
+    moved = {name: (float(a), float(b)) for name, a, b, *_ in lines}
     names = list(moved)
     frozen, changed = names[: names.index(LOWEST)], names[names.index(LOWEST) :]
     assert max(abs(x) for name in frozen for x in moved[name]) < 1e-6
     assert min(x for name in changed for x in moved[name]) > 1e-4
+
+
+def test_chance_is_what_shuffled_images_give(done, given):
+    """So it is said beside every value."""
+    own = done[1]["comparisons"][0]
+    base = load_base("efficientnet_lite0", "random:0").resized(32, 1.0)
+    task = load_task("folder", path=given["task.path"])
+    images = base.preprocessing([task.open(i) for i in range(len(task.ids))])
+    stem = np.asarray(base(images, layer="stem")).mean((1, 2))
+    order = np.random.default_rng(0).permutation(len(stem))
+    assert own["svcca_chance"][0][0] == pytest.approx(svcca([stem], [stem[order]])[0, 0], abs=1e-3)
+    means = [np.nanmean(np.array(c["svcca_chance"], float)) for c in done[1]["comparisons"]]
+    assert 0 < np.mean(means) < 0.9
+    page = (done[0] / "report.html").read_text()
+    assert f"SVCCA {np.mean(means):.2f}." in page
+    first = (done[0] / "svcca_chance_itself.csv").read_text().splitlines()[1].split(",")
+    assert (first[0], float(first[1])) == ("stem", own["svcca_chance"][0][0])
+    said = study_page.summary(done[1])
+    assert f"SVCCA {np.mean(means):.2f}" in said.splitlines()[-1]
+
+
+def test_a_map_shows_how_far_of_the_way_from_chance_to_one_a_pair_is():
+    pairs = {"svcca": [[0.92, 1.0, None]], "svcca_chance": [[0.84, 0.3, None]]}
+    np.testing.assert_allclose(study_page.above_chance(pairs, "svcca"), [[0.5, 1, np.nan]])
+    filled = {"svcca": [[1.0]], "svcca_chance": [[1.0]]}
+    assert np.isnan(study_page.above_chance(filled, "svcca")).all()
 
 
 def test_the_report_shows_the_maps(done):

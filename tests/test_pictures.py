@@ -44,17 +44,19 @@ def test_the_strongest_channels_vary_most_whatever_their_level():
 
 
 def test_feature_maps_are_enlarged_without_interpolation():
-    image = pictures.feature_map(np.array([[0.0, 1], [2, 4]]), side=8)
+    image = pictures.feature_map(np.array([[0.0, 1], [2, 4]]), side=8, bounds=(0, 4))
     pixels = np.asarray(image)
     assert pixels.shape == (8, 8, 3)
     blocks = pixels.reshape(2, 4, 2, 4, 3).swapaxes(1, 2).reshape(2, 2, 16, 3)
     assert (blocks == blocks[:, :, :1]).all()
     assert pixels[0, 0].tolist() == [68, 1, 84] and pixels[-1, -1].tolist() == [253, 231, 36]
-    assert (np.asarray(pictures.feature_map(np.ones((2, 2)), side=4)) == [68, 1, 84]).all()
+    assert (
+        np.asarray(pictures.feature_map(np.ones((2, 2)), side=4, bounds=(1, 1))) == [68, 1, 84]
+    ).all()
 
 
 def test_maps_that_are_not_square_keep_their_shape():
-    assert pictures.feature_map(np.ones((2, 6)), side=12).size == (12, 4)
+    assert pictures.feature_map(np.ones((2, 6)), side=12, bounds=(0, 1)).size == (12, 4)
 
 
 @pytest.mark.parametrize(("n", "columns", "size"), [(1, 5, (10, 10)), (7, 3, (38, 38))])

@@ -8,7 +8,7 @@ from scipy import optimize
 from sklearn import linear_model, neighbors, svm
 
 from tl_jax.measure.probes import distance, linear
-from tl_jax.measure.probes.problem import pose
+from tl_jax.measure.probes.points import in_principal_axes
 
 GRID = np.array([10.0, 1e-1, 1e-3, 1e-5])
 
@@ -36,10 +36,10 @@ CASES = {"tall": data(), "wide": wide(), "two classes": data(classes=2), "two, w
 
 @pytest.fixture(params=CASES)
 def case(request):
-    """Features, labels, weights and queries, in float64; and the same as a problem."""
+    """Features, labels, weights and queries, in float64; and the same as `Points`."""
     x, labels, weights, query = CASES[request.param]
-    problem = pose(x, query, labels=labels, weights=weights, classes=labels.max() + 1)
-    return np.float64(x), labels, weights, np.float64(query), problem
+    points = in_principal_axes(x, query, labels=labels, weights=weights, classes=labels.max() + 1)
+    return np.float64(x), labels, weights, np.float64(query), points
 
 
 @settings(max_examples=30, deadline=None)
@@ -49,25 +49,25 @@ def test_rotation_keeps_every_inner_product_and_drops_what_is_not_there(n, d, ra
     basis = rng.standard_normal((rank, d))
     x, query = (rng.standard_normal((k, rank)) @ basis for k in (n, 5))
     weights = rng.uniform(0.5, 2, n)
-    problem = pose(x, query, labels=np.zeros(n, int), weights=weights, classes=1)
+    points = in_principal_axes(x, query, labels=np.zeros(n, int), weights=weights, classes=1)
     mean = np.average(x, axis=0, weights=weights)
     centred, asked = x - mean, query - mean
-    assert problem.train.shape[1] == np.linalg.matrix_rank(centred)
-    np.testing.assert_allclose(problem.train @ problem.train.T, centred @ centred.T, atol=1e-8)
-    np.testing.assert_allclose(problem.query @ problem.train.T, asked @ centred.T, atol=1e-8)
-    lengths = (problem.query**2).sum(1) + problem.outside
+    assert points.train.shape[1] == np.linalg.matrix_rank(centred)
+    np.testing.assert_allclose(points.train @ points.train.T, centred @ centred.T, atol=1e-8)
+    np.testing.assert_allclose(points.query @ points.train.T, asked @ centred.T, atol=1e-8)
+    lengths = (points.query**2).sum(1) + points.outside
     np.testing.assert_allclose(lengths, (asked**2).sum(1), atol=1e-8)
-    covariance = problem.train.T @ (problem.weights[:, None] * problem.train)
-    np.testing.assert_allclose(covariance, np.diag(problem.variances), atol=1e-9)
+    covariance = points.train.T @ (points.weights[:, None] * points.train)
+    np.testing.assert_allclose(covariance, np.diag(points.variances), atol=1e-9)
 
 
 def test_ridge_is_scikit_learns(case):
-    x, labels, weights, query, problem = case
-    path = linear.ridge(problem, GRID)
-    targets = np.eye(problem.classes)[labels]
+    x, labels, weights, query, points = case
+    path = linear.ridge(points, GRID)
+    targets = np.eye(points.classes)[labels]
     for place, l2 in enumerate(GRID):
         model = linear_model.Ridge(alpha=weights.sum() * l2).fit(x, targets, weights)
-        got = problem.query @ path.weights[place] + path.intercepts[place]
+        got = points.query @ path.weights[place] + path.intercepts[place]
         np.testing.assert_allclose(got, model.predict(query), rtol=1e-4, atol=1e-5)
         errors = (model.predict(x) - targets) ** 2
         objective = np.average(errors.sum(1) / 2, weights=weights)
@@ -115,10 +115,10 @@ PEERS = {
 
 @pytest.mark.parametrize("loss", PEERS)
 def test_paths_end_where_their_peers_do(case, loss):
-    x, labels, weights, query, problem = case
+    x, labels, weights, query, points = case
     peer, grid = PEERS[loss]
-    (path,) = linear.paths(loss, [problem], [grid])
-    predicted = path.predicted(problem.query)
+    (path,) = linear.paths(loss, [points], [grid])
+    predicted = linear.classes(path.outputs(points.query))
     for place, l2 in enumerate(grid):
         objective, predict = peer(x, labels, weights, l2)
         assert path.objectives[place] < 1.0001 * objective + 1e-9
@@ -126,43 +126,54 @@ def test_paths_end_where_their_peers_do(case, loss):
         assert (predicted[place] != predict(query)).sum() <= 1
 
 
-def test_what_a_path_says_of_its_objective_is_so(case):
-    x, labels, weights, _, problem = case
-    (path,) = linear.paths("logistic", [problem], [GRID])
-    outputs = problem.train @ path.weights[2].astype(float) + path.intercepts[2]
-    if problem.classes == 2:
-        outputs = np.concatenate([np.zeros_like(outputs), outputs], axis=1)
-    logs = outputs - np.log(np.exp(outputs).sum(1, keepdims=True))
-    loss = np.average(-logs[np.arange(len(x)), labels], weights=weights)
-    objective = loss + GRID[2] / 2 * (path.weights[2].astype(float) ** 2).sum()
-    np.testing.assert_allclose(path.objectives[2], objective, rtol=1e-5)
+LOSSES = {
+    "ridge": (linear.squared_error, lambda points: linear.ridge(points, GRID)),
+    "logistic": (linear.cross_entropy, lambda p: linear.paths("logistic", [p], [GRID])[0]),
+    "squared_hinge": (
+        linear.squared_hinge,
+        lambda p: linear.paths("squared_hinge", [p], [GRID])[0],
+    ),
+}
 
 
-def test_problems_together_are_as_each_alone():
-    problems = []
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_and_penalties_add_up_to_what_a_path_minimises(case, name):
+    """And its objectives are scikit-learn's and scipy's, as above."""
+    _, labels, weights, _, points = case
+    loss, solve = LOSSES[name]
+    path = solve(points)
+    mean = np.average(loss(path.outputs(points.train), labels), axis=1, weights=weights)
+    penalty = np.array(GRID) / 2 * (path.weights.astype(float) ** 2).sum((1, 2))
+    np.testing.assert_allclose(mean + penalty, path.objectives, rtol=2e-5, atol=1e-7)
+
+
+def test_sets_together_are_as_each_alone():
+    sets = []
     for n in (30, 33, 60):
         x, labels, _, query = data(n=n, seed=n)
-        problems.append(pose(x, query, labels=labels, classes=3))
-    together = linear.paths("logistic", problems, [GRID] * 3)
-    for path, problem in zip(together, problems, strict=True):
-        (alone,) = linear.paths("logistic", [problem], [GRID])
+        sets.append(in_principal_axes(x, query, labels=labels, classes=3))
+    together = linear.paths("logistic", sets, [GRID] * 3)
+    for path, points in zip(together, sets, strict=True):
+        (alone,) = linear.paths("logistic", [points], [GRID])
         np.testing.assert_allclose(path.objectives, alone.objectives, rtol=1e-5)
-        np.testing.assert_array_equal(path.predicted(problem.query), alone.predicted(problem.query))
+        np.testing.assert_array_equal(
+            *(linear.classes(own.outputs(points.query)) for own in (path, alone))
+        )
 
 
 def test_a_penalty_alone_is_approached_to_where_the_path_has_it():
     x, labels, weights, query = data()
-    problem = pose(x, query, labels=labels, weights=weights, classes=3)
-    (path,) = linear.paths("logistic", [problem], [linear.L2])
-    (alone,) = linear.paths("logistic", [problem], [linear.approach(linear.L2[30], 45)])
+    points = in_principal_axes(x, query, labels=labels, weights=weights, classes=3)
+    (path,) = linear.paths("logistic", [points], [linear.L2])
+    (alone,) = linear.paths("logistic", [points], [linear.approach(linear.L2[30], 45)])
     np.testing.assert_allclose(alone.objectives[-1], path.objectives[30], rtol=1e-4)
     np.testing.assert_array_equal(alone.objectives[12:], alone.objectives[-1])
 
 
 def test_neighbours_are_scikit_learns(case):
     x, labels, weights, query, _ = case
-    problem = pose(x, query, labels=labels, classes=labels.max() + 1)
-    got = distance.neighbours(problem, (7, 3, 1))
+    points = in_principal_axes(x, query, labels=labels, classes=labels.max() + 1)
+    got = distance.neighbours(points, (7, 3, 1))
     for row, k in zip(got, (7, 3, 1), strict=True):
         model = neighbors.KNeighborsClassifier(k, metric="cosine").fit(x - x.mean(0), labels)
         np.testing.assert_array_equal(row, model.predict(query - x.mean(0)))
@@ -171,13 +182,15 @@ def test_neighbours_are_scikit_learns(case):
 def test_neighbours_vote_with_their_weight():
     x, query = np.array([[1.0, 0.1], [1, 0.2], [1, 0.3], [-3, -0.6]]), np.array([[1.0, 0.2]])
     for weights, wanted in (([1, 1, 1, 1], 1), ([1, 0.2, 0.3, 1], 0)):
-        problem = pose(x, query, labels=np.array([0, 1, 1, 0]), weights=weights, classes=2)
-        assert distance.neighbours(problem, (3,)) == [[wanted]]
+        points = in_principal_axes(
+            x, query, labels=np.array([0, 1, 1, 0]), weights=weights, classes=2
+        )
+        assert distance.neighbours(points, (3,)) == [[wanted]]
 
 
 def test_more_neighbours_than_examples_are_all_of_them():
     x, labels, _, query = data(n=7)
-    got = distance.neighbours(pose(x, query, labels=labels, classes=3), (50, 7))
+    got = distance.neighbours(in_principal_axes(x, query, labels=labels, classes=3), (50, 7))
     np.testing.assert_array_equal(got[0], got[1])
     assert (got[0] == 0).all()  # of seven, three are of the first class
 
@@ -186,23 +199,25 @@ def test_class_means_are_scikit_learns(case):
     x, labels, _, query, _ = case
     varied = x.std(0) > 0  # or NearestCentroid warns
     wanted = neighbors.NearestCentroid().fit(x[:, varied], labels).predict(query[:, varied])
-    got = distance.class_means(pose(x, query, labels=labels, classes=labels.max() + 1))
+    got = distance.class_means(in_principal_axes(x, query, labels=labels, classes=labels.max() + 1))
     np.testing.assert_array_equal(got[0], wanted)
 
 
 def test_class_means_are_weighted():
     x, query = np.array([[0.0], [4], [10], [10]]), np.array([[5.5]])
     for weights, wanted in (([1, 1, 1, 1], 0), ([1, 0.01, 1, 1], 1)):
-        problem = pose(x, query, labels=np.array([0, 0, 1, 1]), weights=weights, classes=2)
-        assert distance.class_means(problem) == [[wanted]]
+        points = in_principal_axes(
+            x, query, labels=np.array([0, 0, 1, 1]), weights=weights, classes=2
+        )
+        assert distance.class_means(points) == [[wanted]]
 
 
 def test_rbf_svm_is_scikit_learns_on_the_features_themselves(case):
-    x, labels, weights, query, problem = case
+    x, labels, weights, query, points = case
     squared = ((x[:, None] - x) ** 2).sum(2)
     gamma = 2.0 / (squared.sum() / (len(x) * (len(x) - 1)))
     model = svm.SVC(C=3.0, gamma=gamma).fit(x, labels, weights / weights.mean())
-    got = distance.rbf_svm(problem, [(3.0, 2.0)])
+    got = distance.rbf_svm(points, [(3.0, 2.0)])
     np.testing.assert_array_equal(got[0], model.predict(query))
 
 
@@ -210,14 +225,14 @@ def test_rbf_svm_is_scikit_learns_on_the_features_themselves(case):
 def test_features_without_any_variance_give_the_commonest_class(classes):
     labels = np.array([0, 1, 1, 1, classes - 1])
     x, query = np.full((5, 4), 3.0), np.full((2, 4), 3.0)
-    problem = pose(x, query, labels=labels, classes=classes)
-    assert problem.train.shape == (5, 0)
+    points = in_principal_axes(x, query, labels=labels, classes=classes)
+    assert points.train.shape == (5, 0)
     for path in (
-        linear.ridge(problem, GRID),
-        *linear.paths("logistic", [problem], [GRID]),
-        *linear.paths("squared_hinge", [problem], [GRID]),
+        linear.ridge(points, GRID),
+        *linear.paths("logistic", [points], [GRID]),
+        *linear.paths("squared_hinge", [points], [GRID]),
     ):
-        np.testing.assert_array_equal(path.predicted(problem.query), 1)
-    np.testing.assert_array_equal(distance.rbf_svm(problem, [(1.0, 1.0)]), 1)
-    np.testing.assert_array_equal(distance.neighbours(problem, (5,)), 1)
-    assert distance.class_means(problem).shape == (1, 2)
+        np.testing.assert_array_equal(linear.classes(path.outputs(points.query)), 1)
+    np.testing.assert_array_equal(distance.rbf_svm(points, [(1.0, 1.0)]), 1)
+    np.testing.assert_array_equal(distance.neighbours(points, (5,)), 1)
+    assert distance.class_means(points).shape == (1, 2)

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from sklearn import linear_model, neighbors
+from sklearn import linear_model, metrics, neighbors
 
 from tl_jax.data.tasks.arrays import from_arrays
 from tl_jax.errors import UserError
@@ -64,8 +64,8 @@ def test_settings_are_chosen_on_validation_and_tested_after_refitting_on_both():
     got = answer["neighbours"]
     best = max(val.values())
     assert got["val"] == pytest.approx(best)
-    # Of equally good ones the most neighbours
-    assert got["setting"] == max(k for k, score in val.items() if score == best)
+    # Of equally good ones the fewest neighbours
+    assert got["setting"] == min(k for k, score in val.items() if score == best)
     assert got["test"] == tested(by_neighbours(got["setting"]), both, own.test)
     chosen = linear_model.LogisticRegression(
         C=1 / (len(both) * answer["logistic"]["setting"]), tol=1e-8, max_iter=1000
@@ -74,18 +74,38 @@ def test_settings_are_chosen_on_validation_and_tested_after_refitting_on_both():
     assert all(0.5 < own["test"] == own["test_weighted"] <= 1 for own in answer.values())
 
 
-def test_of_equally_good_penalties_the_middle_one_is_chosen():
+def test_a_penalty_is_chosen_by_the_loss_on_validation():
     mine = task()
     x, own = features(mine), protocol.within(mine, 1, seed=0)
-    (answer,) = protocol.examine(x, [(mine, own)], ("ridge",))
-    centred = x - x[own.train].mean(0)
-    targets, scores = np.eye(len(mine.classes))[mine.labels[own.train]], []
+    (answer,) = protocol.examine(x, [(mine, own)], ("ridge", "logistic"))
+    x -= x[own.train].mean(0)
+    targets, losses = np.eye(CLASSES)[mine.labels], []
     for l2 in linear.L2:
-        model = linear_model.Ridge(alpha=l2 * len(own.train)).fit(centred[own.train], targets)
-        scores.append(np.mean(model.predict(centred[own.val]).argmax(1) == mine.labels[own.val]))
-    tied = [l2 for l2, score in zip(linear.L2, scores, strict=True) if score == max(scores)]
-    assert len(tied) > 3
-    assert answer["ridge"]["setting"] == tied[(len(tied) - 1) // 2]
+        model = linear_model.Ridge(alpha=l2 * len(own.train)).fit(x[own.train], targets[own.train])
+        losses.append(np.mean((model.predict(x[own.val]) - targets[own.val]) ** 2))
+    assert answer["ridge"]["setting"] == linear.L2[int(np.argmin(losses))]
+    losses = []
+    for l2 in linear.L2:
+        model = linear_model.LogisticRegression(C=1 / (len(own.train) * l2), max_iter=1000)
+        model.fit(x[own.train], mine.labels[own.train])
+        losses.append(metrics.log_loss(mine.labels[own.val], model.predict_proba(x[own.val])))
+    assert answer["logistic"]["setting"] == linear.L2[int(np.argmin(losses))]
+
+
+def test_what_few_and_uneven_examples_choose_survives_the_refit():
+    """Three of each class to train on; of the validation examples most are of one class."""
+    mine = task(n=600)
+    x = features(mine, noise=0.5, dimensions=20)
+    rows = [np.flatnonzero(mine.labels == c) for c in range(CLASSES)]
+    train = np.concatenate([own[:3] for own in rows])
+    val = np.concatenate([own[3 : 3 + n] for own, n in zip(rows, (8, 2, 2), strict=True)])
+    own = protocol.Examples(train, val, np.concatenate([own[20:] for own in rows]))
+    (answer,) = protocol.examine(x, [(mine, own)], ("ridge", "logistic", "linear_svm", "rbf_svm"))
+    # The strongest penalty is no less accurate on validation, and useless afterwards.
+    both = protocol._points(x, mine, np.concatenate([train, val]), own.test)
+    strongest = linear.classes(linear.ridge(both, linear.L2[:1]).outputs(both.query))
+    assert np.mean(strongest == mine.labels[own.test]) < 0.4
+    assert {name: got["test"] for name, got in answer.items() if got["test"] < 0.6} == {}
 
 
 def test_several_sets_at_once_are_as_each_alone():
@@ -106,7 +126,7 @@ def test_examples_count_with_the_weight_that_the_task_gives_them():
     weights = np.where(wrong, np.float32(1e-3), np.float32(1))
     graded = {"graded_labels": targets.argmax(1), "graded_weights": weights}
     doubtful = mine.with_truth(targets=targets, weights=weights, **graded)
-    x, own = features(mine, noise=0.3), protocol.within(mine, 1, seed=0)
+    x, own = features(mine, noise=0.2), protocol.within(mine, 1, seed=0)
     probes = ("ridge", "logistic", "linear_svm", "rbf_svm", "class_means")
     (answer,) = protocol.examine(x, [(doubtful, own)], probes)
     for got in answer.values():

@@ -79,3 +79,28 @@ def test_bad_input_is_refused():
         ranking.agreement(scores=np.ones(3), accuracies=np.ones(3))
     with pytest.raises(UserError, match="finite"):
         ranking.agreement(scores=column([1, 2, np.nan]), accuracies=column([1, 2, 3]))
+
+
+def test_the_score_that_orders_best_is_the_best_in_every_resample():
+    accuracies = np.random.default_rng(0).normal(size=(12, 3)) + 10 * np.arange(12)[:, None]
+    bases = [f"base{i // 2}" for i in range(12)]
+    good, bad = accuracies, -accuracies
+    found = ranking.shares_best({"a": bad, "b": good}, accuracies, clusters=bases, resamples=40)
+    assert found == {"a": 0, "b": 1}
+    found = ranking.shares_best({"a": good, "b": good}, accuracies, clusters=bases, resamples=40)
+    assert found == {"a": 0.5, "b": 0.5}
+
+
+def test_scores_that_are_noise_share_the_first_place():
+    rng = np.random.default_rng(0)
+    scores = {name: rng.normal(size=(30, 2)) for name in "abc"}
+    accuracies, bases = rng.normal(size=(30, 2)), [str(i // 3) for i in range(30)]
+    found = ranking.shares_best(scores, accuracies, clusters=bases, resamples=200)
+    assert sum(found.values()) == pytest.approx(1) and max(found.values()) < 0.9
+
+
+@pytest.mark.parametrize(("clusters", "same"), [(["one"] * 4, False), (list("abcd"), True)])
+def test_one_base_or_no_difference_makes_no_score_the_best(clusters, same):
+    scores = {"a": column([1, 1, 1, 1] if same else [1, 2, 3, 4])}
+    found = ranking.shares_best(scores, column([1, 2, 3, 4]), clusters=clusters, resamples=20)
+    assert np.isnan(found["a"])

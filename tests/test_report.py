@@ -9,15 +9,12 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import PIL.Image
 import pytest
-import scipy.stats
-from sklearn.calibration import calibration_curve
 
 from tl_jax import report
 from tl_jax.data.task import Task
 from tl_jax.errors import UserError
 from tl_jax.report import page, plots, text
-from tl_jax.stats import intervals as analysis
-from tl_jax.stats import metrics
+from tl_jax.stats import intervals, metrics
 
 LAYERS = ("stem", "stage1_block1", "stage1_block2", "pool", "head")
 VOID = {"meta", "img", "br", "link", "input"}
@@ -152,8 +149,8 @@ def written(directory, result, probabilities, task, history=None) -> Page:
     return Page(path.read_text())
 
 
-def svg_text(uri: str) -> list[str]:
-    root = ET.fromstring(base64.b64decode(uri.split(",")[1]))
+def svg_text(drawing: plots.Drawing) -> list[str]:
+    root = ET.fromstring(drawing.file("svg"))
     return [t.text for t in root.iter("{http://www.w3.org/2000/svg}text")]
 
 
@@ -193,76 +190,6 @@ def cells():
 )
 def test_figures_are_written_for_people(write, value, expected):
     assert write(value) == expected
-
-
-# ---- analysis
-
-
-# Newcombe 1998, Statistics in Medicine 17:857, table I, method 3
-@pytest.mark.parametrize(
-    ("correct", "n", "low", "high"),
-    [
-        (81, 263, 0.2553, 0.3662),
-        (15, 148, 0.0624, 0.1605),
-        (0, 20, 0, 0.1611),
-        (1, 29, 0.0061, 0.1718),
-    ],
-)
-def test_wilson_interval_as_published(correct, n, low, high):
-    assert analysis.wilson(correct, n) == pytest.approx((low, high), abs=5e-5)
-
-
-def test_bootstrap_agrees_with_scipy():
-    random = np.random.default_rng(1)
-    correct, weights = random.random(300) < 0.8, random.choice([1 / 3, 1.0], 300)
-    expected = scipy.stats.bootstrap(
-        (correct * weights, weights), lambda hits, w, axis: hits.sum(axis) / w.sum(axis),
-        paired=True, method="percentile", n_resamples=4000, vectorized=True,
-        random_state=np.random.default_rng(2),
-    ).confidence_interval  # fmt: skip
-    assert analysis.bootstrap(correct, weights) == pytest.approx(tuple(expected), abs=0.01)
-
-
-def test_intervals_of_nothing_and_of_certainty():
-    assert analysis.wilson(0, 0) is None
-    assert analysis.bootstrap(np.zeros(0, bool), np.zeros(0)) is None
-    assert analysis.bootstrap(np.ones(3, bool), np.zeros(3)) is None
-    assert analysis.bootstrap(np.ones(3, bool), np.ones(3)) == (1, 1)
-
-
-def test_reliability_by_hand():
-    confidence = np.array([0.05, 0.55, 0.65, 0.95, 0.85, 1.0, np.nan])
-    correct = np.array([1, 0, 1, 1, 0, 1, 1], bool)
-    bins = analysis.reliability(confidence, correct, bins=2)
-    assert bins.count.tolist() == [1, 5]
-    assert bins.confidence == pytest.approx([0.05, 0.8])
-    assert bins.accuracy == pytest.approx([1, 0.6])
-    assert bins.error == pytest.approx((1 * 0.95 + 5 * 0.2) / 6)
-
-
-def test_reliability_agrees_with_scikit_learn_and_with_the_metrics(cells):
-    task, probabilities = cells
-    confidence = probabilities.max(1)
-    correct = probabilities.argmax(1) == task.labels
-    bins = analysis.reliability(confidence, correct)
-    accuracy, mean = calibration_curve(correct, confidence, n_bins=metrics.BINS)
-    full = bins.count > 0
-    np.testing.assert_allclose(bins.accuracy[full], accuracy)
-    np.testing.assert_allclose(bins.confidence[full], mean, rtol=1e-6)
-    assert bins.error == pytest.approx(metrics.calibration_error(probabilities, task.labels))
-
-
-def test_worst_mistakes_by_hand():
-    probabilities = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.3, 0.7], [np.nan, np.nan]])
-    labels = np.array([0, 0, 0, 1, 0])
-    assert analysis.worst(probabilities, labels, most=12).tolist() == [2, 1]
-    assert analysis.worst(probabilities, labels, most=1).tolist() == [2]
-
-
-def test_commonest_confusions_by_hand():
-    confusion = np.array([[90, 1, 0], [7, 80, 3], [0, 0, 50]])
-    assert analysis.confusions(confusion, most=2) == [(1, 0, 7), (1, 2, 3)]
-    assert analysis.confusions(np.diag([3, 4]), most=2) == []
 
 
 # ---- what the page is made of
@@ -310,7 +237,7 @@ def test_curves_name_the_phases_whatever_their_names():
 
 def test_figures_are_reproducible():
     phases = [make_phase()]
-    assert plots.curves(make_history(phases), phases) == plots.curves(make_history(phases), phases)
+    assert len({plots.curves(make_history(phases), phases).uri for _ in range(2)}) == 1
 
 
 # ---- the page
@@ -340,7 +267,7 @@ def test_page_shows_the_run(tmp_path, cells):
     test = result["test"]
     for key in ("accuracy", "weighted_accuracy", "f1", "auc", "ece"):
         assert text.percent(test[key]) in shown.text
-    weighted = analysis.bootstrap(probabilities.argmax(1) == task.labels, task.graded_weights)
+    weighted = intervals.bootstrap(probabilities.argmax(1) == task.labels, task.graded_weights)
     low, high = (f"{100 * x:.1f}" for x in weighted)
     assert f"95 % interval {low} – {high} %" in shown.text and "bootstrap" in shown.text
     for words in (

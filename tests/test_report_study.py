@@ -10,13 +10,12 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
-import scipy.stats
 from test_report import Page
 
 import tl_jax
 from tl_jax.report import figures, study, text
+from tl_jax.report.plots import Drawing
 from tl_jax.report.study import Picture, Section, Table
-from tl_jax.stats import intervals as analysis
 
 EVIL = '"><script>alert(1)</script>\u202e\udcff{{7*7}}'
 RESULT = {
@@ -44,14 +43,14 @@ def written(folder, *sections, title="A study", facts=None, result=RESULT):
     return Page(path.read_text())
 
 
-def svg_words(uri: str) -> list[str]:
-    root = ET.fromstring(base64.b64decode(uri.split(",")[1]))
+def svg_words(drawing: Drawing) -> list[str]:
+    root = ET.fromstring(drawing.file("svg"))
     return ["".join(t.itertext()) for t in root.iter("{http://www.w3.org/2000/svg}text")]
 
 
 def test_the_page_holds_all_that_was_given(tmp_path):
     figure = figures.against_depth(("a", "b"), {"ridge": np.ones((2, 3))}, label="accuracy")
-    pictures = (Picture("a figure", figure), Picture("an image", PIXEL))
+    pictures = (Picture("depth", "a figure", figure), Picture("pixel", "an image", PIXEL))
     facts = {"base": "resnet18", "seeds": "5"}
     page = written(tmp_path, section(pictures=pictures, tables=(TABLE,)), facts=facts)
     for words in (
@@ -68,8 +67,8 @@ def test_the_page_holds_all_that_was_given(tmp_path):
         "jax 0.10.2",
     ):
         assert words in page.text
-    assert [i["src"] for i in page.all("img")] == [figure, PIXEL]
-    assert [i["src"] for i in page.all("img", "plot")] == [figure]  # photographs stay in the dark
+    assert [i["src"] for i in page.all("img")] == [figure.uri, PIXEL]
+    assert [i["src"] for i in page.all("img", "plot")] == [figure.uri]  # photographs stay dark
     assert len(page.all("td", "num")) == 2 * 3
 
 
@@ -87,7 +86,7 @@ def test_tables_are_to_be_had_as_csv_in_full(tmp_path):
 
 def test_hostile_names_stay_text(tmp_path):
     table = Table("names", EVIL, (EVIL, "n"), [(EVIL, 1)])
-    hostile = Section(EVIL, EVIL, (Picture(EVIL, PIXEL),), (table,))
+    hostile = Section(EVIL, EVIL, (Picture("p", EVIL, PIXEL),), (table,))
     result = RESULT | {"command": EVIL, "config": {EVIL: EVIL}}
     page = written(tmp_path, hostile, title=EVIL, facts={EVIL: EVIL}, result=result)
     assert "script" not in {tag for tag, _ in page.elements}
@@ -98,11 +97,11 @@ def test_hostile_names_stay_text(tmp_path):
 
 
 def test_it_needs_nothing_from_outside(tmp_path):
-    page = written(tmp_path, section(pictures=(Picture("p", PIXEL),), tables=(TABLE,)))
+    page = written(tmp_path, section(pictures=(Picture("p", "a picture", PIXEL),), tables=(TABLE,)))
     assert not {tag for tag, _ in page.elements} & {"script", "link", "iframe", "object", "base"}
     assert all(a["src"].startswith("data:image/") for a in page.all("img"))
     assert all(a["href"].startswith("data:text/csv") for a in page.all("a"))
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["by_layer.csv", "report.html"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["by_layer.csv", "p.png", "report.html"]
 
 
 def test_a_long_table_is_folded_and_an_empty_one_is_shown(tmp_path):
@@ -117,9 +116,33 @@ def test_a_study_without_sections_and_config(tmp_path):
     assert "Configuration" not in page.text and "git –" in page.text
 
 
-def test_tables_that_would_share_a_file_are_a_mistake(tmp_path):
+def test_the_page_shows_percent_and_the_csv_keeps_fractions(tmp_path):
+    rows = [("conv1", 0.84219, 0.0123, -0.05), ("pool", None, 0.0, float("nan"))]
+    columns = ("layer", "test", "sd", "difference")
+    units = {"test": "%", "sd": "points", "difference": "points"}
+    page = written(tmp_path, section(tables=(Table("t", "T", columns, rows, units),)))
+    assert "layer test, % sd, points difference, points" in page.text
+    assert "conv1 84.2 1.2 -5.0 pool – 0.0 –" in page.text
+    lines = (tmp_path / "t.csv").read_text().splitlines()
+    assert lines[:2] == ["layer,test,sd,difference", "conv1,0.84219,0.0123,-0.05"]
+
+
+def test_every_picture_lies_beside_the_page(tmp_path):
+    figure = figures.against_depth(("a", "b"), {"ridge": np.ones((2, 3))}, label="accuracy")
+    pictures = (Picture("depth", "a figure", figure), Picture("pixel", "an image", PIXEL))
+    page = written(tmp_path, section(pictures=pictures))
+    assert "a figure depth" in page.text
+    beside = {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.suffix != ".html"}
+    assert sorted(beside) == ["depth.pdf", "depth.svg", "pixel.png"]
+    assert beside["depth.pdf"].startswith(b"%PDF") and beside["pixel.png"][1:4] == b"PNG"
+    assert "ridge" in svg_words(figure) and beside["depth.svg"] == figure.file("svg")
+
+
+@pytest.mark.parametrize("given", ["tables", "pictures"])
+def test_what_would_share_a_file_is_a_mistake(tmp_path, given):
+    twice = {"tables": TABLE, "pictures": Picture("by_layer", "a picture", PIXEL)}[given]
     with pytest.raises(ValueError, match="by_layer"):
-        written(tmp_path, section(tables=(TABLE, TABLE)))
+        written(tmp_path, section(**{given: (twice, twice)}))
     assert not list(tmp_path.iterdir())
 
 
@@ -150,26 +173,11 @@ def test_cells(x, wanted):
 # ---- figures
 
 
-def test_intervals_over_seeds_agree_with_scipy():
-    values = np.random.default_rng(0).random((3, 5))
-    mean, half = analysis.over_seeds(values)
-    for row, m, h in zip(values, mean, half, strict=True):
-        wanted = scipy.stats.ttest_1samp(row, 0).confidence_interval(0.95)
-        assert (m - h, m + h) == pytest.approx(tuple(wanted))
-
-
-def test_what_is_missing_is_left_out_of_the_interval():
-    mean, half = analysis.over_seeds([[1.0, 3.0, np.nan], [2.0, np.nan, np.nan], [np.nan] * 3])
-    alone = analysis.over_seeds([[1.0, 3.0]])
-    np.testing.assert_array_equal(mean, [2, 2, np.nan])
-    np.testing.assert_array_equal(half, [alone[1][0], np.nan, np.nan])
-
-
 def test_a_figure_against_depth_names_layers_series_and_levels():
     layers = [f"stage{i}" for i in range(14)]
     series = {"ridge": np.random.default_rng(0).random((14, 5)), "knn": np.full((14, 1), 0.5)}
     shown = figures.against_depth(
-        layers, series, label="accuracy", published={"others": np.ones(14)}, levels={"chance": 0.1}
+        layers, series, label="accuracy", dashed={"others": np.ones(14)}, levels={"chance": 0.1}
     )
     words = svg_words(shown)
     assert {*layers, "ridge", "knn", "others", "chance", "accuracy"} <= set(words)
@@ -192,10 +200,9 @@ def test_a_heat_map_writes_few_values_and_shades_many():
     assert {*names, "a", "b"} <= set(svg_words(shown))
 
 
-def test_figures_are_reproducible():
-    drawn = [
-        figures.heat_map(np.eye(3), "abc", "def", label="x", bounds=None) for _ in range(2)
-    ]
+@pytest.mark.parametrize("form", ["svg", "pdf"])
+def test_figures_are_reproducible(form):
+    drawn = [figures.heat_map(np.eye(3), "abc", "def", label="x").file(form) for _ in range(2)]
     assert drawn[0] == drawn[1]
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.cross_decomposition import CCA
 
 from tl_jax.errors import UserError
-from tl_jax.measure.similarity import linear_cka, svcca
+from tl_jax.measure.similarity import linear_cka, shuffled, svcca
 
 
 def layers(n=40, widths=(3, 6, 50), seed=0):
@@ -123,3 +123,15 @@ def test_batches_too_small_for_the_estimator_are_refused():
 def test_batches_that_do_not_divide_the_examples_leave_none_out():
     first = layers(21)
     assert np.isfinite(linear_cka(first, first, batch=4)).all()
+
+
+def test_shuffled_layers_keep_their_rows_together_and_have_nothing_in_common():
+    first = layers(2000, widths=(5, 80))
+    again = shuffled(first, seed=3)
+    order = [np.flatnonzero((first[0] == row).all(1))[0] for row in again[0][:20]]
+    np.testing.assert_array_equal(again[1][:20], first[1][order])
+    assert np.abs(linear_cka(first, again)).max() < 0.02
+    found = svcca(first, again)
+    # Independent subspaces of p and q dimensions of n: the mean squared correlation of the smaller
+    # p is q / n, so that correlations are near its root.
+    assert found[0, 0] < 0.06 < 0.15 < found[0, 1] < np.sqrt(80 / 2000) + 0.02

@@ -2,7 +2,8 @@
 
 Both measures take lists of A and of B layers' features, (N, D) each, of the same N examples in the
 same order, and give an (A, B) matrix from 0 to 1: `svcca`, `linear_cka`. Neither changes when
-features are rotated or scaled.
+features are rotated or scaled. What of a value is chance is said by the same measure where one
+side's examples are `shuffled`.
 """
 
 from collections.abc import Sequence
@@ -63,6 +64,18 @@ def svcca(
                 correlations = np.linalg.svd(a.T @ b, compute_uv=False)
                 found[i, j] = np.minimum(correlations, 1).mean()
     return found
+
+
+def shuffled(layers: Sequence[np.ndarray], *, seed: int = 0) -> list[np.ndarray]:
+    """The layers' features in another order of the examples, the same one for all layers.
+
+    A measure between one side and the other shuffled is what it gives by chance for features so
+    distributed: the null of the permutation tests of the RV coefficient (Josse, Pagès & Husson
+    2008, Computational Statistics & Data Analysis 53, 82-91), which is linear CKA with the biased
+    estimator, and of canonical correlations (Winkler et al. 2020, NeuroImage 220, 117065).
+    """
+    order = np.random.default_rng(seed).permutation(_require_same_examples(layers))
+    return [layer[order] for layer in layers]
 
 
 def _grams(layers: Sequence[np.ndarray], rows: np.ndarray) -> np.ndarray:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tl_jax.report.plots import BLUE, FAINT, INK, ORANGE, percent, svg
-from tl_jax.stats import intervals as analysis
+from tl_jax.report.plots import BLUE, FAINT, INK, ORANGE, UNITS, Drawing
+from tl_jax.stats import intervals
 
 if TYPE_CHECKING:
     from matplotlib.axis import Axis
@@ -29,40 +29,41 @@ def against_depth(
     series: Mapping[str, np.ndarray],
     *,
     label: str,
-    fractions: bool = True,
-    published: Mapping[str, np.ndarray] | None = None,
+    unit: str = "%",
+    dashed: Mapping[str, np.ndarray] | None = None,
     levels: Mapping[str, float] | None = None,
     ratio: float = 0.0,
-) -> str:
-    """Lines over L layers in forward order, as a data URI.
+) -> Drawing:
+    """Lines over L layers in forward order.
 
     Each of `series` is (L, S), S values over seeds: drawn is their mean, and shaded its 95 %
-    interval (`analysis.over_seeds`, with its `ratio`). `published` are others' (L,), dashed;
-    `levels` hold for all layers. `label` is the vertical axis', in percent if `fractions`.
+    interval (`intervals.over_seeds`, with its `ratio`). `dashed` are single lines (L,); `levels`
+    hold for all layers. `label` and `unit` are the vertical axis': a key of `plots.UNITS`, or ""
+    for values as they are.
     """
     width = _width(layers)
 
     def draw(figure: "Figure") -> None:
         axes, places = figure.subplots(), np.arange(len(layers))
         for (name, values), colour in zip(series.items(), itertools.cycle(COLOURS), strict=False):
-            mean, half = analysis.over_seeds(values, ratio=ratio)
+            mean, half = intervals.over_seeds(values, ratio=ratio)
             axes.fill_between(places, mean - half, mean + half, color=colour, alpha=0.16, lw=0)
             axes.plot(places, mean, color=colour, marker="o", ms=3, label=name)
         dashes = itertools.cycle(DASHES)
-        for name, values in (published or {}).items():
+        for name, values in (dashed or {}).items():
             axes.plot(places, values, color=FAINT, ls=(0, next(dashes)), lw=1.4, label=name)
         for name, value in (levels or {}).items():
             axes.axhline(value, color=FAINT, lw=1, ls=(0, next(dashes)), label=name)
         _name(axes.xaxis, layers, room=width)
         axes.set_ylabel(label)
         axes.margins(x=0.02)
-        if fractions:
-            axes.yaxis.set_major_formatter(percent)
+        if unit:
+            axes.yaxis.set_major_formatter(UNITS[unit])
         _, names = axes.get_legend_handles_labels()
         columns = max(1, int(width / (0.7 + 0.09 * max(map(len, names), default=1))))
         figure.legend(loc="outside upper center", ncols=columns, handlelength=1.8)
 
-    return svg(draw, width=width, height=4.3)
+    return Drawing(draw, width=width, height=4.3)
 
 
 def heat_map(
@@ -71,17 +72,18 @@ def heat_map(
     columns: Sequence[str],
     *,
     label: str,
-    bounds: tuple[float, float] | None = (0, 1),
+    bounds: tuple[float, float] = (0, 1),
+    unit: str = "",
     along: tuple[str, str] = ("", ""),
-) -> str:
-    """A shade for each of (R, C) values, as a data URI; NaN is left blank.
+) -> Drawing:
+    """A shade for each of (R, C) values; NaN is left blank.
 
-    `label` says what of; `bounds` are the values of the lightest and the darkest shade, None: the
-    least and the greatest there is; `along` names the vertical and the horizontal axis. Few values
-    are written out.
+    `label` says what of, `unit` as in `against_depth`; `bounds` are the values of the lightest and
+    the darkest shade, which the caption should say; `along` names the vertical and the horizontal
+    axis. Few values are written out.
     """
     values = np.asarray(values, np.float64)
-    low, high = bounds or (np.nanmin(values), np.nanmax(values))
+    low, high = bounds
     width = max(_width(rows), _width(columns))
     size = min(width, 7.5)
 
@@ -96,17 +98,19 @@ def heat_map(
             for (row, column), x in np.ndenumerate(values):
                 dark = x > low + 0.6 * (high - low)
                 colour = {"color": "white" if dark else INK}
-                shown = f"{x:.2f}" if np.isfinite(x) else ""
+                shown = f"{100 * x:.1f}" if unit else f"{x:.2f}"
+                shown = shown if np.isfinite(x) else ""
                 axes.text(column, row, shown, ha="center", va="center", size=7.5, **colour)
-        figure.colorbar(shades, shrink=0.8, label=label).outline.set_visible(False)
+        bar = figure.colorbar(shades, shrink=0.8, label=label, format=UNITS.get(unit))
+        bar.outline.set_visible(False)
 
-    return svg(draw, width=size, height=0.8 * size)
+    return Drawing(draw, width=size, height=0.8 * size)
 
 
 def over_budgets(
     budgets: Sequence[str], series: Mapping[str, Sequence[tuple[float, float]]], *, label: str
-) -> str:
-    """Lines over B label budgets, as a data URI; `series` are (mean, half of its interval), (B,).
+) -> Drawing:
+    """Lines over B label budgets; `series` are (mean, half of its interval), (B,).
 
     Fractions, shown in percent.
     """
@@ -124,7 +128,7 @@ def over_budgets(
         axes.yaxis.set_major_formatter(percent)
         figure.legend(loc="outside upper center", ncols=5, handlelength=1.8)
 
-    return svg(draw, width=WIDE, height=4.3)
+    return Drawing(draw, width=WIDE, height=4.3)
 
 
 def over_rates(
@@ -133,8 +137,8 @@ def over_rates(
     *,
     marks: Mapping[str, float],
     label: str,
-) -> str:
-    """Lines over S learning rates on a logarithmic axis, (S,) each, as a data URI.
+) -> Drawing:
+    """Lines over S learning rates on a logarithmic axis, (S,) each.
 
     `marks` are rates with a name; `label` is the vertical axis'. The last line stands out.
     """
@@ -151,13 +155,13 @@ def over_rates(
         axes.set_ylim(0, 1.1 * max(last[: len(last) - len(last) // 10]))
         figure.legend(loc="outside upper center", ncols=4, handlelength=1.8)
 
-    return svg(draw, width=WIDE, height=3.8)
+    return Drawing(draw, width=WIDE, height=3.8)
 
 
-def scatter(points: np.ndarray, labels: np.ndarray) -> str:
+def scatter(points: np.ndarray, labels: np.ndarray) -> Drawing:
     """Points (N, 2) in a colour for each of the classes `labels` (N,), which are numbered from 1.
 
-    As a data URI. From the ninth class on colours come again with another marker.
+    From the ninth class on colours come again with another marker.
     """
     looks = itertools.product("os^Dv", COLOURS)
     classes = np.unique(labels)
@@ -177,7 +181,7 @@ def scatter(points: np.ndarray, labels: np.ndarray) -> str:
             style = {"markerscale": 2, "handletextpad": 0, "columnspacing": 1}
             figure.legend(loc="outside lower center", ncols=FEW, **style)
 
-    return svg(draw, height=4.6)
+    return Drawing(draw, height=4.6)
 
 
 def _width(names: Sequence[str]) -> float:

@@ -61,10 +61,10 @@ def uri(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def put(path: pathlib.Path, content: str) -> pathlib.Path:
+def put(path: pathlib.Path, content: str | bytes) -> pathlib.Path:
     """Write a file that appears whole or not at all."""
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(encoded(content))
+    partial.write_bytes(content if isinstance(content, bytes) else encoded(content))
     os.replace(partial, path)
     return path
 

@@ -11,7 +11,7 @@ import PIL.Image
 from tl_jax.data.task import Task
 from tl_jax.errors import UserError
 from tl_jax.report import html, plots, text
-from tl_jax.stats import intervals as analysis
+from tl_jax.stats import intervals
 
 MOST_MISTAKES = 12
 MOST_PAIRS = 10
@@ -19,7 +19,7 @@ LARGE = 12  # classes from which on a confusion matrix is a picture and the clas
 THUMBNAIL = 240  # pixels
 HOW = {
     "accuracy": "Wilson score",
-    "weighted_accuracy": f"percentile bootstrap, {analysis.RESAMPLES:,} resamples",
+    "weighted_accuracy": f"percentile bootstrap, {intervals.RESAMPLES:,} resamples",
 }
 
 
@@ -47,7 +47,7 @@ def write(
     """
     html.require()
     _check(result, probabilities, task)
-    bounds = intervals(probabilities, task)
+    bounds = metric_intervals(probabilities, task)
     page = html.render(
         "report.html.j2",
         result=result,
@@ -90,14 +90,16 @@ def _correct(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return probabilities.argmax(1) == labels
 
 
-def intervals(probabilities: np.ndarray, task: Task) -> dict[str, tuple[float, float] | None]:
+def metric_intervals(
+    probabilities: np.ndarray, task: Task
+) -> dict[str, tuple[float, float] | None]:
     """The 95 % intervals of the test metrics whose sampling is simple: see `HOW`."""
     test = task.splits["test"]
     correct = _correct(probabilities, task.labels[test])
     graded = _correct(probabilities, task.graded_labels[test])
     return {
-        "accuracy": analysis.wilson(int(correct.sum()), len(test)),
-        "weighted_accuracy": analysis.bootstrap(graded, task.graded_weights[test]),
+        "accuracy": intervals.wilson(int(correct.sum()), len(test)),
+        "weighted_accuracy": intervals.bootstrap(graded, task.graded_weights[test]),
     }
 
 
@@ -176,7 +178,7 @@ def _curves(history: list[dict], phases: list[dict]) -> list[dict]:
     found = []
     for title, series in plots.panels(history):
         if any(row.get(column) is not None for row in history for column, _, _ in series):
-            found.append({"title": title, "image": plots.curves(history, phases, series)})
+            found.append({"title": title, "image": plots.curves(history, phases, series).uri})
     return found
 
 
@@ -186,9 +188,9 @@ def _confusion(counts: list[list[int]] | None, classes: tuple[str, ...]) -> dict
     matrix = np.asarray(counts)
     totals = np.maximum(matrix.sum(1, keepdims=True), 1)
     shares = matrix / totals
-    pairs = analysis.confusions(matrix, most=MOST_PAIRS)
+    pairs = intervals.confusions(matrix, most=MOST_PAIRS)
     return {
-        "image": plots.confusion(matrix) if len(matrix) > LARGE else None,
+        "image": plots.confusion(matrix).uri if len(matrix) > LARGE else None,
         "rows": [
             {"name": name, "cells": np.stack((matrix[i], shares[i]), 1).tolist()}
             for i, name in enumerate(classes)
@@ -209,9 +211,9 @@ def _calibration(probabilities: np.ndarray, task: Task, scaled: dict | None) -> 
     if not len(probabilities):
         return None
     correct = _correct(probabilities, task.labels[task.splits["test"]])
-    bins = analysis.reliability(probabilities.max(1), correct)
+    bins = intervals.reliability(probabilities.max(1), correct)
     return {
-        "image": plots.reliability(bins),
+        "image": plots.reliability(bins).uri,
         "error": bins.error,
         "bins": len(bins.count),
         "confidence": float(probabilities.max(1).mean()),
@@ -226,7 +228,7 @@ def mistakes(probabilities: np.ndarray, task: Task) -> list[dict]:
     test = task.splits["test"]
     labels = task.labels[test]
     found = []
-    for row in analysis.worst(probabilities, labels, most=MOST_MISTAKES):
+    for row in intervals.worst(probabilities, labels, most=MOST_MISTAKES):
         index, predicted = int(test[row]), int(probabilities[row].argmax())
         found.append(
             {

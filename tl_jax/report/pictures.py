@@ -37,15 +37,15 @@ def strongest(maps: np.ndarray, most: int) -> np.ndarray:
 
 
 def feature_map(
-    activations: np.ndarray, *, side: int, bounds: tuple[float, float] | None = None
+    activations: np.ndarray, *, side: int, bounds: tuple[float, float]
 ) -> PIL.Image.Image:
     """One channel (H, W) in the colours of viridis, without interpolation.
 
-    Darkest and brightest are the `bounds`, by default the least and the greatest activation.
+    Darkest and brightest are the `bounds`, so that maps beside each other have one scale.
     """
     import matplotlib  # of the `report` extra
 
-    low, high = bounds or (activations.min(), activations.max())
+    low, high = bounds
     scaled = (activations - low) / (high - low if high > low else 1)
     return enlarged(matplotlib.colormaps["viridis"](scaled, bytes=True)[..., :3], side)
 

@@ -1,4 +1,4 @@
-"""The page's figures: matplotlib to SVG in a data URI.
+"""Figures by matplotlib: SVG on a page, SVG and PDF as files.
 
 matplotlib, of the `report` extra, is imported when the first figure is drawn. No class or file name
 enters a figure: the page itself shows those, escaped and in any script.
@@ -8,7 +8,7 @@ import io
 import itertools
 import warnings
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,7 @@ INK, FAINT, BLUE, ORANGE = "#33373d", "#8b929c", "#2f6db3", "#d8661f"
 STYLE = {
     "svg.fonttype": "none",  # text stays text: small, and in the reader's font
     "svg.hashsalt": "tl_jax",  # the same figure gives the same bytes
+    "pdf.fonttype": 42,  # TrueType, which journals accept
     "font.size": 10,
     "text.color": INK,
     "axes.edgecolor": FAINT,
@@ -72,20 +73,40 @@ def percent(x: float, _: float) -> str:
     return f"{100 * x:.4g} %"
 
 
-def svg(draw: Callable[["Figure"], None], *, height: float = 3.2, width: float = 5.2) -> str:
-    """Return what `draw` draws on a figure of so many inches, as a data URI."""
-    import matplotlib
-    from matplotlib.figure import Figure
+def points(x: float, _: float) -> str:
+    return f"{100 * x:.4g}"
 
-    buffer = io.BytesIO()
-    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
-        # The browser finds a font for what matplotlib's own does not hold.
-        warnings.filterwarnings("ignore", r"Glyph .* missing from font")
-        figure = Figure((width, height), layout="constrained")
-        draw(figure)
-        figure.savefig(buffer, format="svg", transparent=True, dpi=200, metadata={"Date": None})
-    text = buffer.getvalue().replace(b"'DejaVu Sans'", b"system-ui, 'DejaVu Sans'")
-    return html.uri("image/svg+xml", text)
+
+UNITS = {"%": percent, "points": points}  # how an axis shows fractions and differences of such
+
+
+class Drawing(NamedTuple):
+    """What `draw` draws on a figure of so many inches; the same files whenever it is drawn."""
+
+    draw: Callable[["Figure"], None]
+    height: float = 3.2
+    width: float = 5.2
+
+    def file(self, form: str) -> bytes:
+        """Return the file in the form `svg` or `pdf`."""
+        import matplotlib
+        from matplotlib.figure import Figure
+
+        buffer = io.BytesIO()
+        with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+            # The browser finds a font for what matplotlib's own does not hold.
+            warnings.filterwarnings("ignore", r"Glyph .* missing from font")
+            figure = Figure((self.width, self.height), layout="constrained")
+            self.draw(figure)
+            undated = {"CreationDate" if form == "pdf" else "Date": None}
+            figure.savefig(buffer, format=form, transparent=True, dpi=200, metadata=undated)
+        found = buffer.getvalue()
+        return found if form == "pdf" else found.replace(b"'DejaVu", b"system-ui, 'DejaVu")
+
+    @property
+    def uri(self) -> str:
+        """The SVG as a data URI."""
+        return html.uri("image/svg+xml", self.file("svg"))
 
 
 def segments(history: Sequence[dict]) -> list[range]:
@@ -100,7 +121,7 @@ def segments(history: Sequence[dict]) -> list[range]:
     return [range(a, b) for a, b in itertools.pairwise([*bounds, len(history)])]
 
 
-def curves(history: Sequence[dict], phases: Sequence[dict], series=LOSS) -> str:
+def curves(history: Sequence[dict], phases: Sequence[dict], series=LOSS) -> Drawing:
     """Columns of the history over the epochs of all phases; boundaries and best epochs marked."""
 
     def draw(figure: "Figure") -> None:
@@ -120,10 +141,10 @@ def curves(history: Sequence[dict], phases: Sequence[dict], series=LOSS) -> str:
         if axes.get_legend_handles_labels()[0]:
             axes.legend(loc="best", handlelength=1.4)
 
-    return svg(draw)
+    return Drawing(draw)
 
 
-def reliability(bins: Bins) -> str:
+def reliability(bins: Bins) -> Drawing:
     """Accuracy over confidence with the gap to the diagonal, above the confidences' histogram."""
 
     def draw(figure: "Figure") -> None:
@@ -143,10 +164,10 @@ def reliability(bins: Bins) -> str:
         bottom.xaxis.set_major_formatter(percent)
         bottom.yaxis.set_major_formatter(percent)
 
-    return svg(draw, height=4.4)
+    return Drawing(draw, height=4.4)
 
 
-def confusion(counts: np.ndarray) -> str:
+def confusion(counts: np.ndarray) -> Drawing:
     """A matrix too large for figures: (C, C), rows true; shade is the share of the row."""
 
     def draw(figure: "Figure") -> None:
@@ -159,7 +180,7 @@ def confusion(counts: np.ndarray) -> str:
         bar.ax.yaxis.set_major_formatter(percent)
         bar.outline.set_visible(False)
 
-    return svg(draw, height=4.6)
+    return Drawing(draw, height=4.6)
 
 
 def _whole_numbers():

@@ -30,6 +30,11 @@ def percent(x: float | None) -> str:
     return f"{100 * x:.1f} %" if there(x) else MISSING
 
 
+def hundredths(x: float | None) -> str:
+    """0.853 -> '85.3', in a column that has the unit in its heading."""
+    return f"{100 * x:.1f}" if there(x) else MISSING
+
+
 def fraction(x: float | None) -> float | None:
     """Of a figure in percent, as published results are given."""
     return x / 100 if there(x) else None

@@ -1,7 +1,7 @@
 """How well a score ranks candidates by the accuracy that transfer really gave them."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -70,12 +70,8 @@ def agreement(
         raise UserError("scores and accuracies must be finite")
     if clusters is None:
         clusters = [str(candidate) for candidate in range(len(scores))]
-    random = np.random.default_rng(0)  # always the same draws, so that a report can be made again
     drawn = {name: [] for name in MEASURES}
-    for _ in range(resamples):
-        seeds = random.integers(0, scores.shape[1], scores.shape[1])
-        rows = drawn_clusters(clusters, random)
-        one, other = (values[rows][:, seeds].mean(1) for values in (scores, accuracies))
+    for one, other in _drawn((scores, accuracies), clusters, resamples):
         for name, measure in MEASURES.items():
             drawn[name].append(measure(one, other))
     found = {}
@@ -83,6 +79,40 @@ def agreement(
         low, high = _interval(np.array(drawn[name] if len(set(clusters)) > 1 else []))
         found[name] = Agreement(measure(scores.mean(1), accuracies.mean(1)), low, high)
     return found
+
+
+def shares_best(
+    scores: Mapping[str, np.ndarray],
+    accuracies: np.ndarray,
+    *,
+    clusters: Sequence[str],
+    resamples: int = RESAMPLES,
+) -> dict[str, float]:
+    """In what share of resamples each score has the highest weighted tau, a tie being shared.
+
+    Of Q scores of the same K candidates over S seeds, (K, S) each, all drawn together as in
+    `agreement`. NaN where there is only one cluster, or no resample in which anything differs.
+    """
+    won, told = dict.fromkeys(scores, 0.0), 0
+    resamples = resamples if len(set(clusters)) > 1 else 0
+    for *each, reached in _drawn((*scores.values(), accuracies), clusters, resamples):
+        found = np.array([weighted_tau(own, reached) for own in each])
+        if np.isfinite(found).all():
+            told += 1
+            for name, own in zip(scores, found == found.max(), strict=True):
+                won[name] += own / (found == found.max()).sum()
+    return {name: count / told if told else np.nan for name, count in won.items()}
+
+
+def _drawn(
+    several: Sequence[np.ndarray], clusters: Sequence[str], resamples: int
+) -> Iterator[list[np.ndarray]]:
+    """Means over seeds (k,) of each of several (K, S), for resamples of clusters and of seeds."""
+    random = np.random.default_rng(0)  # always the same draws, so that a report can be made again
+    for _ in range(resamples):
+        seeds = random.integers(0, several[0].shape[1], several[0].shape[1])
+        rows = drawn_clusters(clusters, random)
+        yield [values[rows][:, seeds].mean(1) for values in several]
 
 
 def _interval(values: np.ndarray) -> tuple[float, float]:

@@ -4,36 +4,36 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tl_jax.measure.probes.problem import Problem
+from tl_jax.measure.probes.points import Points
 
 
-def neighbours(problem: Problem, ks: Sequence[int]) -> np.ndarray:
+def neighbours(points: Points, ks: Sequence[int]) -> np.ndarray:
     """The class with most weight among the k nearest by cosine of centred features: (len(ks), M).
 
     Of equal ones the first. A k above the number of examples takes all of them.
     """
-    lengths = np.linalg.norm(problem.train, axis=1)
+    lengths = np.linalg.norm(points.train, axis=1)
     # A query's own length changes nothing in the order of its neighbours.
-    cosines = problem.query @ (problem.train / np.where(lengths > 0, lengths, 1)[:, None]).T
-    most = min(max(ks), len(problem.train))
+    cosines = points.query @ (points.train / np.where(lengths > 0, lengths, 1)[:, None]).T
+    most = min(max(ks), len(points.train))
     nearest = np.argpartition(-cosines, most - 1, axis=1)[:, :most]
     order = np.argsort(-np.take_along_axis(cosines, nearest, 1), axis=1, kind="stable")
     nearest = np.take_along_axis(nearest, order, 1)
-    votes = np.eye(problem.classes)[problem.labels] * problem.weights[:, None]
+    votes = np.eye(points.classes)[points.labels] * points.weights[:, None]
     votes = votes[nearest].cumsum(1).round(12)  # (M, most, C)
     return np.stack([votes[:, min(k, most) - 1].argmax(1) for k in ks])
 
 
-def class_means(problem: Problem) -> np.ndarray:
+def class_means(points: Points) -> np.ndarray:
     """The class whose mean is nearest (Euclid): (1, M)."""
-    shares = np.eye(problem.classes)[problem.labels] * problem.weights[:, None]
-    means = (shares / shares.sum(0)).T @ problem.train
+    shares = np.eye(points.classes)[points.labels] * points.weights[:, None]
+    means = (shares / shares.sum(0)).T @ points.train
     # |q - m|^2 without |q|^2, which is the same for all
-    distances = (means**2).sum(1) - 2 * problem.query @ means.T
+    distances = (means**2).sum(1) - 2 * points.query @ means.T
     return distances.argmin(1)[None]
 
 
-def rbf_svm(problem: Problem, settings: Sequence[tuple[float, float]]) -> np.ndarray:
+def rbf_svm(points: Points, settings: Sequence[tuple[float, float]]) -> np.ndarray:
     """scikit-learn's SVC with exp(-gamma * d^2): (len(settings), M) for pairs (C, width).
 
     gamma is `width` over the mean squared distance of two examples, so that the same settings fit
@@ -41,14 +41,14 @@ def rbf_svm(problem: Problem, settings: Sequence[tuple[float, float]]) -> np.nda
     """
     from sklearn.svm import SVC
 
-    n = len(problem.train)
-    inner = _squared_distances(problem.train, problem.train)
-    outer = _squared_distances(problem.query, problem.train) + problem.outside[:, None]
+    n = len(points.train)
+    inner = _squared_distances(points.train, points.train)
+    outer = _squared_distances(points.query, points.train) + points.outside[:, None]
     mean = inner.sum() / (n * (n - 1)) or 1.0
     found = []
     for penalty, width in settings:
         svm = SVC(C=penalty, kernel="precomputed")
-        svm.fit(np.exp(-width / mean * inner), problem.labels, n * problem.weights)
+        svm.fit(np.exp(-width / mean * inner), points.labels, n * points.weights)
         found.append(svm.predict(np.exp(-width / mean * outer)))
     return np.stack(found)
 

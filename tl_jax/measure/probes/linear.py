@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tl_jax.measure.probes.problem import Problem
+from tl_jax.measure.probes.points import Points
 from tl_jax.train.together import stacked, together
 
 L2 = tuple(np.logspace(5, -6, 45).tolist())  # Kornblith et al. 2019 (arXiv:1805.08974), A.3
@@ -35,21 +35,57 @@ class Path(NamedTuple):
     intercepts: np.ndarray  # (G, K)
     objectives: np.ndarray  # (G,)
 
-    def predicted(self, query: np.ndarray) -> np.ndarray:
-        """The classes of queries (M, R): (G, M)."""
-        outputs = np.einsum("mr,grk->gmk", query, self.weights, optimize=True)
-        outputs = outputs + self.intercepts[:, None]
-        return outputs.argmax(2) if outputs.shape[2] > 1 else (outputs[..., 0] > 0).astype(np.int64)
+    def outputs(self, query: np.ndarray) -> np.ndarray:
+        """Of queries (M, R): (G, M, K)."""
+        products = np.einsum("mr,grk->gmk", query, self.weights, optimize=True)
+        return products + self.intercepts[:, None]
+
+    def end(self) -> "Path":
+        """The last penalty alone."""
+        return Path(*(part[-1:] for part in self))
 
 
-def ridge(problem: Problem, l2: Sequence[float]) -> Path:
+def classes(outputs: np.ndarray) -> np.ndarray:
+    """(G, M) that outputs (G, M, K) say."""
+    return outputs.argmax(2) if outputs.shape[2] > 1 else (outputs[..., 0] > 0).astype(np.int64)
+
+
+# Losses (G, M) of outputs (G, M, K) and labels (M,), in the same scale as what a path minimises.
+
+
+def squared_error(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Half the squared distance to one-hot targets."""
+    return ((outputs - _one_hot(outputs, labels)) ** 2).sum(2) / 2
+
+
+def cross_entropy(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """In nats."""
+    if outputs.shape[2] == 1:
+        outputs = np.concatenate([np.zeros_like(outputs), outputs], axis=2)
+    right = np.take_along_axis(outputs, labels[None, :, None], axis=2)[..., 0]
+    return np.logaddexp.reduce(outputs, axis=2) - right
+
+
+def squared_hinge(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Summed over the outputs, one class against the rest."""
+    side = 2 * _one_hot(outputs, labels) - 1
+    return (np.maximum(1 - side * outputs, 0) ** 2).sum(2)
+
+
+def _one_hot(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(M, K) 0 or 1; one output is that of the second class."""
+    count = outputs.shape[2]
+    return np.eye(count)[labels] if count > 1 else labels[:, None].astype(np.float64)
+
+
+def ridge(points: Points, l2: Sequence[float]) -> Path:
     """Least squares on one-hot targets, in closed form: in principal axes a division each."""
-    weights, penalties = problem.weights[:, None], np.asarray(l2)[:, None, None]
-    targets = np.eye(problem.classes)[problem.labels]
+    weights, penalties = points.weights[:, None], np.asarray(l2)[:, None, None]
+    targets = np.eye(points.classes)[points.labels]
     mean = (weights * targets).sum(0)
-    products = problem.train.T @ (weights * (targets - mean))
-    solutions = products / (problem.variances[:, None] + penalties)
-    errors = problem.train @ solutions - (targets - mean)
+    products = points.train.T @ (weights * (targets - mean))
+    solutions = products / (points.variances[:, None] + penalties)
+    errors = points.train @ solutions - (targets - mean)
     losses = weights * errors**2 / 2
     objectives = losses.sum((1, 2)) + (penalties / 2 * solutions**2).sum((1, 2))
     return Path(solutions, np.broadcast_to(mean, (len(solutions), len(mean))), objectives)
@@ -65,18 +101,18 @@ class _Run(NamedTuple):
     l2: np.ndarray  # (G,) strong to weak; one that is repeated costs nothing
 
 
-def paths(loss: str, problems: Sequence[Problem], l2: Sequence[Penalties]) -> list[Path]:
-    """Paths of `logistic` or `squared_hinge` (one class against the rest), one for each problem.
+def paths(loss: str, sets: Sequence[Points], l2: Sequence[Penalties]) -> list[Path]:
+    """Paths of `logistic` or `squared_hinge` (one class against the rest), one for each set.
 
-    `l2`: (P, G), for each of P problems G penalties from strong to weak. All problems are filled up
-    to one size and solved in one program, and every device takes its part of them.
+    `l2`: (P, G), for each of P sets G penalties from strong to weak. All sets are filled up to one
+    size and solved in one program, and every device takes its part of them.
     """
-    rows = _filled(max(len(problem.train) for problem in problems))
-    columns = _filled(1 + max(problem.train.shape[1] for problem in problems))
-    runs = [_run(*both, rows, columns) for both in zip(problems, l2, strict=True)]
-    name = "softmax" if loss == "logistic" and problems[0].classes > 2 else loss
+    rows = _filled(max(len(points.train) for points in sets))
+    columns = _filled(1 + max(points.train.shape[1] for points in sets))
+    runs = [_run(*both, rows, columns) for both in zip(sets, l2, strict=True)]
+    name = "softmax" if loss == "logistic" and sets[0].classes > 2 else loss
     found, objectives = jax.device_get(together(_path, stacked(runs), loss=name))
-    ranks = [problem.train.shape[1] for problem in problems]
+    ranks = [points.train.shape[1] for points in sets]
     return [
         Path(own[:, :rank], own[:, rank], objective)
         for own, rank, objective in zip(found, ranks, objectives, strict=True)
@@ -89,17 +125,17 @@ def approach(l2: float, count: int) -> np.ndarray:
     return np.concatenate([way, np.full(count - len(way), l2)])
 
 
-def _run(problem: Problem, l2: Penalties, rows: int, columns: int) -> _Run:
-    n, rank = problem.train.shape
+def _run(points: Points, l2: Penalties, rows: int, columns: int) -> _Run:
+    n, rank = points.train.shape
     inputs = np.zeros((rows, columns), np.float32)
-    inputs[:n, :rank], inputs[:n, rank] = problem.train, 1
-    targets = np.zeros((rows, problem.classes), np.float32)
-    targets[np.arange(n), problem.labels] = 1
+    inputs[:n, :rank], inputs[:n, rank] = points.train, 1
+    targets = np.zeros((rows, points.classes), np.float32)
+    targets[np.arange(n), points.labels] = 1
     weights = np.zeros(rows, np.float32)
-    weights[:n] = problem.weights
+    weights[:n] = points.weights
     penalised = np.ones(columns, np.float32)
     penalised[rank] = 0
-    targets = targets[:, 1:] if problem.classes == 2 else targets
+    targets = targets[:, 1:] if points.classes == 2 else targets
     return _Run(inputs, targets, weights, penalised, np.asarray(l2, np.float32))
 
 

@@ -8,56 +8,78 @@ import numpy as np
 from tl_jax.data.task import SPLITS, Task
 from tl_jax.errors import UserError, unknown
 from tl_jax.measure.probes import distance, linear
-from tl_jax.measure.probes.problem import Problem, pose
+from tl_jax.measure.probes.points import Points, in_principal_axes
 
-KS = (50, 20, 10, 5, 3, 1)
-RBF = tuple((penalty, width) for width in (0.25, 1.0, 4.0) for penalty in (1.0, 10.0, 100.0))
+# Of equally accurate settings the first is chosen, so one that smooths little stands first: what
+# smooths much may answer one class once it is refitted on a few more examples.
+KS = (1, 3, 5, 10, 20, 50)
+RBF = tuple((penalty, width) for width in (1.0, 0.25, 4.0) for penalty in (10.0, 100.0, 1.0))
 RBF_EXAMPLES = 2048  # above, scikit-learn's SVC takes longer than all other probes together
-SVM_L2 = tuple(np.logspace(2, -4, 13).tolist())
+SVM_L2 = tuple(np.logspace(5, -4, 19).tolist())
 
-Predictions = list[np.ndarray]  # for each problem (G, M), the classes by each of its G settings
+
+class Answers(NamedTuple):
+    """What G settings of a probe say of M queries."""
+
+    classes: np.ndarray  # (G, M)
+    outputs: np.ndarray | None = None  # (G, M, K) of a linear probe
 
 
 class Probe(NamedTuple):
-    """A kind of head, and the settings among which validation chooses, the most regular first.
+    """A kind of head, and the settings among which validation chooses.
 
-    Of equally good settings the most regular is chosen, or the middle one where they lie on a path
-    of penalties. The strongest penalty of a plateau stands at its edge: refitted on other examples,
-    it may be beyond it and answer one class.
+    A linear probe's penalty is chosen by its own loss, as scikit-learn will do by default from 1.11
+    on. By accuracy it must not be: a penalty that leaves next to no weights still orders the
+    classes of balanced examples, and is as accurate as any; on a few more that are not balanced,
+    the intercepts outweigh what it has left, and it answers the commonest class.
     """
 
     settings: Sequence[Any]
-    predicted: Callable[[Sequence[Problem], Sequence[Sequence[Any]]], Predictions]
-    on_path: bool = False
+    answers: Callable[[Sequence[Points], Sequence[Sequence[Any]]], list[Answers]]
+    loss: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None  # by which to choose
 
-    def chosen(self, scores: np.ndarray) -> Any:
-        """Return the setting of the best of `scores` (G,)."""
-        best = np.flatnonzero(scores == scores.max())
-        return self.settings[int(best[(len(best) - 1) // 2 if self.on_path else 0])]
-
-
-def _each(one: Callable[[Problem, Sequence[Any]], np.ndarray]) -> Callable[..., Predictions]:
-    return lambda problems, settings: list(map(one, problems, settings))
+    def chosen(self, answers: Answers, labels: np.ndarray, weights: np.ndarray) -> int:
+        """Return the setting's number, by what the probe says of examples (M,) and their labels."""
+        if self.loss is not None and answers.outputs is not None:
+            return int(np.average(self.loss(answers.outputs, labels), 1, weights).argmin())
+        return int(accuracies(answers.classes, labels, weights).argmax())
 
 
-def _along_path(loss: str, penalties: Sequence[float]) -> Probe:
-    def predicted(problems, settings):
-        alone = len(settings[0]) == 1
-        l2 = [linear.approach(own[0], len(penalties)) for own in settings] if alone else settings
-        pairs = zip(linear.paths(loss, problems, l2), problems, strict=True)
-        found = [path.predicted(problem.query) for path, problem in pairs]
-        return [own[-1:] for own in found] if alone else found
+def accuracies(classes: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return (G,) of predictions (G, M), rounded so that equally good ones are equal."""
+    return np.average(classes == labels, axis=1, weights=weights).round(9)
 
-    return Probe(penalties, predicted, on_path=True)
+
+def _each(one: Callable[[Points, Sequence[Any]], np.ndarray]) -> Callable[..., list[Answers]]:
+    return lambda sets, settings: [Answers(one(*both)) for both in zip(sets, settings, strict=True)]
+
+
+def _of_paths(paths: Sequence[linear.Path], sets: Sequence[Points]) -> list[Answers]:
+    outputs = [path.outputs(points.query) for path, points in zip(paths, sets, strict=True)]
+    return [Answers(linear.classes(own), own) for own in outputs]
+
+
+def _ridge(sets: Sequence[Points], settings: Sequence[Sequence[float]]) -> list[Answers]:
+    return _of_paths(list(map(linear.ridge, sets, settings)), sets)
+
+
+def _along_path(loss: str, penalties: Sequence[float]) -> Callable[..., list[Answers]]:
+    def answers(sets, settings):
+        if len(settings[0]) > 1:
+            return _of_paths(linear.paths(loss, sets, settings), sets)
+        l2 = [linear.approach(own[0], len(penalties)) for own in settings]
+        return _of_paths([path.end() for path in linear.paths(loss, sets, l2)], sets)
+
+    return answers
 
 
 PROBES = {
-    "ridge": Probe(linear.L2, _each(lambda p, l2: linear.ridge(p, l2).predicted(p.query)), True),
-    "logistic": _along_path("logistic", linear.L2),
-    "linear_svm": _along_path("squared_hinge", SVM_L2),
+    "ridge": Probe(linear.L2, _ridge, linear.squared_error),
+    "logistic": Probe(linear.L2, _along_path("logistic", linear.L2), linear.cross_entropy),
+    "linear_svm": Probe(SVM_L2, _along_path("squared_hinge", SVM_L2), linear.squared_hinge),
     "rbf_svm": Probe(RBF, _each(distance.rbf_svm)),
     "neighbours": Probe(KS, _each(distance.neighbours)),
-    "class_means": Probe((None,), _each(lambda p, _: distance.class_means(p))),
+    "class_means": Probe((None,), _each(lambda points, _: distance.class_means(points))),
 }
 
 
@@ -113,8 +135,8 @@ def examine(
 ) -> list[dict[str, dict]]:
     """What the probes make of features (N, D), on several sets of examples at once.
 
-    For each set and probe: `setting` and `val`, chosen by accuracy there (each example with its
-    weight in the loss; of equally good settings as `Probe` says); then `test` and `test_weighted`,
+    For each set and probe: `setting`, chosen on validation as `Probe` says, and `val`, its accuracy
+    there, where each example counts with its weight in the loss; then `test` and `test_weighted`,
     accuracy and confidence-weighted accuracy, after refitting on train and val. A probe that is
     left out (see `RBF_EXAMPLES`) is not in the answer. UserError for an unknown probe.
     """
@@ -122,9 +144,9 @@ def examine(
         if name not in PROBES:
             raise unknown("probe", name, PROBES)
     both = [np.concatenate([own.train, own.val]) for _, own in several]
-    chosen_on = [_problem(features, task, own.train, own.val) for task, own in several]
+    chosen_on = [_points(features, task, own.train, own.val) for task, own in several]
     tested_on = [
-        _problem(features, task, rows, own.test)
+        _points(features, task, rows, own.test)
         for (task, own), rows in zip(several, both, strict=True)
     ]
     answers: list[dict[str, dict]] = [{} for _ in several]
@@ -132,27 +154,22 @@ def examine(
         if name == "rbf_svm" and max(map(len, both)) > RBF_EXAMPLES:
             continue
         probe = PROBES[name]
-        found = probe.predicted(chosen_on, [probe.settings] * len(several))
-        scores = [_scores(task, own.val, p) for (task, own), p in zip(several, found, strict=True)]
-        chosen = [probe.chosen(own) for own in scores]
-        final = probe.predicted(tested_on, [[setting] for setting in chosen])
+        known = [(taught(task)[own.val], task.weights[own.val]) for task, own in several]
+        said = probe.answers(chosen_on, [probe.settings] * len(several))
+        chosen = [probe.chosen(*own) for own in zip(said, *zip(*known, strict=True), strict=True)]
+        final = probe.answers(tested_on, [[probe.settings[number]] for number in chosen])
         for place, (task, own) in enumerate(several):
-            predicted = final[place][0]
+            predicted = final[place].classes[0]
             graded = predicted == task.graded_labels[own.test]
             answers[place][name] = {
-                "setting": chosen[place],
-                "val": float(scores[place].max()),
+                "setting": probe.settings[chosen[place]],
+                "val": float(accuracies(said[place].classes, *known[place])[chosen[place]]),
                 "test": float((predicted == task.labels[own.test]).mean()),
                 "test_weighted": float(np.average(graded, weights=task.graded_weights[own.test])),
             }
     return answers
 
 
-def _problem(features: np.ndarray, task: Task, rows: np.ndarray, query: np.ndarray) -> Problem:
+def _points(features: np.ndarray, task: Task, rows: np.ndarray, query: np.ndarray) -> Points:
     known = {"labels": taught(task)[rows], "weights": task.weights[rows]}
-    return pose(features[rows], features[query], classes=len(task.classes), **known)
-
-
-def _scores(task: Task, rows: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Accuracy of predictions (G, n), rounded so that equally good ones are equal: (G,)."""
-    return np.average(predicted == taught(task)[rows], axis=1, weights=task.weights[rows]).round(9)
+    return in_principal_axes(features[rows], features[query], classes=len(task.classes), **known)

@@ -37,8 +37,8 @@ def compare_methods(
 ) -> Comparison:
     """Compare each group with the first on the test split, by a metric that results have.
 
-    Fractions are shown in percent, so `margin` is in points; it is in nats for the loss, where less
-    is better. UserError for an unknown metric, for runs on different test splits, or where a group
+    `margin` is in points, hundredths of the metric; in nats for the loss, where less is better.
+    UserError for an unknown metric, for runs on different test splits, or where a group
     has no seed in common with the first.
     """
     numbers = [k for k, v in groups[0][0]["test"].items() if isinstance(v, int | float)]
@@ -51,6 +51,7 @@ def compare_methods(
     sign = -1 if metric in LOWER_IS_BETTER else 1
     better = [own._replace(mean=sign * own.mean) for own in differences]
     p = holm([2 * min(own.above(0), own.below(0)) for own in differences])
+    margin = margin if metric == "loss" else margin / 100
     said = verdicts(better, margin=margin)
     return Comparison(
         metric,
@@ -82,9 +83,8 @@ def _flat(config: dict, above: str = "") -> dict[str, Any]:
 
 def _values(group: Sequence[dict], metric: str) -> dict[int, float]:
     """Return the metric on test by seed; NaN where a run has none."""
-    scale = 1 if metric == "loss" else 100
     found = {result["seed"]: result["test"].get(metric) for result in group}
-    return {seed: float("nan") if v is None else scale * v for seed, v in found.items()}
+    return {seed: float("nan") if v is None else v for seed, v in found.items()}
 
 
 def _method(name: str, group: Sequence[dict], mean: Estimate) -> Method:

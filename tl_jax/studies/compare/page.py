@@ -14,45 +14,55 @@ PLACES = {"p": 3, "seconds": 0}  # behind the point; two elsewhere
 
 def table(seeds: Sequence[int], rows: Iterable[Row]) -> str:
     """A line for each split and metric: mean, standard deviation, then each run by seed."""
-    head = f"{'':22}{'mean':>8}{'sd':>8}" + "".join(f"{f'seed {s}':>9}" for s in seeds)
-    return "\n".join([head, *map(_line, rows)])
+    head = f"{'':27}{'mean':>8}{'sd':>8}" + "".join(f"{f'seed {s}':>9}" for s in seeds)
+    _, *lines = by_seed(seeds, rows, percent=True)
+    return "\n".join([head, *(_line(*line) for line in lines)])
 
 
-def _line(row: Row) -> str:
-    name = f"{row.split} {row.metric}"
-    if row.mean is None:
+def _line(split: str, metric: str, mean: float | None, *values: float) -> str:
+    name = f"{split} {metric}"
+    if mean is None:
         return f"{name}: not defined in every run"
-    values = "".join(f"{value:9.2f}" for value in row.values)
-    return f"{name:22}{row.mean:8.2f}{row.deviation:8.2f}{values}"
+    return f"{name:27}{mean:8.2f}{values[0]:8.2f}" + "".join(f"{x:9.2f}" for x in values[1:])
 
 
-def by_seed(seeds: Sequence[int], rows: Iterable[Row]) -> Cells:
-    """The runs of one config as cells; what is not defined is None."""
+def by_seed(seeds: Sequence[int], rows: Iterable[Row], *, percent: bool = False) -> Cells:
+    """The runs of one config as cells, fractions or in percent; what is not defined is None."""
     found: Cells = [("split", "metric", "mean", "sd", *(f"seed {seed}" for seed in seeds))]
     for row in rows:
-        values = row.values or [None] * len(seeds)
-        found.append((row.split, row.metric, row.mean, row.deviation, *values))
+        scale, unit = _scale(row.metric, percent)
+        values = [row.mean, row.deviation, *(row.values or [None] * len(seeds))]
+        own = (None if x is None else scale * x for x in values)
+        found.append((row.split, f"{row.metric}{unit}", *own))
     return found
 
 
-def by_method(found: Comparison) -> Cells:
-    """The methods as cells, the first with nothing to be compared with."""
-    head = ("method", "seeds", f"test {found.metric}", "± 95 %", "difference", "low", "high")
+def by_method(found: Comparison, *, percent: bool = False) -> Cells:
+    """The methods as cells, fractions or in percent; the first is compared with nothing."""
+    scale, unit = _scale(found.metric, percent)
+    points = ", points" if unit else ""
+    head = ("method", "seeds", f"test {found.metric}{unit}", f"± 95 %{points}")
+    head += (f"difference{points}", f"low{points}", f"high{points}")
     cells: Cells = [(*head, "pairs", "p", "verdict", "seconds", "trained parameters")]
     for method, own in zip(found.methods, [None, *found.differences], strict=True):
         compared: tuple = (None,) * 6
         if own is not None:
             e = own.estimate
-            compared = (e.mean, e.low, e.high, e.count, own.p, own.verdict)
-        mean, half = method.mean.mean, method.mean.half
+            compared = (*(scale * x for x in (e.mean, e.low, e.high)), e.count, own.p, own.verdict)
+        mean, half = scale * method.mean.mean, scale * method.mean.half
         row = (method.name, len(method.seeds), mean, half, *compared)
         cells.append((*row, method.seconds, method.parameters))
     return cells
 
 
+def _scale(metric: str, percent: bool) -> tuple[float, str]:
+    """By what a metric is multiplied, and what its heading says; the loss stays in nats."""
+    return (100.0, ", %") if percent and metric != "loss" else (1.0, "")
+
+
 def methods(found: Comparison) -> str:
     """The methods as a table for the terminal, and how to read it."""
-    cells = shown(by_method(found))
+    cells = shown(by_method(found, percent=True))
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = []
     for first, *others in cells:
@@ -84,13 +94,13 @@ def as_latex(cells: Cells) -> str:
 
 
 def _told(found: Comparison) -> str:
-    how = "Student's, on one test split"
+    how, scale = "Student's, on one test split", _scale(found.metric, True)[0]
     if found.ratio:
         how = f"for splits drawn anew that overlap (n_test / n_train = {found.ratio:.2f})"
     return (
         f"Differences are to {found.methods[0].name}, paired by seed; intervals are 95 %, {how}. "
         f"p is of no difference, after Holm's correction for {len(found.differences)}; a verdict "
-        f"needs five pairs, and a difference beyond a margin of {found.margin:g}."
+        f"needs five pairs, and a difference beyond a margin of {scale * found.margin:g}."
     )
 
 

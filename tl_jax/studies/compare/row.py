@@ -6,7 +6,7 @@ from tl_jax.stats.paired import Estimate
 
 
 class Row(NamedTuple):
-    """A metric of several runs on one split, in percent unless it is the loss."""
+    """A metric of several runs on one split."""
 
     split: str
     metric: str
@@ -20,7 +20,7 @@ class Method(NamedTuple):
 
     name: str  # the settings in which the methods differ
     seeds: list[int]
-    mean: Estimate  # of the metric on test, in percent unless it is the loss
+    mean: Estimate  # of the metric on test
     seconds: float | None  # of a run, mean over seeds; None: not said in every run
     parameters: int | None  # trained in the phase that trains most
 
@@ -39,6 +39,6 @@ class Comparison(NamedTuple):
 
     metric: str
     ratio: float  # n_test / n_train of splits drawn anew; 0: one test split
-    margin: float
+    margin: float  # in the metric's own unit: 0.01 is a point of accuracy
     methods: list[Method]
     differences: list[Difference]  # of each method but the first

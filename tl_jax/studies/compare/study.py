@@ -50,6 +50,5 @@ def _row(results: Sequence[dict], split: str, metric: str) -> Row:
     values = [r[split][metric] for r in results]
     if None in values:
         return Row(split, metric, None, None, [])
-    values = [(1 if metric == "loss" else 100) * value for value in values]
     spread = statistics.stdev(values) if len(values) > 1 else 0.0
     return Row(split, metric, statistics.mean(values), spread, values)

@@ -9,6 +9,7 @@ import numpy as np
 from tl_jax.report import figures, study, text
 from tl_jax.runs.results import finite
 from tl_jax.runs.subject import task_name
+from tl_jax.stats.verdict import LEAST_PAIRS
 from tl_jax.studies.layer_probes import METRICS
 from tl_jax.studies.layer_probes.grid import ProbeGrid
 
@@ -33,6 +34,7 @@ def write(workdir: pathlib.Path, result: dict) -> None:
         sections=[
             _depth(result, grid, metric),
             _budgets(result, grid, metric),
+            _certainty(result, grid, metric),
             _layers(result, grid, metric),
         ],
         facts={
@@ -50,15 +52,47 @@ def write(workdir: pathlib.Path, result: dict) -> None:
 def summary(result: dict) -> str:
     """Every layer with the largest budget, and what to choose with each budget."""
     grid, metric = _grid(result), metric_of(result)
-    lines = [f"{METRICS[metric]:18}" + "".join(f"{probe:>13}" for probe in grid.probes)]
+    lines = [f"{METRICS[metric] + ', %':22}" + "".join(f"{probe:>13}" for probe in grid.probes)]
     means = [grid.values(grid.largest, probe, metric).mean(1) for probe in grid.probes]
     for layer, line in zip(grid.layers, zip(*means, strict=True), strict=True):
-        lines.append(f"{layer:18}" + "".join(f"{100 * x:13.1f}" for x in line))
+        lines.append(f"{layer:22}" + "".join(f"{100 * x:13.1f}" for x in line))
     for budget in sorted(grid.budgets, key=grid.examples):
         row = _best(result["best"], budget)
         examples = f"{_named(budget)} ({grid.examples(budget)[0]} examples)"
-        lines.append(f"{examples:28}{row['probe']} on {row['layer']}: {_percent(row, metric)}")
-    return "\n".join(lines)
+        sure = f"{_percent(row, metric)}; {_sure(row, grid, metric)}"
+        lines.append(f"{examples:28}{row['probe']} on {row['layer']}: {sure}")
+    return "\n".join([*lines, *_at_edges(result["best"])])
+
+
+def _sure(row: dict, grid: ProbeGrid, metric: str) -> str:
+    """How sure it is that a layer is the best one for its probe and budget."""
+    others, seeds = len(grid.layers) - 1, len(grid.seeds)
+    if not others:
+        return "the only layer"
+    if seeds < LEAST_PAIRS:
+        told = f"{seeds} of the {LEAST_PAIRS} seeds that it takes to tell layers apart"
+    elif len(row[f"{metric}_above"]) == others:
+        told = f"above all {others} other layers"
+    else:
+        told = f"not told from {len(_undecided(row, grid, metric))} of {others} other layers"
+        if below := len(row[f"{metric}_below"]):
+            told += f" and below {below}"
+    return f"best layer on validation in {row['seeds']:.2g} of {seeds} seeds, ties shared; {told}"
+
+
+def _at_edges(chosen: list[dict]) -> list[str]:
+    """What to say of penalties at the ends of the grid, if there are any."""
+    known = [row for row in chosen if row["strongest"] is not None]
+    strongest, weakest, cells = (
+        sum(r[k] for r in known) for k in ("strongest", "weakest", "cells")
+    )
+    if not strongest + weakest:
+        return []
+    return [
+        f"Of {cells:,} penalties {strongest:,} are the strongest and {weakest:,} the weakest of "
+        "their grids. The strongest leaves next to nothing of the features: they do not help "
+        "there. Beyond the weakest little changes: the classes are separated."
+    ]
 
 
 def _grid(result: dict) -> ProbeGrid:
@@ -72,20 +106,16 @@ def metric_of(result: dict) -> str:
 
 
 def _lead(result: dict, grid: ProbeGrid, metric: str) -> str:
-    top = _best(result["best"], grid.largest)
-    words = (
-        "How much of the answer can a simple classifier read off each layer? "
-        f"With all labels it is most for {PROBES[top['probe']]} on {top['layer']}: "
-        f"{_percent(top, metric)} on the test split"
-    )
+    words = "How much of the answer can a simple classifier read off each layer?"
     fewest = min(grid.budgets, key=grid.examples)
-    if fewest != grid.largest:
-        least = _best(result["best"], fewest)
+    for budget in dict.fromkeys((grid.largest, fewest)):
+        top, candidates = _best(result["best"], budget), len(grid.layers) * len(grid.probes)
         words += (
-            f"; with {grid.examples(fewest)[0]} training examples for {PROBES[least['probe']]} on "
-            f"{least['layer']}: {_percent(least, metric)}"
+            f" With {grid.examples(budget)[0]:,} training examples validation chooses "
+            f"{PROBES[top['probe']]} on {top['layer']}, of {candidates} candidates: "
+            f"{_percent(top, metric)} on the test split ({_sure(top, grid, metric)})."
         )
-    return f"{words}. Probe, layer and setting were chosen on validation."
+    return words
 
 
 def _best(chosen: list[dict], budget: float) -> dict:
@@ -109,11 +139,12 @@ def _depth(result: dict, grid: ProbeGrid, metric: str) -> study.Section:
         if other["metric"] == METRICS[metric]:
             levels[f"{other['what']} (published)"] = other["figure"] / 100
     words = (
-        "Settings are chosen on validation, then the probe is fitted again on train and validation "
-        "together and tested once. Nearest neighbours are nearest by the cosine of features less "
-        "their mean over the examples. Shaded: 95 % interval of the mean over seeds, as far as "
-        "there are several; where each has splits of its own, drawn anew from one dataset, they "
-        "overlap and the interval is widened for it (Nadeau & Bengio 2003)."
+        "Settings are chosen on validation, penalties by the probe's own loss and others by "
+        "accuracy; then the probe is fitted again on train and validation together and tested "
+        "once. Nearest neighbours are nearest by the cosine of features less their mean over the "
+        "examples. Shaded: 95 % interval of the mean over seeds, as far as there are several; "
+        "where each has splits of its own, drawn anew from one dataset, they overlap and the "
+        "interval is widened for it (Nadeau & Bengio 2003)."
     )
     if left_out:
         words += f"\n\nLeft out, because there are too many examples for it: {', '.join(left_out)}."
@@ -134,7 +165,7 @@ def _depth(result: dict, grid: ProbeGrid, metric: str) -> study.Section:
         words,
         (
             study.Picture(
-                f"Each probe at each layer, {_named(grid.largest)} of the labels", picture
+                "depth", f"Each probe at each layer, {_named(grid.largest)} of the labels", picture
             ),
         ),
     )
@@ -146,15 +177,19 @@ def _budgets(result: dict, grid: ProbeGrid, metric: str) -> study.Section:
     means = np.stack([grid.values(b, shown, metric).mean(1) for b in ordered], axis=1)
     pictures = ()
     if np.isfinite(means).any():
+        bounds = float(np.nanmin(means)), float(np.nanmax(means))
         picture = figures.heat_map(
             means,
             grid.layers,
             [_named(budget) for budget in ordered],
             label=f"test {METRICS[metric].replace('_', ' ')}",
-            bounds=None,
+            bounds=bounds,
+            unit="%",
             along=("layer", "labels"),
         )
-        pictures = (study.Picture(f"{PROBES[shown]}, mean over seeds", picture),)
+        scale = " (white) to ".join(map(text.percent, bounds))
+        words = f"{PROBES[shown]}, mean over seeds, from {scale} (darkest)"
+        pictures = (study.Picture("layers_and_labels", words, picture),)
     rows = [
         (
             _named(row["budget"]),
@@ -178,14 +213,64 @@ def _budgets(result: dict, grid: ProbeGrid, metric: str) -> study.Section:
         "validation, so that with few labels the choice itself is uncertain. sd: standard "
         "deviation over seeds.",
         pictures,
-        (study.Table("best_layers", "The layer to choose, by budget and probe", columns, rows),),
+        (
+            study.Table(
+                "best_layers",
+                "The layer to choose, by budget and probe",
+                columns,
+                rows,
+                dict.fromkeys(("validation", "test", "weighted test"), "%")
+                | dict.fromkeys(("test sd", "weighted test sd"), "points"),
+            ),
+        ),
     )
+
+
+def _certainty(result: dict, grid: ProbeGrid, metric: str) -> study.Section:
+    rows = [
+        (
+            _named(row["budget"]),
+            PROBES[row["probe"]],
+            row["layer"],
+            row["seeds"],
+            len(grid.seeds),
+            len(row[f"{metric}_above"]),
+            len(row[f"{metric}_below"]),
+            row["cells"],
+            row["strongest"],
+            row["weakest"],
+            " ".join(_undecided(row, grid, metric)),
+        )
+        for row in sorted(result["best"], key=lambda row: grid.examples(row["budget"]))
+    ]
+    columns = ("labels", "probe", "best layer", "best in seeds", "of seeds", "told above")
+    columns += ("told below", "cells", "strongest penalty", "weakest penalty", "not told from")
+    words = (
+        "In how many seeds the layer is the best on validation, a tie being shared. How many other "
+        "layers it is told above or below on the test split, and which not: two-sided t tests at "
+        "5 % of differences paired by seed, widened where splits overlap (Nadeau & Bengio 2003), "
+        "after Holm's correction for the number of layers; with fewer than "
+        f"{LEAST_PAIRS} seeds none is told. And how many cells (a layer, a seed) chose the first "
+        "or the last penalty of their grid."
+    )
+    table = study.Table("how_sure", "The choice of a layer, and of penalties", columns, rows)
+    return study.Section(
+        "How sure the choice is", "\n\n".join([words, *_at_edges(result["best"])]), (), (table,)
+    )
+
+
+def _undecided(row: dict, grid: ProbeGrid, metric: str) -> list[str]:
+    """The layers that a best layer is not told from."""
+    told = {row["layer"], *row[f"{metric}_above"], *row[f"{metric}_below"]}
+    return [name for name in grid.layers if name not in told]
 
 
 def _layers(result: dict, grid: ProbeGrid, metric: str) -> study.Section:
     columns = ["layer", "output", "pooled to", "dimensions"]
+    units = {}
     for probe in grid.probes:
         columns += [PROBES[probe], f"sd, {PROBES[probe]}"]
+        units |= {PROBES[probe]: "%", f"sd, {PROBES[probe]}": "points"}
     return study.Section(
         "Layer by layer",
         f"Test {METRICS[metric].replace('_', ' ')}, mean and standard deviation over seeds. The "
@@ -197,6 +282,7 @@ def _layers(result: dict, grid: ProbeGrid, metric: str) -> study.Section:
                 f"Every layer with {_named(grid.largest)} of the labels",
                 tuple(columns),
                 _layer_rows(result, grid, grid.largest, metric),
+                units,
             ),
             study.Table(
                 "settings",
@@ -213,6 +299,7 @@ def _layers(result: dict, grid: ProbeGrid, metric: str) -> study.Section:
                     for budget in grid.budgets
                     for row in _layer_rows(result, grid, budget, metric)
                 ],
+                units,
             ),
         ),
     )

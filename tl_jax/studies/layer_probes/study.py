@@ -19,7 +19,8 @@ from tl_jax.measure.features import of_layers, shapes_of
 from tl_jax.measure.probes import protocol
 from tl_jax.runs.journal import Journal
 from tl_jax.runs.subject import base_of, outline_of, task_of
-from tl_jax.stats.paired import overlap
+from tl_jax.stats.paired import corrected, overlap
+from tl_jax.stats.verdict import verdicts
 from tl_jax.studies.layer_probes import METRICS
 from tl_jax.studies.layer_probes.grid import ProbeGrid
 
@@ -53,14 +54,15 @@ def compute(config: Any, workdir: pathlib.Path) -> dict:
     ready = time.time()
     journal = Journal(workdir / "cells.jsonl")
     fill(journal, config, {name: layer.rows for name, layer in features.items()}, subsets)
+    ratio = overlap([subsets[config.budgets[0], seed][0].splits for seed in config.seeds])
     shapes = {k: {"shape": list(f.shape), "pooled": list(f.pooled)} for k, f in features.items()}
     return {
         "layers": shapes,
         "cells": journal.rows(),
-        "best": best_layers(ProbeGrid(config, shapes, journal.rows())),
+        "best": best_layers(ProbeGrid(config, shapes, journal.rows()), ratio=ratio),
         "commonest": commonest_class(subsets.values()),
         "published": list(task.published),
-        "overlap": overlap([subsets[config.budgets[0], seed][0].splits for seed in config.seeds]),
+        "overlap": ratio,
         "seconds": {"features": ready - started, "probes": time.time() - ready},
     }
 
@@ -123,8 +125,14 @@ def _jobs(journal: Journal, config: Any, features: Mapping[str, np.ndarray]) -> 
                 yield Job(layer, budget, seeds[first : first + at_once])
 
 
-def best_layers(grid: ProbeGrid) -> list[dict]:
-    """For each budget and probe the layer of the best mean on validation, and its test there."""
+def best_layers(grid: ProbeGrid, *, ratio: float) -> list[dict]:
+    """For each budget and probe the layer of the best mean on validation, and its test there.
+
+    And how sure that is: in how many `seeds` the layer is the best on validation, a tie being
+    shared; on test, the other layers it is `above` and those it is `below` by the rule of
+    `stats.verdict`, corrected for their number (`ratio`: n_test / n_train of the splits); and in
+    how many `cells` validation chose the `strongest` or the `weakest` penalty of the grid.
+    """
     chosen = []
     for budget in grid.budgets:
         for probe in grid.probes:
@@ -138,8 +146,36 @@ def best_layers(grid: ProbeGrid) -> list[dict]:
                 own = grid.values(budget, probe, metric)[layer]
                 row[metric] = float(own.mean())
                 row[f"{metric}_sd"] = float(own.std(ddof=1)) if len(own) > 1 else None
-            chosen.append(row)
+                row |= told_apart(grid, budget, probe, metric, layer, ratio=ratio)
+            top = val == val.max(0)
+            row["seeds"] = float((top[layer] / top.sum(0)).sum())
+            chosen.append(row | edges(grid, budget, probe))
     return chosen
+
+
+def told_apart(
+    grid: ProbeGrid, budget: float, probe: str, metric: str, layer: int, *, ratio: float
+) -> dict[str, list[str]]:
+    """Name the layers that the layer is told from, as `<metric>_above` and `<metric>_below`."""
+    values = grid.values(budget, probe, metric)
+    others = [name for place, name in enumerate(grid.layers) if place != layer]
+    differences = values[layer] - np.delete(values, layer, axis=0)
+    said = verdicts([corrected(own, ratio=ratio) for own in differences], margin=0)
+    words = {"above": "helps", "below": "hurts"}
+    return {
+        f"{metric}_{side}": [n for n, v in zip(others, said, strict=True) if v == word]
+        for side, word in words.items()
+    }
+
+
+def edges(grid: ProbeGrid, budget: float, probe: str) -> dict[str, int | None]:
+    """Count the cells that chose a penalty at an end of the grid; None of other probes."""
+    chosen = [setting for own in grid.settings(budget, probe) for setting in own]
+    grid_of = protocol.PROBES[probe]
+    if grid_of.loss is None:
+        return {"cells": len(chosen), "strongest": None, "weakest": None}
+    first, *_, last = grid_of.settings
+    return {"cells": len(chosen), "strongest": chosen.count(first), "weakest": chosen.count(last)}
 
 
 def commonest_class(subsets: Iterable[tuple[Task, protocol.Examples]]) -> dict[str, float]:

@@ -10,6 +10,7 @@ from tl_jax.runs.subject import task_name
 from tl_jax.studies.layer_transfer import published
 from tl_jax.studies.layer_transfer.tables import Sides, Tables, label
 
+POINTS = {"mean": "points", "low": "points", "high": "points"}
 LEAD = (
     "The first n layers come from base B itself (BnB) or from base A (AnB), and stay frozen or are "
     "fine-tuned (+); the layers above start afresh and are trained on B's data. random: the first "
@@ -70,23 +71,31 @@ def _figure(tables: Tables, arm: Sides) -> study.Section:
     ratio, levels = tables.overlaps[arm], {"base B": float(base.mean())}
     picture = against_depth(tables.layers, by, label="accuracy of B", levels=levels, ratio=ratio)
     learned = {name: values - base for name, values in by.items() if name != "random"}
-    close = against_depth(tables.layers, learned, label="less base B, in points", ratio=ratio)
+    axis = {"label": "less base B, in points", "unit": "points"}
+    close = against_depth(tables.layers, learned, **axis, ratio=ratio)
     rows: list[tuple] = [("base B", 0, None, *tables.interval(arm, base), *base)]
     for name, values in by.items():
         for n, layer, own in zip(tables.cuts, tables.layers, values, strict=True):
             rows.append((name, n, layer, *tables.interval(arm, own), *own))
     seeds = tuple(f"seed {s}" for s in range(tables.seeds))
     columns = ("treatment", "n", "layer", "mean", "low", "high", *seeds)
+    accuracy, name = dict.fromkeys(columns[3:], "%"), _file(arm)
     return study.Section(
         f"A to B: {label(arm)}",
         "Lines are means over seeds, shades and the table's low and high their 95 % intervals. "
         f"{_told(ratio)} Each seed has its own bases, its own fresh layers and, where halves are "
         "random, its own halves.",
         (
-            study.Picture("All treatments against n; dashed line: base B.", picture),
-            study.Picture("Differences to base B, paired by seed, without random filters.", close),
+            study.Picture(
+                f"treatments_{name}", "All treatments against n; dashed line: base B.", picture
+            ),
+            study.Picture(
+                f"differences_{name}",
+                "Differences to base B, paired by seed, without random filters.",
+                close,
+            ),
         ),
-        (study.Table(f"accuracy_{_file(arm)}", "Test accuracy of B.", columns, rows),),
+        (study.Table(f"accuracy_{name}", "Test accuracy of B.", columns, rows, accuracy),),
     )
 
 
@@ -94,11 +103,13 @@ def _parts(tables: Tables) -> study.Section:
     budget = tables.budgets[0]
     pictures = tuple(
         study.Picture(
+            f"parts_{_file(arm)}",
             f"{label(arm)}: the drop in two parts, and the gain.",
             against_depth(
                 tables.layers,
                 tables.parts(arm, budget),
                 label="difference, in points",
+                unit="points",
                 ratio=tables.overlaps[arm],
             ),
         )
@@ -113,7 +124,7 @@ def _parts(tables: Tables) -> study.Section:
         "AnB+ less BnB+: what remains of A when all layers learn on. All are paired by seed; "
         "intervals are 95 % intervals over seeds, as above.",
         pictures,
-        (study.Table("decomposition", "Differences of test accuracies.", columns, rows),),
+        (study.Table("decomposition", "Differences of test accuracies.", columns, rows, POINTS),),
     )
 
 
@@ -140,10 +151,18 @@ def _published(tables: Tables) -> study.Section:
         "Yosinski et al. 2014, arXiv:1411.1792: AlexNet on random halves of ImageNet, 645,000 "
         f"images each. Their curves are recomputed: {published.SOURCE}.",
         (
-            study.Picture("Published: ImageNet, n = 1 to 7.", theirs_drawn),
-            study.Picture(f"Ours: {label(arm)}.", ours),
+            study.Picture("published_treatments", "Published: ImageNet, n = 1 to 7.", theirs_drawn),
+            study.Picture("our_treatments", f"Ours: {label(arm)}.", ours),
         ),
-        (study.Table("published", "Published accuracies of B.", columns, rows),),
+        (
+            study.Table(
+                "published",
+                "Published accuracies of B.",
+                columns,
+                rows,
+                dict.fromkeys(columns[1:], "%"),
+            ),
+        ),
     )
 
 
@@ -159,7 +178,8 @@ def _arms(tables: Tables) -> study.Section:
             for name, values in published.PUBLISHED_DISSIMILAR.items()
         },
     }
-    axis, ratio = "AnB less base B, in points", max(tables.overlaps.values())
+    axis = {"label": "AnB less base B, in points", "unit": "points"}
+    ratio = max(tables.overlaps.values())
     ours = {label(arm): values for arm, values in lost.items()}
     depths = [str(n) for n in range(1, 8)]
     rows = [
@@ -173,8 +193,10 @@ def _arms(tables: Tables) -> study.Section:
         "base; where groups are of different sizes, so are the targets' numbers of classes and "
         "images.",
         (
-            study.Picture("Ours.", against_depth(tables.layers, ours, label=axis, ratio=ratio)),
-            study.Picture("Published.", against_depth(depths, theirs, label=axis)),
+            study.Picture(
+                "our_arms", "Ours.", against_depth(tables.layers, ours, **axis, ratio=ratio)
+            ),
+            study.Picture("published_arms", "Published.", against_depth(depths, theirs, **axis)),
         ),
         (
             study.Table(
@@ -182,6 +204,7 @@ def _arms(tables: Tables) -> study.Section:
                 "AnB less base B.",
                 ("A to B", "n", "mean", "low", "high"),
                 rows,
+                POINTS,
             ),
         ),
     )
@@ -198,9 +221,10 @@ def _budgets(tables: Tables) -> study.Section:
             for treatment, values in by.items():
                 for layer, own in zip(tables.layers, values - base, strict=True):
                     rows.append((label(arm), name, treatment, layer, *tables.interval(arm, own)))
-        axis = "less base B of the budget, in points"
-        drawn = against_depth(tables.layers, gains, label=axis, ratio=tables.overlaps[arm])
-        pictures.append(study.Picture(f"{label(arm)}.", drawn))
+        axis = {"label": "less base B of the budget, in points", "unit": "points"}
+        drawn = against_depth(tables.layers, gains, **axis, ratio=tables.overlaps[arm])
+        name = f"budgets_{_file(arm)}"
+        pictures.append(study.Picture(name, f"{label(arm)}.", drawn))
     return study.Section(
         "With fewer labels",
         "Base A has seen all of its half; of B only so many examples of each class are used, for "
@@ -212,6 +236,7 @@ def _budgets(tables: Tables) -> study.Section:
                 "Accuracy less that of base B trained on as many labels.",
                 ("A to B", "budget", "treatment", "n", "mean", "low", "high"),
                 rows,
+                POINTS,
             ),
         ),
     )
@@ -220,6 +245,7 @@ def _budgets(tables: Tables) -> study.Section:
 def _findings(tables: Tables) -> study.Section:
     rows = [tuple(finding.values()) for finding in tables.findings]
     columns = ("A to B", "statement", "held", "difference", "low", "high")
+    units = dict.fromkeys(columns[3:], "points")
     return study.Section(
         "What the paper found, and whether it is so here",
         "A small net on an easy task need not show all of it, and nothing was tuned towards it. "
@@ -229,7 +255,7 @@ def _findings(tables: Tables) -> study.Section:
         "otherwise, always so with fewer than five seeds. Low and high are the 95 % interval of "
         "each difference alone.",
         (),
-        (study.Table("findings", "Statements.", columns, rows),),
+        (study.Table("findings", "Statements.", columns, rows, units),),
     )
 
 
@@ -248,4 +274,4 @@ def _told(ratio: float) -> str:
 
 
 def _file(arm: Sides) -> str:
-    return "".join(c if c.isalnum() else "_" for c in "_".join(arm))
+    return study.file_name("_".join(arm))

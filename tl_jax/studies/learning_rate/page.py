@@ -55,4 +55,5 @@ def _section(phase: dict) -> study.Section:
     columns = ("learning rate", "loss", "smoothed loss")
     table = study.Table(f"sweep_{phase['name']}", "Loss by step", columns, rows)
     caption = "Training loss while the learning rate rises"
-    return study.Section(f"Phase {phase['name']}", text, (study.Picture(caption, drawn),), (table,))
+    picture = study.Picture(f"sweep_{phase['name']}", caption, drawn)
+    return study.Section(f"Phase {phase['name']}", text, (picture,), (table,))

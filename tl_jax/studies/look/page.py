@@ -69,26 +69,31 @@ def _filters(layer: str, kernel: np.ndarray) -> study.Section:
         "bars and spots of colour are what nearly every network trained on photographs finds "
         "first, and what most tasks can use: these layers are general."
     )
-    caption = f"{layer}: {count} filters of {height} × {width} × {channels}; grey is zero"
-    picture = study.Picture(caption, html.png(pictures.filters(kernel)))
+    largest = np.abs(kernel).max((0, 1, 2))
+    caption = (
+        f"{layer}: {count} filters of {height} × {width} × {channels}; grey is zero, and each has "
+        f"the scale of its own largest weight, {largest.min():.2g} to {largest.max():.2g}"
+    )
+    picture = study.Picture("filters", caption, html.png(pictures.filters(kernel)))
     return study.Section("First-layer filters", text, (picture,))
 
 
 def _every_layer(seen: PIL.Image.Image, name: str, maps: dict[str, np.ndarray]) -> study.Section:
     """The image as it was seen, and the maps (H, W, C) that every layer makes of it."""
-    shown = [study.Picture(f"{name}, as the base sees it", html.jpeg(seen))]
+    shown = [study.Picture("image", f"{name}, as the base sees it", html.jpeg(seen))]
     for layer, own in maps.items():
         best = pictures.strongest(own, MOST_CHANNELS)
-        tiles = [pictures.feature_map(own[..., c], side=SIDE) for c in best]
+        bounds = own[..., best].min(), own[..., best].max()
+        tiles = [pictures.feature_map(own[..., c], side=SIDE, bounds=bounds) for c in best]
         caption = f"{layer}: {_size(own.shape)}; channels {', '.join(map(str, best))}"
-        grid = pictures.grid(tiles, columns=MOST_CHANNELS)
-        shown.append(study.Picture(caption, html.png(grid)))
+        grid = html.png(pictures.grid(tiles, columns=MOST_CHANNELS))
+        shown.append(study.Picture(f"layer_{layer}", f"{caption}; {_scale(*bounds)}", grid))
     text = (
         f"Of every layer in forward order the {MOST_CHANNELS} channels that vary most over the "
-        "image, each from its least (dark) to its greatest value (bright), a rectangle for each "
-        "position. Towards the bottom one still sees the image, its edges and textures; towards "
-        "the top there are few positions left, and what is bright there stands for parts and kinds "
-        "of things. Layers without positions are not shown."
+        "image, all on one scale, which is said below them, a rectangle for each position. Towards "
+        "the bottom one still sees the image, its edges and textures; towards the top there are "
+        "few positions left, and what is bright there stands for parts and kinds of things. "
+        "Layers without positions are not shown."
     )
     return study.Section("One image at every layer", text, tuple(shown))
 
@@ -97,14 +102,16 @@ def _excited(base: Base, task: Task, layer: str, excited: Sequence[Any]) -> stud
     """The images that excite each channel most, and where."""
     shown, rows = [], []
     for channel, examples, activations, images, maps in excited:
-        tiles = [_seen(base, image, SIDE) for image in images]
+        tiles, scale = [_seen(base, image, SIDE) for image in images], ""
         if maps is not None:
             bounds = min(0.0, maps.min()), maps.max()
+            scale = f"; {_scale(*bounds)}"
             tiles += [pictures.feature_map(m, side=SIDE, bounds=bounds) for m in maps]
         classes = [task.classes[task.labels[i]] for i in examples]
         counts = ", ".join(f"{n} {name}" for name, n in collections.Counter(classes).items())
-        grid = pictures.grid(tiles, columns=len(examples))
-        shown.append(study.Picture(f"Channel {channel} of {layer}: {counts}", html.png(grid)))
+        grid = html.png(pictures.grid(tiles, columns=len(examples)))
+        caption = f"Channel {channel} of {layer}: {counts}{scale}"
+        shown.append(study.Picture(f"channel_{channel}", caption, grid))
         lines = zip(examples, classes, activations, strict=True)
         rows += [
             (str(channel), rank, task.ids[i], name, activation)
@@ -128,7 +135,7 @@ def _plane(
 ) -> study.Section:
     """Maps (n, 2) of the layer's features for the `examples` (n,), by method."""
     labels = task.labels[examples]
-    shown = [study.Picture(NAMES[m], figures.scatter(p, labels)) for m, p in points.items()]
+    shown = [study.Picture(m, NAMES[m], figures.scatter(p, labels)) for m, p in points.items()]
     text = (
         f"The features of {layer} for {len(examples):,} images, {KEPT} principal components at "
         "most, in the plane, where neighbours stay near each other. Distances between groups, and "
@@ -154,6 +161,11 @@ def _seen(base: Base, image: PIL.Image.Image, side: int) -> PIL.Image.Image:
     pixels = base.preprocessing.fit(image)
     seen = PIL.Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).convert("RGB")
     return seen.resize((side, side), PIL.Image.Resampling.LANCZOS)
+
+
+def _scale(low: float, high: float) -> str:
+    """What the shades of feature maps mean."""
+    return f"{low:.2g} (dark) to {high:.2g} (bright)"
 
 
 def _size(shape: Sequence[int]) -> str:

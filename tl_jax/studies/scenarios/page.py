@@ -85,7 +85,7 @@ def _section(task: str, base: str, rows: Sequence[dict], config: dict) -> study.
     return study.Section(
         f"{task} from {base}",
         "Mean over seeds, on test. Every plan has the same splits, budget and tuning effort.",
-        (study.Picture(caption, picture),),
+        (study.Picture(f"budgets_{slug}", caption, picture),),
         (
             study.Table(f"test_{slug}", "Test, in percent", ("plan", *heads), lines),
             study.Table(

@@ -4,13 +4,16 @@ import pathlib
 
 import numpy as np
 
-from tl_jax.report import figures, plots, study
+from tl_jax.report import figures, plots, study, text
 from tl_jax.runs.results import finite
 from tl_jax.runs.subject import task_name
 from tl_jax.stats.intervals import over_seeds
+from tl_jax.stats.paired import LEVEL
+from tl_jax.stats.verdict import LEAST_PAIRS
 from tl_jax.studies.score_vs_accuracy.candidates import ON_SOURCE, by_candidate
 
 ACCURACIES = {"head": "linear head", "fine_tuned": "fine-tuned"}
+BEST = "best in resamples"
 MEASURES = ("weighted tau", "Kendall", "Pearson")
 # Weighted tau over bases with ImageNet weights, ranked by their accuracy after fine-tuning
 PUBLISHED = {
@@ -63,20 +66,34 @@ def summary(result: dict) -> str:
             f"{a['score']:22}{ACCURACIES[a['accuracy']]:14}{a['candidates']:>3}  "
             f"{tau[0]} ({tau[1]} to {tau[2]})"
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, best(result["agreement"])])
 
 
 def _lead(agreed: list[dict]) -> str:
-    lead = "How well do scores that need no training rank what transfer gives?"
+    return f"How well do scores that need no training rank what transfer gives? {best(agreed)}"
+
+
+def best(agreed: list[dict]) -> str:
+    """Which score ranks fine-tuned accuracy best, or that it cannot be told.
+
+    It is told where the highest is the highest in 95 % of resamples of five bases or more.
+    """
     known = [a for a in _between_cuts(agreed) if a["weighted tau"][0] is not None]
     if not known:
-        return lead
-    best = max(known, key=lambda a: a["weighted tau"][0])
-    value, low, high = best["weighted tau"]
+        return "Here it cannot be told: fewer than three candidates, or all of one accuracy."
+    top = max(known, key=lambda a: a["weighted tau"][0])
+    value, low, high = top["weighted tau"]
     interval = "" if low is None else f" ({low:.2f} to {high:.2f})"
+    share = "" if top["best"] is None else f", highest in {text.percent(top['best'])} of resamples"
+    figures = (
+        f"weighted tau {value:.2f}{interval} over {top['candidates']} candidates of "
+        f"{top['bases']} {'base' if top['bases'] == 1 else 'bases'}{share}"
+    )
+    if top["bases"] >= LEAST_PAIRS and (top["best"] or 0) >= LEVEL:
+        return f"For fine-tuned accuracy {top['score']} does best of {len(known)}: {figures}."
     return (
-        f"{lead} Best here for fine-tuned accuracy: {best['score']}, weighted tau {value:.2f}"
-        f"{interval} over {best['candidates']} candidates of {best['bases']} bases."
+        f"Which of {len(known)} does best for fine-tuned accuracy cannot be told: highest here is "
+        f"{top['score']}, {figures}."
     )
 
 
@@ -86,7 +103,7 @@ def _between_cuts(agreed: list[dict]) -> list[dict]:
 
 
 def _agreement(result: dict) -> study.Section:
-    columns = ["score", "accuracy", "candidates"]
+    columns = ["score", "accuracy", "candidates", BEST]
     for measure in MEASURES:
         columns += [measure, f"{measure}, low", f"{measure}, high"]
     table = [
@@ -94,6 +111,7 @@ def _agreement(result: dict) -> study.Section:
             a["score"],
             ACCURACIES[a["accuracy"]],
             a["candidates"],
+            a["best"],
             *(x for m in MEASURES for x in a[m]),
         )
         for a in result["agreement"]
@@ -104,11 +122,21 @@ def _agreement(result: dict) -> study.Section:
         "transfer does; 0: no better than chance; weighted tau counts the best candidates most. "
         "Low and high are 95 % bootstrap intervals over bases and seeds: the cuts of one base are "
         "not independent, so they are drawn together. With one base there is no interval, and with "
-        "few it is too narrow rather than too wide.\n\n"
+        f"few it is too narrow rather than too wide. {BEST.capitalize()}: the share of these "
+        "resamples in which a score has the highest weighted tau. A score is called the best only "
+        f"from {100 * LEVEL:g} % and {LEAST_PAIRS} bases on.\n\n"
         "LEEP and NCE are functions of what the whole base predicts: one figure for each base, "
         "compared with the accuracy at its last cut, over as many candidates as there are bases.",
         (_scatter(result["candidates"], result["agreement"]),),
-        (study.Table("agreement", "Agreement of scores with accuracies", tuple(columns), table),),
+        (
+            study.Table(
+                "agreement",
+                "Agreement of scores with accuracies",
+                tuple(columns),
+                table,
+                {BEST: "%"},
+            ),
+        ),
     )
 
 
@@ -136,8 +164,9 @@ def _scatter(rows: list[dict], agreed: list[dict]) -> study.Picture:
 
     height = 0.5 + 2.6 * -(-len(names) // 3)
     return study.Picture(
+        "accuracy_against_scores",
         "Accuracy after fine-tuning against each score; a line joins the cuts of a base, in order",
-        plots.svg(draw, width=figures.WIDE, height=height),
+        plots.Drawing(draw, width=figures.WIDE, height=height),
     )
 
 
@@ -151,16 +180,22 @@ def _candidates(rows: list[dict], ratio: float) -> study.Section:
         numbers += (float(np.mean([r["scores"].get(s, np.nan) for r in own])) for s in scores)
         table.append((base, cut, own[0]["dimensions"], *finite(numbers)))
     columns = ["base", "cut", "dimensions"]
+    units = {}
     for shown in ACCURACIES.values():
         columns += [shown, f"± {shown}"]
+        units |= {shown: "%", f"± {shown}": "points"}
     return study.Section(
         "The candidates",
-        "Accuracy on the test split, as a fraction, with half its 95 % interval over seeds, which "
+        "Accuracy on the test split with half its 95 % interval over seeds, which "
         "allows for splits that overlap (Nadeau & Bengio 2003); scores on the training split. A "
         "score says nothing by itself, only in comparison.",
         tables=(
             study.Table(
-                "candidates", "Every candidate, mean over seeds", (*columns, *scores), table
+                "candidates",
+                "Every candidate, mean over seeds",
+                (*columns, *scores),
+                table,
+                units,
             ),
         ),
     )

@@ -69,7 +69,8 @@ def measure(config: Any, name: str, seed: int, journal: Journal, runs: pathlib.P
         folder = runs / f"{name}_{cut}_{seed}"
         row["accuracy"] = transfer(config, base, task, rows, cut=cut, seed=seed, folder=folder)
         journal.add(row | {"seconds": time.time() - started}, base=name, cut=cut, seed=seed)
-        print(f"{name} {cut} seed {seed}: {row['accuracy']}", flush=True)
+        said = ", ".join(f"{how} {100 * x:.1f} %" for how, x in row["accuracy"].items())
+        print(f"{name} {cut} seed {seed}: {said}", flush=True)
 
 
 def score_features(rows: np.ndarray, task: Task) -> dict[str, float]:
@@ -92,7 +93,8 @@ def score_predictions(logits: np.ndarray, task: Task) -> dict[str, float]:
 def agreements(rows: list[dict], resamples: int) -> list[dict]:
     """How each score agrees with each accuracy over candidates; LEEP and NCE: over bases.
 
-    Intervals are cluster bootstraps: the cuts of a base are drawn together.
+    Intervals are cluster bootstraps: the cuts of a base are drawn together. `best`: in what share
+    of resamples the score agrees best, of those that tell a base's cuts apart.
     """
     entries = []
     for score in dict.fromkeys(s for row in rows for s in row["scores"]):
@@ -108,7 +110,26 @@ def agreements(rows: list[dict], resamples: int) -> list[dict]:
                 agreed = ranking.agreement(
                     scores=scored, accuracies=reached, clusters=bases, resamples=resamples
                 )
-                entry = {"score": score, "accuracy": accuracy, "candidates": len(scored)}
+                entry: dict[str, Any] = {"score": score, "accuracy": accuracy}
+                entry["candidates"] = len(scored)
                 entry["bases"] = len(set(bases))
                 entries.append(entry | {measure: list(a) for measure, a in agreed.items()})
+    for accuracy in ACCURACIES:
+        shares = best_shares(rows, accuracy, resamples)
+        for entry in entries:
+            if entry["accuracy"] == accuracy:
+                entry["best"] = shares.get(entry["score"])
     return entries
+
+
+def best_shares(rows: list[dict], accuracy: str, resamples: int) -> dict[str, float]:
+    """In what share of resamples each score that tells a base's cuts apart agrees best."""
+    reached = np.array(list(by_candidate(rows, "accuracy", accuracy).values()))
+    bases = [base for base, _ in by_candidate(rows)]
+    common = [s for s in rows[0]["scores"] if all(s in row["scores"] for row in rows)]
+    scored = {
+        score: np.array(list(by_candidate(rows, "scores", score).values()))
+        for score in common
+        if score not in ON_SOURCE
+    }
+    return ranking.shares_best(scored, reached, clusters=bases, resamples=resamples)

@@ -9,6 +9,7 @@ from tl_jax.runs.subject import task_name
 from tl_jax.studies.similarity import ITSELF, TUNED
 
 MEASURES = {"cka": "CKA", "svcca": "SVCCA"}
+MOST_CHANCE = 0.99  # beyond, what is left to 1 is noise
 
 
 def write(workdir: pathlib.Path, result: dict) -> None:
@@ -17,8 +18,8 @@ def write(workdir: pathlib.Path, result: dict) -> None:
     study.write(
         workdir,
         title="Similarity of representations",
-        lead="Which layers represent these images alike? 1: the same but for rotation and scale; "
-        "0: nothing in common.",
+        lead="Which layers represent these images alike? 1: the same but for rotation and scale. "
+        f"What has nothing in common has on average, with the images shuffled, {_levels(result)}.",
         sections=[_comparison(comparison) for comparison in result["comparisons"]],
         facts={
             "base": f"{config['base']} ({config['weights'] or 'published weights'})",
@@ -27,6 +28,7 @@ def write(workdir: pathlib.Path, result: dict) -> None:
             "features": f"each layer's output pooled by the rule {config['pool']}",
             "CKA": f"linear, unbiased, minibatches of about {config['batch']}",
             "SVCCA": "99 % of the variance, mean canonical correlation",
+            "chance": "the same measure with the other base's images shuffled, seed 0",
         },
         result=result,
     )
@@ -43,65 +45,96 @@ def summary(result: dict) -> str:
             known = [(x, name) for x, name in zip(line, comparison["others"], strict=True) if x]
             value, name = max(known, default=(float("nan"), "none"))
             lines.append(f"  {layer:16} {name:16} {value:.2f}")
-    return "\n".join(lines)
+    return "\n".join([*lines, f"by chance, on average: {_levels(result)}"])
+
+
+def _levels(result: dict) -> str:
+    """The chance level of each measure, a mean over all pairs of layers of all comparisons."""
+    levels = {
+        label: np.mean([_chance(comparison, m) for comparison in result["comparisons"]])
+        for m, label in MEASURES.items()
+    }
+    return ", ".join(f"{label} {level:.2f}" for label, level in levels.items())
+
+
+def above_chance(comparison: dict, measure: str) -> np.ndarray:
+    """How far of the way from chance (0) to 1 each pair of layers is, (L, M), as a Rand index is.
+
+    NaN where chance alone gives 1.
+    """
+    values, chance = (
+        np.array(comparison[key], np.float64) for key in (measure, f"{measure}_chance")
+    )
+    room = np.where(chance < MOST_CHANCE, 1 - chance, np.nan)
+    return (values - chance) / room
+
+
+def _chance(comparison: dict, measure: str) -> float:
+    """Mean over the pairs of layers; 0 where no pair has one."""
+    values = np.array(comparison[f"{measure}_chance"], np.float64)
+    return float(values[np.isfinite(values)].mean()) if np.isfinite(values).any() else 0.0
 
 
 def _comparison(comparison: dict) -> study.Section:
     """The maps and tables of one pair of bases; of the fine-tuned base, what moved comes first."""
     other, rows, columns = comparison["other"], comparison["layers"], comparison["others"]
-    values = {m: np.array(comparison[m], np.float64) for m in MEASURES}
-    pictures = tuple(
-        study.Picture(
-            f"{label} of every layer of the base (down) with every layer of {other} (across)",
-            figures.heat_map(
-                np.clip(values[m], 0, 1), rows, columns, label=label, along=("base", other)
-            ),
+    pictures, tables, name = [], [], study.file_name(other)
+    for m, label in MEASURES.items():
+        picture = figures.heat_map(
+            above_chance(comparison, m),
+            rows,
+            columns,
+            label=f"{label} above chance",
+            along=("base", other),
         )
-        for m, label in MEASURES.items()
-    )
-    slug = other.replace(" ", "_")
-    tables = tuple(
-        study.Table(
-            f"{m}_{slug}",
-            f"{label} with {other}",
-            ("layer", *columns),
-            [(layer, *line) for layer, line in zip(rows, comparison[m], strict=True)],
-        )
-        for m, label in MEASURES.items()
-    )
+        words = f"{label} of every layer of the base (down) with every layer of {other} (across)"
+        scale = "from chance, as of shuffled images (0, white), to the same (1, darkest)"
+        pictures.append(study.Picture(f"{m}_{name}_map", f"{words}, {scale}", picture))
+        for key, what in ((m, ""), (f"{m}_chance", ", images shuffled")):
+            lines = [(layer, *line) for layer, line in zip(rows, comparison[key], strict=True)]
+            caption = f"{label} with {other}{what}"
+            tables.append(study.Table(f"{key}_{name}", caption, ("layer", *columns), lines))
     text = (
         f"Every layer of the base beside every layer of {other}. CKA weighs directions by their "
         "variance and is 0 for what is independent; SVCCA weighs them alike, and is above 0 by "
-        "chance, the more so the more directions there are beside the images."
+        "chance, the more so the more directions there are beside the images. Each measure stands "
+        "beside what it gives when the images of one side are shuffled (the null of permutation "
+        "tests: Josse, Pagès & Husson 2008 for CKA, Winkler et al. 2020 for canonical "
+        "correlations): a value near that is no sign of likeness. Maps show how far of the way "
+        "from there to 1 a pair is, all on one scale; blank: chance alone gives 1."
     )
     if other == TUNED:
-        moved_text, picture, table = _moved(rows, columns, values)
-        text, pictures, tables = text + moved_text, (picture, *pictures), (table, *tables)
-    return study.Section(f"With {other}", text, pictures, tables)
+        moved_text, picture, table = _moved(comparison)
+        text, pictures, tables = text + moved_text, [picture, *pictures], [table, *tables]
+    return study.Section(f"With {other}", text, tuple(pictures), tuple(tables))
 
 
-def _moved(
-    rows: list[str], columns: list[str], values: dict[str, np.ndarray]
-) -> tuple[str, study.Picture, study.Table]:
-    """How far fine-tuning moved each layer that both bases have; `values` (L, M) by measure."""
+def _moved(comparison: dict) -> tuple[str, study.Picture, study.Table]:
+    """How far fine-tuning moved each layer that both bases have."""
+    rows, columns = comparison["layers"], comparison["others"]
     both = [name for name in rows if name in columns]
-    moved = {
-        label: np.array([1 - values[m][rows.index(n), columns.index(n)] for n in both])
-        for m, label in MEASURES.items()
-    }
+
+    def changes(key: str) -> np.ndarray:
+        values = np.array(comparison[key], np.float64)
+        return np.array([1 - values[rows.index(n), columns.index(n)] for n in both])
+
+    moved = {f"1 - {label}": changes(m) for m, label in MEASURES.items()}
+    chance = {f"1 - {n}, images shuffled": changes(f"{m}_chance") for m, n in MEASURES.items()}
     text = (
         "\n\nWhich layers did fine-tuning move? 1 less the similarity of each layer with "
-        "itself before. Layers that stayed frozen are at 0."
+        "itself before. Layers that stayed frozen are at 0; dashed: where the images are shuffled."
     )
     picture = study.Picture(
+        "moved",
         "How far fine-tuning moved each layer",
         figures.against_depth(
             both,
             {label: change[:, None] for label, change in moved.items()},
             label="1 - similarity before and after",
-            fractions=False,
+            unit="",
+            dashed=chance,
         ),
     )
-    lines = list(zip(both, *(change.tolist() for change in moved.values()), strict=True))
-    names = ("layer", *(f"1 - {label}" for label in moved))
+    lines = list(zip(both, *(c.tolist() for c in (moved | chance).values()), strict=True))
+    names = ("layer", *moved, *chance)
     return text, picture, study.Table("moved", "1 - similarity before and after", names, lines)

@@ -9,7 +9,7 @@ from tl_jax.base.base import Base
 from tl_jax.base.load import load_base
 from tl_jax.data.task import Task
 from tl_jax.measure.features import of_layers, shapes_of
-from tl_jax.measure.similarity import linear_cka, svcca
+from tl_jax.measure.similarity import linear_cka, shuffled, svcca
 from tl_jax.runs.journal import Journal
 from tl_jax.runs.subject import base_of, outline_of, task_of
 from tl_jax.studies.similarity import ITSELF, TUNED
@@ -58,16 +58,20 @@ def others(config: Any, base: Base) -> dict[str, Base]:
 def compare(config: Any, base: Base, other: Base, task: Task) -> dict:
     """Return the layers of both bases, and CKA and SVCCA of all pairs.
 
-    `cka` and `svcca` are lists (L, M) for the base's L layers and the other's M.
+    `cka` and `svcca` are lists (L, M) for the base's L layers and the other's M; `cka_chance` and
+    `svcca_chance` are the same with the other's rows shuffled.
     """
     options = {"pool": config.pool, "cache": pathlib.Path(config.cache)}
     ours = of_layers(base, task, **options)
     theirs = ours if other is base else of_layers(other, task, **options)
     first = [layer.rows for layer in ours.values()]
     second = first if other is base else [layer.rows for layer in theirs.values()]
+    by_chance = shuffled(second)
     return {
         "layers": list(ours),
         "others": list(theirs),
         "cka": linear_cka(first, second, batch=config.batch).tolist(),
         "svcca": svcca(first, second).tolist(),
+        "cka_chance": linear_cka(first, by_chance, batch=config.batch).tolist(),
+        "svcca_chance": svcca(first, by_chance).tolist(),
     }

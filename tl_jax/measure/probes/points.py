@@ -1,4 +1,4 @@
-"""A classification problem in principal axes: as many columns as it has rank, nothing lost."""
+"""Labelled points and queries in principal axes: as many columns as their rank, nothing lost."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ import numpy as np
 TOLERANCE = 1e-12  # of the largest eigenvalue: what is below is rounding of float32 features
 
 
-class Problem(NamedTuple):
+class Points(NamedTuple):
     """N examples to learn from and M to classify; R coordinates, centred, of diagonal covariance.
 
     Probes that do not penalise the intercept, and all that go by distances, find here what they
@@ -23,14 +23,14 @@ class Problem(NamedTuple):
     classes: int  # C
 
 
-def pose(
+def in_principal_axes(
     train: np.ndarray,
     query: np.ndarray,
     *,
     labels: np.ndarray,
     classes: int,
     weights: np.ndarray | None = None,
-) -> Problem:
+) -> Points:
     """Of features (N, D), queries (M, D), labels and weights (N,); R is at most min(N - 1, D).
 
     By the eigenvectors of the smaller of the two products, D x D or N x N.
@@ -50,4 +50,4 @@ def pose(
     axes = vectors if d <= n else scaled.T @ vectors / np.sqrt(values)
     turned = query @ axes
     outside = np.maximum((query**2).sum(1) - (turned**2).sum(1), 0)
-    return Problem(train @ axes, turned, outside, values, labels, weights, classes)
+    return Points(train @ axes, turned, outside, values, labels, weights, classes)
