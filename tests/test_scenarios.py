@@ -138,8 +138,8 @@ def test_a_verdict_is_of_differences_paired_by_seed():
     differences = np.array([0.1, 0.12, 0.11, 0.09, 0.1])
     (found,) = against_reference(rows(differences), PLANS)
     assert found["verdict"] == "helps" and found["pairs"] == 5
-    assert found["difference"] == pytest.approx(100 * differences.mean())
-    half = 2.776445 * 100 * differences.std(ddof=1) * np.sqrt(1 / 5 + 250 / 750)
+    assert found["difference"] == pytest.approx(differences.mean())
+    half = 2.776445 * differences.std(ddof=1) * np.sqrt(1 / 5 + 250 / 750)
     assert found["high"] - found["difference"] == pytest.approx(half, rel=1e-5)
     assert "seeds_to_settle" not in found
     (found,) = against_reference(rows(-differences), PLANS)

@@ -125,7 +125,7 @@ def over_budgets(
         axes.set(ylabel=label, xlabel="labels")
         low, high = axes.get_ylim()  # intervals of few seeds reach beyond what accuracies can be
         axes.set_ylim(max(low, 0), min(high, 1))
-        axes.yaxis.set_major_formatter(percent)
+        axes.yaxis.set_major_formatter(UNITS["%"])
         figure.legend(loc="outside upper center", ncols=5, handlelength=1.8)
 
     return Drawing(draw, width=WIDE, height=4.3)

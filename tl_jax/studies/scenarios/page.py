@@ -55,7 +55,7 @@ def summary(result: dict) -> str:
 
 
 def _where(own: dict) -> str:
-    return f"{own['plan']} at {_budget(own['budget'])} ({own['difference']:+.1f} points)"
+    return f"{own['plan']} at {_budget(own['budget'])} ({100 * own['difference']:+.1f} points)"
 
 
 def _budget(budget: int) -> str:
@@ -73,7 +73,7 @@ def _section(task: str, base: str, rows: Sequence[dict], config: dict) -> study.
     lines, costs, series = [], [], {}
     for plan in plans:
         means = [corrected(values(plan, budget, column), ratio=ratio) for budget in budgets]
-        lines.append((plan, *(100 * mean.mean for mean in means)))
+        lines.append((plan, *(mean.mean for mean in means)))
         series[plan] = [(mean.mean, mean.half) for mean in means]
         seconds = [corrected(values(plan, b, "seconds"), ratio=0).mean for b in budgets]
         parameters = values(plan, budgets[-1], "trained_parameters")
@@ -87,7 +87,9 @@ def _section(task: str, base: str, rows: Sequence[dict], config: dict) -> study.
         "Mean over seeds, on test. Every plan has the same splits, budget and tuning effort.",
         (study.Picture(f"budgets_{slug}", caption, picture),),
         (
-            study.Table(f"test_{slug}", "Test, in percent", ("plan", *heads), lines),
+            study.Table(
+                f"test_{slug}", "Test", ("plan", *heads), lines, dict.fromkeys(heads, "%")
+            ),
             study.Table(
                 f"cost_{slug}", "Parameters trained, and seconds a cell with all its draws",
                 ("plan", "parameters", *heads), costs,
@@ -97,7 +99,7 @@ def _section(task: str, base: str, rows: Sequence[dict], config: dict) -> study.
 
 
 def _verdicts(result: dict) -> study.Section:
-    columns = ("task", "base", "budget", "plan", "points", "low", "high", "pairs", "verdict",
+    columns = ("task", "base", "budget", "plan", "difference", "low", "high", "pairs", "verdict",
                "seeds to settle")  # fmt: skip
     names = ("task", "base", "budget", "plan", "difference", "low", "high", "pairs", "verdict",
              "seeds_to_settle")  # fmt: skip
@@ -108,7 +110,8 @@ def _verdicts(result: dict) -> study.Section:
         "after Holm's correction for all of them, and need five pairs. Seeds to settle: so many "
         "would do if mean and spread stayed; empty where only other data would."
     )
-    table = study.Table("verdicts", "Verdicts", columns, rows)
+    points = dict.fromkeys(("difference", "low", "high"), "points")
+    table = study.Table("verdicts", "Verdicts", columns, rows, points)
     return study.Section("Where transfer helps, and where it hurts", text, (), (table,))
 
 

@@ -23,7 +23,7 @@ def against_reference(rows: Sequence[dict], config: Mapping[str, Any]) -> list[d
     found, differences = [], []
     for scenario, own in _by_scenario(rows).items():
         of_plan = {
-            plan: {row["seed"]: 100 * row[column] for row in own if row["plan"] == plan}
+            plan: {row["seed"]: row[column] for row in own if row["plan"] == plan}
             for plan in config["plans"]
         }
         for plan in config["plans"]:
@@ -35,7 +35,7 @@ def against_reference(rows: Sequence[dict], config: Mapping[str, Any]) -> list[d
             about = {**dict(zip(SCENARIO, scenario, strict=True)), "plan": plan}
             found.append({**about, **_told(estimate), "ratio": ratio})
             differences.append(estimate)
-    margin = 100 * config["margin"]
+    margin = config["margin"]
     for own, estimate, said in zip(
         found, differences, verdicts(differences, margin=margin), strict=True
     ):
