@@ -37,7 +37,8 @@ class Found(NamedTuple):
     names: dict[str, str]  # in the file, by path
     surplus: list[str]  # names in the file that no rule knows
     left_out: list[str]
-    aside: list[str] = []  # in the file, but no part of the net: its loss, its optimizer
+    aside: list[str] = []  # in the file, but no part of the net: its loss, a second head
+    outside: list[str] = []  # not even below what stands in front of the net's own names
 
 
 # (leaf of a name, whether it is a norm's): place here
@@ -150,7 +151,7 @@ def fill(found: Found, expected: Mapping[str, Any]) -> dict[str, Any]:
     ]
     missing = sorted(flat.keys() - found.arrays.keys())
     if missing or unfit or surplus:
-        surplus += found.aside
+        surplus += found.aside + found.outside
     complaints = [
         f"{what} {_some(names)}"
         for what, names in (
@@ -168,8 +169,8 @@ def fill(found: Found, expected: Mapping[str, Any]) -> dict[str, Any]:
             len(found.left_out),
             found.left_out[0],
         )
-    if found.aside:
-        aside = _some([f"{name!r:.80}" for name in found.aside])
+    if left := found.aside + found.outside:
+        aside = _some([f"{name!r:.80}" for name in left])
         logging.getLogger(__name__).warning("left out what is no part of the net: %s", aside)
     ordered = {path: np.ascontiguousarray(found.arrays[path], np.float32) for path in flat}
     # Without batch norm a collection is empty, and an empty one has no paths.

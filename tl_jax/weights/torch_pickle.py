@@ -6,15 +6,16 @@ may be called amount to. A pickle is bounded in length, and no operation takes t
 beyond its own bytes: nothing is hashed but short strings, and nothing that a few bytes can refer
 to many times over is copied, compared, printed or walked through without a bound.
 
-What training scripts keep beside the tensors (an `argparse.Namespace`, paths, numbers of NumPy) is
-passed over: such an object is a mark on the stack that takes whatever is put into it and keeps
-nothing.
+What training scripts keep beside the tensors (an `argparse.Namespace`, paths, numbers of NumPy,
+members of their own enumerations) is passed over: such an object is a mark on the stack that takes
+whatever is put into it and keeps nothing.
 """
 
 import io
 import math
 import pickletools
 import re
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -233,10 +234,24 @@ def _call(label: object, arguments: object) -> object:
             return _tensor(storage, offset, shape, strides)
         case "torch._utils._rebuild_tensor", (storage, offset, shape, strides):  # before 0.4
             return _tensor(storage, offset, shape, strides)
+        case "builtins.getattr" | "__builtin__.getattr", (Label() as owner, str(own)) if (
+            _is_own_class(owner.name)
+        ):  # a class in a class, or an enumeration's member
+            label.harmless = owner.harmless = True
+            return Label(f"{owner.name}.{own}", harmless=False)
+        case _, (_,) if isinstance(label, Label) and _is_own_class(name):  # a member, by its value
+            label.harmless = True
+            return Passed(name)
     if isinstance(label, Label) and name not in _LABELS:
         _require_harmless([Label(name, bool(_INERT.fullmatch(name)))])
         return Passed(name)
     raise UserError(f"calls {name} in another way than PyTorch does; {AGAIN}")
+
+
+def _is_own_class(name: str) -> bool:
+    """Whether a name is a class's, by its capital, and neither Python's own nor a tensor's."""
+    module, *_, last = name.split(".")
+    return last[:1].isupper() and module not in sys.stdlib_module_names and name not in _LABELS
 
 
 def _tensor(storage: object, offset: Any, shape: object, strides: object) -> Tensor:
