@@ -19,6 +19,7 @@ from tl_jax.errors import UserError
 # Raster formats with a signature. Named, because Pillow would also open formats that start another
 # program (EPS starts Ghostscript) or that match nearly any file.
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 GREY = ("1", "L", "LA")
 FULL = (0, 65535)
 Range = tuple[int, int]
@@ -100,6 +101,8 @@ def _identified(file: BinaryIO) -> PIL.Image.Image:
     try:
         image = PIL.Image.open(file, formats=FORMATS)
     except PIL.UnidentifiedImageError:
+        if _is_heic(file):
+            return _heic(file)
         bands.require_known(file, None)
         raise
     if image.format in ("TIFF", "JPEG2000"):
@@ -107,6 +110,24 @@ def _identified(file: BinaryIO) -> PIL.Image.Image:
         bands.require_known(file, image)
         file.seek(place)
     return image
+
+
+def _is_heic(file: BinaryIO) -> bool:
+    """Whether the file says so: the brands of ISO/IEC 23008-12, annex B and 10.2."""
+    file.seek(0)
+    head = file.read(12)
+    return head[4:8] == b"ftyp" and head[8:] in HEIC
+
+
+def _heic(file: BinaryIO) -> PIL.Image.Image:
+    """Pillow's own libraries lack the codec of phones' photographs (H.265), so another has it."""
+    try:
+        import pillow_heif
+    except ModuleNotFoundError:
+        raise ValueError("HEIC images need pillow-heif: pip install tl_jax[heic]") from None
+    pillow_heif.register_heif_opener()
+    file.seek(0)
+    return PIL.Image.open(file, formats=("HEIF",))
 
 
 def _refuse_bomb(image: PIL.Image.Image) -> None:
