@@ -329,6 +329,10 @@ def test_enumerations_are_neither_called_nor_looked_into(tmp_path, write, monkey
         body = ordered({"w": weight, "args": value})
         assert list(read_state_dict(write(tmp_path / "a.pth", body))) == ["w"]
     assert not called
+    deep = b"".join(label("builtins.getattr") + b"(" for _ in range(60)) + label(member)
+    deep += (literal("A" * 20) + b"tR") * 60  # each a name longer than the last
+    line = refused(write(tmp_path / "a.pth", ordered({"w": weight, "args": deep})))
+    assert "a name of more than" in line
     for owner, name in (("os.System", "system"), (member, "mro")):
         value = call("builtins.getattr", label(owner), literal(name)) + b"(" + literal(1) + b"tR"
         line = refused(write(tmp_path / "a.pth", ordered({"w": weight, "args": value})))
