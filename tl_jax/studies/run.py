@@ -2,17 +2,21 @@
 
 `study.py` of a study has `compute(config, workdir)`, which returns the findings as plain data;
 arrays and images that only the page shows stand under the key `material`, which the result does not
-keep; it may have `data(config)`, which loads the task that the results folder then belongs to.
+keep; and `tasks(config)`, which loads what the results folder belongs to: the task under the name
+"", others under names of their own.
 `page.py` has `write(workdir, result, **material)`, which writes the report, and
 `summary(result)`, which returns a few lines for the terminal.
 """
 
 import importlib
+import logging
 import pathlib
 from typing import Any
 
-from tl_jax.runs import folder, results
+from tl_jax.runs import folder, log, results
 from tl_jax.train import identity
+
+logger = logging.getLogger(__name__)
 
 
 def run(study: str, config: Any, workdir: pathlib.Path, *, name: str) -> tuple[dict, bool]:
@@ -21,17 +25,23 @@ def run(study: str, config: Any, workdir: pathlib.Path, *, name: str) -> tuple[d
     Also return whether the result was there before. `name` is what the result is called. The same
     call again resumes after an interruption.
     """
+    part, lines = _part(study, "study"), []
+
+    def data() -> dict:
+        tasks = part.tasks(config)
+        lines[:] = map(log.described, tasks.values())
+        return identity.of_tasks(tasks.pop(""), tasks)
 
     def work() -> dict:
-        findings = _part(study, "study").compute(config, workdir)
+        for line in lines:
+            logger.info("%s", line)
+        findings = part.compute(config, workdir)
         material = findings.pop("material", {})
         own = {"name": name, "config": config.to_dict()}
         result = results.finite({**own, **findings, **results.provenance(study)})
         _part(study, "page").write(workdir, result, **material)
         return result
 
-    load = getattr(_part(study, "study"), "data", None)
-    data = None if load is None else lambda: identity.of_tasks(load(config), {})
     return folder.finished(work, config.to_dict(), workdir, cache=config.cache, data=data)
 
 

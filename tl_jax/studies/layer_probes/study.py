@@ -28,9 +28,9 @@ ROOM = 2**24  # numbers of features, of several seeds, that a thread has before 
 Subsets = dict[tuple[float, int], tuple[Task, protocol.Examples]]  # by budget and seed
 
 
-def data(config: Any) -> Task:
-    """Return the task that a results folder belongs to, in the splits of one seed."""
-    return task_of(config, 0)
+def tasks(config: Any) -> dict[str, Task]:
+    """Return the task, in the splits of one seed."""
+    return {"": task_of(config, 0)}
 
 
 def compute(config: Any, workdir: pathlib.Path) -> dict:

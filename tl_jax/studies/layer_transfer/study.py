@@ -20,14 +20,22 @@ import flax.traverse_util
 import numpy as np
 
 from tl_jax import interrupt
+from tl_jax.data.task import Task
 from tl_jax.runs.journal import Journal
+from tl_jax.runs.subject import task_of
 from tl_jax.stats.paired import overlap
 from tl_jax.studies.layer_transfer import resident, streamed
 from tl_jax.studies.layer_transfer.net import Net
-from tl_jax.studies.layer_transfer.subsets import Arm, ClassSubset, arms
+from tl_jax.studies.layer_transfer.subsets import Arm, ClassSubset, arms, source_of
 from tl_jax.studies.layer_transfer.tables import Tables
 from tl_jax.studies.layer_transfer.training import Trained, Trainer, Training, drawn_seed
 from tl_jax.studies.layer_transfer.treatments import TREATMENTS, beginning
+
+
+def tasks(config: Any) -> dict[str, Task]:
+    """Return the task, in the splits of one seed, and base A's where that is another."""
+    source = {"A": source_of(config, 0)} if "tasks" in config.arms else {}
+    return {"": task_of(config, 0), **source}
 
 
 def compute(config: Any, workdir: pathlib.Path) -> dict:

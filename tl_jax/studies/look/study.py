@@ -42,6 +42,11 @@ class Plane(NamedTuple):
     points: dict[str, np.ndarray]  # (n, 2) by method
 
 
+def tasks(config: Any) -> dict[str, Task]:
+    """Return the task."""
+    return {"": task_of(config, seed=config.seed)}
+
+
 def compute(config: Any, workdir: pathlib.Path) -> dict:
     """Look at a base as the config says; the result has few findings, the page much to show."""
     started = time.time()

@@ -21,9 +21,9 @@ from tl_jax.studies.score_vs_accuracy.trainings import transfer
 ACCURACIES = ("head", "fine_tuned")
 
 
-def data(config: Any) -> Task:
-    """Return the task that a results folder belongs to, in the splits of one seed."""
-    return task_of(config, 0)
+def tasks(config: Any) -> dict[str, Task]:
+    """Return the task, in the splits of one seed."""
+    return {"": task_of(config, 0)}
 
 
 def compute(config: Any, workdir: pathlib.Path) -> dict:

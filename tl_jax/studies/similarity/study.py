@@ -15,9 +15,9 @@ from tl_jax.runs.subject import base_of, task_of
 from tl_jax.studies.similarity import ITSELF, TUNED
 
 
-def data(config: Any) -> Task:
-    """Return the task that a results folder belongs to, in the splits of one seed."""
-    return task_of(config, 0)
+def tasks(config: Any) -> dict[str, Task]:
+    """Return the task, in the splits of one seed."""
+    return {"": task_of(config, 0)}
 
 
 def compute(config: Any, workdir: pathlib.Path) -> dict:
