@@ -17,6 +17,7 @@ from tl_jax.engine.prefix import DTYPES, Inputs
 from tl_jax.errors import UserError, unknown
 from tl_jax.plans.plan import Phase
 from tl_jax.train.problem import Problem, sample
+from tl_jax.train.state import criterion
 from tl_jax.train.step import Recipe, recipe
 from tl_jax.train.survey import Places, Survey, places, survey
 
@@ -166,7 +167,7 @@ def _say_why(phase: Phase, found: tuple[str, ...], why: str, problem: Problem) -
 
 def _require_metric(problem: Problem, phase: Phase, found: Survey) -> None:
     """UserError, with the near miss, if the phase's `best_by` is no column of an epoch's row."""
-    by = phase.settings.best_by or problem.objective.chosen_by
+    by = criterion(phase, problem.objective)
     known = [f"val_{name}" for name in found.scores] + ["train_loss", "last"]
     known += [f"train_{name}" for name in found.minimised]  # of a log no direction is better
     if by not in known:

@@ -38,7 +38,7 @@ def by_seed(seeds: Sequence[int], rows: Iterable[Row]) -> Cells:
 def by_method(found: Comparison) -> Cells:
     """The methods as cells, the first with nothing to be compared with."""
     head = ("method", "seeds", f"test {found.metric}", "± 95 %", "difference", "low", "high")
-    cells: Cells = [(*head, "pairs", "p", "verdict", "seconds", "trained parameters")]
+    cells: Cells = [(*head, "pairs", "p", "verdict", "seconds", "trained parameters", "kept")]
     for method, own in zip(found.methods, [None, *found.differences], strict=True):
         compared: tuple = (None,) * 6
         if own is not None:
@@ -46,7 +46,7 @@ def by_method(found: Comparison) -> Cells:
             compared = (e.mean, e.low, e.high, e.count, own.p, own.verdict)
         mean, half = method.mean.mean, method.mean.half
         row = (method.name, len(method.seeds), mean, half, *compared)
-        cells.append((*row, method.seconds, method.parameters))
+        cells.append((*row, method.seconds, method.parameters, method.kept))
     return cells
 
 
