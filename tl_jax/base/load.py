@@ -152,8 +152,11 @@ def from_state_dict(
     form, found = recognised(name, state, form and _form(name, form), part)
     architecture = Architecture(name, form, _classes(found))
     preprocessing = preprocessing or models.family(name).preprocessing(name, form)
-    preprocessing = _with_channels(preprocessing, architecture, found)
     expected, outputs = architecture.chain().shapes(preprocessing.input_shape)
+    if channels := _other_channels(found, expected):
+        preprocessing = preprocessing.with_channels(channels)
+        _tell_adapted(preprocessing)
+        expected, outputs = architecture.chain().shapes(preprocessing.input_shape)
     if cut := _cut_below_classifier(found, expected, outputs):
         architecture = dataclasses.replace(architecture, cut=cut)
         expected = select(expected, architecture.chain().names)
@@ -178,24 +181,22 @@ def _exported(name: str, weights: str, path: pathlib.Path) -> Base:
     return _base(model, weights)
 
 
-def _with_channels(
-    preprocessing: Preprocessing, architecture: Architecture, found: convert.Found
-) -> Preprocessing:
-    """The preprocessing for as many channels as the file's stem reads."""
-    shapes, _ = architecture.chain().shapes(preprocessing.input_shape)
-    flat = flax.traverse_util.flatten_dict(shapes, sep="/")
-    stem = next(path for path in flat if path.startswith("params") and path.endswith("kernel"))
-    theirs, ours = np.shape(found.arrays.get(stem)), flat[stem].shape
-    same_but_channels = len(theirs) == 4 and (*theirs[:2], theirs[3]) == (*ours[:2], ours[3])
-    if not same_but_channels or theirs == ours or not 1 <= theirs[2] <= MAX_CHANNELS:
-        return preprocessing
-    adapted = preprocessing.with_channels(theirs[2])
+def _other_channels(found: convert.Found, expected: Any) -> int | None:
+    """How many channels the first kernel of the file reads, if it is as expected but for that."""
+    flat = flax.traverse_util.flatten_dict(expected["params"], sep="/")
+    stem = next(path for path in flat if path.endswith("kernel"))
+    ours, theirs = flat[stem].shape, np.shape(found.arrays.get(f"params/{stem}"))
+    if theirs == ours or len(theirs) != 4 or (*theirs[:2], theirs[3]) != (*ours[:2], ours[3]):
+        return None
+    return theirs[2] if 1 <= theirs[2] <= MAX_CHANNELS else None
+
+
+def _tell_adapted(preprocessing: Preprocessing) -> None:
     logger.warning(
         "the stem of these weights reads %d channels: pixels are normalised by mean %s and "
         "deviation %s, after the usual ones; replace base.preprocessing where theirs were others",
-        adapted.channels, adapted.mean, adapted.std,
+        preprocessing.channels, preprocessing.mean, preprocessing.std,
     )  # fmt: skip
-    return adapted
 
 
 def _cut_below_classifier(found: convert.Found, expected: Any, outputs: Any) -> str | None:
