@@ -95,7 +95,7 @@ def transfer(
         config,
         path,
         cache=own.cache,
-        data=lambda: identity.of_tasks(task, sources or {}),
+        data=lambda: identity.of_tasks({"": task, **(sources or {})}),
         needs_report=False,
     )
     run = Run(result, load_base(path), path)
@@ -118,7 +118,7 @@ def by_config(config: Any, workdir: pathlib.Path, *, name: str) -> tuple[dict[st
         return work(base, task, workdir, config.to_dict(), *settings.divided(given), name=name)
 
     def data() -> dict[str, Any]:
-        return identity.of_tasks(loaded(), {})
+        return identity.of_tasks({"": loaded()})
 
     return folder.finished(do, config.to_dict(), workdir, cache=config.cache, data=data)
 

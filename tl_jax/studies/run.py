@@ -2,8 +2,7 @@
 
 `study.py` of a study has `compute(config, workdir)`, which returns the findings as plain data;
 arrays and images that only the page shows stand under the key `material`, which the result does not
-keep; and `tasks(config)`, which loads what the results folder belongs to: the task under the name
-"", others under names of their own.
+keep; `data(config)` loads the tasks that the results folder belongs to, by name.
 `page.py` has `write(workdir, result, **material)`, which writes the report, and
 `summary(result)`, which returns a few lines for the terminal.
 """
@@ -28,9 +27,9 @@ def run(study: str, config: Any, workdir: pathlib.Path, *, name: str) -> tuple[d
     part, lines = _part(study, "study"), []
 
     def data() -> dict:
-        tasks = part.tasks(config)
+        tasks = part.data(config)
         lines[:] = map(log.described, tasks.values())
-        return identity.of_tasks(tasks.pop(""), tasks)
+        return identity.of_tasks(tasks)
 
     def work() -> dict:
         for line in lines:

@@ -30,9 +30,9 @@ def of_task(task: Task) -> dict[str, Any]:
     }
 
 
-def of_tasks(task: Task, sources: Mapping[str, Task]) -> dict[str, Any]:
-    """The task that is judged, under the name "", and every source."""
-    return {name: of_task(one) for name, one in {"": task, **sources}.items()}
+def of_tasks(tasks: Mapping[str, Task]) -> dict[str, Any]:
+    """Of every task by name; the one that is judged is called ""."""
+    return {name: of_task(task) for name, task in tasks.items()}
 
 
 def of_problem(problem: Problem, variables: Any) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def of_problem(problem: Problem, variables: Any) -> dict[str, Any]:
         for phase in problem.plan.phases
     ]
     told = {
-        "data": of_tasks(problem.task, problem.sources),
+        "data": of_tasks({"": problem.task, **problem.sources}),
         "plan": phases,
         "objective": plain(problem.objective),
         "seed": problem.seed,

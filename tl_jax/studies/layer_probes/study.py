@@ -28,8 +28,8 @@ ROOM = 2**24  # numbers of features, of several seeds, that a thread has before 
 Subsets = dict[tuple[float, int], tuple[Task, protocol.Examples]]  # by budget and seed
 
 
-def tasks(config: Any) -> dict[str, Task]:
-    """Return the task, in the splits of one seed."""
+def data(config: Any) -> dict[str, Task]:
+    """Return the task that a results folder belongs to, in the splits of one seed."""
     return {"": task_of(config, 0)}
 
 

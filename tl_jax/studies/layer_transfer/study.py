@@ -26,16 +26,15 @@ from tl_jax.runs.subject import task_of
 from tl_jax.stats.paired import overlap
 from tl_jax.studies.layer_transfer import resident, streamed
 from tl_jax.studies.layer_transfer.net import Net
-from tl_jax.studies.layer_transfer.subsets import Arm, ClassSubset, arms, source_of
+from tl_jax.studies.layer_transfer.subsets import Arm, ClassSubset, arms, source
 from tl_jax.studies.layer_transfer.tables import Tables
 from tl_jax.studies.layer_transfer.training import Trained, Trainer, Training, drawn_seed
 from tl_jax.studies.layer_transfer.treatments import TREATMENTS, beginning
 
 
-def tasks(config: Any) -> dict[str, Task]:
-    """Return the task, in the splits of one seed, and base A's where that is another."""
-    source = {"A": source_of(config, 0)} if "tasks" in config.arms else {}
-    return {"": task_of(config, 0), **source}
+def data(config: Any) -> dict[str, Task]:
+    """Return the tasks that a results folder belongs to, in the splits of one seed."""
+    return {"": task_of(config, 0)} | ({"A": source(config, 0)} if "tasks" in config.arms else {})
 
 
 def compute(config: Any, workdir: pathlib.Path) -> dict:

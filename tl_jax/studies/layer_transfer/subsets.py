@@ -25,7 +25,7 @@ def arms(config: Any) -> dict[str, Arm]:
 
 def _arm(config: Any, arm: str, tasks: list[Task]) -> Arm:
     if arm == "tasks":
-        sources = [source_of(config, seed) for seed in range(config.seeds)]
+        sources = [source(config, seed) for seed in range(config.seeds)]
         a, b = sources[0].name, tasks[0].name
         if a == b:  # folders of the same name
             a, b = f"{a} A", f"{b} B"
@@ -56,8 +56,8 @@ def _groups(config: Any, arm: str, tasks: list[Task]) -> dict[str, list[tuple[st
     return sides
 
 
-def source_of(config: Any, seed: int) -> Task:
-    """Load the task of base A, with the splits of `seed`; UserError if the config names none."""
+def source(config: Any, seed: int) -> Task:
+    """Return the task of base A, of the arm `tasks`; UserError if the config names none."""
     if not config.source.name:
         raise UserError("the arm 'tasks' needs the task of base A: --config.source.name=...")
     return named_task(config.source, seed, val=config.task.val)

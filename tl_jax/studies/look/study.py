@@ -42,9 +42,9 @@ class Plane(NamedTuple):
     points: dict[str, np.ndarray]  # (n, 2) by method
 
 
-def tasks(config: Any) -> dict[str, Task]:
-    """Return the task."""
-    return {"": task_of(config, seed=config.seed)}
+def data(config: Any) -> dict[str, Task]:
+    """Return the task that a results folder belongs to."""
+    return {"": task_of(config, config.seed)}
 
 
 def compute(config: Any, workdir: pathlib.Path) -> dict:

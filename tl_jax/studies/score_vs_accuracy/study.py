@@ -21,8 +21,8 @@ from tl_jax.studies.score_vs_accuracy.trainings import transfer
 ACCURACIES = ("head", "fine_tuned")
 
 
-def tasks(config: Any) -> dict[str, Task]:
-    """Return the task, in the splits of one seed."""
+def data(config: Any) -> dict[str, Task]:
+    """Return the task that a results folder belongs to, in the splits of one seed."""
     return {"": task_of(config, 0)}
 
 

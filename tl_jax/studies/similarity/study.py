@@ -15,8 +15,8 @@ from tl_jax.runs.subject import base_of, task_of
 from tl_jax.studies.similarity import ITSELF, TUNED
 
 
-def tasks(config: Any) -> dict[str, Task]:
-    """Return the task, in the splits of one seed."""
+def data(config: Any) -> dict[str, Task]:
+    """Return the task that a results folder belongs to, in the splits of one seed."""
     return {"": task_of(config, 0)}
 
 
