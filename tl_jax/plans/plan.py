@@ -39,7 +39,7 @@ class Settings:
     augment: Any = ""  # random augmentation of pixels in the step, as "crop+flip+mixup(0.2)"; none
     accumulate: int = 1  # parts in which a batch is run, where it does not fit the memory whole
     # metric that selects the epoch whose weights are kept: val_loss, val_accuracy, ... or last;
-    # empty: the objective's own
+    # empty: the objective's own, of a classification val_accuracy
     best_by: str = ""
     patience: int = 0  # epochs without a better one before stopping; 0: never stop early
 

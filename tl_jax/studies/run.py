@@ -9,11 +9,14 @@ are read; `data(config)` loads the tasks that the results folder belongs to, by 
 """
 
 import importlib
+import logging
 import pathlib
 from typing import Any
 
-from tl_jax.runs import folder, results
+from tl_jax.runs import folder, log, results
 from tl_jax.train import identity
+
+logger = logging.getLogger(__name__)
 
 
 def run(study: str, config: Any, workdir: pathlib.Path, *, name: str) -> tuple[dict, bool]:
@@ -22,8 +25,16 @@ def run(study: str, config: Any, workdir: pathlib.Path, *, name: str) -> tuple[d
     Also return whether the result was there before. `name` is what the result is called. The same
     call again resumes after an interruption.
     """
+    part, lines = _part(study, "study"), []
+
+    def data() -> dict:
+        tasks = part.data(config)
+        lines[:] = map(log.described, tasks.values())
+        return identity.of_tasks(tasks)
 
     def work() -> dict:
+        for line in lines:
+            logger.info("%s", line)
         findings = part.compute(config, workdir)
         material = findings.pop("material", {})
         own = {"name": name, "config": config.to_dict()}
@@ -31,14 +42,13 @@ def run(study: str, config: Any, workdir: pathlib.Path, *, name: str) -> tuple[d
         _part(study, "page").write(workdir, result, **material)
         return result
 
-    part = _part(study, "study")
     return folder.finished(
         work,
         config.to_dict(),
         workdir,
         cache=config.cache,
         check=lambda: part.check(config),
-        data=lambda: identity.of_tasks(part.data(config)),
+        data=data,
     )
 
 
