@@ -46,6 +46,7 @@ setup(
         "cuda": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
         "elpv": ELPV,
+        "heic": ["pillow-heif"],
         "weights": WEIGHTS,
         "timm": TIMM,
         "report": REPORT,

@@ -41,6 +41,7 @@ def get_config():
     config.from_layer = "0.3"  # of EfficientNet-Lite0: stage4_block1
     config.train_head.epochs = 5
     config.train_head.learning_rate = 3e-3
+    config.train_head.best_by = "val_loss"  # the default when this was measured
     config.tune.epochs = 12
     config.tune.learning_rate = 1e-3
     config.tune.schedule = "one_cycle"

@@ -3,8 +3,8 @@
     python -m experiments.transfer --config=configs/folder.py --config.task.path=my_photos/
 
 A run takes minutes for some thousand images. An example: for scikit-learn's 1797 digits, saved as
-PNG files in ten folders, seed 0 classified 94.8 % of the test split correctly, after 2.5 minutes on
-two shared CPU cores.
+PNG files in ten folders, seed 0 classified 94.4 % of the test split correctly, after 2.5 minutes on
+two shared CPU cores (2026-11-28, jax 0.10.2).
 """
 
 from configs import defaults

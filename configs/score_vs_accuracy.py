@@ -57,6 +57,7 @@ def get_config():
     config.head = settings.train_head
     config.head.epochs = 40
     config.head.learning_rate = 1e-2
+    config.head.best_by = "val_loss"  # the default when this was measured
     config.from_layer = "stage3_block1"  # the lowest layer that is fine-tuned
     config.tune = settings.tune
     config.tune.epochs = 8

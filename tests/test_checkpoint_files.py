@@ -1,6 +1,7 @@
 """Weight files as people's training scripts write them, without PyTorch."""
 
 import argparse
+import enum
 import hashlib
 import io
 import json
@@ -109,11 +110,46 @@ def test_what_is_not_beside_the_net_is_still_refused():
     line = complaint(lacking)
     assert "the file lacks batch_stats/stage3_block2" in line and "'criterion.weight'" in line
     headless = {n: a for n, a in under("encoder.").items() if ".fc." not in n}
-    assert "all but the classifier is there" in complaint(headless | {"fc2.weight": np.ones(3)})
+    inside = headless | {"encoder.fc2.weight": np.ones(3)}
+    assert "all but the classifier is there" in complaint(inside)
     assert from_state_dict("resnet18", headless).layers[-1] == "pool"
     of_another = fixtures.state_dict(fixtures.load("timm-mobilenetv2_100-65-s1").meta)
     assert "of another architecture" in complaint(of_another)
     assert "of another architecture" in complaint(under("model.", of_another))
+
+
+@pytest.mark.parametrize("prefix", ["encoder.", "module.backbone."])
+def test_an_encoder_beside_a_projector_gives_a_base_cut_below_the_classifier(prefix, caplog):
+    """As SimCLR, BYOL and their kin leave it."""
+    encoder = {n: a for n, a in under(prefix).items() if ".fc." not in n}
+    sizes = {"projector.0": (64, 512), "projector.2": (16, 64)}
+    beside = {f"{name}.weight": np.ones(shape, np.float32) for name, shape in sizes.items()}
+    base = from_state_dict("resnet18", beside | encoder)
+    assert base.layers[-1] == base.architecture.cut == "pool"
+    whole = from_state_dict("resnet18", STATE)
+    assert fingerprint(base.variables) == fingerprint(whole.cut("pool").variables)
+    assert "the weights have no head: the base ends at pool" in caplog.text
+    assert "left out what is no part of the network: 'projector.0.weight'" in caplog.text
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_a_stem_for_other_channels_than_three_says_so_itself(channels, caplog):
+    rng = np.random.default_rng(0)
+    stem = rng.normal(size=(64, channels, 7, 7)).astype(np.float32)
+    base = from_state_dict("resnet18", under("net.", STATE | {"conv1.weight": stem}))
+    assert base.preprocessing.channels == channels and base.preprocessing.input_shape[3] == channels
+    usual = from_state_dict("resnet18", STATE)
+    assert base.preprocessing == usual.preprocessing.with_channels(channels)
+    assert f"the stem of these weights reads {channels} channels" in caplog.text
+    kernel = base.variables["params"]["stem"]["conv"]["kernel"]
+    np.testing.assert_array_equal(kernel, stem.transpose(2, 3, 1, 0))
+    pixels = rng.integers(0, 256, (40, 40, channels), np.uint8)
+    assert base.resized(32).predict([pixels]).shape == (1, len(STATE["fc.bias"]))
+
+
+def test_a_stem_of_another_size_is_still_of_another_architecture():
+    stem = np.ones((64, 1, 3, 3), np.float32)
+    assert "of another shape" in complaint(STATE | {"conv1.weight": stem})
 
 
 def test_a_file_of_another_kind_has_its_prefixes_too(tmp_path):
@@ -211,7 +247,23 @@ class Settings:
         raise AssertionError("was built")
 
 
+class Mode(enum.Enum):
+    """Somebody's own enumeration."""
+
+    TRAIN = "train"
+    TEST = ("test", 2)
+
+
+class Outer:
+    """Somebody's own class with an enumeration in it."""
+
+    class Inner(enum.IntFlag):
+        A = 1
+
+
 INERT = {
+    "member": Mode.TEST,
+    "member inside": {"mode": [Outer.Inner.A]},
     "namespace": argparse.Namespace(lr=0.1, nested=argparse.Namespace(of=[1, 2])),
     "paths": {"out": pathlib.PurePosixPath("a/b")},
     "best": np.float64(71.2),
@@ -258,10 +310,33 @@ def test_they_are_not_built(tmp_path, write):
 @both_formats
 def test_a_call_of_anything_else_is_still_refused(tmp_path, write):
     weight = tensor(storage(), (2, 3), (3, 1))
-    for name in ("os.system", "builtins.eval", "argparse.FileType", "numpy.load", "pathlib.os"):
+    for name in ("os.system", "builtins.eval", "argparse.FileType", "numpy.load", "pathlib.os",
+                 "subprocess.Popen", "builtins.getattr"):  # fmt: skip
         for value in (call(name, literal("true")), label(name)):
             line = refused(write(tmp_path / "a.pth", ordered({"w": weight, "args": value})))
             assert repr(name) in line and "nothing was run" in line
+
+
+@both_formats
+def test_enumerations_are_neither_called_nor_looked_into(tmp_path, write, monkeypatch):
+    """By value, and by name as Python 3.11.0 wrote them."""
+    called = []
+    monkeypatch.setattr(Mode, "_missing_", classmethod(lambda cls, value: called.append(value)))
+    member = "test_checkpoint_files.Mode"
+    weight = tensor(storage(), (2, 3), (3, 1))
+    by_name = call("builtins.getattr", label(member), literal("TRAIN"))
+    for value in (call(member, literal("nothing")), by_name):
+        body = ordered({"w": weight, "args": value})
+        assert list(read_state_dict(write(tmp_path / "a.pth", body))) == ["w"]
+    assert not called
+    deep = b"".join(label("builtins.getattr") + b"(" for _ in range(60)) + label(member)
+    deep += (literal("A" * 20) + b"tR") * 60  # each a name longer than the last
+    line = refused(write(tmp_path / "a.pth", ordered({"w": weight, "args": deep})))
+    assert "a name of more than" in line
+    for owner, name in (("os.System", "system"), (member, "mro")):
+        value = call("builtins.getattr", label(owner), literal(name)) + b"(" + literal(1) + b"tR"
+        line = refused(write(tmp_path / "a.pth", ordered({"w": weight, "args": value})))
+        assert "nothing was run" in line
 
 
 @both_formats

@@ -34,7 +34,8 @@ def result(seed, weighted, **config):
 def judged(seed, weighted, *, test=25, split=None, seconds=60.0, **config):
     """A result that says how its splits were drawn, what it cost and what was trained."""
     task = {"name": "toy", "sizes": {"train": 70, "val": 5, "test": test}, "test_split": split}
-    phases = [{"trained_parameters": 10}, {"trained_parameters": 1200}]
+    chosen = {"best_by": "val_loss", "best_epoch": 1 + seed, "epochs_run": 9}
+    phases = [{"trained_parameters": 10}, {"trained_parameters": 1200, **chosen}]
     cost = {"cost": {"total_seconds": seconds}, "plan": {"phases": phases}, "task": task}
     return result(seed, weighted, **config) | cost
 
@@ -157,9 +158,10 @@ def test_the_table_is_written_as_csv_and_latex(tmp_path, capsys):
     assert (second["pairs"], second["verdict"]) == ("5", "helps")
     assert float(second["difference"]) == pytest.approx(0.05)
     assert (second["seconds"], second["trained parameters"]) == ("60.0", "1200")
+    assert first["kept"] == "epochs 1 to 5 of 9 by validation loss"
     lines = (tmp_path / "c.tex").read_text().splitlines()
-    assert lines[0] == r"\begin{tabular}{lrrrrrrrrrrr}" and lines[-1] == r"\end{tabular}"
-    assert all(line.count("&") == 11 for line in lines if line.endswith(r"\\"))
+    assert lines[0] == r"\begin{tabular}{lrrrrrrrrrrrr}" and lines[-1] == r"\end{tabular}"
+    assert all(line.count("&") == 12 for line in lines if line.endswith(r"\\"))
     assert any(line.startswith(r"batch\_size=8 & 5 & 87.00") for line in lines)
 
 

@@ -1,10 +1,12 @@
 """The study of layer transfer as a user meets it, with a tiny net on scikit-learn's digits."""
 
 import json
+import logging
 import pathlib
 
 import jax
 import numpy as np
+import PIL.Image
 import pytest
 from programs import ROOT
 
@@ -82,6 +84,76 @@ def test_the_report_has_the_figures_and_the_tables(done):
     ]
     said = next(r for r in rows if r.startswith("random A to random B,10,co-adaptation,2 conv2,"))
     assert float(said.split(",")[4]) == pytest.approx(np.mean(base) - np.mean(bnb))
+
+
+def shots(folder: pathlib.Path, classes: str) -> pathlib.Path:
+    """Small grey images, a row of which says the class; whatever lies above it is called shots."""
+    rng = np.random.default_rng(len(classes))
+    for row, name in enumerate(classes):
+        (folder / "shots" / name).mkdir(parents=True)
+        for number in range(16):
+            pixels = rng.integers(0, 120, (28, 28), np.uint8)
+            pixels[4 * row : 4 * row + 4] += 120
+            PIL.Image.fromarray(pixels).save(folder / "shots" / name / f"{number}.png")
+    return folder / "shots"
+
+
+@pytest.fixture(scope="module")
+def between_namesakes(cache, tmp_path_factory):
+    """The settings and the folder of a study from one folder to another of the same name."""
+    top = tmp_path_factory.mktemp("namesakes")
+    given = {"task.name": "folder", "task.path": str(shots(top / "new", "xy")), "task.per_class": 0}
+    given |= {"source.name": "folder", "source.path": str(shots(top / "old", "abc"))}
+    given |= {"arms": ("tasks",), "seeds": 1, "budgets": (0,), "epochs": (1,), "batch_size": 8}
+    log = logging.getLogger("tl_jax")
+    lines, handler = [], logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())
+    log.addHandler(handler)
+    level = log.level
+    log.setLevel(logging.INFO)
+    try:
+        studied(configured(cache, **given), top / "study")
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+    return given, top / "study", lines
+
+
+def test_folders_of_the_same_name_are_told_apart(between_namesakes):
+    _, workdir, _ = between_namesakes
+    result = json.loads((workdir / "result.json").read_text())
+    assert result["arms"] == [["shots A", "shots B"]]
+    assert {cell["arm"] for cell in cells(workdir)} == {"shots A", "shots B", "shots A:shots B"}
+    for name, classes in (("shots A", 3), ("shots B", 2)):
+        ((_, kernel),) = (
+            (path, leaf)
+            for path, leaf in np.load(workdir / "bases" / f"{name} 0.npz").items()
+            if path.startswith("0/params/head/") and path.endswith("kernel")
+        )
+        assert kernel.shape[-1] == classes
+    assert "shots A to shots B" in (workdir / "report.html").read_text()
+
+
+def test_each_task_is_told_before_the_first_training(between_namesakes):
+    *_, lines = between_namesakes
+    told = [line for line in lines if line.startswith("shots: ")]
+    assert told == [  # 32 and 48 images, a tenth for val, a quarter for test
+        "shots: 2 classes (x, y); train 21, val 3, test 8",
+        "shots: 3 classes (a, b, c); train 31, val 5, test 12",
+    ]
+
+
+def test_a_study_belongs_to_the_data_of_both_sides(between_namesakes, cache, capsys):
+    given, workdir, _ = between_namesakes
+    some = pathlib.Path(given["source.path"]) / "a" / "0.png"
+    kept = some.read_bytes()
+    PIL.Image.fromarray(np.zeros((28, 28), np.uint8)).save(some)
+    try:
+        config = configured(cache, **given)
+        assert cli.status(lambda argv: studied(config, workdir), []) == 2
+    finally:
+        some.write_bytes(kept)
+    assert "belongs to other data (source 'A': other inputs" in capsys.readouterr().err
 
 
 def test_interrupted_and_gone_on_with_is_uninterrupted(done, cache, tmp_path, monkeypatch):

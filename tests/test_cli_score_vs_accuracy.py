@@ -69,7 +69,12 @@ def test_agreement_is_scipys_on_the_candidates(done):
 
 def test_the_report_has_the_numbers_to_take_away(done):
     workdir, result = done
-    assert "Which score ranks best" in (workdir / "report.html").read_text()
+    page = (workdir / "report.html").read_text()
+    assert "Which score ranks best" in page
+    assert "of 2 by validation loss; fine-tuned: epoch 1 of 1, the last" in page
+    for row in result["candidates"]:
+        (head, tuned) = row["epochs"].values()
+        assert head["best_epoch"] in (1, 2) and tuned["best_epoch"] == 1
     lines = (workdir / "candidates.csv").read_text().splitlines()
     assert [line.split(",")[:2] for line in lines[1:]] == [["random", cut] for cut in CUTS]
     assert len((workdir / "agreement.csv").read_text().splitlines()) == 1 + 2 * 6

@@ -1,5 +1,6 @@
 import io
 import struct
+import sys
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -314,3 +315,37 @@ def test_a_range_of_16_bit_grey_becomes_the_whole(tmp_path):
     grey = PIL.Image.fromarray(np.array([[7, 200]], np.uint8))
     grey.save(tmp_path / "8.png")
     assert open_image(tmp_path / "8.png", (0, 100)) == grey
+
+
+HEIF = """
+import PIL.Image, PIL.ImageFile, PIL.PngImagePlugin
+
+class Opened(PIL.PngImagePlugin.PngImageFile):
+    def _open(self):
+        self.fp.seek(24)  # what stands behind the box is a PNG file
+        super()._open()
+
+def register_heif_opener():
+    PIL.Image.register_open("HEIF", Opened, lambda head: head[4:12] == b"ftypheic")
+"""
+
+
+def test_heic_is_read_by_the_package_that_can_and_asks_for_it(tmp_path, monkeypatch):
+    """A stand-in for pillow-heif: the suite has no encoder of H.265."""
+    file, pixels = io.BytesIO(), photo()
+    PIL.Image.fromarray(pixels).save(file, "PNG")
+    path = tmp_path / "photo.heic"
+    path.write_bytes(b"\0\0\0\x18ftypheic" + b"\0" * 12 + file.getvalue())
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)  # not installed
+    with pytest.raises(UserError, match=r"photo.heic.*pip install tl_jax\[heic\]"):
+        open_image(path)
+    monkeypatch.delitem(sys.modules, "pillow_heif")
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "pillow_heif.py").write_text(HEIF)
+    monkeypatch.setattr(PIL.Image, "OPEN", dict(PIL.Image.OPEN))
+    monkeypatch.setattr(PIL.Image, "ID", list(PIL.Image.ID))
+    np.testing.assert_array_equal(open_image(path), pixels)
+    monkeypatch.delitem(sys.modules, "pillow_heif")
+    other = tmp_path / "other.png"
+    PIL.Image.fromarray(pixels).save(other)
+    assert open_image(other).size == (9, 6) and "pillow_heif" not in sys.modules

@@ -83,8 +83,8 @@ def make_phase(name="head", multipliers=(0, 0, 0, 0, 1), **changes) -> dict:
     phase = dict(
         name=name, multipliers=dict(zip(LAYERS, multipliers, strict=True)), learning_rate=1e-3,
         optimizer="adamw", schedule="cosine", weight_decay=1e-4, batch_norm="frozen", views=1,
-        epochs=3, epochs_run=3, best_epoch=2, stopped_early=False, trained_parameters=2562,
-        prefix=None, cached_bytes=0, seconds=12.0,
+        epochs=3, epochs_run=3, best_by="val_loss", best_epoch=2, worse_than=None,
+        stopped_early=False, trained_parameters=2562, prefix=None, cached_bytes=0, seconds=12.0,
     )
     return phase | changes
 
@@ -465,15 +465,16 @@ def test_terminal_table(cells):
     ]
     lines = report.terminal_table(result).splitlines()
     assert lines[0] == "a-run: lite0 to cells by gradual, seed 7"
-    assert [line.split() for line in lines[1:6]] == [
+    assert lines[1] == "phase head: epoch 2 of 3 by validation loss"
+    assert [line.split() for line in lines[2:7]] == [
         ["val", "test"],
         ["accuracy", "86.1", "%", "80.0", "%"],
         ["weighted", "accuracy", "90.0", "%", "–"],
         ["loss", "0.345", "1.25"],
         ["published"],
     ]
-    assert lines[6].split() == "88.4 % accuracy, VGG [31m19 (Deitsch 2019)".split()
-    assert lines[7].startswith("cost: 7 min 11 s (compile 41.3 s), 31.2 ms a step, 812 images/s")
+    assert lines[7].split() == "88.4 % accuracy, VGG [31m19 (Deitsch 2019)".split()
+    assert lines[8].startswith("cost: 7 min 11 s (compile 41.3 s), 31.2 ms a step, 812 images/s")
     assert "\x1b" not in "".join(lines)
 
 

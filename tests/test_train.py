@@ -169,11 +169,12 @@ def test_no_phase_stops_before_it_began():
 @pytest.mark.parametrize(
     ("settings", "epochs", "best"),
     [
-        ({}, 6, 6),
-        ({"patience": 2}, 4, 2),
-        ({"patience": 4}, 6, 6),
+        ({}, 6, 3),
+        ({"best_by": "val_loss"}, 6, 6),
+        ({"best_by": "val_loss", "patience": 2}, 4, 2),
+        ({"best_by": "val_loss", "patience": 4}, 6, 6),
         ({"best_by": "last", "patience": 2}, 6, 6),
-        ({"best_by": "val_accuracy"}, 6, 3),
+        ({"patience": 2}, 5, 3),
     ],
 )
 def test_the_best_epochs_weights_are_handed_on(tmp_path, monkeypatch, settings, epochs, best):
@@ -378,7 +379,7 @@ def test_while_a_step_runs_the_next_batch_is_put_on_the_device(tmp_path, monkeyp
 
     for owner, name in ((Parallel, "share"), (jax, "block_until_ready"), (PhaseRun, "call")):
         monkeypatch.setattr(owner, name, noted(name, getattr(owner, name)))
-    monkeypatch.setattr(train, "assess", lambda *_: {"epoch": 1, "val_loss": 0.0, "phase": "head"})
+    monkeypatch.setattr(train, "assess", lambda *_: dict(epoch=1, val_accuracy=0.0, phase="head"))
     run(small.problem("head_only", head=small.settings(epochs=1)), tmp_path, inputs)
     assert events == ["share", "block_until_ready", "call"] * 4  # the wait is for the step before
 

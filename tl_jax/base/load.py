@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import flax.traverse_util
 import jax
 import numpy as np
 
@@ -15,7 +16,7 @@ from tl_jax.base.architecture import Architecture
 from tl_jax.base.base import Base
 from tl_jax.base.recognise import recognised
 from tl_jax.chain.variables import select
-from tl_jax.data.preprocessing import Preprocessing
+from tl_jax.data.preprocessing import MAX_CHANNELS, Preprocessing
 from tl_jax.errors import UserError, takes, unknown
 from tl_jax.weights import convert, files
 
@@ -42,9 +43,9 @@ def load_base(
 
     Every array in the file and every parameter of the architecture must match, or a UserError lists
     both sides; only what a training script keeps beside a whole net (its loss, its optimizer) is
-    left out, with a line in the log. The number of classes is the file's own, and a file without a
-    classifier gives a base that is cut below it. `form` says whose net it is where the names fit
-    several. UserError, too, for weights that are not finite.
+    left out, with a line in the log. The numbers of classes and of the images' channels are the
+    file's own, and a file without a classifier gives a base that is cut below it. `form` says whose
+    net it is where the names fit several. UserError, too, for weights that are not finite.
 
     >>> base = load_base("mobilenet_v2", "random:0")
     >>> base.name, base.bottleneck, base.layers[0], len(base.layers)
@@ -176,6 +177,10 @@ def from_state_dict(
     architecture = Architecture(name, form, _classes(found))
     preprocessing = preprocessing or models.family(name).preprocessing(name, form)
     expected, outputs = architecture.chain().shapes(preprocessing.input_shape)
+    if channels := _other_channels(found, expected):
+        preprocessing = preprocessing.with_channels(channels)
+        _tell_adapted(preprocessing)
+        expected, outputs = architecture.chain().shapes(preprocessing.input_shape)
     if cut := _cut_below_classifier(found, expected, outputs):
         architecture = dataclasses.replace(architecture, cut=cut)
         expected = select(expected, architecture.chain().names)
@@ -200,8 +205,30 @@ def _exported(name: str, weights: str, path: pathlib.Path) -> Base:
     return _base(model, weights)
 
 
+def _other_channels(found: convert.Found, expected: Any) -> int | None:
+    """How many channels the first kernel of the file reads, if it is as expected but for that."""
+    flat = flax.traverse_util.flatten_dict(expected["params"], sep="/")
+    stem = next(path for path in flat if path.endswith("kernel"))
+    ours, theirs = flat[stem].shape, np.shape(found.arrays.get(f"params/{stem}"))
+    if theirs == ours or len(theirs) != 4 or (*theirs[:2], theirs[3]) != (*ours[:2], ours[3]):
+        return None
+    return theirs[2] if 1 <= theirs[2] <= MAX_CHANNELS else None
+
+
+def _tell_adapted(preprocessing: Preprocessing) -> None:
+    logger.warning(
+        "the stem of these weights reads %d channels: pixels are normalised by mean %s and "
+        "deviation %s, after the usual ones; replace base.preprocessing where theirs were others",
+        preprocessing.channels, preprocessing.mean, preprocessing.std,
+    )  # fmt: skip
+
+
 def _cut_below_classifier(found: convert.Found, expected: Any, outputs: Any) -> str | None:
-    """The layer at which the net of a file without a classifier ends; None if it has one."""
+    """The layer at which the net of a file without a classifier ends; None if it has one.
+
+    Unknown names among the net's own may be a classifier's; beside an `encoder.` there stands what
+    was put on top of it, such as a projector.
+    """
     there = {path.split("/")[1] for path in found.arrays}
     layers = list(outputs)
     missing = [n for n in layers if n in expected["params"] and n not in there]

@@ -61,7 +61,8 @@ def _with_aside(found: Found, state: State, prefix: str, *, keras: bool) -> Foun
     modules = {_module(name) for name in (*found.names.values(), *found.left_out)}
     aside = [name for name in found.surplus if not keras and _module(name) not in modules]
     surplus = [name for name in found.surplus if name not in set(aside)]
-    return found._replace(surplus=surplus, aside=[*(f"{prefix}{name}" for name in aside), *outside])
+    aside = [f"{prefix}{name}" for name in aside]
+    return found._replace(surplus=surplus, aside=aside, outside=outside)
 
 
 def _module(name: str) -> str:

@@ -31,7 +31,7 @@ class Preprocessing:
     as torchvision and timm do; or, with `crop_first`, the central square of `crop` times the
     shorter side is resized to `size`, as TensorFlow's recipes do. Pixels (0 to 255) become
     (x - mean) / std, one number or one for each of the `channels`, which come in `order`, RGB or
-    BGR. Of 16-bit grey images the levels of `grey_range` become 0 to 255 (None: all levels).
+    BGR. Of images with 16 bits a channel the levels of `grey_range` become 0 to 255 (None: all).
     """
 
     size: int

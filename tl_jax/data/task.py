@@ -36,7 +36,8 @@ class Task:
     # all other inputs, (N, ...) each
     arrays: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     channels: int = 3  # 1 where every image is grey
-    grey_range: tuple[int, int] | None = None  # 16-bit levels that `open` makes 0 to 255; None: all
+    # levels of 16 bits a channel that `open` makes 0 to 255; None: all
+    grey_range: tuple[int, int] | None = None
     ordered: bool = False  # examples are parts of one stream: batches take them in order, in lanes
     skipped: tuple[str, ...] = ()  # files left out because they cannot be read
     published: tuple[dict, ...] = ()  # {"what", "metric", "figure", "source"}: others' results

@@ -36,7 +36,7 @@ class Settings:
     augment: Any = ""  # random augmentation of pixels in the step, as "crop+flip+mixup(0.2)"; none
     accumulate: int = 1  # parts in which a batch is run, where it does not fit the memory whole
     # metric that selects the epoch whose weights are kept: val_loss, val_accuracy, ... or last;
-    # empty: the objective's own
+    # empty: the objective's own, of a classification val_accuracy
     best_by: str = ""
     # share of the way from the phase's first weights to its best that is handed on: WiSE-FT
     # (Wortsman et al. 2022, arXiv:2109.01903) goes half the way, 0.5

@@ -12,7 +12,9 @@ import PIL.Image
 from tl_jax.errors import UserError
 from tl_jax.report import text
 
-FILTERS = ("cell", "percent", "number", "metric", "seconds", "size", "visible")
+FILTERS = (
+    *("cell", "kept", "metric", "number", "percent", "seconds", "setbacks", "size", "visible"),
+)
 
 
 def require() -> None:

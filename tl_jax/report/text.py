@@ -3,6 +3,7 @@
 import math
 import numbers
 import textwrap
+from collections.abc import Sequence
 from typing import Any, TypeGuard
 
 MISSING = "–"
@@ -59,7 +60,8 @@ def cell(x: Any) -> str:
 
 
 def metric(name: str, x: float | None) -> str:
-    return number(x) if name == "loss" else percent(x)
+    """A metric, or the column of one in an epoch's row: all but losses are in percent."""
+    return percent(x) if name.removeprefix("val_") in METRICS and "loss" not in name else number(x)
 
 
 def seconds(x: float | None) -> str:
@@ -98,6 +100,48 @@ def shown(val: dict, test: dict) -> dict[str, str]:
     return {k: METRICS[k] for k in keys}
 
 
+def column(name: str) -> str:
+    """Of an epoch's row, as people say it: 'val_accuracy' -> 'validation accuracy'."""
+    first, *words = name.split("_")
+    return " ".join([{"val": "validation", "train": "training"}.get(first, first), *words])
+
+
+def kept(phase: dict, *others: dict) -> str:
+    """Which epoch a phase handed on and what chose it, or the phases of several runs:
+    'epoch 2 of 20 by validation loss', 'epochs 2 to 9 of 20 by validation loss'.
+    """
+    said = []
+    for by in dict.fromkeys(one["best_by"] for one in (phase, *others)):
+        own = [one for one in (phase, *others) if one["best_by"] == by]
+        epochs = {one["best_epoch"] for one in own}
+        why = ", the last" if by == "last" else f" by {column(by)}" if by else ""
+        what = "epoch" if len(epochs) == 1 else "epochs"
+        said.append(f"{what} {_span(epochs)} of {_span({one['epochs_run'] for one in own})}{why}")
+    return "; ".join(said)
+
+
+def _span(values: set) -> str:
+    known = sorted(values - {None})
+    if not known:
+        return MISSING
+    return str(known[0]) if len(known) == 1 else f"{known[0]} to {known[-1]}"
+
+
+def setbacks(phases: Sequence[dict]) -> list[str]:
+    """A sentence for each phase that handed on a worse network than one before it had."""
+    said = []
+    for phase in phases:
+        if former := phase.get("worse_than"):
+            name, by = phase["name"], phase["metric"]
+            now, then = (metric(by, one["value"]) for one in (phase, former))
+            said.append(
+                f"{printable(name)} hands on a {column(by)} of {now}, worse than the {then} of "
+                f"{printable(former['phase'])} (epoch {former['epoch']}): try a smaller "
+                "learning_rate, or a plan that ends before it"
+            )
+    return said
+
+
 def visible(text: str) -> str:
     """Control, direction-changing and undecodable characters as escapes: file names are hostile."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
@@ -125,6 +169,8 @@ def terminal_table(result: dict) -> str:
         f"{printable(result['name'])}: {printable(result['base']['name'])} to "
         f"{printable(result['task']['name'])} by {printable(result['plan']['name'])}, "
         f"seed {result['seed']}",
+        *(f"phase {printable(phase['name'])}: {kept(phase)}" for phase in result["plan"]["phases"]),
+        *setbacks(result["plan"]["phases"]),
         f"{'':<18} {'val':>9} {'test':>9}",
         *rows,
         *(["published", *published] if published else []),

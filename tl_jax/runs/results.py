@@ -26,7 +26,7 @@ from tl_jax.plans.plan import Phase
 from tl_jax.stats import calibration
 from tl_jax.train.identity import plain
 from tl_jax.train.problem import Problem
-from tl_jax.train.state import Progress, best_row
+from tl_jax.train.state import Progress, choices
 from tl_jax.train.step import recipe
 
 PACKAGES = ("tl_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn")
@@ -51,9 +51,10 @@ def collect(
     `base` is what training gave.
     """
     task = problem.task
+    told = choices(problem.plan, progress, problem.objective)
     phases = [
-        _phase(problem, phase, progress.rows(phase), variables, source)
-        for phase, source in zip(problem.plan.phases, progress.inputs, strict=True)
+        _phase(problem, phase, progress.rows(phase), variables) | choice | source
+        for phase, choice, source in zip(problem.plan.phases, told, progress.inputs, strict=True)
     ]
     return finite(
         {
@@ -115,19 +116,16 @@ def write_json(path: pathlib.Path, tree: Any) -> None:
 
 
 def _phase(
-    problem: Problem, phase: Phase, rows: list[dict], variables: Any, source: dict
+    problem: Problem, phase: Phase, rows: list[dict], variables: Any
 ) -> dict[str, Any]:
     settings = plain(phase.settings)
     return settings | {
         "name": phase.name,
         "multipliers": dict(phase.multipliers),
         "views": views.count(phase.settings.views),
-        "epochs_run": len(rows),
-        "best_epoch": best_row(phase, rows, problem.objective)["epoch"],
         "stopped_early": len(rows) < phase.settings.epochs,
         "trained_parameters": _count(recipe(problem.setup, phase).of_trained(variables)["params"]),
         "seconds": sum(r["train_seconds"] + r["compile_seconds"] for r in rows),
-        **source,
     }
 
 

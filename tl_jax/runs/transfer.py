@@ -25,7 +25,7 @@ from tl_jax.engine.prefix import Inputs
 from tl_jax.errors import UserError
 from tl_jax.plans.plan import Phase, Plan
 from tl_jax.plans.strategies import make_plan
-from tl_jax.report import page
+from tl_jax.report import page, text
 from tl_jax.runs import folder, log, results, settings, subject
 from tl_jax.runs.settings import TransferSettings
 from tl_jax.train import evaluate, identity, loop, objectives
@@ -178,7 +178,8 @@ def work(
 ) -> dict[str, Any]:
     """Do all seven steps in `workdir`; return what came of them."""
     started = time.time()
-    logger.info("%s", log.described(task))
+    for one in (task, *(source for source in sources.values() if source is not task)):
+        logger.info("%s", log.described(one))
     # Steps 1 to 4: a pretrained base, cut at a feature layer, with a new head.
     problem, ready, variables = posed(base, task, own, options, sources)
     # Steps 5 to 7: freeze, train the head, unfreeze, fine-tune; the test split is looked at once.
@@ -210,6 +211,8 @@ def work(
         predictions=done.predictions,
         total_seconds=time.time() - started,
     )
+    for setback in text.setbacks(result["plan"]["phases"]):
+        logger.warning("%s", setback)
     if page.can_be_drawn():
         shown = {"history": done.progress.history, "probabilities": done.predictions["test"]}
         page.write(workdir, result=result, task=task, **shown)

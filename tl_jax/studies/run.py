@@ -9,11 +9,14 @@ are read; `data(config)` loads the tasks that the results folder belongs to, by 
 """
 
 import importlib
+import logging
 import pathlib
 from typing import Any
 
-from tl_jax.runs import folder, results
+from tl_jax.runs import folder, log, results
 from tl_jax.train import identity
+
+logger = logging.getLogger(__name__)
 
 
 def run(
@@ -25,8 +28,16 @@ def run(
     options of the study's `compute` that change nothing of what it finds. The same call again
     resumes after an interruption.
     """
+    part, lines = _part(study, "study"), []
+
+    def data() -> dict:
+        tasks = part.data(config)
+        lines[:] = map(log.described, tasks.values())
+        return identity.of_tasks(tasks)
 
     def work() -> dict:
+        for line in lines:
+            logger.info("%s", line)
         findings = part.compute(config, workdir, **how)
         material = findings.pop("material", {})
         own = {"name": name, "config": config.to_dict()}
@@ -34,14 +45,13 @@ def run(
         _part(study, "page").write(workdir, result, **material)
         return result
 
-    part = _part(study, "study")
     return folder.finished(
         work,
         config.to_dict(),
         workdir,
         cache=config.cache,
         check=lambda: part.check(config),
-        data=lambda: identity.of_tasks(part.data(config)),
+        data=data,
     )
 
 

@@ -19,6 +19,7 @@ from tl_jax.plans.plan import Phase
 from tl_jax.train import room
 from tl_jax.train.problem import Problem, sample
 from tl_jax.train.room import Reading
+from tl_jax.train.state import criterion
 from tl_jax.train.step import Recipe, recipe
 from tl_jax.train.survey import Places, Survey, places, survey
 
@@ -188,7 +189,7 @@ def _say_why(reading: Reading, problem: Problem) -> None:
 
 def _require_metric(problem: Problem, phase: Phase, found: Survey) -> None:
     """UserError, with the near miss, if the phase's `best_by` is no column of an epoch's row."""
-    by = phase.settings.best_by or problem.objective.chosen_by
+    by = criterion(phase, problem.objective)
     known = [f"val_{name}" for name in found.scores] + ["train_loss", "last"]
     known += [f"train_{name}" for name in found.minimised]  # of a log no direction is better
     if by not in known:

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from tl_jax.errors import UserError
-from tl_jax.plans.plan import Phase
+from tl_jax.plans.plan import Phase, Plan
 from tl_jax.train import optim
 from tl_jax.train.objective import Objective, better
 from tl_jax.train.step import Recipe, State, evaluated
@@ -30,13 +30,49 @@ class Progress:
         return [row for row in self.history if row["phase"] == phase.name]
 
 
+def criterion(phase: Phase, objective: Objective) -> str:
+    """The column of an epoch's row by which the phase's best epoch is chosen, or `last`."""
+    return phase.settings.best_by or objective.chosen_by
+
+
 def best_row(phase: Phase, rows: Sequence[dict], objective: Objective) -> dict:
     """The epoch whose weights the phase hands on; of equally good ones the latest."""
-    by = phase.settings.best_by or objective.chosen_by
+    by = criterion(phase, objective)
     if by == "last":
         return rows[-1]
     sign = -1 if better(objective, by) == "min" else 1
     return max(rows, key=lambda row: (sign * row[by], row["epoch"]))
+
+
+def choices(plan: Plan, progress: Progress, objective: Objective) -> list[dict[str, Any]]:
+    """For each phase, which epoch it handed on and what chose that, as a result says it.
+
+    `metric` is the column that chose; of weights kept as the last ones that by which the objective
+    is chosen, None where it has none. `worse_than` is the best epoch handed on before, if the
+    phase's own is worse by that metric.
+    """
+    told, handed_on = [], []
+    for phase in plan.phases:
+        by, rows = criterion(phase, objective), progress.rows(phase)
+        row = best_row(phase, rows, objective)
+        metric = objective.chosen_by if by == "last" else by
+        metric = None if metric == "last" else metric
+        own = {"best_by": by, "best_epoch": row["epoch"], "epochs_run": len(rows)}
+        own |= {"metric": metric, "value": row[metric] if metric else None}
+        told.append(own | {"worse_than": metric and _worse_than(row, handed_on, metric, objective)})
+        handed_on.append(row)
+    return told
+
+
+def _worse_than(
+    row: dict, before: Sequence[dict], metric: str, objective: Objective
+) -> dict[str, Any] | None:
+    """The best of the rows before, if this one is worse by the metric."""
+    sign = -1 if better(objective, metric) == "min" else 1
+    best = max(before, key=lambda one: sign * one[metric], default=row)
+    if sign * best[metric] <= sign * row[metric]:
+        return None
+    return {"phase": best["phase"], "epoch": best["epoch"], "value": best[metric]}
 
 
 def begin(

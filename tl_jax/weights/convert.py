@@ -38,7 +38,8 @@ class Found(NamedTuple):
     names: dict[str, str]  # names in the file, by path
     surplus: list[str]  # names in the file that no rule matches
     left_out: list[str]  # names of auxiliary heads
-    aside: list[str] = []  # names beside the network's: of its loss, its optimizer
+    aside: list[str] = []  # names beside the network's: of its loss, its optimizer, a second head
+    outside: list[str] = []  # names not even below what stands in front of the network's own
 
 
 # (last part of a name, whether it is a norm's): path here
@@ -153,7 +154,7 @@ def fill(found: Found, expected: Mapping[str, Any]) -> dict[str, Any]:
     ]
     missing = sorted(flat.keys() - found.arrays.keys())
     if missing or unfit or surplus:
-        surplus += found.aside
+        surplus += found.aside + found.outside
     complaints = [
         f"{complaint} {_some(names)}"
         for complaint, names in (
@@ -171,8 +172,8 @@ def fill(found: Found, expected: Mapping[str, Any]) -> dict[str, Any]:
             len(found.left_out),
             found.left_out[0],
         )
-    if found.aside:
-        aside = _some([f"{name!r:.80}" for name in found.aside])
+    if left := found.aside + found.outside:
+        aside = _some([f"{name!r:.80}" for name in left])
         logging.getLogger(__name__).warning("left out what is no part of the network: %s", aside)
     ordered = {path: np.ascontiguousarray(found.arrays[path], np.float32) for path in flat}
     # A collection is empty without batch norm, and an empty one has no paths.

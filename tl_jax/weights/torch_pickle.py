@@ -7,13 +7,15 @@ memory out of proportion to its bytes: only short strings are hashed, and a valu
 can refer to many times is never copied, compared, printed or traversed without a bound.
 
 Other objects that training scripts save beside the tensors (an `argparse.Namespace`, paths, NumPy
-numbers) are skipped: a placeholder on the stack accepts whatever is put into it and drops it.
+numbers, members of their own enumerations) are skipped: a placeholder on the stack accepts whatever
+is put into it and drops it.
 """
 
 import io
 import math
 import pickletools
 import re
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +27,7 @@ from tl_jax.errors import UserError
 from tl_jax.weights.reading import AGAIN
 
 _MAX_RANK = 32  # numpy's limit before 2.0
+_MAX_NAME = 500  # a long string that the file has once could be part of a million names
 RESAVE = "save a plain state dict with a current PyTorch, or take another file"
 
 _DTYPES = {
@@ -52,6 +55,8 @@ _INERT = re.compile(
     r"|torch\.(device|b?float\d*|u?int\d*|half|double|long|short|bool|contiguous_format"
     r"|channels_last)"
 )
+
+_GETATTR = ("builtins.getattr", "__builtin__.getattr")
 
 
 @dataclass(eq=False, slots=True)
@@ -184,6 +189,8 @@ def unpickle(f: io.BytesIO, size: int) -> tuple[Any, dict[str, Storage]]:
 def _label(module: object, name: object) -> Label:
     if not (isinstance(module, str) and isinstance(name, str)):
         raise UserError(f"refers to something without a name; {RESAVE}")
+    if len(module) + len(name) > _MAX_NAME:
+        raise UserError(f"refers to a name of more than {_MAX_NAME} characters; {RESAVE}")
     full = f"{module}.{name}"
     return Label(full, full in _LABELS or bool(_INERT.fullmatch(full)))
 
@@ -239,10 +246,33 @@ def _call(label: object, arguments: object) -> object:
             return _tensor(storage, offset, shape, strides)
         case "torch._utils._rebuild_tensor", (storage, offset, shape, strides):  # before 0.4
             return _tensor(storage, offset, shape, strides)
+    if isinstance(label, Label) and (own := _of_own_class(label, arguments)):
+        return own
     if isinstance(label, Label) and name not in _LABELS:
         _require_harmless([Label(name, bool(_INERT.fullmatch(name)))])
         return Skipped(name)
     raise UserError(f"calls {name} with other arguments than PyTorch does; {AGAIN}")
+
+
+def _of_own_class(label: Label, arguments: object) -> Label | Skipped | None:
+    """What pickle writes of somebody's own class as a call: a class in it, or a member of an
+    enumeration by its name or its value.
+    """
+    given = arguments if isinstance(arguments, tuple) else ()
+    if len(given) == 1 and _is_own_class(label.name):
+        label.harmless = True
+        return Skipped(label.name)
+    owner, name = given if len(given) == 2 else (None, None)
+    if label.name in _GETATTR and isinstance(owner, Label) and _is_own_class(owner.name):
+        label.harmless = owner.harmless = True
+        return _label(owner.name, name)
+    return None
+
+
+def _is_own_class(name: str) -> bool:
+    """Whether a name is a class's, by its capital, and neither Python's own nor a tensor's."""
+    module, *_, last = name.split(".")
+    return last[:1].isupper() and module not in sys.stdlib_module_names and name not in _LABELS
 
 
 def _tensor(storage: object, offset: Any, shape: object, strides: object) -> Tensor:

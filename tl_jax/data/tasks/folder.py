@@ -45,8 +45,8 @@ def folder(
     task here and not in training; with on_unreadable='skip' such files are left out and listed in
     `Task.skipped`. duplicates='drop' leaves out files that are byte for byte the same as another.
 
-    16-bit images that use so little of their range that fewer than 64 of 256 grey levels would be
-    left are scaled to the range of all of them, `Task.grey_range`.
+    16-bit images, grey or in colour, that use so little of their range that fewer than 64 of 256
+    levels would be left are scaled to the range of all of them, `Task.grey_range`.
     """
     _require_known("on_unreadable", on_unreadable, ("stop", "skip"))
     _require_known("duplicates", duplicates, ("keep", "drop"))
@@ -150,30 +150,42 @@ def _verify(root: Path, names: Collection[str]) -> Verified:
 
 
 def _grey_range(root: Path, levels: list[Levels]) -> Range | None:
-    """The range of 16-bit grey if scaling all levels to 256 would leave fewer than `DIM` of them.
+    """The range of the images of 16 bits a channel, if scaling all levels to 256 would leave fewer
+    than `DIM` of them.
 
-    What is lost all the same, as where one pixel is bright and the others dark, is said.
+    Rare values, such as a hot pixel, are clipped where they would cost half of the shades. What is
+    lost all the same, as where one image is bright and the others dark, is said.
     """
-    grey, colour = ([own for own in levels if own.grey is kind] for kind in (True, False))
-    span, found = FULL, None
-    if grey:
-        span = min(own.least for own in grey), max(own.most for own in grey)
-        if 0 < span[1] - span[0] < DIM * 257:
-            found = span
-            logger.info(
-                "%s: of 65,536 levels the %d 16-bit images use those from %d to %d, which become 0 "
-                "to 255", root, len(grey), *span,
-            )  # fmt: skip
-    _tell_dim(root, grey, found or FULL)
-    _tell_dim(root, colour, FULL)
+    if not levels:
+        return None
+    whole, common = (_hull(kind) for kind in zip(*(own[:2] for own in levels), strict=True))
+    found = common if _width(whole) > 2 * _width(common) > 0 else whole
+    clipped = "" if found == whole else (
+        f"; what lies beyond, to {whole[0]} and {whole[1]}, is rare and clipped"
+    )  # fmt: skip
+    if not 0 < _width(found) < DIM * 257:
+        found = None
+    else:
+        logger.info(
+            "%s: of 65,536 levels the %d images of 16 bits a channel use those from %d to %d, "
+            "which become 0 to 255%s", root, len(levels), *found, clipped,
+        )  # fmt: skip
+    _tell_dim(root, levels, found or FULL)
     return found
 
 
+def _hull(ranges: Iterable[Range]) -> Range:
+    least, most = zip(*ranges, strict=True)
+    return min(least), max(most)
+
+
+def _width(levels: Range) -> int:
+    return levels[1] - levels[0]
+
+
 def _tell_dim(root: Path, levels: list[Levels], scaled_from: Range) -> None:
-    if not levels:
-        return
     usual = int(np.median([own.usual for own in levels]))
-    shades = 1 + usual * 255 // (scaled_from[1] - scaled_from[0])
+    shades = 1 + usual * 255 // _width(scaled_from)
     if 0 < usual and shades < FEW:
         logger.warning(
             "%s: half of the %d images of 16 bits a channel keep %d of 256 shades or fewer for "

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tl_jax.errors import UserError, unknown
+from tl_jax.report import text
 from tl_jax.stats.paired import Estimate, corrected, paired
 from tl_jax.stats.verdict import holm, verdicts
 from tl_jax.studies.compare.row import Comparison, Difference, Method
@@ -96,6 +97,7 @@ def _method(name: str, group: Sequence[dict], mean: Estimate) -> Method:
         mean,
         None if None in seconds else statistics.mean(seconds),
         max((phase["trained_parameters"] for phase in phases), default=None),
+        text.kept(*(result["plan"]["phases"][-1] for result in group)) if phases else None,
     )
 
 

@@ -43,7 +43,7 @@ def by_method(found: Comparison, *, percent: bool = False) -> Cells:
     points = ", points" if unit else ""
     head = ("method", "seeds", f"test {found.metric}{unit}", f"± 95 %{points}")
     head += (f"difference{points}", f"low{points}", f"high{points}")
-    cells: Cells = [(*head, "pairs", "p", "verdict", "seconds", "trained parameters")]
+    cells: Cells = [(*head, "pairs", "p", "verdict", "seconds", "trained parameters", "kept")]
     for method, own in zip(found.methods, [None, *found.differences], strict=True):
         compared: tuple = (None,) * 6
         if own is not None:
@@ -51,7 +51,7 @@ def by_method(found: Comparison, *, percent: bool = False) -> Cells:
             compared = (*(scale * x for x in (e.mean, e.low, e.high)), e.count, own.p, own.verdict)
         mean, half = scale * method.mean.mean, scale * method.mean.half
         row = (method.name, len(method.seeds), mean, half, *compared)
-        cells.append((*row, method.seconds, method.parameters))
+        cells.append((*row, method.seconds, method.parameters, method.kept))
     return cells
 
 

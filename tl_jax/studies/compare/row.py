@@ -23,6 +23,7 @@ class Method(NamedTuple):
     mean: Estimate  # of the metric on test
     seconds: float | None  # of a run, mean over seeds; None: not said in every run
     parameters: int | None  # trained in the phase that trains most
+    kept: str | None  # epochs that the last phase handed on, and what chose them
 
 
 class Difference(NamedTuple):

@@ -35,6 +35,7 @@ def write(workdir: pathlib.Path, result: dict) -> None:
             "A to B": "; ".join(map(label, tables.arms)),
             "seeds": str(config["seeds"]),
             "trainings": str(len(result["cells"])),
+            "epochs": f"{', '.join(map(str, config['epochs']))} by budget; the last one is kept",
             "seconds of this run": f"{result['seconds']:.0f}",
         },
         result=result,

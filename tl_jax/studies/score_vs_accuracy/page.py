@@ -50,6 +50,10 @@ def write(workdir: pathlib.Path, result: dict) -> None:
             "input": f"{config['size']} pixels" if config["size"] else "the weights' own",
             "training examples": f"{config['task']['per_class'] or 'all'} of each class",
             "fine-tuned": f"{config['from_layer']} and up to the cut",
+            "epochs kept": "; ".join(
+                f"{label}: {text.kept(*(row['epochs'][step] for row in rows))}"
+                for step, label in ACCURACIES.items()
+            ),
             "seeds": ", ".join(map(str, config["seeds"])),
             "features": "global average of each layer's output",
         },

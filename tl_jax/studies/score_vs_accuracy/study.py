@@ -67,7 +67,7 @@ def measure(config: Any, name: str, seed: int, journal: Journal, runs: pathlib.P
         rows = features[cut].rows
         row = {"dimensions": rows.shape[1], "scores": score_features(rows, task) | source}
         folder = runs / f"{name}_{cut}_{seed}"
-        row["accuracy"] = transfer(config, base, task, rows, cut=cut, seed=seed, folder=folder)
+        row |= transfer(config, base, task, rows, cut=cut, seed=seed, folder=folder)
         journal.add(row | {"seconds": time.time() - started}, base=name, cut=cut, seed=seed)
         said = ", ".join(f"{how} {100 * x:.1f} %" for how, x in row["accuracy"].items())
         print(f"{name} {cut} seed {seed}: {said}", flush=True)

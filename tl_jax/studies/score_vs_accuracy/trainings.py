@@ -19,6 +19,7 @@ from tl_jax.plans.strategies import fine_tune_top, head_only
 from tl_jax.runs.transfer import trained
 from tl_jax.train.inputs import for_plan
 from tl_jax.train.problem import Problem
+from tl_jax.train.state import choices
 
 
 def transfer(
@@ -30,8 +31,9 @@ def transfer(
     cut: str,
     seed: int,
     folder: pathlib.Path,
-) -> dict[str, float]:
-    """Return the test accuracies after training the head and after fine-tuning below it.
+) -> dict[str, dict[str, Any]]:
+    """Return the test accuracies after training the head and after fine-tuning below it, and which
+    epochs they are of (`state.choices`).
 
     `pooled` (N, D) are the features at the cut. `folder` holds the checkpoints meanwhile and is
     removed at the end.
@@ -43,7 +45,7 @@ def transfer(
         "head": head_only(names, new=names[-1:], train_head=Settings(**config.head)),
         "fine_tuned": fine_tune_top(names, tune=tune, from_layer=config.from_layer),
     }
-    accuracies = {}
+    found: dict[str, dict[str, Any]] = {"accuracy": {}, "epochs": {}}
     for step, plan in plans.items():
         problem = Problem(
             ready.chain, base.preprocessing, task, plan, seed=seed, batch_size=config.batch_size
@@ -53,9 +55,10 @@ def transfer(
         if step == "head":  # pools first, so that pooled features are all it sees
             inputs_for = _from_pooled(pooled, cut, base.preprocessing)
         done = trained(problem, variables, inputs_for, workdir=folder / step)
-        variables, accuracies[step] = done.variables, done.scores["test"]["accuracy"]
+        variables, found["accuracy"][step] = done.variables, done.scores["test"]["accuracy"]
+        (found["epochs"][step],) = choices(plan, done.progress, problem.objective)
     shutil.rmtree(folder)
-    return accuracies
+    return found
 
 
 def _from_pooled(rows: np.ndarray, cut: str, preprocessing: Preprocessing) -> Callable[..., Inputs]:
