@@ -207,9 +207,10 @@ def _exported(name: str, weights: str, path: pathlib.Path) -> Base:
 
 def _other_channels(found: convert.Found, expected: Any) -> int | None:
     """How many channels the first kernel of the file reads, if it is as expected but for that."""
-    flat = flax.traverse_util.flatten_dict(expected["params"], sep="/")
+    flat: dict[str, Any] = flax.traverse_util.flatten_dict(expected["params"], sep="/")
     stem = next(path for path in flat if path.endswith("kernel"))
-    ours, theirs = flat[stem].shape, np.shape(found.arrays.get(f"params/{stem}"))
+    ours: tuple[int, ...] = flat[stem].shape
+    theirs = getattr(found.arrays.get(f"params/{stem}"), "shape", ())
     if theirs == ours or len(theirs) != 4 or (*theirs[:2], theirs[3]) != (*ours[:2], ours[3]):
         return None
     return theirs[2] if 1 <= theirs[2] <= MAX_CHANNELS else None

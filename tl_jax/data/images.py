@@ -72,7 +72,7 @@ def open_image(
                 if not tiles:
                     return _plain(image, grey_range)
                 with _identified(file) as lower:
-                    lower.tile = tiles
+                    lower.tile = tiles  # pyrefly: ignore[missing-attribute]
                     lower.load()
                     return _deep_colours(image, lower, grey_range)
     except Exception as error:  # decoders raise nearly anything at damaged files
