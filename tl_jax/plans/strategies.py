@@ -6,7 +6,7 @@ No parameters and no optimizer are in them. What each takes besides the names ar
 import dataclasses
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from tl_jax import registry
@@ -220,7 +220,9 @@ def make_plan(
     return strategy(names, **given, **known)
 
 
-def _phase(name: str, names: Names, trained: Names, settings: Settings) -> Phase:
+def _phase(
+    name: str, names: Names, trained: Collection[str], settings: Settings
+) -> Phase:
     return Phase(name, {n: 1.0 if n in trained else 0.0 for n in names}, settings)
 
 

@@ -51,7 +51,7 @@ def compute(config: Any, workdir: pathlib.Path, *, workers: int = 1, retry: bool
         journal.add(found, **cell._asdict())
         _say(count, len(todo), len(every) - len(todo), failed, time.time() - started)
         interrupt.check()
-    rows = [journal.get(**cell._asdict()) for cell in every]
+    rows = [journal.get(**cell._asdict()) or {} for cell in every]
     return {"rows": rows, "verdicts": against_reference(rows, plain)}
 
 
