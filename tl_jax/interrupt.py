@@ -34,12 +34,12 @@ def caught() -> Generator[None]:
             signal.signal(signum, handler)
 
 
-def requested() -> bool:
-    """Whether a signal asked to stop."""
-    return bool(_received)
+def requested() -> int:
+    """The signal that asked to stop; 0 while none did."""
+    return _received[0] if _received else 0
 
 
 def check() -> None:
     """Raise Interrupted if a signal asked to stop; call where leaving loses nothing."""
-    if _received:
-        raise Interrupted(_received[0])
+    if signum := requested():
+        raise Interrupted(signum)
