@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C end a run at the next safe place, with everything saved."""
+"""SIGTERM, Ctrl-C and a closed terminal end a run at the next safe place, with everything saved."""
 
 import contextlib
 import signal
@@ -18,14 +18,20 @@ _received: list[int] = []
 
 @contextlib.contextmanager
 def caught() -> Generator[None]:
-    """Inside, SIGTERM and SIGINT are noted for `check`; a second Ctrl-C acts at once."""
+    """Inside, SIGTERM, SIGINT and SIGHUP are noted for `check`; a second Ctrl-C acts at once.
+
+    SIGHUP stays ignored where it is: `nohup` means a run to go on.
+    """
 
     def note(signum, frame):
         if _received and signum == signal.SIGINT:
             raise KeyboardInterrupt
         _received.append(signum)
 
-    before = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)}
+    asked = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        asked.append(signal.SIGHUP)
+    before = {s: signal.signal(s, note) for s in asked}
     try:
         yield
     finally:
