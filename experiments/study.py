@@ -8,6 +8,7 @@ from ml_collections import config_flags
 
 from experiments import cli
 from tl_jax import interrupt
+from tl_jax.data.files import path_of
 from tl_jax.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Settings of the run.", lock_config=True)
@@ -32,7 +33,7 @@ def by_config(do: Do, *, example: str) -> Callable[[list[str]], None]:
             raise UserError(f"which run? --config={example}, for example")
         name = pathlib.Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
         with interrupt.caught():
-            do(_CONFIG.value, pathlib.Path(_WORKDIR.value or f"runs/{name}"), name)
+            do(_CONFIG.value, path_of(_WORKDIR.value or f"runs/{name}"), name)
 
     return main
 

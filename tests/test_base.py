@@ -328,6 +328,16 @@ def test_images_of_many_channels_go_through_an_adapted_base():
     np.testing.assert_array_equal(mixed[0], small().preprocessing(pixels[..., 0])[0])
 
 
+def test_an_opened_image_whose_file_is_cut_off_is_said(tmp_path):
+    """Pillow decodes it when it is used, not when it is opened."""
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    PIL.Image.fromarray(noise).save(tmp_path / "a.jpg")
+    whole = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(whole[: len(whole) - 999])
+    with PIL.Image.open(tmp_path / "a.jpg") as image, pytest.raises(UserError, match="truncated"):
+        small().preprocessing(image)
+
+
 def test_images_in_memory_are_taken_as_those_in_files_are(tmp_path):
     ramp = np.linspace(0, 65535, 81).reshape(9, 9).astype(np.uint16)
     transparent = np.zeros((9, 9, 4), np.uint8)
@@ -368,6 +378,27 @@ def test_what_wrappers_put_in_front_of_every_name_is_taken_off():
     state = state_of("torchvision-resnet18-224-s0")
     wrapped = {f"module._orig_mod.{name}": array for name, array in state.items()}
     got, wanted = (from_state_dict("resnet18", s).variables for s in (wrapped, state))
+    assert fingerprint(got) == fingerprint(wanted)
+
+
+@pytest.mark.parametrize(
+    ("module", "wrapped"),
+    [
+        ("layer1.", "layer1._checkpoint_wrapped_module."),
+        ("layer2.", "layer2._orig_mod."),
+        ("layer", "_fsdp_wrapped_module.layer"),
+        ("layer1.0.", "model._fsdp_wrapped_module.layer1._fsdp_wrapped_module.0._orig_mod."),
+    ],
+)
+def test_what_wrappers_put_between_names_is_taken_off(module, wrapped):
+    state = state_of("torchvision-resnet18-224-s0")
+    front = "model." if wrapped.startswith("model.") else ""
+    given = {
+        (name.replace(module, wrapped, 1) if name.startswith(module) else front + name): array
+        for name, array in state.items()
+    }
+    assert given.keys() != state.keys()
+    got, wanted = (from_state_dict("resnet18", s).variables for s in (given, state))
     assert fingerprint(got) == fingerprint(wanted)
 
 

@@ -79,8 +79,8 @@ def plain(image: PIL.Image.Image, grey_range: Range | None = None) -> PIL.Image.
     """An image in memory as `open_image` gives those in files; UserError if that cannot be."""
     try:
         return _plain(image.copy(), grey_range)
-    except ValueError as error:
-        raise UserError(f"an image of mode {image.mode}: {error}") from error
+    except Exception as error:  # a file that was opened is decoded only now
+        raise UserError(f"an image of mode {image.mode}: {_reason(error)}") from error
 
 
 def _quieten_pillow() -> None:
@@ -98,12 +98,22 @@ def _identified(file: BinaryIO) -> PIL.Image.Image:
         image = PIL.Image.open(file, formats=FORMATS)
     except PIL.UnidentifiedImageError:
         bands.require_known(file, None)
+        file.seek(0)
+        if begun := _begins_as(file.read(16)):
+            what = f"it begins as a {begun} file, but is damaged or of a kind that Pillow lacks"
+            raise ValueError(what) from None
         raise
     if image.format in ("TIFF", "JPEG2000"):
         place = file.tell()
         bands.require_known(file, image)
         file.seek(place)
     return image
+
+
+def _begins_as(head: bytes) -> str | None:
+    """The format of `FORMATS` whose signature a file begins with."""
+    accepts = {name: PIL.Image.OPEN[name][1] for name in FORMATS}
+    return next((name for name, accept in accepts.items() if accept and accept(head)), None)
 
 
 def _refuse_bomb(image: PIL.Image.Image) -> None:

@@ -16,9 +16,10 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from tl_jax import ops
-from tl_jax.errors import UserError, unknown
+from tl_jax.errors import UserError, takes_whole, unknown
 
 AXIS = "data"
+MAX_BATCH = 2**31 - 1
 WAYS = ("jit", "pmap")
 
 
@@ -39,6 +40,7 @@ class Parallel:
 
     def batch_size(self, wanted: int, examples: int) -> int:
         """The batch for `examples` examples: at most as wanted, and a multiple of the devices."""
+        takes_whole(wanted, "batch_size=", 1, MAX_BATCH)
         size = min(wanted, examples) // self.count * self.count
         if wanted % self.count or size < 1:
             raise UserError(

@@ -17,10 +17,11 @@ from tl_jax.base import file
 from tl_jax.base.base import Base
 from tl_jax.base.load import load_base
 from tl_jax.chain.variables import fingerprint
+from tl_jax.data.files import path_of
 from tl_jax.data.task import Task
 from tl_jax.engine.parallel import Parallel
 from tl_jax.engine.prefix import Inputs
-from tl_jax.errors import UserError
+from tl_jax.errors import UserError, takes
 from tl_jax.plans.plan import Phase, Plan, make_plan
 from tl_jax.report import page
 from tl_jax.runs import folder, log, results, settings, subject
@@ -87,15 +88,22 @@ def transfer(
     this task; the same call again goes on with what was interrupted, or gives the finished run.
     UserError for what does not fit; Interrupted, with everything saved, after a signal.
     """
+    sources = {} if sources is None else sources
+    takes(isinstance(base, Base), "transfer", "a base, as load_base gives one", base)
+    takes(isinstance(sources, Mapping), "sources=", "tasks by name", sources)
+    for one in (task, *sources.values()):
+        takes(isinstance(one, Task), "transfer", "a task, as load_task gives one", one)
+    takes(workdir != "", "workdir=", "a folder, or None for a temporary one", workdir)
     own, options = settings.divided(given)
-    path = pathlib.Path(tempfile.mkdtemp(prefix="tl_jax_") if workdir is None else workdir)
-    config = described(base, task, sources or {}, own, options)
+    path = path_of(tempfile.mkdtemp(prefix="tl_jax_") if workdir is None else workdir)
+    config = described(base, task, sources, own, options)
     result, _ = folder.finished(
-        lambda: work(base, task, path, config, own, options, sources=sources or {}),
+        lambda: work(base, task, path, config, own, options, sources=sources),
         config,
         path,
         cache=own.cache,
-        data=lambda: identity.of_tasks(task, sources or {}),
+        data=lambda: identity.of_tasks(task, sources),
+        images=[one.folder for one in (task, *sources.values()) if one.folder],
         needs_report=False,
     )
     run = Run(result, load_base(path), path)
@@ -120,7 +128,8 @@ def by_config(config: Any, workdir: pathlib.Path, *, name: str) -> tuple[dict[st
     def data() -> dict[str, Any]:
         return identity.of_tasks(loaded(), {})
 
-    return folder.finished(do, config.to_dict(), workdir, cache=config.cache, data=data)
+    given = {"cache": config.cache, "data": data, "images": subject.folders_of(config)}
+    return folder.finished(do, config.to_dict(), workdir, **given)
 
 
 # Functions may have one, which types do not say.
@@ -160,7 +169,7 @@ def work(
     # Steps 1 to 4: a pretrained base, cut at a feature layer, with a new head.
     problem, ready = posed(base, task, own, options, sources)
     # Steps 5 to 7: freeze, train the head, unfreeze, fine-tune; the test split is looked at once.
-    cache = pathlib.Path(own.cache) if own.cache else None
+    cache = path_of(own.cache) if own.cache else None
     inputs_for = for_plan(problem, test_views=own.test_views, cache=cache, dtype=own.cache_dtype)
     done = trained(
         problem,
@@ -244,6 +253,7 @@ def posed(
     if not isinstance(plan, Plan):
         weightless = [name for name in names if not ready.variables["params"].get(name)]
         plan = make_plan(plan, names, new=new, weightless=weightless, options=options)
+        takes(isinstance(plan, Plan), "plan=", "a function that gives a Plan", plan)
     if not plan.pretrained:
         ready = dataclasses.replace(
             ready, variables=ready.fresh(own.seed), weights=f"random:{own.seed}"

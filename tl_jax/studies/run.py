@@ -11,7 +11,7 @@ import importlib
 import pathlib
 from typing import Any
 
-from tl_jax.runs import folder, results
+from tl_jax.runs import folder, results, subject
 from tl_jax.train import identity
 
 
@@ -32,7 +32,8 @@ def run(study: str, config: Any, workdir: pathlib.Path, *, name: str) -> tuple[d
 
     load = getattr(_part(study, "study"), "data", None)
     data = None if load is None else lambda: identity.of_tasks(load(config), {})
-    return folder.finished(work, config.to_dict(), workdir, cache=config.cache, data=data)
+    given = {"cache": config.cache, "data": data, "images": subject.folders_of(config)}
+    return folder.finished(work, config.to_dict(), workdir, **given)
 
 
 def summary(study: str, result: dict) -> str:

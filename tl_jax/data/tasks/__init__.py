@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from tl_jax import registry
+from tl_jax.data.files import path_of
 from tl_jax.data.task import Task
-from tl_jax.errors import UserError, unknown
+from tl_jax.errors import UserError, takes, unknown
 
 # Name to function, or to the module and function that are imported when asked for. What follows a
 # colon in the name that a user gives ('tfds:mnist', 'folder:flowers') is the function's first
@@ -21,6 +22,8 @@ TASKS: dict[str, Any] = {
     "folder": ("tl_jax.data.tasks.folder", "folder"),
     "tfds": ("tl_jax.data.tasks.tfds", "from_tfds"),
 }
+
+WHAT = "a name, the path of a folder, a pair (images, labels) or a function"
 
 
 def register_task(function: Callable[..., Task]) -> Callable[..., Task]:
@@ -40,7 +43,7 @@ def load_task(what: Any, *, seed: int = 0, **options: Any) -> Task:
     `options` are those of the task's function, such as `val`, `test` and `per_class`. UserError for
     an unknown name or option, and for what is wrong with the data.
     """
-    if isinstance(what, tuple):
+    if isinstance(what, tuple) and len(what) == 2:
         from tl_jax.data.tasks.arrays import from_arrays
 
         images, labels = what
@@ -48,9 +51,10 @@ def load_task(what: Any, *, seed: int = 0, **options: Any) -> Task:
                        images=images, labels=labels)  # fmt: skip
     if callable(what):
         return _called(what.__name__, what, {"seed": seed, **options})
+    takes(isinstance(what, str | pathlib.PurePath), "load_task", WHAT, what)
     name = os.fspath(what)
     kind, _, which = name.partition(":")
-    if kind not in TASKS and pathlib.Path(name).expanduser().is_dir():
+    if kind not in TASKS and path_of(name).is_dir():
         kind, which = "folder", name
     if kind not in TASKS:
         raise unknown("task", name, TASKS)
@@ -72,6 +76,8 @@ def _loaded(kind: str) -> Callable[..., Task]:
 def _called(kind: str, load: Callable[..., Task], options: dict[str, Any], **named: Any) -> Task:
     """`load` with these; UserError for an option that it has not, and for one that it needs."""
     parameters = inspect.signature(load).parameters
+    if "seed" not in parameters:
+        raise UserError(f"the task {kind!r} is a function without a seed: give it (*, seed, ...)")
     for option in options:
         if option not in parameters:
             raise unknown(f"option of task {kind!r}", option, parameters)
@@ -80,4 +86,6 @@ def _called(kind: str, load: Callable[..., Task], options: dict[str, Any], **nam
         if parameter.default is parameter.empty and (needed := parameter.name) not in given:
             or_so = f" or --config.task.{needed}=..." if needed != "name" else ""
             raise UserError(f"the task {kind!r} needs a {needed}: '{kind}:<{needed}>'{or_so}")
-    return load(**given)
+    task = load(**given)
+    takes(isinstance(task, Task), f"the task {kind!r}", "a function that gives a Task", task)
+    return task
