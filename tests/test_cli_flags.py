@@ -103,6 +103,12 @@ def test_a_setting_that_is_wrong(given, tmp_path, capsys, key, value, error):
     assert not (tmp_path / "result.json").exists() and not programs.checkpoints(tmp_path)
 
 
+def test_a_config_file_is_looked_for_where_the_program_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="no config file 'configs/elpv.py', nor any in ./configs: run"):
+        load_config("configs/elpv.py")
+
+
 def test_a_mistake_leaves_what_is_there_and_can_be_mended(given, done, tmp_path, capsys):
     workdir = shutil.copytree(done, tmp_path / "run")
     before = programs.contents(workdir)

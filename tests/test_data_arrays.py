@@ -118,3 +118,11 @@ def test_images_in_two_splits_are_counted(caplog):
     np.testing.assert_array_equal(task.splits["test"], given["test"])
     (record,) = caplog.records
     assert "toy: 3 of 10 images of test are, byte for byte, in another split" in record.getMessage()
+
+
+def test_names_of_classes_are_text_and_different():
+    given = {"seed": 0, "classes": range(5, 8)}
+    assert from_arrays("numbers", images(), LABELS, **given).classes == ("5", "6", "7")
+    assert load_task((images(), LABELS), name="mine").name == "mine"
+    with pytest.raises(UserError, match="classes have different names; repeated: a"):
+        from_arrays("letters", images(), LABELS, seed=0, classes="aba")

@@ -187,6 +187,12 @@ def test_a_folder_that_is_no_task_says_what_to_do(tmp_path, make, message):
     assert "\n" not in str(caught.value)
 
 
+def test_two_paths_of_a_task_are_refused(pets):
+    assert len(load_task(f"folder:{pets}", path=str(pets)).ids) == 36
+    with pytest.raises(UserError, match="is given two values of path, '.*pets' and 'others'"):
+        load_task(f"folder:{pets}", path="others")
+
+
 def test_a_task_by_a_relative_path_stays_where_it_is(pets, tmp_path, monkeypatch):
     monkeypatch.chdir(pets.parent)
     task = folder(pets.name, seed=0)

@@ -241,6 +241,9 @@ def posed(
     sources: Mapping[str, Task] = {},
 ) -> tuple[Problem, Base]:
     """The problem, and the base cut and with a new head that training begins with."""
+    for split in ("val", "test"):
+        if not len(task.splits[split]):
+            raise UserError(f"the task {task.name!r} has no examples to judge by in {split}")
     ready = base.with_head(
         len(task.classes), cut=own.cut, head=own.head, dropout=own.dropout, seed=own.seed
     )

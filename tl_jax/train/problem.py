@@ -11,7 +11,7 @@ from tl_jax.chain.network import Net, Network
 from tl_jax.chain.places import Known
 from tl_jax.data.preprocessing import Preprocessing
 from tl_jax.data.splits import require_seed
-from tl_jax.data.task import SPLITS, Task
+from tl_jax.data.task import Task
 from tl_jax.engine.parallel import Parallel
 from tl_jax.engine.prefix import prepared
 from tl_jax.errors import UserError, unknown
@@ -76,10 +76,6 @@ class Problem:
             )
         for phase in self.plan.phases:
             phase.require_layers(self.chain.names)
-        for split in SPLITS[1:]:
-            if not len(self.task.splits[split]):
-                name = self.task.name
-                raise UserError(f"the task {name!r} has no examples to judge by in {split}")
         for turn in self.objective.turns:
             for name in (*turn.only, *turn.never):
                 self.chain.index(name)

@@ -47,8 +47,8 @@ def load_task(what: Any, *, seed: int = 0, **options: Any) -> Task:
         from tl_jax.data.tasks.arrays import from_arrays
 
         images, labels = what
-        return _called("arrays", from_arrays, {"seed": seed, **options}, name="arrays",
-                       images=images, labels=labels)  # fmt: skip
+        options = {"name": "arrays", "seed": seed, **options}
+        return _called("arrays", from_arrays, options, images=images, labels=labels)
     if callable(what):
         return _called(what.__name__, what, {"seed": seed, **options})
     takes(isinstance(what, str | pathlib.PurePath), "load_task", WHAT, what)
@@ -62,6 +62,9 @@ def load_task(what: Any, *, seed: int = 0, **options: Any) -> Task:
     first = next(iter(inspect.signature(load).parameters.values()))
     if which and first.kind is first.KEYWORD_ONLY:
         raise UserError(f"the task {kind!r} takes nothing after a colon; got {name!r}")
+    if which and str(other := options.get(first.name, which)) != which:
+        what = f"the task {kind!r} is given two values of {first.name}"
+        raise UserError(f"{what}, {which!r} and {str(other)!r}: leave one out")
     return _called(kind, load, {"seed": seed, **options}, **({first.name: which} if which else {}))
 
 
