@@ -105,7 +105,7 @@ def test_a_setting_that_is_wrong(given, tmp_path, capsys, key, value, error):
 
 def test_a_config_file_is_looked_for_where_the_program_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match="no config file 'configs/elpv.py', nor any in ./configs: run"):
+    with pytest.raises(UserError, match="no config file 'configs/elpv.py', nor any in ./configs"):
         load_config("configs/elpv.py")
 
 
