@@ -1,11 +1,16 @@
+import contextlib
 import os
 import shutil
+import signal
+import time
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import pytest
 
+from tl_jax import interrupt
+from tl_jax.data.images import open_image
 from tl_jax.data.tasks import load_task
 from tl_jax.data.tasks.folder import folder
 from tl_jax.errors import UserError
@@ -185,6 +190,26 @@ def test_a_folder_that_is_no_task_says_what_to_do(tmp_path, make, message):
         folder(top, seed=0)
     assert str(top) in str(caught.value) or "class 'b'" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_reading_of_a_folder(tmp_path, monkeypatch, signum):
+    """Ctrl-C, too, without a program that catches it, as in a notebook."""
+    fill(tmp_path, {"cat": 120, "dog": 120})
+    opened = []
+
+    def slowly(path, *grey_range):
+        opened.append(path)
+        time.sleep(0.02)
+        if path == opened[0]:
+            os.kill(os.getpid(), signum)
+        return open_image(path, *grey_range)
+
+    monkeypatch.setattr("tl_jax.data.tasks.folder.open_image", slowly)
+    caught = interrupt.caught() if signum == signal.SIGTERM else contextlib.nullcontext()
+    with caught, pytest.raises((interrupt.Interrupted, KeyboardInterrupt)):
+        folder(tmp_path, seed=0)
+    assert len(opened) < 240
 
 
 def test_two_paths_of_a_task_are_refused(pets):

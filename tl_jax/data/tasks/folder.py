@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tl_jax import interrupt
 from tl_jax.data import duplicates as same
 from tl_jax.data.files import NAMED, listed, path_of, walk
 from tl_jax.data.images import DEEP, FULL, Levels, Range, digest, fingerprint, open_image
@@ -143,8 +144,13 @@ def _verify(root: Path, names: Collection[str]) -> Verified:
         except UserError as error:
             return str(error)
 
-    with ThreadPoolExecutor() as pool:
-        checked = dict(zip(names, pool.map(check, names), strict=True))
+    checked, pool = {}, ThreadPoolExecutor()
+    try:
+        for name, result in zip(names, pool.map(check, names), strict=True):
+            interrupt.check()
+            checked[name] = result
+    finally:  # no `with`: left by a signal, it would wait until every file is read
+        pool.shutdown(cancel_futures=True)
     read = {name: result for name, result in checked.items() if not isinstance(result, str)}
     return Verified(
         {name: content for name, (content, _) in read.items()},
