@@ -20,7 +20,7 @@ from tl_jax.chain import heads
 from tl_jax.chain.network import Network
 from tl_jax.chain.variables import fingerprint
 from tl_jax.data.images import open_image
-from tl_jax.data.preprocessing import imagenet, require_same
+from tl_jax.data.preprocessing import Preprocessing, imagenet, require_same
 from tl_jax.errors import UserError
 
 LITE0 = "efficientnet_lite0"
@@ -488,6 +488,24 @@ def test_weights_that_are_not_finite_are_refused(tmp_path):
     dataclasses.replace(base, variables=broken).save(path)
     with pytest.raises(UserError, match=r"broken.safetensors: the weights params/conv1/kernel .*"):
         load_base("mobilenet_v1_025", path)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"std": (0.229, 0.224, 0.225)}, "std= takes deviations of pixels from 0 to 255, so"),
+        ({"std": 0.0}, "std= takes deviations of pixels from 0 to 255"),
+        ({"std": (60.0, 60.0)}, "std= takes a finite number, or a tuple"),
+        ({"mean": float("nan")}, "mean= takes a finite number"),
+        ({"mean": [1.0, 2.0, 3.0]}, "mean= takes a finite number, or a tuple"),
+        ({"size": 32.0}, "size= takes a whole number; got 32.0"),
+        ({"crop": None}, "crop= takes a number; got None"),
+        ({"crop_first": "no"}, "crop_first= takes True or False; got 'no'"),
+    ],
+)
+def test_preprocessing_that_cannot_be_is_refused(wrong, said):
+    with pytest.raises(UserError, match=said):
+        Preprocessing(**{"size": 32} | wrong)
 
 
 def test_images_need_a_base_that_says_what_it_expects_of_them():
