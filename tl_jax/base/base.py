@@ -211,7 +211,7 @@ class Base:
         """Fitted images (N, size, size, 1 or channels), uint8."""
         several = images if isinstance(images, list | tuple) else [images]
         opened = [
-            open_image(image, self.preprocessing.grey_range)
+            open_image(path_of(image), self.preprocessing.grey_range)
             if isinstance(image, str | os.PathLike)
             else image
             for image in several

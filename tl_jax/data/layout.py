@@ -41,11 +41,7 @@ def grouped(root: Path) -> dict[tuple[str, str], list[str]]:
     for top in sorted(split_of, key=lambda top: SPLITS.index(split_of[top])):
         _require_folders(root, top, below, found.files)
     _require_same_classes(root, {split: below[top] for top, split in split_of.items()})
-    groups = {
-        (split, normal(name)): []
-        for top, split in split_of.items()
-        for name in below[top]
-    }
+    groups = {(split, normal(name)): [] for top, split in split_of.items() for name in below[top]}
     strays, depth = [], 0 if "" in split_of else 1
     for id_ in found.files:
         parts = id_.split("/")
