@@ -17,9 +17,10 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from tl_jax import ops
-from tl_jax.errors import UserError, unknown
+from tl_jax.errors import UserError, takes_whole, unknown
 
 AXIS = "data"
+MAX_BATCH = 2**31 - 1
 WAYS = ("jit", "pmap")
 STRIDE = 16  # steps: of a second each, still within the half minute that schedulers allow
 
@@ -41,6 +42,7 @@ class Parallel:
 
     def batch_size(self, wanted: int, examples: int) -> int:
         """Return the batch size: at most `wanted` and `examples`, and a multiple of the devices."""
+        takes_whole(wanted, "batch_size=", 1, MAX_BATCH)
         size = min(wanted, examples) // self.count * self.count
         if wanted % self.count or size < 1:
             raise UserError(

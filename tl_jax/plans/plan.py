@@ -5,13 +5,14 @@ A strategy is a pure function from layer names to phases: no parameters and no o
 
 import dataclasses
 import inspect
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tl_jax import registry
 from tl_jax.data import views
-from tl_jax.errors import UserError, unknown
+from tl_jax.errors import UserError, takes, takes_type, takes_types, unknown
 
 CHOICES = {
     "batch_norm": ("frozen", "batch", "recalibrate"),
@@ -47,14 +48,15 @@ class Settings:
         # Here, not above: optax takes a second to import, and a config is read without it.
         from tl_jax.plans import schedules
 
+        takes_types(self)
         for field, known in CHOICES.items():
             if getattr(self, field) not in known:
                 raise unknown(field, getattr(self, field), known)
         for field in ("optimizer", "schedule"):
             schedules.require(getattr(self, field), field)
-        if self.epochs < 1 or not self.learning_rate > 0:  # NaN is not larger either
+        if self.epochs < 1 or not 0 < self.learning_rate < math.inf:  # nor is NaN
             raise UserError(
-                f"a phase needs epochs >= 1 and learning_rate > 0; "
+                f"a phase needs epochs >= 1 and a finite learning_rate > 0; "
                 f"got {self.epochs} and {self.learning_rate}"
             )
         if not all(value >= 0 for value in (self.weight_decay, self.clip, self.patience)):
@@ -67,6 +69,9 @@ class Settings:
             raise UserError(f"leaves={self.leaves!r} is no pattern: {error}") from None
 
 
+Names = Sequence[str]
+
+
 @dataclasses.dataclass(frozen=True)
 class Phase:
     """One stretch of training: by layer the factor on the learning rate, 0 where it is frozen."""
@@ -74,6 +79,22 @@ class Phase:
     name: str
     multipliers: Mapping[str, float]  # every layer of the chain, in forward order
     settings: Settings
+
+    def __post_init__(self):
+        takes(isinstance(self.settings, Settings), "a phase's settings=", "Settings", self.settings)
+        for layer, rate in self.multipliers.items():
+            takes_type(f"the multiplier of {layer!r}", float, rate)
+            takes(0 <= rate < math.inf, f"the multiplier of {layer!r}", "a number from 0 on", rate)
+
+    def require_layers(self, names: Names) -> None:
+        """UserError unless the phase has a multiplier for each of these layers, and trains one."""
+        for layer in self.multipliers:
+            if layer not in names:
+                raise unknown(f"layer of phase {self.name!r}", layer, names, ordered=True)
+        if missing := [name for name in names if name not in self.multipliers]:
+            raise UserError(f"phase {self.name!r} has no multiplier for {', '.join(missing)}")
+        if not self.trained:
+            raise UserError(f"phase {self.name!r} trains no layer: give one a multiplier above 0")
 
     @property
     def trained(self) -> tuple[str, ...]:
@@ -90,6 +111,7 @@ class Plan:
     pretrained: bool = True
 
     def __post_init__(self):
+        takes(isinstance(self.phases, tuple | list), "phases=", "a tuple of phases", self.phases)
         if not self.phases:
             raise UserError(f"the plan {self.name!r} has no phases")
         names = [phase.name for phase in self.phases]
@@ -97,7 +119,6 @@ class Plan:
             raise UserError(f"phases of a plan have different names; repeated: {repeated}")
 
 
-Names = Sequence[str]
 Where = str | float  # a layer, or the share of the layers that are below
 
 
@@ -212,12 +233,15 @@ def make_plan(
         if strategy not in STRATEGIES:
             raise unknown("plan", strategy, STRATEGIES)
         strategy = STRATEGIES[strategy]
+    takes(callable(strategy), "plan=", "a name, a Plan or a function that makes one", strategy)
     parameters = inspect.signature(strategy).parameters
     wanted = {name: p for name, p in parameters.items() if name not in GIVEN}
     known = {k: v for k, v in options.items() if k in wanted and v not in (None, "")}
     needed = [name for name, p in wanted.items() if p.default is p.empty and name not in known]
     if needed:
         raise UserError(f"plan {strategy.__name__!r} needs {', '.join(sorted(needed))}")
+    for name, value in known.items():
+        takes_type(f"{name}=", wanted[name].annotation, value)
     given = {"new": new, "weightless": weightless}
     given = {name: value for name, value in given.items() if name in parameters}
     return strategy(names, **given, **known)
@@ -229,7 +253,7 @@ def _phase(name: str, names: Names, trained: Names, settings: Settings) -> Phase
 
 def _from(names: Names, lowest: Where) -> Names:
     """The layers from `lowest` up: a name, or the share of all layers that are below it."""
-    if isinstance(lowest, int | float) or re.fullmatch(r"0?\.\d+|0", lowest):
+    if not isinstance(lowest, str) or re.fullmatch(r"0?\.\d+|0", lowest):
         if not 0 <= float(lowest) < 1:
             raise UserError(f"from_layer is a layer, or a share from 0 to below 1; got {lowest}")
         # At least the last layer: a share near 1 rounds to all layers, which leaves none to learn.
