@@ -90,7 +90,7 @@ def claimed(workdir: pathlib.Path, config: dict) -> Generator[dict | None]:
     try:
         workdir.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
-        raise UserError(f"--workdir={workdir} is a file, or lies in one: take another") from None
+        raise UserError(f"workdir={workdir} is a file, or lies in one: take another") from None
     with open(workdir / ".lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
