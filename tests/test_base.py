@@ -259,7 +259,7 @@ def test_a_cut_alone_keeps_what_is_below():
         ),
         (
             lambda b: b.with_head(3, cut="stem", head="vgg_head").resized(32),
-            r"call resized\(\) before",
+            "set the size before the head is put on",
         ),
         (lambda b: b.save("/"), "/ cannot be written"),
         (lambda b: b.save("/no/such/folder/x"), "in a folder that exists"),

@@ -72,7 +72,8 @@ def test_nothing_is_written_among_the_images(given, mine, tmp_path, capsys, plac
     workdir = inside if place == "workdir" else tmp_path / "run"
     assert programs.transferred(settings, workdir) == 2
     said = programs.error_line(capsys.readouterr().err)
-    assert said.startswith(f"{place}={inside} lies in the folder of the images, {mine}")
+    flag = {"workdir": "--workdir", "cache": "--config.cache"}[place]
+    assert said.startswith(f"{flag}={inside} lies in the folder of the images, {mine}")
     assert programs.contents(mine) == before and not (mine / "runs").exists()
 
 
