@@ -1,6 +1,5 @@
 """What every program shares: how it starts, its exit status, one clear line for a mistake."""
 
-import errno
 import logging
 import os
 import sys
@@ -9,13 +8,12 @@ from collections.abc import Callable
 from absl import app
 from absl import logging as absl_logging
 
-from experiments import arguments
+from experiments import arguments, failures
 from tl_jax.errors import UserError
 from tl_jax.interrupt import Interrupted
 from tl_jax.ops.cpu import heap
 
 BAD_INPUT = 2
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 no_arguments = arguments.no_arguments
 
 
@@ -28,6 +26,9 @@ def run(main: Callable[[list[str]], int | None], *, trains: bool = False) -> Non
         heap.prepare(trains=trains)
     except UserError as error:
         sys.exit(complain(str(error)))
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by `>&-`: the next file opened would take its place
+            setattr(sys, name, open(os.devnull, "w"))
     sys.stdout.reconfigure(errors="backslashreplace")  # file names may be of any bytes
     absl_logging.get_absl_handler().setFormatter(logging.Formatter("%(message)s"))
     logging.getLogger("tl_jax").setLevel(logging.INFO)
@@ -51,12 +52,9 @@ def status(main: Callable[[list[str]], int | None], argv: list[str]) -> int:
         return 141
     except UserError as error:
         what = str(error)
-    except OSError as error:
-        if error.errno in NO_SPACE:
-            what = f"no space left for {error.filename or 'the results'}: free some, then run again"
-        elif error.filename and error.strerror:
-            what = f"{error.filename}: {error.strerror}"
-        else:
+    except Exception as error:
+        what = failures.explained(error)
+        if not what:
             raise
     # Not before: progress bars that the error went through are closed, and cleared, with it.
     return complain(what)

@@ -9,6 +9,7 @@ import pathlib
 from absl import flags
 
 from experiments import cli
+from tl_jax.data.files import path_of
 from tl_jax.errors import UserError
 
 _RUN = flags.DEFINE_string("run", None, "Folder of a finished run.")
@@ -17,13 +18,13 @@ _JSON = flags.DEFINE_bool("json", False, "One JSON object a line, with every cla
 
 def main(argv: list[str]) -> int:
     """Print a line for each image; return 2 if one could not be read."""
-    from tl_jax.base import file, predict  # these import JAX, which --help does without
+    from tl_jax.base import predict  # these import JAX, which --help does without
     from tl_jax.base.load import load_base
 
-    if not _RUN.value or len(argv) < 2:
+    if not _RUN.value or len(argv) < 2 or "" in argv[1:]:
         raise UserError("which run and which images? --run=runs/elpv photo.png folder/")
-    base = load_base(pathlib.Path(_RUN.value) / file.NAME)
-    files = [f for argument in argv[1:] for f in predict.files_at(pathlib.Path(argument))]
+    base = load_base(pathlib.Path(_RUN.value))
+    files = [f for argument in argv[1:] for f in predict.files_at(path_of(argument))]
     failed = 0
     for path, found in predict.of_files(base, files):
         if isinstance(found, UserError):

@@ -9,6 +9,7 @@ from ml_collections import config_flags
 
 from experiments import arguments, cli
 from tl_jax import interrupt
+from tl_jax.data.files import path_of
 from tl_jax.errors import UserError
 from tl_jax.runs.config import flat
 
@@ -36,7 +37,7 @@ def by_config(do: Do, *, example: str) -> Callable[[list[str]], None]:
         name = pathlib.Path(config_flags.get_config_filename(flag)).stem
         with interrupt.caught(), naming_flags(_CONFIG.value):
             arguments.settle_task(_CONFIG.value, config_flags.get_override_values(flag))
-            do(_CONFIG.value, pathlib.Path(_WORKDIR.value or f"runs/{name}"), name)
+            do(_CONFIG.value, path_of(_WORKDIR.value or f"runs/{name}"), name)
 
     return main
 

@@ -53,7 +53,7 @@ WHOLE = "takes a whole number, at least "
         (lambda: small().with_head(5, seed=2**63), f"a seed {WHOLE}0 .*; got {2**63}"),
         (lambda: small().with_head(5, seed="1"), f"a seed {WHOLE}0 .*; got '1'"),
         (lambda: small().with_head(5, cut=3), "a cut takes the name of a layer; got 3"),
-        (lambda: small().with_head(5, head=3), "head= takes one of linear, .*; got 3"),
+        (lambda: small().with_head(5, head=3), "head= takes the name of a head; got 3"),
         (lambda: small().with_head(5, dropout="1"), "dropout= takes a share from 0 .*; got '1'"),
         (lambda: small().with_channels("1"), f"channels= {WHOLE}1 and at most 1024; got '1'"),
         (lambda: small().resized("224"), f"size= {WHOLE}1 and at most 4096; got '224'"),

@@ -20,7 +20,7 @@ from tl_jax.chain import heads
 from tl_jax.chain.network import Network
 from tl_jax.chain.variables import fingerprint
 from tl_jax.data.images import open_image
-from tl_jax.data.preprocessing import imagenet, require_same
+from tl_jax.data.preprocessing import Preprocessing, imagenet, require_same
 from tl_jax.errors import UserError
 
 LITE0 = "efficientnet_lite0"
@@ -259,7 +259,7 @@ def test_a_cut_alone_keeps_what_is_below():
         ),
         (
             lambda b: b.with_head(3, cut="stem", head="vgg_head").resized(32),
-            r"call resized\(\) before",
+            "set the size before the head is put on",
         ),
         (lambda b: b.save("/"), "/ cannot be written"),
         (lambda b: b.save("/no/such/folder/x"), "in a folder that exists"),
@@ -328,6 +328,16 @@ def test_images_of_many_channels_go_through_an_adapted_base():
     np.testing.assert_array_equal(mixed[0], small().preprocessing(pixels[..., 0])[0])
 
 
+def test_an_opened_image_whose_file_is_cut_off_is_said(tmp_path):
+    """Pillow decodes it when it is used, not when it is opened."""
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    PIL.Image.fromarray(noise).save(tmp_path / "a.jpg")
+    whole = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(whole[: len(whole) - 999])
+    with PIL.Image.open(tmp_path / "a.jpg") as image, pytest.raises(UserError, match="truncated"):
+        small().preprocessing(image)
+
+
 def test_images_in_memory_are_taken_as_those_in_files_are(tmp_path):
     ramp = np.linspace(0, 65535, 81).reshape(9, 9).astype(np.uint16)
     transparent = np.zeros((9, 9, 4), np.uint8)
@@ -368,6 +378,27 @@ def test_what_wrappers_put_in_front_of_every_name_is_taken_off():
     state = state_of("torchvision-resnet18-224-s0")
     wrapped = {f"module._orig_mod.{name}": array for name, array in state.items()}
     got, wanted = (from_state_dict("resnet18", s).variables for s in (wrapped, state))
+    assert fingerprint(got) == fingerprint(wanted)
+
+
+@pytest.mark.parametrize(
+    ("module", "wrapped"),
+    [
+        ("layer1.", "layer1._checkpoint_wrapped_module."),
+        ("layer2.", "layer2._orig_mod."),
+        ("layer", "_fsdp_wrapped_module.layer"),
+        ("layer1.0.", "model._fsdp_wrapped_module.layer1._fsdp_wrapped_module.0._orig_mod."),
+    ],
+)
+def test_what_wrappers_put_between_names_is_taken_off(module, wrapped):
+    state = state_of("torchvision-resnet18-224-s0")
+    front = "model." if wrapped.startswith("model.") else ""
+    given = {
+        (name.replace(module, wrapped, 1) if name.startswith(module) else front + name): array
+        for name, array in state.items()
+    }
+    assert given.keys() != state.keys()
+    got, wanted = (from_state_dict("resnet18", s).variables for s in (given, state))
     assert fingerprint(got) == fingerprint(wanted)
 
 
@@ -457,6 +488,24 @@ def test_weights_that_are_not_finite_are_refused(tmp_path):
     dataclasses.replace(base, variables=broken).save(path)
     with pytest.raises(UserError, match=r"broken.safetensors: the weights params/conv1/kernel .*"):
         load_base("mobilenet_v1_025", path)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"std": (0.229, 0.224, 0.225)}, "std= takes deviations of pixels from 0 to 255, so"),
+        ({"std": 0.0}, "std= takes deviations of pixels from 0 to 255"),
+        ({"std": (60.0, 60.0)}, "std= takes a finite number, or a tuple"),
+        ({"mean": float("nan")}, "mean= takes a finite number"),
+        ({"mean": [1.0, 2.0, 3.0]}, "mean= takes a finite number, or a tuple"),
+        ({"size": 32.0}, "size= takes a whole number; got 32.0"),
+        ({"crop": None}, "crop= takes a number; got None"),
+        ({"crop_first": "no"}, "crop_first= takes True or False; got 'no'"),
+    ],
+)
+def test_preprocessing_that_cannot_be_is_refused(wrong, said):
+    with pytest.raises(UserError, match=said):
+        Preprocessing(**{"size": 32} | wrong)
 
 
 def test_images_need_a_base_that_says_what_it_expects_of_them():

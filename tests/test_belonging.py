@@ -11,6 +11,8 @@ import PIL.Image
 import programs
 import pytest
 import small
+from hypothesis import given as given_any
+from hypothesis import strategies as st
 from test_train import run
 
 import tl_jax
@@ -19,6 +21,7 @@ from tl_jax.engine import checkpoint
 from tl_jax.errors import UserError
 from tl_jax.report.text import MISSING
 from tl_jax.runs.config import load_config
+from tl_jax.runs.results import write_json
 from tl_jax.studies import run as studies
 from tl_jax.train import identity
 from tl_jax.train.identity import plain
@@ -251,3 +254,22 @@ def test_settings_are_told_without_addresses():
     name = squared.__qualname__
     assert plain(Made(squared)).endswith(f"Made(loss={name!r}, factor=2.0)")
     assert "0x" not in plain(Made(squared))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inside: st.lists(inside) | st.dictionaries(st.text(), inside),
+)
+
+
+@given_any(tree=JSON)
+def test_records_say_what_they_were_given(tmp_path_factory, tree):
+    path = tmp_path_factory.mktemp("record") / "a.json"
+    write_json(path, tree)
+    assert json.loads(path.read_text()) == tree
+
+
+def test_a_record_has_a_line_a_row(tmp_path):
+    write_json(tmp_path / "a.json", {"b": {"confusion": [[1, 2], [3, 4]], "n": 5}})
+    lines = (tmp_path / "a.json").read_text().splitlines()
+    assert lines[2:6] == ['  "confusion": [', "   [1, 2],", "   [3, 4]", "  ],"]

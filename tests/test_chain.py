@@ -216,3 +216,9 @@ def test_shapes_are_known_without_computing():
     assert outputs["head"].shape == (10**6, 3)
     shapes = jax.tree.map(np.shape, small.variables())
     assert jax.tree.map(np.shape, variables) == shapes
+
+
+def test_weights_are_float32_in_a_program_of_float64():
+    with jax.enable_x64(True):
+        shapes, _ = small.chain().shapes((1, 9, 7, 3))
+    assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {np.dtype("float32")}

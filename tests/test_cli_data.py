@@ -9,6 +9,9 @@ import PIL.Image
 import programs
 import pytest
 
+import tl_jax
+from tl_jax.errors import UserError
+
 
 @pytest.fixture
 def mine(photos, tmp_path):
@@ -57,6 +60,41 @@ def test_a_folder_that_is_no_task(given, mine, tmp_path, capsys, case):
     spoil(mine)
     assert programs.transferred(given | {"task.path": mine}, tmp_path / "run") == 2
     assert error.format(mine) in programs.error_line(capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("place", ["workdir", "cache"])
+@pytest.mark.parametrize("below", ["", "runs/a", "link"])
+def test_nothing_is_written_among_the_images(given, mine, tmp_path, capsys, place, below):
+    (tmp_path / "link").symlink_to(mine)
+    inside = tmp_path / "link" if below == "link" else mine / below
+    before = programs.contents(mine)
+    settings = given | {"task.path": mine} | ({"cache": inside} if place == "cache" else {})
+    workdir = inside if place == "workdir" else tmp_path / "run"
+    assert programs.transferred(settings, workdir) == 2
+    said = programs.error_line(capsys.readouterr().err)
+    flag = {"workdir": "--workdir", "cache": "--config.cache"}[place]
+    assert said.startswith(f"{flag}={inside} lies in the folder of the images, {mine}")
+    assert programs.contents(mine) == before and not (mine / "runs").exists()
+
+
+def test_a_hidden_folder_among_the_images_is_no_class(given, mine):
+    settings = given | {"task.path": mine, "cache": mine / ".cache", "plan": "head_only"}
+    for _ in range(2):
+        assert programs.transferred(settings, mine / ".runs") == 0
+
+
+def test_from_python_as_well(mine, tmp_path):
+    task, base = tl_jax.load_task(mine), tl_jax.load_base("mobilenet_v1_025", "random:0")
+    for place in ("workdir", "cache"):
+        with pytest.raises(UserError, match=f"{place}=.*/runs lies in the folder of the images"):
+            base.transfer(task, from_layer=0.5, **{place: mine / "runs"})
+
+
+@pytest.mark.parametrize("below", ["", "/run"])
+def test_a_file_in_the_place_of_the_results(given, tmp_path, capsys, below):
+    (tmp_path / "file").touch()
+    assert programs.transferred(given, tmp_path / f"file{below}") == 2
+    assert "is a file, or lies in one" in programs.error_line(capsys.readouterr().err)
 
 
 def test_no_folder_given(given, tmp_path, capsys):

@@ -44,6 +44,16 @@ def test_a_base_in_a_process_of_its_own():
     assert max(map(len, lines)) <= tables.WIDTH
 
 
+def test_a_finished_run_is_a_base_by_its_path(done, monkeypatch, capsys):
+    monkeypatch.chdir(done.parent)
+    found = []
+    for name in (done.name, str(done), str(done / "model.safetensors")):
+        assert described(base=name, csv="-") == 0
+        found.append(read(capsys.readouterr().out))
+    assert found[0] == found[1] == found[2]
+    assert found[0][-1]["layer"] == "head" and found[0][-1]["output"].endswith("3")
+
+
 def test_another_size_changes_the_cost_alone(capsys):
     assert described(base="mobilenet_v1_025", csv="-") == 0
     usual = read(capsys.readouterr().out)

@@ -3,6 +3,8 @@
 import ast
 import re
 import shutil
+import subprocess
+import sys
 
 import programs
 import pytest
@@ -80,8 +82,11 @@ NAMES = [
     ("from_layer", "", "plan 'head_then_fine_tune' needs from_layer"),
     ("train_head.optimizer", "adam", "unknown optimizer 'adam'; .*'adamw'"),
     ("tune.learning_rate", 0.0, "learning_rate > 0; got .* 0.0"),
+    ("head", "", "head= takes the name of a head; got ''"),
+    ("objective", "cross_entropy(smoothing=2)", "smoothing= takes a share .* below 1; got 2"),
+    ("objective", "cross_entropy(smoothing='a')", "smoothing= takes a number; got 'a'"),
     ("dropout", 1.5, "dropout .* 1.5"),
-    ("batch_size", -8, "batch_size -8"),
+    ("batch_size", -8, "batch_size= takes a whole number, at least 1 .*; got -8"),
     ("seed", -1, "seed .* -1"),
     ("seed", 2**32, "from 0 to 4294967295; got 4294967296"),
     ("precision", "float17", "unknown precision 'float17'; .*'float32'"),
@@ -96,6 +101,12 @@ def test_a_setting_that_is_wrong(given, tmp_path, capsys, key, value, error):
     assert programs.transferred(given | {"weights": "random:0", key: value}, tmp_path) == 2
     assert re.search(error, programs.error_line(capsys.readouterr().err))
     assert not (tmp_path / "result.json").exists() and not programs.checkpoints(tmp_path)
+
+
+def test_a_config_file_is_looked_for_where_the_program_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="no config file 'configs/elpv.py', nor any in ./configs"):
+        load_config("configs/elpv.py")
 
 
 def test_a_mistake_leaves_what_is_there_and_can_be_mended(given, done, tmp_path, capsys):
@@ -158,3 +169,29 @@ def test_what_is_no_users_mistake_is_a_traceback():
 
     with pytest.raises(OSError, match="not of a file"):
         cli.status(main, [])
+
+
+@pytest.mark.parametrize("kind", [MemoryError, RuntimeError])
+def test_too_little_memory_is_said(kind, capsys):
+    error = kind("RESOURCE_EXHAUSTED: 18 MiB")
+
+    def main(argv):
+        raise error
+
+    assert cli.status(main, []) == 2
+    said = programs.error_line(capsys.readouterr().err)
+    assert "not enough memory" in said and "18 MiB" in said and "smaller batch_size" in said
+
+
+def test_a_device_that_is_not_there_is_said(done, photos, monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    ended = programs.run("predict", f"--run={done}", photos / "bar" / "0.jpg")
+    assert ended.returncode == 2
+    assert "does not start with JAX_PLATFORMS='cuda'" in programs.error_line(ended.stderr)
+
+
+def test_output_may_be_closed(tmp_path):
+    describe = "-m experiments.describe --base=alexnet"
+    command = f"exec '{sys.executable}' {describe} --csv={tmp_path}/a.csv >&- 2>&-"
+    ended = subprocess.run(["sh", "-c", command], cwd=programs.ROOT)
+    assert ended.returncode == 0 and (tmp_path / "a.csv").read_text().count("conv") > 4

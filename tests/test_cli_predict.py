@@ -56,6 +56,28 @@ def test_all_is_well(done, photos, capsys):
     assert len(captured.out.splitlines()) == 1 and not captured.err
 
 
+def test_the_file_of_a_run_is_as_good_as_its_folder(done, photos, capsys):
+    rows = []
+    for run in (done, done / "model.safetensors"):
+        assert predicted(run, photos / "bar" / "2.jpg") == 0
+        rows.append(capsys.readouterr().out)
+    assert rows[0] == rows[1]
+
+
+def test_an_empty_argument_is_not_the_working_folder(done, photos, monkeypatch, capsys):
+    """As a shell makes of "$PHOTO" where nothing was set."""
+    monkeypatch.chdir(photos)
+    assert predicted(done, "") == 2
+    captured = capsys.readouterr()
+    assert "which images?" in programs.error_line(captured.err) and not captured.out
+
+
+def test_a_run_that_is_not_finished_is_said(stopped, photos, capsys):
+    assert predicted(stopped, photos) == 2
+    said = programs.error_line(capsys.readouterr().err)
+    assert said.endswith("/model.safetensors does not exist; a run writes it at its end")
+
+
 def test_probabilities_are_the_runs_own(done, photos, capsys):
     """The test loss and confusion matrix of the result, from predictions on the same files."""
     options = {"path": photos, "val": 0.15, "test": 0.15}

@@ -60,7 +60,8 @@ def test_the_fingerprint_is_of_pixels_and_shape():
         (images(), LABELS / 2, "labels must be whole numbers from 0 on; got float64"),
         (images(), LABELS - 1, "labels must be whole numbers from 0 on; got int64, .-1 "),
         (images(), LABELS.astype(str), "labels must be whole numbers"),
-        (images(), LABELS * 2, "3 different labels up to 4 for the 5 classes"),
+        (images(), LABELS * 2, "3 different labels up to 4; names, numbers = np.unique"),
+        (images(), LABELS * 10**12, "up to 2000000000000; names, numbers = np.unique"),
         (images(), LABELS * 0, "at least 2 classes"),
         (images(), np.minimum(np.arange(30), 1), "class '0' has 1 examples, but 3 are needed"),
     ],
@@ -117,3 +118,11 @@ def test_images_in_two_splits_are_counted(caplog):
     np.testing.assert_array_equal(task.splits["test"], given["test"])
     (record,) = caplog.records
     assert "toy: 3 of 10 images of test are, byte for byte, in another split" in record.getMessage()
+
+
+def test_names_of_classes_are_text_and_different():
+    given = {"seed": 0, "classes": range(5, 8)}
+    assert from_arrays("numbers", images(), LABELS, **given).classes == ("5", "6", "7")
+    assert load_task((images(), LABELS), name="mine").name == "mine"
+    with pytest.raises(UserError, match="classes have different names; repeated: a"):
+        from_arrays("letters", images(), LABELS, seed=0, classes="aba")

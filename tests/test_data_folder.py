@@ -1,11 +1,16 @@
+import contextlib
 import os
 import shutil
+import signal
+import time
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import pytest
 
+from tl_jax import interrupt
+from tl_jax.data.images import open_image
 from tl_jax.data.tasks import load_task
 from tl_jax.data.tasks.folder import folder
 from tl_jax.errors import UserError
@@ -136,6 +141,10 @@ def flat(top: Path):
     PIL.Image.new("L", (1, 1)).save(top / "0.png")
 
 
+def note(top: Path):
+    (top / "labels" / "0.txt").write_text("0 0.5 0.5 1 1")
+
+
 def text_file(top: Path):
     top.rmdir()
     top.write_text("")
@@ -151,12 +160,25 @@ def text_file(top: Path):
         (lambda top: fill(top, {"a": 5}), "has one class, 'a'; a task needs at least 2"),
         (lambda top: fill(top, {"a": 5, "b": 0}), "class 'b' has no readable image"),
         (lambda top: fill(top, {"a": 5, "b": 2}), "class 'b' has 2 examples, but 3 are needed"),
-        (lambda top: fill(top, {"train": 5, "test": 5}), "test' has files, but no sub-folders"),
+        (lambda top: fill(top, {"train": 5, "test": 5}), "train' has files, but no sub-folders"),
         (lambda top: fill(top, {"test/a": 5, "val/a": 5}), "name them train, test and"),
         (lambda top: fill(top, {"train/a": 5, "test/a": 5, "more/a": 5}), "folders more, test, tr"),
         (
             lambda top: fill(top, {"train/a": 5, "train/b": 5, "test/a": 5}),
-            "class 'b' has no readable image in test of",
+            r"train and test in '.*' differ \(only train has b\): .* or move test elsewhere",
+        ),
+        (
+            lambda top: fill(top, {"train/Cat": 5, "train/dog": 5, "val/cat": 5, "val/dog": 5}),
+            r"train and val in '.*' differ \(only train has Cat; only val has cat\)",
+        ),
+        (
+            lambda top: fill(top, {"train/a": 5, "train/b": 5, "test": 5}),
+            "test' has files, but no sub-folders; .* or move test elsewhere to have it split off",
+        ),
+        (
+            lambda top: (fill(top, {"images": 5}), (top / "labels").mkdir(), note(top)),
+            r"class 'labels' has no readable image in '.*' \(cannot read '.*/labels/0.txt': not an "
+            "image of a known format .*; add some, or move the folder elsewhere if it is no class",
         ),
     ],
 )
@@ -168,6 +190,47 @@ def test_a_folder_that_is_no_task_says_what_to_do(tmp_path, make, message):
         folder(top, seed=0)
     assert str(top) in str(caught.value) or "class 'b'" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_reading_of_a_folder(tmp_path, monkeypatch, signum):
+    """Ctrl-C, too, without a program that catches it, as in a notebook."""
+    fill(tmp_path, {"cat": 120, "dog": 120})
+    opened = []
+
+    def slowly(path, *grey_range):
+        opened.append(path)
+        time.sleep(0.02)
+        if path == opened[0]:
+            os.kill(os.getpid(), signum)
+        return open_image(path, *grey_range)
+
+    monkeypatch.setattr("tl_jax.data.tasks.folder.open_image", slowly)
+    caught = interrupt.caught() if signum == signal.SIGTERM else contextlib.nullcontext()
+    with caught, pytest.raises((interrupt.Interrupted, KeyboardInterrupt)):
+        folder(tmp_path, seed=0)
+    assert len(opened) < 240
+
+
+def test_two_paths_of_a_task_are_refused(pets):
+    assert len(load_task(f"folder:{pets}", path=str(pets)).ids) == 36
+    with pytest.raises(UserError, match="is given two values of path, '.*pets' and 'others'"):
+        load_task(f"folder:{pets}", path="others")
+
+
+def test_a_task_by_a_relative_path_stays_where_it_is(pets, tmp_path, monkeypatch):
+    monkeypatch.chdir(pets.parent)
+    task = folder(pets.name, seed=0)
+    monkeypatch.chdir(tmp_path)
+    assert task.open(0) == folder(pets, seed=0).open(0) and task.folder == str(pets)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("val", "0.1"), ("test", None), ("per_class", 1.5), ("seed", "0")]
+)
+def test_options_of_another_type_are_refused(pets, option, value):
+    with pytest.raises(UserError, match=f"{option}= takes a .*number; got"):
+        folder(pets, **{"seed": 0} | {option: value})
 
 
 def test_bad_options_are_refused(pets):

@@ -184,6 +184,8 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path, monkeypa
         (b"<html>not found</html>", "not an image of a known format"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image of a known format"),
         (png_of(100, 100), "truncated"),
+        (png_of(9, 9)[:20] + bytes(4) + png_of(9, 9)[24:], "begins as a PNG file, but is damaged"),
+        (b"II*\0" + bytes(30), "begins as a TIFF file, but is damaged or of a kind"),
     ],
 )
 def test_what_is_no_image_is_named_in_one_line(tmp_path, content, reason):

@@ -1,5 +1,6 @@
 """The door: what a user of the installed package meets, as the README says it."""
 
+import dataclasses
 import pathlib
 import re
 
@@ -106,12 +107,87 @@ def test_every_setting_of_a_config_is_a_keyword():
         ({"tune": {"schedule": "cosin"}}, "unknown schedule 'cosin'; did you mean 'cosine'"),
         ({"tune": {"augment": "flipp"}}, "unknown augmentation 'flipp'; did you mean 'flip'"),
         ({"from_layer": "stage1_block2"}, "unknown layer 'stage1_block2'; did you mean"),
+        ({"from_layer": True}, "from_layer= takes text or a number; got True"),
+        ({"seed": "0"}, "seed= takes a whole number; got '0'"),
+        ({"batch_size": 2.5}, "batch_size= takes a whole number; got 2.5"),
+        ({"batch_size": 0}, "batch_size= takes a whole number, at least 1 .*; got 0"),
+        ({"head": None}, "head= takes text; got None"),
+        ({"cache": 3}, "cache= takes text or a path or None; got 3"),
+        ({"train_head": {"epochs": 1.5}}, "epochs= takes a whole number; got 1.5"),
+        ({"train_head": 3}, "train_head= takes Settings, or a mapping"),
+        ({"tune": {"learning_rate": None}}, "learning_rate= takes a number; got None"),
+        ({"tune": {"views": 3}}, "views= takes text; got 3"),
+        ({"tune": {"optimizer": 3}}, "optimizer= takes a name, or name.option=value, ....; got 3"),
+        ({"tune": {"schedule": None}}, "schedule= takes a name"),
+        ({"tune": {"augment": None}}, "augment= takes text"),
+        ({"plan": 3}, "plan= takes a name, a Plan or a function that makes one; got 3"),
+        ({"objective": None}, "objective= takes a name"),
+        ({"sources": {"a": 3}}, "transfer takes a task, as load_task gives one; got 3"),
+        ({"workdir": ""}, "workdir= takes a folder, or None for a temporary one; got ''"),
     ],
 )  # fmt: skip
 def test_wrong_settings_are_one_line(task, tmp_path, changes, said):
     with pytest.raises(UserError, match=said) as caught:
-        tl_jax.transfer(small(), task, **settings(**changes), workdir=tmp_path)
+        tl_jax.transfer(small(), task, **{"workdir": tmp_path} | settings(**changes))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("what", [None, 3, ("images",), {"a": "b"}, b"photos"])
+def test_what_is_no_task_is_said(what):
+    with pytest.raises(UserError, match="load_task takes a name, the path of a folder, a pair"):
+        tl_jax.load_task(what)
+
+
+def test_a_function_that_makes_no_task_is_said(task):
+    with pytest.raises(UserError, match="is a function without a seed: give it"):
+        tl_jax.load_task(lambda: task)
+    with pytest.raises(UserError, match="takes a function that gives a Task; got None"):
+        tl_jax.load_task(lambda *, seed: None)
+
+
+@pytest.mark.parametrize(
+    ("rates", "said"),
+    [
+        ({"steem": 1.0}, "unknown layer of phase 'tune' 'steem'; did you mean 'stem'"),
+        ({"stem": None}, "phase 'tune' has no multiplier for stem"),
+        ({"head": 0.0}, "phase 'tune' trains no layer"),
+        ({"stem": -1.0}, "the multiplier of 'stem' takes a number from 0 on; got -1.0"),
+        ({"stem": float("nan")}, "the multiplier of 'stem' takes a number from 0 on; got nan"),
+        ({"stem": "1"}, "the multiplier of 'stem' takes a number; got '1'"),
+    ],
+)
+def test_a_plan_of_ones_own_fits_the_layers(task, rates, said):
+    """Else nothing would learn, and the result would say nothing of it."""
+    usual = {"stem": 0.0, "stage1_block1": 0.0, "head": 1.0}
+    rates = {name: rate for name, rate in (usual | rates).items() if rate is not None}
+    with pytest.raises(UserError, match=said):
+        phase = tl_jax.Phase("tune", rates, tl_jax.Settings(epochs=1))
+        small().transfer(task, **settings(plan=tl_jax.Plan("mine", (phase,))))
+
+
+def test_what_is_no_plan_is_said(task):
+    with pytest.raises(UserError, match="a phase's settings= takes Settings; got {'epochs': 1}"):
+        tl_jax.Phase("tune", {}, {"epochs": 1})
+    with pytest.raises(UserError, match="phases= takes a tuple of phases"):
+        tl_jax.Plan("mine", tl_jax.Phase("tune", {}, tl_jax.Settings()))
+    with pytest.raises(UserError, match="plan= takes a function that gives a Plan; got None"):
+        small().transfer(task, **settings(plan=lambda names: None))
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_a_task_has_examples_to_judge_by(task, split):
+    without = {name: rows for name, rows in task.splits.items() if name != split}
+    with pytest.raises(UserError, match=f"has no split {split}"):
+        dataclasses.replace(task, splits=without)
+    empty = dataclasses.replace(task, splits=without | {split: np.array([], np.int64)})
+    with pytest.raises(UserError, match=f"has no examples to judge by in {split}"):
+        small().transfer(empty, **settings())
+
+
+def test_a_base_and_a_task_are_not_mistaken(task):
+    for given in ((task, small()), ("resnet18", task), (None, task), (small(), "digits")):
+        with pytest.raises(UserError, match="transfer takes a (base|task), as load_"):
+            tl_jax.transfer(*given)
 
 
 def test_what_is_handed_in_from_python_is_used_and_named(task, tmp_path):

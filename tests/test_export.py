@@ -3,6 +3,7 @@ import functools
 import json
 import os
 import resource
+import stat
 import struct
 
 import jax
@@ -64,6 +65,15 @@ def test_arrays_on_a_device_are_saved_as_well(tmp_path):
     export.save(tmp_path / "m", model._replace(variables=variables))
     found = export.load(tmp_path / "m").variables
     jax.tree.map(np.testing.assert_array_equal, found, model.variables)
+
+
+def test_who_may_read_a_model_is_as_for_any_new_file(tmp_path):
+    before = os.umask(0o027)
+    try:
+        export.save(tmp_path / "m", made())
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "m").stat().st_mode) == 0o640
 
 
 def test_a_missing_file_is_said(tmp_path):

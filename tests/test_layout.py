@@ -10,9 +10,11 @@ import PIL.Image
 import programs
 import pytest
 
+from tl_jax.base.load import load_base
 from tl_jax.base.predict import files_at
 from tl_jax.data import duplicates
 from tl_jax.data.files import walk
+from tl_jax.data.tasks import load_task
 from tl_jax.data.tasks.folder import folder, gallery
 from tl_jax.errors import UserError
 from tl_jax.runs import log
@@ -242,3 +244,21 @@ def test_a_folder_task_is_called_as_its_folder(tmp_path, monkeypatch):
     assert folder(tmp_path / "pets", seed=0).name == "pets"
     monkeypatch.chdir(tmp_path / "stored" / "cat")
     assert folder("..", seed=0).name == "stored"
+
+
+def test_a_tilde_is_the_home_in_every_place(tmp_path, monkeypatch):
+    """A shell leaves it as it is behind `=`, as in --workdir=~/runs."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    fill(tmp_path / "photos", {"cat": 6, "dog": 6})
+    task = load_task("folder:~/photos")
+    assert task.folder == str(tmp_path / "photos") and len(load_task("~/photos").ids) == 12
+    base = load_base("mobilenet_v1_025", "random:0")
+    base.save("~/base.safetensors")
+    for given in (("~/base.safetensors",), ("mobilenet_v1_025", "~/base.safetensors")):
+        assert load_base(*given).digest
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="is a file, or lies in one"):
+        base.transfer(task, from_layer=0.5, workdir="~/base.safetensors")
+    assert not (tmp_path / "~").exists()
+    with pytest.raises(UserError, match="'~nobody-here/x' does not exist"):
+        folder("~nobody-here/x", seed=0)

@@ -13,7 +13,7 @@ import pytest
 from tl_jax import interrupt, locks
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_the_waiting(tmp_path, caplog, signum):
     path = tmp_path / "a" / "lock"
     path.parent.mkdir()
@@ -30,6 +30,20 @@ def test_a_signal_ends_the_waiting(tmp_path, caplog, signum):
     assert ended.value.signum == signum
     # Three attempts and more, and one line.
     assert caplog.messages == ["another process is at work on the work: waiting for it"]
+
+
+def test_a_closed_terminal_stays_ignored_under_nohup():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with interrupt.caught():
+            signal.raise_signal(signal.SIGHUP)
+            interrupt.check()
+            signal.raise_signal(signal.SIGTERM)
+            with pytest.raises(interrupt.Interrupted):
+                interrupt.check()
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_it_is_had_when_the_other_lets_go(tmp_path, caplog):

@@ -105,7 +105,7 @@ def drawn(way: str) -> np.ndarray:
 def refused(way: str) -> list[str]:
     """What is said of batches that eight devices cannot share."""
     found = []
-    for wanted, examples in ((12, 100), (16, 7), (0, 100)):
+    for wanted, examples in ((12, 100), (16, 7)):
         try:
             found.append(str(Parallel(way).batch_size(wanted, examples)))
         except UserError as error:
@@ -190,6 +190,8 @@ def test_batches_that_cannot_be_shared_are_refused(eight):
         assert "cannot be shared by 8 devices: take a multiple of 8" in said
     assert eight["rounded"] == 24
     assert Parallel().batch_size(12, 7) == 7
+    with pytest.raises(UserError, match="batch_size= takes a whole number, at least 1"):
+        Parallel().batch_size(0, 7)
     with pytest.raises(UserError, match="unknown parallel 'pmab'; did you mean 'pmap'"):
         Parallel("pmab")
 

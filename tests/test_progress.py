@@ -61,14 +61,14 @@ def test_numbers_are_grouped_and_an_unknown_total_is_left_out(clock, capsys):
     assert capsys.readouterr().err == "decode: 12,345 block\n"
 
 
-@pytest.mark.parametrize(("seconds", "fewest", "most"), [(0.1, 1, 4), (1e3, 0, 0)])
-def test_no_carriage_return_is_written_to_a_log(seconds, fewest, most):
+@pytest.mark.parametrize(("seconds", "said"), [(0.1, True), (1e3, False)])
+def test_no_carriage_return_is_written_to_a_log(seconds, said):
     command = [sys.executable, "-c", LONG.format(seconds=seconds)]
     done = subprocess.run(command, capture_output=True, check=True)
     assert b"\r" not in done.stderr and b"\x1b" not in done.stderr
     *lines, last = done.stderr.decode().splitlines()
     assert last == "over"
-    assert fewest <= len(lines) <= most
+    assert bool(lines) == said  # how many says how busy the machine is
     assert all(line.startswith("tune 1/2: ") and line.endswith(" of 40 img") for line in lines)
 
 

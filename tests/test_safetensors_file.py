@@ -55,6 +55,13 @@ def test_element_types(tmp_path):
     assert brain.dtype.name == "bfloat16" and brain.tolist() == [[1, -2], [3.140625, np.inf]]
 
 
+@pytest.mark.parametrize("kind", ["F8_E4M3", "F8_E5M2"])
+def test_a_type_that_numpy_lacks_is_named(tmp_path, kind):
+    path = written(tmp_path / "a", {"w": entry(kind, [4], 0, 4)}, bytes(4))
+    said = refusals.refused(read_state_dict, path)
+    assert said.startswith(f"its array 'w' is of the type '{kind}', which cannot be read: save")
+
+
 def test_scalars_and_empty_arrays(tmp_path):
     header = {"w": entry("F32", [], 0, 4), "e": entry("F32", [0, 9], 4, 4)}
     read = read_state_dict(written(tmp_path / "a", header, struct.pack("<f", 5)))

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C end a run at the next safe place, with everything saved."""
+"""SIGTERM, Ctrl-C and a closed terminal end a run at the next safe place, with everything saved."""
 
 import contextlib
 import signal
@@ -18,14 +18,21 @@ _received: list[int] = []
 
 @contextlib.contextmanager
 def caught() -> Generator[None]:
-    """Note SIGTERM and SIGINT for `check` while the block runs; a second Ctrl-C acts at once."""
+    """Note SIGTERM, SIGINT and SIGHUP for `check` while the block runs; a second Ctrl-C acts at
+    once.
+
+    SIGHUP stays ignored where it is: `nohup` means that a run goes on.
+    """
 
     def note(signum, frame):
         if _received and signum == signal.SIGINT:
             raise KeyboardInterrupt
         _received.append(signum)
 
-    before = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)}
+    asked = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        asked.append(signal.SIGHUP)
+    before = {s: signal.signal(s, note) for s in asked}
     try:
         yield
     finally:
@@ -34,12 +41,12 @@ def caught() -> Generator[None]:
             signal.signal(signum, handler)
 
 
-def requested() -> bool:
-    """Whether a signal asked to stop."""
-    return bool(_received)
+def requested() -> int:
+    """The signal that asked to stop; 0 while none did."""
+    return _received[0] if _received else 0
 
 
 def check() -> None:
     """Raise Interrupted if a signal asked to stop; call where leaving loses nothing."""
-    if _received:
-        raise Interrupted(_received[0])
+    if signum := requested():
+        raise Interrupted(signum)

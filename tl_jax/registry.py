@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from tl_jax.errors import UserError, unknown
+from tl_jax.errors import UserError, takes, unknown
 
 Table = dict[str, Callable[..., Any]]
 
@@ -33,6 +33,7 @@ def chosen(kind: str, spec: str, table: Mapping[str, Callable]) -> tuple[Callabl
     function's options in order. UserError for an unknown name or option, with the near miss, and
     for values that are not literals.
     """
+    takes(isinstance(spec, str), f"{kind}=", "a name, or name(option=value, ...)", spec)
     name, values, named = _parsed(kind, spec)
     if name not in table:
         raise unknown(kind, name, table)

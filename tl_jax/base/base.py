@@ -19,6 +19,7 @@ from tl_jax.chain.network import Network
 from tl_jax.chain.programs import forward, forward_program
 from tl_jax.chain.variables import merged, redrawn, select
 from tl_jax.data import views
+from tl_jax.data.files import path_of
 from tl_jax.data.images import open_image
 from tl_jax.data.preprocessing import MAX_CHANNELS, MAX_SIZE, Preprocessing
 from tl_jax.errors import UserError, takes, takes_whole, unknown
@@ -153,6 +154,7 @@ class Base:
         Any head added earlier is removed together with the layers above the cut.
         """
         takes_whole(classes, "classes=", 1, MAX_CLASSES)
+        takes(isinstance(head, str) and head != "", "head=", "the name of a head", head)
         cut = self._own(cut or self.architecture.cut or self.bottleneck)
         changes = {"classes": classes, "cut": cut, "head": head, "dropout": dropout}
         architecture = dataclasses.replace(self.architecture, **changes)
@@ -215,7 +217,7 @@ class Base:
     def save(self, path: str | pathlib.Path) -> None:
         """Write all of it into one safetensors file, which `load_base(path)` reads."""
         content = self.architecture, self.variables, self.preprocessing, self.classes, self.views
-        file.save(pathlib.Path(path), file.Model(*content))
+        file.save(path_of(path), file.Model(*content))
 
     def _probabilities(self, forward: Callable, pixels: np.ndarray) -> np.ndarray:
         """(n, C) of fitted images (n, S, S, 1 or channels), the mean over the views.
@@ -231,7 +233,7 @@ class Base:
         """Fitted images (N, size, size, 1 or channels), uint8."""
         several = images if isinstance(images, list | tuple) else [images]
         opened = [
-            open_image(image, self.preprocessing.grey_range)
+            open_image(path_of(image), self.preprocessing.grey_range)
             if isinstance(image, str | os.PathLike)
             else image
             for image in several

@@ -52,11 +52,14 @@ def save(path: pathlib.Path, model: Model) -> None:
         raise UserError(f"{path} cannot be written: name a file in a folder that exists")
     arrays = {name: np.ascontiguousarray(array) for name, array in flat.items()}
     partial = path.with_suffix(".partial")
+    partial.touch()  # with the rights that this user's new files have, which the library narrows
+    rights = partial.stat().st_mode
     try:
         save_file(arrays, partial, {EXPORT: json.dumps(about)})
     except SafetensorError as error:  # what it makes of any OSError
         partial.unlink(missing_ok=True)
         raise UserError(f"{path} cannot be written, is the disk full? ({error})") from error
+    partial.chmod(rights)
     partial.replace(path)
 
 
@@ -65,7 +68,8 @@ def load(path: pathlib.Path) -> Model:
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
-        raise UserError(f"no model there: {path} does not exist")
+        when = "; a run writes it at its end" if path.name == NAME else ""
+        raise UserError(f"no model there: {path} does not exist{when}")
     try:
         with safe_open(path, "numpy") as file:
             about = json.loads((file.metadata() or {})[EXPORT])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -16,6 +17,7 @@ from tl_jax.base.architecture import Architecture
 from tl_jax.base.base import Base
 from tl_jax.base.recognise import recognised
 from tl_jax.chain.variables import select
+from tl_jax.data.files import path_of
 from tl_jax.data.preprocessing import MAX_CHANNELS, Preprocessing
 from tl_jax.errors import UserError, takes, unknown
 from tl_jax.weights import convert, files
@@ -53,7 +55,7 @@ def load_base(
     """
     takes(_is_name(name), "load_base", "the name of an architecture, or the path of a file", name)
     takes(weights is None or _is_name(weights), "weights=", WEIGHTS, weights)
-    if weights is None and _is_path(name):
+    if weights is None and is_path(name):
         return _require_form(_from_file(pathlib.Path(name)), form)
     name = models.canonical(str(name))
     form = form if form is None else _form(name, form)
@@ -107,7 +109,7 @@ def outline(name: str | pathlib.Path, weights: str | pathlib.Path | None = None)
     path = path / file.NAME if path.is_dir() else path
     if files.is_export(path):
         architecture, preprocessing = file.header(path)
-    elif weights is None and _is_path(name):
+    elif weights is None and is_path(name):
         return _from_file(path)
     else:
         name = models.canonical(str(name))
@@ -128,13 +130,16 @@ def published_weights(name: str) -> str:
     return known
 
 
-def _is_path(name: str | pathlib.Path) -> bool:
-    return isinstance(name, pathlib.Path) or "/" in name or name.endswith(".safetensors")
+def is_path(name: str | pathlib.Path) -> bool:
+    """Whether a base's name means a file or the folder of a run, not an architecture."""
+    if isinstance(name, pathlib.Path) or "/" in name or name.endswith(".safetensors"):
+        return True
+    return os.path.exists(name) and name not in {*models.names(), *models.ALIASES}
 
 
 def _from_file(path: pathlib.Path) -> Base:
     """The base in a file of ours, or of the finished run in that folder."""
-    path = path.expanduser()
+    path = path_of(path)
     path = path / file.NAME if path.is_dir() else path
     if path.is_file() and path.name != file.NAME and not files.is_export(path):
         raise UserError(f"which architecture are these weights of? load_base('resnet50', '{path}')")

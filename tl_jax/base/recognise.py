@@ -20,6 +20,8 @@ from tl_jax.weights.convert import Found, Rule
 logger = logging.getLogger(__name__)
 
 State = Mapping[str, np.ndarray]
+# What PyTorch puts between the names of modules that it compiles, shards or recomputes.
+WRAPPERS = re.compile(r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 DEEPEST = 8  # names in front of a parameter's own
 
 
@@ -31,7 +33,7 @@ def recognised(
     A `form` that is known by other means is not questioned. `part` is what stands in front of the
     names, where the file has several nets of the kind; UserError if it has and none is named.
     """
-    family, state = models.family(name), keras_file.renumbered(state)
+    family, state = models.family(name), _unwrapped(keras_file.renumbered(state))
     forms = [form] if form else family.forms(name)
     rules = {f: family.rules(name, f) for f in forms}
     # Kernels stay as they are while one looks for names: to turn VGG's takes a second each time.
@@ -49,6 +51,12 @@ def recognised(
             best,
         )
     return best, _with_aside(found[best], state, prefix, keras=best == "keras")
+
+
+def _unwrapped(state: State) -> State:
+    """The arrays by names without `WRAPPERS`; as they are if two would then have the same."""
+    bare = {WRAPPERS.sub("", name): array for name, array in state.items()}
+    return bare if len(bare) == len(state) else state
 
 
 def _with_aside(found: Found, state: State, prefix: str, *, keras: bool) -> Found:

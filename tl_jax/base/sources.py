@@ -9,6 +9,7 @@ import re
 from typing import Any, NamedTuple
 
 from tl_jax import models
+from tl_jax.data.files import path_of
 from tl_jax.data.preprocessing import INTERPOLATIONS, MAX_SIZE, Preprocessing
 from tl_jax.errors import UserError, unknown
 from tl_jax.weights.fetch import fetch, folder
@@ -49,11 +50,11 @@ def resolve(name: str, weights: str) -> Source:
         return _timm(name, weights, rest)
     if library in ("torchvision", "keras", "pretrainedmodels"):
         return _published(name, weights, library)
-    path = pathlib.Path(os.path.expanduser(weights))
-    if "#" in weights and not path.exists():
-        file, _, part = weights.rpartition("#")
+    path = path_of(weights)
+    file, _, part = weights.rpartition("#")
+    if file and not os.path.exists(path):
         return resolve(name, file)._replace(part=part)
-    if re.fullmatch(r"\w+(:[\w.-]+)?", weights) and not path.exists():  # a name, misspelt
+    if re.fullmatch(r"\w+(:[\w.-]+)?", weights) and not os.path.exists(path):  # a name, misspelt
         raise _unknown(name, weights)
     beside = _beside(path)
     if b'"pretrained_cfg"' in beside:

@@ -139,7 +139,8 @@ def _hashable(values: Sequence[Any]) -> tuple[Any, tuple]:
 def _traced(module: nn.Module, structure: Any, leaves: tuple) -> tuple[Any, dict[str, Any]]:
     """Return a module's output and variables for inputs of such shapes, as shapes."""
     read = structure.unflatten(jax.ShapeDtypeStruct(*leaf) for leaf in leaves)
-    return jax.eval_shape(module.init_with_output, jax.random.key(0), *read)
+    with jax.enable_x64(False):  # whatever the program around it does, weights are float32
+        return jax.eval_shape(module.init_with_output, jax.random.key(0), *read)
 
 
 @functools.lru_cache(maxsize=2**10)

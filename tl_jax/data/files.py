@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tl_jax.errors import UserError
+from tl_jax.errors import UserError, takes_type
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +29,12 @@ class Found(NamedTuple):
     files: tuple[str, ...]
     folders: tuple[str, ...]
     left_out: tuple[str, ...]  # links to folders that were not followed, with the reason
+
+
+def path_of(text: str | os.PathLike) -> Path:
+    """The path that a person gives: `~` is their home, and an unknown `~name` stays as it is."""
+    takes_type("a path", str | os.PathLike, text)
+    return Path(os.path.expanduser(text))
 
 
 def is_leftover(name: str) -> bool:

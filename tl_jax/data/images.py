@@ -83,8 +83,8 @@ def plain(image: PIL.Image.Image, grey_range: Range | None = None) -> PIL.Image.
     """An image in memory as `open_image` gives those in files; UserError if that cannot be."""
     try:
         return _plain(image.copy(), grey_range)
-    except ValueError as error:
-        raise UserError(f"an image of mode {image.mode}: {error}") from error
+    except Exception as error:  # a file that was opened is decoded only now
+        raise UserError(f"an image of mode {image.mode}: {_reason(error)}") from error
 
 
 def _quieten_pillow() -> None:
@@ -104,6 +104,10 @@ def _identified(file: BinaryIO) -> PIL.Image.Image:
         if _is_heic(file):
             return _heic(file)
         bands.require_known(file, None)
+        file.seek(0)
+        if begun := _begins_as(file.read(16)):
+            what = f"it begins as a {begun} file, but is damaged or of a kind that Pillow lacks"
+            raise ValueError(what) from None
         raise
     if image.format in ("TIFF", "JPEG2000"):
         place = file.tell()
@@ -128,6 +132,12 @@ def _heic(file: BinaryIO) -> PIL.Image.Image:
     pillow_heif.register_heif_opener()
     file.seek(0)
     return PIL.Image.open(file, formats=("HEIF",))
+
+
+def _begins_as(head: bytes) -> str | None:
+    """The format of `FORMATS` whose signature a file begins with."""
+    accepts = {name: PIL.Image.OPEN[name][1] for name in FORMATS}
+    return next((name for name, accept in accepts.items() if accept and accept(head)), None)
 
 
 def _refuse_bomb(image: PIL.Image.Image) -> None:

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 
-from tl_jax.data.files import listed, walk
+from tl_jax.data.files import listed, path_of, walk
 from tl_jax.data.task import SPLITS
 from tl_jax.errors import UserError
 
@@ -18,6 +18,7 @@ SPLIT_NAMES = {
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
+_MOVE = "move {} elsewhere to have it split off train"
 Below = Mapping[str, list[str]]  # folder, "" for the top: names of the folders directly in it
 
 
@@ -37,13 +38,10 @@ def grouped(root: Path) -> dict[tuple[str, str], list[str]]:
         below.setdefault(parent, []).append(name)
     _require_folders(root, "", below, found.files)
     split_of = _splits(root, below)
-    for top in split_of:
+    for top in sorted(split_of, key=lambda top: SPLITS.index(split_of[top])):
         _require_folders(root, top, below, found.files)
-    groups = {
-        (split, unicodedata.normalize("NFC", name)): []
-        for top, split in split_of.items()
-        for name in below[top]
-    }
+    _require_same_classes(root, {split: below[top] for top, split in split_of.items()})
+    groups = {(split, normal(name)): [] for top, split in split_of.items() for name in below[top]}
     strays, depth = [], 0 if "" in split_of else 1
     for id_ in found.files:
         parts = id_.split("/")
@@ -60,7 +58,7 @@ def grouped(root: Path) -> dict[tuple[str, str], list[str]]:
 
 def folder_name(path: str | os.PathLike) -> str:
     """A folder's own name, without the way to it."""
-    return Path(os.path.abspath(Path(path).expanduser())).name or "folder"
+    return Path(os.path.abspath(path_of(path))).name or "folder"
 
 
 def normal(name: str) -> str:
@@ -122,6 +120,24 @@ def _require_folders(root: Path, top: str, below: Below, files: tuple[str, ...])
     if not below.get(top):
         inside = any(name.startswith(f"{top}/" if top else "") for name in files)
         has = "files, but no sub-folders" if inside else "nothing in it"
+        or_else = f", or {_MOVE.format(top)}" if top and SPLIT_NAMES[top.lower()] != "train" else ""
         raise UserError(
             f"{str(root / top)!r} has {has}; put the images of each class in a sub-folder of it"
+            f"{or_else}"
         )
+
+
+def _require_same_classes(root: Path, classes: Mapping[str, list[str]]) -> None:
+    """UserError if a split has not the classes of train; `classes`: the folders of each split."""
+    known = {split: {normal(name) for name in names} for split, names in classes.items()}
+    for split in sorted(known.keys() - {"train"}):
+        told = [
+            f"only {one} has {listed(sorted(known[one] - known[other]))}"
+            for one, other in (("train", split), (split, "train"))
+            if known[one] - known[other]
+        ]
+        if told:
+            raise UserError(
+                f"the classes of train and {split} in {str(root)!r} differ ({'; '.join(told)}): "
+                f"give both the same class folders, or {_MOVE.format(split)}"
+            )

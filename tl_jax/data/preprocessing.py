@@ -3,13 +3,15 @@
 import dataclasses
 import hashlib
 import json
+import math
+import numbers
 
 import jax.numpy as jnp
 import numpy as np
 import PIL.Image
 
 from tl_jax.data.images import FULL, plain
-from tl_jax.errors import UserError, takes_whole, unknown
+from tl_jax.errors import UserError, takes, takes_types, takes_whole, unknown
 
 INTERPOLATIONS = {
     "bilinear": PIL.Image.Resampling.BILINEAR,
@@ -45,6 +47,7 @@ class Preprocessing:
     grey_range: tuple[int, int] | None = None
 
     def __post_init__(self):
+        takes_types(self)
         takes_whole(self.channels, "channels=", 1, MAX_CHANNELS)
         if self.interpolation not in INTERPOLATIONS:
             raise unknown("interpolation", self.interpolation, INTERPOLATIONS)
@@ -55,9 +58,21 @@ class Preprocessing:
                 f"input size must be at least 1 and at most {MAX_SIZE}, and crop in (0, 1]; "
                 f"got {self.size}, {self.crop}"
             )
+        self._require_statistics()
         least, most = self.grey_range or FULL
         if not 0 <= least < most <= FULL[1]:
             raise UserError(f"grey_range rises, within 0 and 65535; got {self.grey_range}")
+
+    def _require_statistics(self) -> None:
+        """UserError for a mean or deviation that is not of pixels from 0 to 255."""
+        for name, values in (("mean=", self.mean), ("std=", self.std)):
+            each = values if isinstance(values, tuple) else (values,) * self.channels
+            fits = all(isinstance(value, numbers.Real) and math.isfinite(value) for value in each)
+            expected = f"a finite number, or a tuple of one for each of {self.channels} channels"
+            takes(fits and len(each) == self.channels, name, expected, values)
+        least = min(self.std) if isinstance(self.std, tuple) else self.std
+        expected = "deviations of pixels from 0 to 255, so at least 1 (times 255, if from 0 to 1)"
+        takes(least >= 1, "std=", expected, self.std)
 
     def fit(self, image: PIL.Image.Image) -> np.ndarray:
         """The image, 'L' or 'RGB', as uint8 (size, size, 1 or 3)."""

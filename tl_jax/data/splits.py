@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from tl_jax.data.task import SPLITS
-from tl_jax.errors import UserError
+from tl_jax.errors import UserError, takes_type
 
 SEEDS = 2**32
 
@@ -39,6 +39,7 @@ def divide(
     'val' is cut in proportion: to `per_class` times its size over that of 'train', rounded, of each
     class, but at least one, and at most what there is. 'test' stays whole.
     """
+    takes_type("per_class=", int, per_class)
     splits = complete(given, names if strata is None else strata, seed=seed, val=val, test=test)
     if per_class:
         share = len(splits["val"]) / max(1, len(splits["train"]))
@@ -55,6 +56,8 @@ def complete(
 
     given: indices into `strata` (N,); `val` and `test` are fractions of the given 'train'.
     """
+    for name, share in (("val=", val), ("test=", test)):
+        takes_type(name, float, share)
     if not (0 < val < 1 and 0 < test < 1 and val + test < 1):
         raise UserError(
             f"val and test are fractions above 0 whose sum is below 1; got val={val}, test={test}"
@@ -127,6 +130,7 @@ def _too_few(names: np.ndarray, counts: np.ndarray, needed: int, purpose: str) -
 
 def require_seed(seed: int) -> None:
     """UserError for a seed that not every generator takes: of larger ones JAX drops bits."""
+    takes_type("seed=", int, seed)
     if not 0 <= seed < SEEDS:
         raise UserError(f"a seed is a whole number from 0 to {SEEDS - 1}; got {seed}")
 

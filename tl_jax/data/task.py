@@ -39,8 +39,13 @@ class Task:
     # levels of 16 bits a channel that `open` makes 0 to 255; None: all
     grey_range: tuple[int, int] | None = None
     ordered: bool = False  # examples are parts of one stream: batches take them in order, in lanes
+    folder: str = ""  # in which the images lie, and nothing else may be written
     skipped: tuple[str, ...] = ()  # files left out because they cannot be read
     published: tuple[dict, ...] = ()  # {"what", "metric", "figure", "source"}: others' results
+
+    def __post_init__(self):
+        if missing := [split for split in SPLITS if split not in self.splits]:
+            raise UserError(f"the task {self.name!r} has no split {' and no '.join(missing)}")
 
     def __getattr__(self, name: str) -> Any:
         # `task.labels` is `task.truth["labels"]`.

@@ -13,13 +13,16 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from tl_jax import ops
-from tl_jax.errors import UserError, unknown
+from tl_jax.errors import UserError, takes_whole, unknown
 
 AXIS = "data"
+MAX_BATCH = 2**31 - 1
 WAYS = ("jit", "pmap")
+STRIDE = 16  # steps: of a second each, still within the half minute that schedulers allow
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Parallel:
 
     def batch_size(self, wanted: int, examples: int) -> int:
         """Return the batch size: at most `wanted` and `examples`, and a multiple of the devices."""
+        takes_whole(wanted, "batch_size=", 1, MAX_BATCH)
         size = min(wanted, examples) // self.count * self.count
         if wanted % self.count or size < 1:
             raise UserError(
@@ -64,6 +68,10 @@ class Parallel:
         if self.way == "pmap":
             return jax.tree.map(lambda a: a.reshape(self.count, -1, *a.shape[1:]), batch)
         return jax.device_put(batch, NamedSharding(mesh(), PartitionSpec(AXIS)))
+
+    def share_columns(self, order: Any) -> Any:
+        """Host arrays (S, B) onto the devices, some columns each: the `order` of resident steps."""
+        return jax.device_put(order, NamedSharding(mesh(), PartitionSpec(None, AXIS)))
 
     def step(self, fn: Callable) -> jax.stages.Wrapped:
         """Compile `fn(state, fixed, batch) -> state`, which reuses the old state's memory."""
@@ -114,6 +122,22 @@ class Parallel:
         """Wait for the result of a mapped function, and return it on the host: (B, ...)."""
         whole = np.asarray(out)
         return whole.reshape(-1, *whole.shape[2:]) if self.way == "pmap" else whole
+
+
+def agreed(wish: int) -> int:
+    """The greatest of all processes' wishes, the same on each; 0 and False wish for nothing.
+
+    One process gets its own back. Each of several must ask after the same steps: it waits for the
+    others there, and a device for what was started before.
+    """
+    if jax.process_count() == 1:
+        return wish
+    return int(np.max(multihost_utils.process_allgather(np.int32(wish))))
+
+
+def stride() -> int:
+    """After how many steps, batch by batch, all processes ask each other: save? stop?"""
+    return 1 if jax.process_count() == 1 else STRIDE
 
 
 @functools.cache

@@ -1,12 +1,13 @@
 """How to transfer: a plan of phases, and how each phase trains."""
 
 import dataclasses
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from tl_jax.data import views
-from tl_jax.errors import UserError, unknown
+from tl_jax.errors import UserError, takes, takes_type, takes_types, unknown
 
 CHOICES = {
     "batch_norm": ("frozen", "batch", "recalibrate"),
@@ -47,14 +48,15 @@ class Settings:
         # Here, not above: optax takes a second to import, and a config is read without it.
         from tl_jax.plans import schedules
 
+        takes_types(self)
         for field, known in CHOICES.items():
             if getattr(self, field) not in known:
                 raise unknown(field, getattr(self, field), known)
         for field in ("optimizer", "schedule"):
             schedules.require(getattr(self, field), field)
-        if self.epochs < 1 or not self.learning_rate > 0:  # NaN is not larger either
+        if self.epochs < 1 or not 0 < self.learning_rate < math.inf:  # nor is NaN
             raise UserError(
-                f"a phase needs epochs >= 1 and learning_rate > 0; "
+                f"a phase needs epochs >= 1 and a finite learning_rate > 0; "
                 f"got {self.epochs} and {self.learning_rate}"
             )
         if not all(value >= 0 for value in (self.weight_decay, self.clip, self.patience)):
@@ -69,6 +71,7 @@ class Settings:
             raise UserError(f"leaves={self.leaves!r} is no pattern: {error}") from None
 
 
+
 @dataclasses.dataclass(frozen=True)
 class Phase:
     """One stretch of training: by layer the factor on the learning rate, 0 where it is frozen."""
@@ -76,6 +79,22 @@ class Phase:
     name: str
     multipliers: Mapping[str, float]  # every layer of the chain, in forward order
     settings: Settings
+
+    def __post_init__(self):
+        takes(isinstance(self.settings, Settings), "a phase's settings=", "Settings", self.settings)
+        for layer, rate in self.multipliers.items():
+            takes_type(f"the multiplier of {layer!r}", float, rate)
+            takes(0 <= rate < math.inf, f"the multiplier of {layer!r}", "a number from 0 on", rate)
+
+    def require_layers(self, names: Collection[str]) -> None:
+        """UserError unless the phase has a multiplier for each of these layers, and trains one."""
+        for layer in self.multipliers:
+            if layer not in names:
+                raise unknown(f"layer of phase {self.name!r}", layer, names, ordered=True)
+        if missing := [name for name in names if name not in self.multipliers]:
+            raise UserError(f"phase {self.name!r} has no multiplier for {', '.join(missing)}")
+        if not self.trained:
+            raise UserError(f"phase {self.name!r} trains no layer: give one a multiplier above 0")
 
     @property
     def trained(self) -> tuple[str, ...]:
@@ -99,10 +118,9 @@ class Plan:
     def __post_init__(self):
         if self.start not in STARTS:
             raise unknown("start", self.start, STARTS)
+        takes(isinstance(self.phases, tuple | list), "phases=", "a tuple of phases", self.phases)
         if not self.phases:
             raise UserError(f"the plan {self.name!r} has no phases")
-        if idle := [phase.name for phase in self.phases if not phase.trained]:
-            raise UserError(f"the plan {self.name!r} freezes everything in {', '.join(idle)}")
         names = [phase.name for phase in self.phases]
         if repeated := sorted({name for name in names if names.count(name) > 1}):
             raise UserError(f"phases of a plan have different names; repeated: {repeated}")

@@ -108,7 +108,7 @@ def direction(spec: str | optax.GradientTransformation) -> optax.GradientTransfo
     A transformation of the user's own may give ascents (optax.scale_by_lion()) or, like every
     complete optimizer (optax.lion(1e-3)), descents, which are turned round.
     """
-    if not isinstance(spec, str):
+    if isinstance(spec, optax.GradientTransformation):
         return optax.chain(spec, optax.scale(-1.0)) if descends(spec) else spec
     function, options = registry.chosen("optimizer", spec, OPTIMIZERS)
     return function(**options)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from tl_jax import registry
-from tl_jax.errors import UserError, unknown
+from tl_jax.errors import UserError, takes, takes_type, unknown
 from tl_jax.plans.plan import Phase, Plan, Settings
 
 Names = Sequence[str]
@@ -209,12 +209,15 @@ def make_plan(
         if strategy not in STRATEGIES:
             raise unknown("plan", strategy, STRATEGIES)
         strategy = STRATEGIES[strategy]
+    takes(callable(strategy), "plan=", "a name, a Plan or a function that makes one", strategy)
     parameters = inspect.signature(strategy).parameters
     wanted = {name: p for name, p in parameters.items() if name not in GIVEN}
     known = {k: v for k, v in options.items() if k in wanted and v not in (None, "")}
     needed = [name for name, p in wanted.items() if p.default is p.empty and name not in known]
     if needed:
         raise UserError(f"plan {strategy.__name__!r} needs {', '.join(sorted(needed))}")
+    for name, value in known.items():
+        takes_type(f"{name}=", wanted[name].annotation, value)
     given = {"new": new, "weightless": weightless, "adapters": adapters}
     given = {name: value for name, value in given.items() if name in parameters}
     return strategy(names, **given, **known)
@@ -228,7 +231,7 @@ def _phase(
 
 def _from(names: Names, lowest: Where) -> Names:
     """The layers from `lowest` up: a name, or the share of all layers that are below it."""
-    if isinstance(lowest, int | float) or re.fullmatch(r"0?\.\d+|0", lowest):
+    if not isinstance(lowest, str) or re.fullmatch(r"0?\.\d+|0", lowest):
         if not 0 <= float(lowest) < 1:
             raise UserError(f"from_layer is a layer, or a share from 0 to below 1; got {lowest}")
         # At least the last layer: a share near 1 rounds to all layers, which leaves none to learn.

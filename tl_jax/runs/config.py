@@ -17,6 +17,11 @@ def load_config(path: str) -> ml_collections.ConfigDict:
     """Return what `get_config()` of the file returns; a UserError says where the file is wrong."""
     if not os.path.isfile(path):
         there = set(glob.glob("configs/*.py")) - {"configs/__init__.py", "configs/defaults.py"}
+        if not there:
+            raise UserError(
+                f"there is no config file {path!r}, nor any in ./configs: run the program in the "
+                "checkout, or give the file's whole path"
+            )
         raise unknown("config file", path, there)
     try:
         names = runpy.run_path(path)

@@ -4,12 +4,14 @@ import contextlib
 import fcntl
 import json
 import logging
+import os
 import pathlib
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Mapping
 
 import jax
 
 from tl_jax import report
+from tl_jax.data.files import is_leftover, path_of
 from tl_jax.errors import UserError
 from tl_jax.runs.config import differences
 from tl_jax.runs.results import write_json
@@ -25,9 +27,10 @@ def finished(
     config: dict,
     workdir: pathlib.Path,
     *,
-    cache: str | pathlib.Path | None,
+    cache: str | os.PathLike | None,
     check: Callable[[], None] = lambda: None,
     data: Callable[[], dict] | None = None,
+    images: Iterable[str] = (),
     needs_report: bool = True,
 ) -> tuple[dict, bool]:
     """Return the result that the folder holds; if it holds none, do the `work` first.
@@ -35,10 +38,13 @@ def finished(
     Also return whether the result was there before. `config` is all that the result depends on, as
     JSON-able data; `cache` is a folder for what JAX compiles (empty or None: it is not kept).
     `check` raises UserError for what is wrong with the config, before anything slow is read. `data`
-    loads the tasks and tells them, as `identity.of_tasks` does. UserError if another process
-    works in the folder, if it belongs to another config or to other data, or if a report is needed
-    and what draws it is not installed.
+    loads the tasks and tells them, as `identity.of_tasks` does. `images` are the folders of their
+    images. UserError if another process works in the folder, if it belongs to another config or to
+    other data, if it or the cache lies among the images, or if a report is needed and what draws it
+    is not installed.
     """
+    for folder in images:
+        _require_apart(folder, {"workdir": workdir, "cache": cache})
     with claimed(workdir, config) as result:
         if result is None:
             if needs_report:
@@ -55,10 +61,23 @@ def finished(
     return result, False
 
 
-def keep_compiled(cache: str | pathlib.Path) -> None:
+def _require_apart(images: str, written: Mapping[str, str | os.PathLike | None]) -> None:
+    """UserError for a place to write at, by its setting, where the next walk would find a class."""
+    top = path_of(images).resolve()
+    for setting, place in written.items():
+        found = path_of(place or "/").resolve()
+        inside = found.is_relative_to(top)
+        if inside and not any(map(is_leftover, found.relative_to(top).parts)):
+            raise UserError(
+                f"{setting}={place} lies in the folder of the images, {images}, and would be taken "
+                "for a class there: choose one outside it"
+            )
+
+
+def keep_compiled(cache: str | os.PathLike) -> None:
     """Let JAX keep what it compiles in the folder `cache`, for the next process."""
     # Absolute, as JAX opens its files whenever it compiles, in whatever folder the program then is.
-    compiled = pathlib.Path(cache).absolute() / "compiled"
+    compiled = path_of(cache).absolute() / "compiled"
     jax.config.update("jax_compilation_cache_dir", str(compiled))
 
 
@@ -68,7 +87,10 @@ def claimed(workdir: pathlib.Path, config: dict) -> Generator[dict | None]:
 
     UserError if another process works there or if the folder belongs to another config.
     """
-    workdir.mkdir(parents=True, exist_ok=True)
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UserError(f"workdir={workdir} is a file, or lies in one: take another") from None
     with open(workdir / ".lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -127,7 +149,7 @@ def _require_same(workdir: pathlib.Path, *, theirs: dict, ours: dict) -> None:
 
 def _read(path: pathlib.Path) -> dict:
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        return dict(json.loads(path.read_text()))
+    except (OSError, TypeError, ValueError) as error:
         said = f"{path} is lost or damaged ({error}); take another folder (workdir=)"
         raise UserError(said) from error

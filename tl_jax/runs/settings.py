@@ -5,11 +5,12 @@ Imports no JAX, so that a program can show its flags at once.
 
 import dataclasses
 import inspect
+import os
 from collections.abc import Mapping
 from typing import Any
 
 from tl_jax import registry
-from tl_jax.errors import unknown
+from tl_jax.errors import takes, takes_types, unknown
 from tl_jax.plans import strategies as plans
 from tl_jax.plans.plan import Settings
 
@@ -39,9 +40,13 @@ class TransferSettings:
     test_views: str = "none"  # views over which the final probabilities are averaged
     precision: str = "float32"  # of activations: float32 or bfloat16
     parallel: str = "jit"  # over several devices: jit or pmap
-    cache: str | None = ".cache"  # folder of what is computed once: pixels, features; empty: none
+    # folder of what is computed once: pixels, features; empty: none
+    cache: str | os.PathLike | None = ".cache"
     cache_dtype: str = "float32"  # float16 and bfloat16 take half the disk
     checkpoint_seconds: float = 30.0  # work that a kill may cost
+
+    def __post_init__(self):
+        takes_types(self)
 
 
 def defaults() -> dict[str, Any]:
@@ -89,6 +94,7 @@ def phase(name: str, given: Settings | Mapping[str, Any]) -> Settings:
     """A phase's settings; UserError, with the near miss, for an unknown one."""
     if isinstance(given, Settings):
         return given
+    takes(isinstance(given, Mapping), f"{name}=", "Settings, or a mapping of some of them", given)
     fields = phase_defaults(name)
     registry.require_options(name, given, fields)
     return Settings(**{**fields, **given})

@@ -2,12 +2,12 @@
 
 import dataclasses
 import os
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 from tl_jax.base.base import Base
 from tl_jax.base.load import load_base, outline
+from tl_jax.data.files import path_of
 from tl_jax.data.layout import folder_name
 from tl_jax.data.task import Task
 from tl_jax.data.tasks import TASKS, load_task
@@ -41,15 +41,26 @@ def task_of(config: Any, seed: int) -> Task:
     return named_task(config.task, seed)
 
 
+def folder_of(options: Mapping[str, Any]) -> str:
+    """The path of the images of `config.task`; "" for a task that is no folder of images."""
+    kind, _, which = options["name"].partition(":")
+    if kind == "folder":
+        return which or options.get("path") or ""
+    return "" if kind in TASKS else options["name"]
+
+
+def folders_of(config: Mapping[str, Any]) -> list[str]:
+    """`folder_of` the tasks that a config names."""
+    tasks = [config[key] for key in ("task", "source") if key in config]
+    return [path for path in map(folder_of, tasks) if path]
+
+
 def task_name(options: Mapping[str, Any]) -> str:
     """What a page calls the task of `config.task`: a folder by its own name, not by its path."""
-    name, path = options["name"], options.get("path") or ""
-    kind, _, which = name.partition(":")
-    if kind == "folder" and (which or path):
-        return folder_name(which or path)
-    if kind in TASKS:
-        return kind if os.sep in which and pathlib.Path(which).expanduser().is_absolute() else name
-    return folder_name(name)
+    if path := folder_of(options):
+        return folder_name(path)
+    kind, _, which = options["name"].partition(":")
+    return kind if os.sep in which and path_of(which).is_absolute() else options["name"]
 
 
 def named_task(options: Mapping[str, Any], seed: int, **more: Any) -> Task:

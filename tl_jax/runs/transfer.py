@@ -18,11 +18,12 @@ from tl_jax.base.load import load_base
 from tl_jax.chain import adapters
 from tl_jax.chain.network import Network
 from tl_jax.chain.variables import fingerprint, merged, select
+from tl_jax.data.files import path_of
 from tl_jax.data.task import Task
 from tl_jax.engine import prefix
 from tl_jax.engine.parallel import Parallel
 from tl_jax.engine.prefix import Inputs
-from tl_jax.errors import UserError
+from tl_jax.errors import UserError, takes
 from tl_jax.plans.plan import Phase, Plan
 from tl_jax.plans.strategies import make_plan
 from tl_jax.report import page, text
@@ -105,15 +106,22 @@ def transfer(
     >>> run.base.predict([task.open(0), task.open(1)]).shape
     (2, 10)
     """
+    sources = {} if sources is None else sources
+    takes(isinstance(base, Base), "transfer", "a base, as load_base gives one", base)
+    takes(isinstance(sources, Mapping), "sources=", "tasks by name", sources)
+    for one in (task, *sources.values()):
+        takes(isinstance(one, Task), "transfer", "a task, as load_task gives one", one)
+    takes(workdir != "", "workdir=", "a folder, or None for a temporary one", workdir)
     own, options = settings.divided(given)
-    path = pathlib.Path(tempfile.mkdtemp(prefix="tl_jax_") if workdir is None else workdir)
-    config = described(base, task, sources or {}, own, options)
+    path = path_of(tempfile.mkdtemp(prefix="tl_jax_") if workdir is None else workdir)
+    config = described(base, task, sources, own, options)
     result, _ = folder.finished(
-        lambda: work(base, task, path, config, own, options, sources=sources or {}),
+        lambda: work(base, task, path, config, own, options, sources=sources),
         config,
         path,
         cache=own.cache,
-        data=lambda: identity.of_tasks({"": task, **(sources or {})}),
+        data=lambda: identity.of_tasks({"": task, **sources}),
+        images=[one.folder for one in (task, *sources.values()) if one.folder],
         needs_report=False,
     )
     run = Run(result, load_base(path), path)
@@ -142,6 +150,7 @@ def by_config(config: Any, workdir: pathlib.Path, *, name: str) -> tuple[dict[st
         cache=config.cache,
         check=lambda: check(subject.outline_of(config), *given),
         data=lambda: identity.of_tasks({"": loaded()}),
+        images=subject.folders_of(config),
     )
 
 
@@ -183,7 +192,7 @@ def work(
     # Steps 1 to 4: a pretrained base, cut at a feature layer, with a new head.
     problem, ready, variables = posed(base, task, own, options, sources)
     # Steps 5 to 7: freeze, train the head, unfreeze, fine-tune; the test split is looked at once.
-    cache = pathlib.Path(own.cache) if own.cache else None
+    cache = path_of(own.cache) if own.cache else None
     kept = {"cache": cache, "dtype": own.cache_dtype, "workdir": workdir}
     inputs_for = for_plan(problem, test_views=own.test_views, **kept)
     done = trained(
@@ -268,6 +277,9 @@ def posed(
     sources: Mapping[str, Task] = {},
 ) -> Posed:
     """Return the problem that the settings pose, and what its training begins with."""
+    for split in ("val", "test"):
+        if not len(task.splits[split]):
+            raise UserError(f"the task {task.name!r} has no examples to judge by in {split}")
     ready = _headed(base, len(task.classes), own)
     if ready.preprocessing.grey_range != task.grey_range:
         expected = dataclasses.replace(ready.preprocessing, grey_range=task.grey_range)
@@ -317,7 +329,9 @@ def _planned(
         "weightless": [name for name in layers if not ready.variables["params"].get(name)],
         "adapters": [name for name in names if name not in layers],
     }
-    return make_plan(own.plan, names, **roles, options=options)
+    plan = make_plan(own.plan, names, **roles, options=options)
+    takes(isinstance(plan, Plan), "plan=", "a function that gives a Plan", plan)
+    return plan
 
 
 def check(base: Base, own: TransferSettings, options: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ import logging
 import pathlib
 from typing import Any
 
-from tl_jax.runs import folder, log, results
+from tl_jax.runs import folder, log, results, subject
 from tl_jax.train import identity
 
 logger = logging.getLogger(__name__)
@@ -52,6 +52,7 @@ def run(
         cache=config.cache,
         check=lambda: part.check(config),
         data=data,
+        images=subject.folders_of(config),
     )
 
 

@@ -17,6 +17,7 @@ from tl_jax import progress as bars
 from tl_jax.chain.variables import between, merged
 from tl_jax.data.preprocessing import require_same
 from tl_jax.engine import prefix
+from tl_jax.engine.parallel import agreed, stride
 from tl_jax.plans.plan import Phase
 from tl_jax.train import evaluate, fold
 from tl_jax.train.inputs import asked
@@ -37,8 +38,8 @@ from tl_jax.train.work import PhaseRun, resident_program
 
 # That one call of several steps may take: how late a signal is heeded. The clock decides how many
 # steps are one call, and when to save; neither changes a result, as each step is a function of its
-# number. All devices belong to this process (`Parallel`): were there several processes, they would
-# have to make the same calls, and count steps instead.
+# number. Several processes must make the same calls, so they agree (`agreed`) on what the clock and
+# the signals of each say, and ask each other after the same steps.
 CALL_SECONDS = 1.0
 
 
@@ -145,15 +146,17 @@ def streamed(work: PhaseRun, fixed: Any, state: State, progress: Progress) -> It
     """The state after each remaining batch of the epoch; its arrays may be still to come.
 
     While a step runs, the next batch is read and put on the device. No more than one runs at a
-    time, so that memory stays bounded and a signal is heeded soon.
+    time, so that memory stays bounded and a signal is heeded soon. Several processes, which wait
+    for each other at what is yielded, get the state after every few batches.
     """
-    prefix_fn = work.prefix(fixed)
+    prefix_fn, every = work.prefix(fixed), stride()
     for batch in work.batches(progress.epoch, first=progress.batch):
         batch = work.problem.parallel.share(batch)
         work.finish(state)
         state = work.call(work.step, state, fixed, prefix_fn(batch))
         progress.batch += 1
-        yield state
+        if progress.batch % every == 0 or progress.batch == work.steps:
+            yield state
 
 
 def resident(work: PhaseRun, fixed: Any, state: State, progress: Progress) -> Iterator[State]:
@@ -167,14 +170,15 @@ def resident(work: PhaseRun, fixed: Any, state: State, progress: Progress) -> It
     examples, numbers = source.order(*seed)
     rows = work.inputs.rows_of(examples, numbers)
     order = {"rows": np.int32(rows), "examples": np.int32(examples)}
+    order = work.problem.parallel.share_columns(order)
     while progress.batch < work.steps:
         started = time.perf_counter()
         first, last = progress.batch, min(progress.batch + work.pace, work.steps)
         span = np.int32(first), np.int32(last)
         state = work.call(program, state, fixed, work.data, order, *span)
         jax.block_until_ready(state.step)
-        quick = time.perf_counter() - started < CALL_SECONDS / 2
-        work.pace = min(2 * work.pace, work.steps) if quick else max(1, work.pace // 2)
+        slow = agreed(time.perf_counter() - started >= CALL_SECONDS / 2)
+        work.pace = max(1, work.pace // 2) if slow else min(2 * work.pace, work.steps)
         progress.batch = last
         yield state
 

@@ -74,6 +74,8 @@ class Problem:
                 f"{type(self.objective).__name__} judges the source {self.objective.judges!r}; "
                 f"there are {', '.join(self.sources)}"
             )
+        for phase in self.plan.phases:
+            phase.require_layers(self.chain.names)
         for turn in self.objective.turns:
             for name in (*turn.only, *turn.never):
                 self.chain.index(name)

@@ -13,6 +13,7 @@ import numpy as np
 from tl_jax import interrupt
 from tl_jax.chain.variables import merged, select
 from tl_jax.engine import checkpoint
+from tl_jax.engine.parallel import agreed
 from tl_jax.errors import UserError
 from tl_jax.plans.plan import Phase
 from tl_jax.train.identity import changes, of_problem
@@ -33,9 +34,12 @@ class Saver:
         checkpoint.remove_leftovers(self.folder)
 
     def offer(self, progress: Progress, variables: Any, state: State, best: Any, now=False) -> None:
-        """Save if it is time to; raises Interrupted after saving if a signal asked to stop."""
+        """Save if it is time to; raises Interrupted after saving if a signal asked to stop.
+
+        On all processes, if for one of them it is time, or one got the signal.
+        """
         due = now or time.monotonic() - self.last >= self.seconds
-        if not due and not interrupt.requested():
+        if not agreed(due or interrupt.requested()):
             return
         require_finite(state)
         kept = changed(self.phases, variables, progress.phase)
@@ -43,7 +47,8 @@ class Saver:
         meta = dataclasses.asdict(progress) | {"identity": self.identity}
         checkpoint.save(self.folder, int(state.step), tree, meta)
         self.last = time.monotonic()
-        interrupt.check()
+        if signum := agreed(interrupt.requested()):
+            raise interrupt.Interrupted(signum)
 
 
 def changed(phases: Sequence[Phase], variables: Any, number: int) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from tl_jax.errors import UserError
 from tl_jax.weights.reading import AGAIN, reading
 
 EXPORT = "tl_jax"  # the key of the metadata that tl_jax/base/file.py writes
+# What NumPy has; of others, such as F8_E4M3, the library says only that it failed.
+_TYPES = {"BOOL", "F64", "F32", "F16", "BF16", *(f"{s}{n}" for s in "IU" for n in (8, 16, 32, 64))}
 _MAX_HEADER = 2**22  # bytes: some 40 000 tensors
 
 
@@ -27,7 +29,8 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
         with safe_open(path, "numpy") as file:
             # The library has checked the offsets: they neither overlap nor leave gaps, so that the
             # arrays are no larger than the file.
-            json.loads(header, object_pairs_hook=_unique)
+            entries = json.loads(header, object_pairs_hook=_unique)
+            _require_types(entries)
             arrays = {name: file.get_tensor(name) for name in file.offset_keys()}
         if not arrays:
             raise UserError("holds no arrays; give a file of weights")
@@ -53,6 +56,15 @@ def _header(path: Path) -> bytes:
         if length > _MAX_HEADER:
             raise UserError(f"its header is longer than {_MAX_HEADER} bytes; take another file")
         return file.read(length)
+
+
+def _require_types(entries: dict) -> None:
+    for name, entry in entries.items():
+        if name != "__metadata__" and entry["dtype"] not in _TYPES:
+            raise UserError(
+                f"its array {name!r:.80} is of the type {entry['dtype']!r:.20}, which cannot be "
+                "read: save the weights as F32 or F16"
+            )
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -6,6 +6,7 @@ from tl_jax import registry
 from tl_jax.data.augment.base import Augmentation, Sequence
 from tl_jax.data.augment.images import Crop, Erase, Flip, Jitter, RandAugment, Shift
 from tl_jax.data.augment.pairs import CutMix, MixUp
+from tl_jax.errors import takes
 
 AUGMENTATIONS: dict[str, Callable[..., Augmentation]] = {
     "crop": Crop,
@@ -24,6 +25,7 @@ def make(text: str) -> Augmentation | None:
 
     UserError if the text cannot be read, or has a name, option or value that there is not.
     """
+    takes(isinstance(text, str), "augment=", "text, as 'crop+flip'", text)
     if not text.strip():
         return None
     parts = []

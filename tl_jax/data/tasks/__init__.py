@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from tl_jax import registry
+from tl_jax.data.files import path_of
 from tl_jax.data.task import Task
-from tl_jax.errors import UserError, unknown
+from tl_jax.errors import UserError, takes, unknown
 
 # Name to function, or to the module and function that are imported when asked for. What follows a
 # colon in the name that a user gives ('tfds:mnist', 'folder:flowers') is the function's first
@@ -21,6 +22,8 @@ TASKS: dict[str, Any] = {
     "folder": ("tl_jax.data.tasks.folder", "folder"),
     "tfds": ("tl_jax.data.tasks.tfds", "from_tfds"),
 }
+
+WHAT = "a name, the path of a folder, a pair (images, labels) or a function"
 
 
 def register_task(function: Callable[..., Task]) -> Callable[..., Task]:
@@ -46,19 +49,23 @@ def load_task(what: Any, *, seed: int = 0, **options: Any) -> Task:
     >>> task.open(0).size, task.classes[task.labels[0]]
     ((8, 8), '0')
     """
-    if isinstance(what, tuple):
+    if isinstance(what, tuple) and len(what) == 2:
         from tl_jax.data.tasks.arrays import from_arrays
 
         images, labels = what
-        return _called("arrays", from_arrays, {"seed": seed, **options}, name="arrays",
-                       images=images, labels=labels)  # fmt: skip
+        options = {"name": "arrays", "seed": seed, **options}
+        return _called("arrays", from_arrays, options, images=images, labels=labels)
     if callable(what):
         return _called(what.__name__, what, {"seed": seed, **options})
+    takes(isinstance(what, str | pathlib.PurePath), "load_task", WHAT, what)
     name = os.fspath(what)
     kind, which, load = _named(name)
     first = next(iter(inspect.signature(load).parameters.values()))
     if which and first.kind is first.KEYWORD_ONLY:
         raise UserError(f"the task {kind!r} takes nothing after a colon; got {name!r}")
+    if which and str(other := options.get(first.name, which)) != which:
+        what = f"the task {kind!r} is given two values of {first.name}"
+        raise UserError(f"{what}, {which!r} and {str(other)!r}: leave one out")
     return _called(kind, load, {"seed": seed, **options}, **({first.name: which} if which else {}))
 
 
@@ -70,7 +77,7 @@ def options(name: str) -> list[str]:
 def _named(name: str) -> tuple[str, str, Callable[..., Task]]:
     """Kind, what the name says more, and the function of a task."""
     kind, _, which = name.partition(":")
-    if kind not in TASKS and pathlib.Path(name).expanduser().is_dir():
+    if kind not in TASKS and path_of(name).is_dir():
         kind, which = "folder", name
     if kind not in TASKS:
         raise unknown("task", name, TASKS)
@@ -88,6 +95,8 @@ def _loaded(kind: str) -> Callable[..., Task]:
 def _called(kind: str, load: Callable[..., Task], options: dict[str, Any], **named: Any) -> Task:
     """`load` with these; UserError for an option that it has not, and for one that it needs."""
     parameters = inspect.signature(load).parameters
+    if "seed" not in parameters:
+        raise UserError(f"the task {kind!r} is a function without a seed: give it (*, seed, ...)")
     for option in options:
         if option not in parameters:
             raise unknown(f"option of task {kind!r}", option, parameters)
@@ -96,4 +105,6 @@ def _called(kind: str, load: Callable[..., Task], options: dict[str, Any], **nam
         if parameter.default is parameter.empty and (needed := parameter.name) not in given:
             or_so = f" or {needed}=..." if needed != "name" else ""
             raise UserError(f"the task {kind!r} needs a {needed}: '{kind}:<{needed}>'{or_so}")
-    return load(**given)
+    task = load(**given)
+    takes(isinstance(task, Task), f"the task {kind!r}", "a function that gives a Task", task)
+    return task

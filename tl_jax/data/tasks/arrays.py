@@ -8,11 +8,13 @@ import numpy as np
 import PIL.Image
 
 from tl_jax.data import duplicates
+from tl_jax.data.files import listed
 from tl_jax.data.images import fingerprint
 from tl_jax.data.splits import divide
 from tl_jax.data.task import Task
 from tl_jax.errors import UserError
 
+NUMBERS = "names, numbers = np.unique(labels, return_inverse=True) numbers them"
 
 def unweighted(labels: np.ndarray | Sequence[int], num_classes: int) -> dict[str, np.ndarray]:
     """The truth of a Task whose N labels are certain: one-hot targets, every weight 1."""
@@ -46,15 +48,17 @@ def from_arrays(
     """
     images, labels = np.asarray(images), np.asarray(labels)
     _check(images, labels)
-    if classes is None:
-        classes = [str(label) for label in range(labels.max() + 1)]
-    counts = np.bincount(labels, minlength=len(classes))
-    if len(counts) != len(classes) or len(classes) < 2 or not counts.all():
+    found = np.unique(labels)
+    count = len(found) if classes is None else len(classes)
+    if count < 2 or not np.array_equal(found, np.arange(count)):
+        of = "" if classes is None else f" for the {count} classes {listed(classes)}"
         raise UserError(
-            f"labels must be 0 to C-1 with at least 2 classes, all with examples; got "
-            f"{np.count_nonzero(counts)} different labels up to {labels.max()} for the "
-            f"{len(classes)} classes {', '.join(classes)}"
+            "labels must be 0 to C-1 with at least 2 classes, all with examples; got "
+            f"{len(found)} different labels up to {labels.max()}{of}; {NUMBERS}"
         )
+    classes = [str(name) for name in (found if classes is None else classes)]
+    if twice := sorted({name for name in classes if classes.count(name) > 1}):
+        raise UserError(f"classes have different names; repeated: {listed(twice)}")
     if images.shape[-1] == 1 and images.ndim == 4:
         images = images[..., 0]
     ids = tuple(str(row) for row in range(len(images)))
@@ -88,7 +92,8 @@ def _check(images: np.ndarray, labels: np.ndarray) -> None:
         raise UserError(f"labels must be one for each of {shape[0]} images; got {labels.shape}")
     if labels.dtype.kind not in "iu" or labels.min() < 0:
         raise UserError(
-            f"labels must be whole numbers from 0 on; got {labels.dtype}, {labels[:3]}.."
+            f"labels must be whole numbers from 0 on; got {labels.dtype}, {labels[:3]}..; "
+            f"{NUMBERS}"
         )
 
 

@@ -2,15 +2,16 @@
 
 import logging
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from tl_jax import interrupt
 from tl_jax.data import duplicates as same
-from tl_jax.data.files import NAMED, listed, walk
+from tl_jax.data.files import NAMED, listed, path_of, walk
 from tl_jax.data.images import DEEP, FULL, Levels, Range, digest, fingerprint, open_image
 from tl_jax.data.layout import folder_name, grouped, normal
 from tl_jax.data.splits import divide
@@ -50,7 +51,7 @@ def folder(
     """
     _require_known("on_unreadable", on_unreadable, ("stop", "skip"))
     _require_known("duplicates", duplicates, ("keep", "drop"))
-    root = Path(path).expanduser()
+    root = path_of(path)
     groups = grouped(root)
     classes = tuple(sorted({name for _, name in groups}))
     if len(classes) < 2:
@@ -60,13 +61,15 @@ def folder(
         )
     group_of = dict(sorted((id_, group) for group, ids in groups.items() for id_ in ids))
     digests, faults, levels = _verify(root, group_of)
+    _require_all(root, groups, {group_of[id_] for id_ in digests}, faults)
     if faults and on_unreadable == "stop":
         raise _unreadable(root, faults, len(group_of))
     _tell_skipped(root, faults, len(group_of))
     if duplicates == "drop":
         digests = _dropped(root, digests, group_of)
-    _require_all(root, groups, filled={group_of[id_] for id_ in digests})
+        _require_all(root, groups, {group_of[id_] for id_ in digests}, {})
     ids, grey_range = tuple(digests), _grey_range(root, levels)
+    place = root.absolute()  # wherever the program goes meanwhile
     split_of, names = np.array([group_of[id_] for id_ in ids]).T
     given = {split: np.flatnonzero(split_of == split) for split in SPLITS if split in split_of}
     splits = divide(given, names, seed=seed, val=val, test=test, per_class=per_class)
@@ -75,11 +78,12 @@ def folder(
         name=folder_name(root),
         classes=classes,
         ids=ids,
-        open=lambda index: open_image(root / ids[index], grey_range),
+        open=lambda index: open_image(place / ids[index], grey_range),
         truth=unweighted(np.searchsorted(classes, names), len(classes)),
         splits=splits,
         fingerprint=fingerprint(ids, digests.values()),
         grey_range=grey_range,
+        folder=str(place),
         skipped=tuple(faults),
     )
 
@@ -91,13 +95,14 @@ def gallery(path: str | os.PathLike) -> Task:
     one class, named as the folder. Files that cannot be decoded are left out and listed in
     `Task.skipped`.
     """
-    root = Path(path).expanduser()
+    root = path_of(path)
     if not root.is_dir():
         raise UserError(f"{str(root)!r} is not a folder; give one with images in it")
     digests, faults, levels = _verify(root, walk(root).files)
     if not digests:
         raise UserError(f"{str(root)!r} has no image that can be read in it")
     ids, grey_range = tuple(digests), _grey_range(root, levels)
+    place = root.absolute()  # wherever the program goes meanwhile
     names = [normal(id_.split("/")[0]) if "/" in id_ else "" for id_ in ids]
     if "" in names or len(set(names)) < 2:
         names = [folder_name(root)] * len(ids)
@@ -107,7 +112,7 @@ def gallery(path: str | os.PathLike) -> Task:
         name=folder_name(root),
         classes=classes,
         ids=ids,
-        open=lambda index: open_image(root / ids[index], grey_range),
+        open=lambda index: open_image(place / ids[index], grey_range),
         truth=unweighted(np.searchsorted(classes, names), len(classes)),
         splits={"train": none, "val": none, "test": np.arange(len(ids))},
         fingerprint=fingerprint(ids, digests.values()),
@@ -139,8 +144,13 @@ def _verify(root: Path, names: Collection[str]) -> Verified:
         except UserError as error:
             return str(error)
 
-    with ThreadPoolExecutor() as pool:
-        checked = dict(zip(names, pool.map(check, names), strict=True))
+    checked, pool = {}, ThreadPoolExecutor()
+    try:
+        for name, result in zip(names, pool.map(check, names), strict=True):
+            interrupt.check()
+            checked[name] = result
+    finally:  # no `with`: left by a signal, it would wait until every file is read
+        pool.shutdown(cancel_futures=True)
     read = {name: result for name, result in checked.items() if not isinstance(result, str)}
     return Verified(
         {name: content for name, (content, _) in read.items()},
@@ -217,9 +227,14 @@ def _unreadable(root: Path, faults: dict[str, str], total: int) -> UserError:
     )
 
 
-def _require_all(root: Path, groups, filled) -> None:
+def _require_all(root: Path, groups, filled, faults: Mapping[str, str]) -> None:
+    """UserError for a class without an image in a split; one of its files' `faults` says why."""
     splits = {split for split, _ in groups}
-    for split, name in sorted({(split, name) for split in splits for _, name in groups}):
+    for (split, name), ids in sorted(groups.items()):
         if (split, name) not in filled:
             where = f"{split} of {str(root)!r}" if len(splits) > 1 else repr(str(root))
-            raise UserError(f"class {name!r} has no readable image in {where}; add some or drop it")
+            why = next((f" ({faults[id_]})" for id_ in sorted(ids) if id_ in faults), "")
+            raise UserError(
+                f"class {name!r} has no readable image in {where}{why}; add some, or move the "
+                "folder elsewhere if it is no class"
+            )

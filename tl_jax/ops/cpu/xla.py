@@ -15,7 +15,7 @@ _FLAG = "--xla_cpu_experimental_ynn_fusion_type"
 # The flag is experimental, and XLA ends the process over a flag that it does not know. So it is set
 # only with versions of jaxlib that the suite ran with. (oneDNN's foreign functions need no such
 # list: XLA itself asks them for the version of its interface, and refuses any other.)
-TESTED = ("0.10.2",)
+TESTED = ("0.10.2", "0.12.0.1")
 
 
 def set_flag() -> None:

@@ -29,6 +29,7 @@ class Averaged(CrossEntropy):
     evaluates = "average"
 
     def __post_init__(self):
+        super().__post_init__()
         if not 0 <= self.rate <= 1:
             raise UserError(f"averaged: rate is from 0 to 1; got {self.rate}")
         if self.since is not None and not 0 <= self.since < 1:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from tl_jax.chain.network import Net
+from tl_jax.errors import takes, takes_type
 from tl_jax.stats import metrics
 from tl_jax.train.objective import Loss, Now, Objective, Term
 
@@ -66,6 +67,10 @@ class CrossEntropy(Classification):
 
     smoothing: float = 0.0
     also: tuple = ()
+
+    def __post_init__(self):
+        takes_type("smoothing=", float, self.smoothing)
+        takes(0 <= self.smoothing < 1, "smoothing=", "a share from 0 to below 1", self.smoothing)
 
     @property
     def coupled(self) -> bool:
