@@ -50,6 +50,7 @@ def chosen(kind: str, spec: str, table: Mapping[str, Callable]) -> tuple[Callabl
 
 def summands(kind: str, text: str) -> list[str]:
     """["crop", "flip(0.5)"] of "crop + flip(0.5)"; UserError if the text cannot be read."""
+    takes(isinstance(text, str), f"{kind}=", "a name, or name(option=value, ...)", text)
     try:
         return [ast.unparse(node) for node in _added(ast.parse(text.strip(), mode="eval").body)]
     except (SyntaxError, ValueError, RecursionError, MemoryError):

@@ -71,7 +71,6 @@ class Settings:
             raise UserError(f"leaves={self.leaves!r} is no pattern: {error}") from None
 
 
-
 @dataclasses.dataclass(frozen=True)
 class Phase:
     """One stretch of training: by layer the factor on the learning rate, 0 where it is frozen."""
