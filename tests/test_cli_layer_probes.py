@@ -210,7 +210,7 @@ def test_one_seed_and_one_budget_have_no_spread(given, tmp_path):
         ({"layers": ("stage1_block7",)}, "did you mean 'stage1_block1'"),
         ({"probes": ("logistik",)}, "did you mean 'logistic'"),
         ({"probes": ()}, "at least one probe"),
-        ({"budgets": (400.0,)}, "the budget 400 a class asks for more"),
+        ({"budgets": (400.0,)}, "but the budget asks for 400: take a smaller budget"),
         ({"budgets": (1.5,)}, "a budget is a share up to 1"),
         ({"seeds": (-1,)}, "a seed is a whole number"),
         ({"pool": "max"}, "pool is mean or adaptive"),

@@ -137,7 +137,7 @@ def test_any_wrong_verdict_among_ten_is_rare():
 
 
 def test_a_negative_margin_is_refused():
-    with pytest.raises(UserError, match="margin is a number from 0 on; got -1"):
+    with pytest.raises(UserError, match="margin must not be negative; got -1"):
         verdicts([], margin=-1)
 
 

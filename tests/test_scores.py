@@ -227,7 +227,7 @@ def test_bad_input_is_refused(name):
         score(wrong, labels)
     with pytest.raises(UserError, match=r"got \(40, 5\) and \(39,\)"):
         score(features, labels[1:])
-    with pytest.raises(UserError, match="compares classes: 1 in 40 labels"):
+    with pytest.raises(UserError, match="needs two classes: 1 in 40 labels"):
         score(features, np.zeros(40))
 
 
