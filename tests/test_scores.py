@@ -233,7 +233,7 @@ def test_bad_input_is_refused(name):
 
 def test_other_bad_input_is_refused():
     features, labels = problem()
-    with pytest.raises(UserError, match="each row's sum is 1"):
+    with pytest.raises(UserError, match="each row must sum to 1"):
         scores.leep(features, labels)
     with pytest.raises(UserError, match="15 here: too few examples, 12"):
         scores.nleep(features[:12], labels[:12])
