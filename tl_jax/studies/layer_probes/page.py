@@ -70,7 +70,7 @@ def _sure(row: dict, grid: ProbeGrid, metric: str) -> str:
     if not others:
         return "the only layer"
     if seeds < LEAST_PAIRS:
-        verdict = f"{seeds} seeds, and it takes {LEAST_PAIRS} to tell layers apart"
+        verdict = f"it takes {LEAST_PAIRS} seeds to tell layers apart"
     elif len(row[f"{metric}_above"]) == others:
         verdict = f"better than all {others} other layers"
     else:
