@@ -235,7 +235,7 @@ def test_other_bad_input_is_refused():
     features, labels = problem()
     with pytest.raises(UserError, match="each row must sum to 1"):
         scores.leep(features, labels)
-    with pytest.raises(UserError, match="15 here: too few examples, 12"):
+    with pytest.raises(UserError, match="here 15, and has too few examples: 12"):
         scores.nleep(features[:12], labels[:12])
     with pytest.raises(UserError, match="have the same D"):
         scores.proxy_a_distance(features, features[:, 1:])
