@@ -65,7 +65,7 @@ def as_flags(message: str, keys: Iterable[str]) -> str:
 
 
 def _check_settings(arguments: Sequence[str]) -> None:
-    """Raise UserError for a config file or key for which config_flags would show a traceback."""
+    """Raise UserError for a config file or key that would make config_flags show a traceback."""
     flag = next((i for i, a in enumerate(arguments) if re.match("--?config(=|$)", a)), None)
     keys = [a.lstrip("-").split("=")[0] for a in arguments if re.match(r"--?config\.", a)]
     if flag is None:

@@ -22,7 +22,7 @@ no_arguments = arguments.no_arguments
 def run(main: Callable[[list[str]], int | None], *, trains: bool = False) -> None:
     """Parse the command line, call `main` and end the process with its exit `status`.
 
-    `trains`: the program runs training steps, for which `heap.prepare` sets up the heap.
+    `trains`: the program runs training steps, so `heap.prepare` sets up the heap for them.
     """
     try:
         heap.prepare(trains=trains)

@@ -8,7 +8,7 @@ import numpy as np
 
 from tl_jax.errors import UserError
 
-KEPT = 50  # principal components in which neighbours are sought; van der Maaten & Hinton 2008
+KEPT = 50  # principal components for the search of neighbours; van der Maaten & Hinton 2008
 FEWEST = 10  # images that a map needs
 
 
@@ -45,5 +45,5 @@ def _reduced(features: np.ndarray, seed: int) -> np.ndarray:
 
     if len(features) < FEWEST:
         raise UserError(f"a map needs {FEWEST} images or more; got {len(features)}")
-    kept = min(KEPT, *features.shape)
-    return PCA(kept, random_state=seed).fit_transform(np.asarray(features, np.float32))
+    components = min(KEPT, *features.shape)
+    return PCA(components, random_state=seed).fit_transform(np.asarray(features, np.float32))

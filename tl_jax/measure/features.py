@@ -96,7 +96,7 @@ def shapes_of(
 
 
 def pooled_shape(shape: tuple[int, ...], pool: str) -> tuple[int, ...]:
-    """Return the shape to which the rule `pool` pools an output of `shape`, (H, W, C) or (D,).
+    """Return the shape that the rule `pool` gives an output of `shape`, (H, W, C) or (D,).
 
     `mean`: the global average, (1, 1, C). `adaptive:9000`: adaptive average pooling to the largest
     square of at most so many features (Goyal et al. 2019, arXiv:1905.01235, which take about 9000).

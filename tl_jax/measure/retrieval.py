@@ -53,8 +53,8 @@ def whitening(gallery: np.ndarray, dimensions: int) -> Whitening:
     rank = np.count_nonzero(spread > spread[0] * max(centred.shape) * np.finfo(np.float32).eps)
     if not rank:
         raise UserError("whitening: all images of the gallery have the same features")
-    kept = slice(min(dimensions, rank))
-    return Whitening(mean, axes[kept].T / (spread[kept] / np.sqrt(n - 1)))
+    first = slice(min(dimensions, rank))
+    return Whitening(mean, axes[first].T / (spread[first] / np.sqrt(n - 1)))
 
 
 def whitened(features: np.ndarray, fitted: Whitening) -> np.ndarray:

@@ -95,8 +95,8 @@ def nleep(features: np.ndarray, labels: np.ndarray, *, energy: float = 0.8, seed
     if not len(spread):
         return leep(np.ones((len(members), 1)), labels)
     share = np.cumsum(spread**2) / (spread**2).sum()
-    kept = slice(np.searchsorted(share, energy) + 1)
-    reduced = (left * spread)[:, kept] / spread[0]
+    first = slice(np.searchsorted(share, energy) + 1)
+    reduced = (left * spread)[:, first] / spread[0]
     components = 5 * members.shape[1]
     if components > len(members):
         raise UserError(

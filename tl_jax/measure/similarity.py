@@ -50,10 +50,9 @@ def svcca(
     """Return the mean canonical correlation (A, B) of all pairs of layers' principal subspaces.
 
     Raghu et al. 2017 (arXiv:1706.05806), section 2: take each layer's directions of most variance
-    until they hold the share `variance`, then average the canonical correlations, of which there
-    are as many as the smaller subspace has dimensions. The value is 1 for any two subspaces that
-    fill the examples' space, so take several times more examples than directions. It is NaN for
-    constant features.
+    until they hold the share `variance`, then average the canonical correlations, as many as the
+    smaller subspace has dimensions. The value is 1 for any two subspaces that fill the examples'
+    space, so take several times more examples than directions. It is NaN for constant features.
     """
     _require_same_examples([*first, *second])
     left = [_subspace(layer, variance) for layer in first]

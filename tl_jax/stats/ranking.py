@@ -55,8 +55,8 @@ def agreement(
 
     A candidate's value is its mean over seeds. The interval is a percentile bootstrap over clusters
     of candidates, such as the cuts of one base, and independently over seeds. `clusters` (K,) names
-    the cluster of each candidate; by default each is a cluster of its own. A resample in which all
-    values are equal is left out; with a single cluster the interval is NaN. UserError for fewer
+    the cluster of each candidate; by default each is a cluster of its own. Resamples of equal
+    values are left out; with a single cluster the interval is NaN. UserError for fewer
     than three candidates or values that are not finite.
     """
     scores, accuracies = np.asarray(scores, np.float64), np.asarray(accuracies, np.float64)
@@ -89,7 +89,7 @@ def shares_best(
     clusters: Sequence[str],
     resamples: int = RESAMPLES,
 ) -> dict[str, float]:
-    """Return the share of resamples in which each score has the highest weighted tau.
+    """Return the share of resamples where each score has the highest weighted tau.
 
     The scores are (K, S) each, of the same K candidates over S seeds, and are drawn together as in
     `agreement`; scores that tie share a resample. NaN if there is a single cluster, or if all

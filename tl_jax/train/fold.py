@@ -30,7 +30,7 @@ def fold(work: PhaseRun, variables: Any, each: Callable[[Net, Any, Any], Any], t
 
 
 def first_memory(work: PhaseRun, variables: Any, anchor: Any) -> Any:
-    """Return the memory with which the objective begins the phase; () if it has none."""
+    """Return the objective's memory at the beginning of the phase; () if it has none."""
     if not jax.tree.leaves(work.survey.memory):
         return work.survey.memory
     setup, layers = work.recipe.setup, work.layers

@@ -26,7 +26,7 @@ def of_task(task: Task) -> dict[str, Any]:
         "classes": counts,
         "inputs": task.fingerprint,
         "truth": fingerprint(dict(task.truth)),
-        "splits": fingerprint({split: np.asarray(own) for split, own in task.splits.items()}),
+        "splits": fingerprint({split: np.asarray(rows) for split, rows in task.splits.items()}),
     }
 
 
@@ -94,7 +94,7 @@ def plain(value: Any) -> Any:
     if value is None or isinstance(value, str | int | float):
         return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        # Not its repr, in which a function among the fields has an address, new in each process.
+        # Not its repr: that shows a function's address, which differs between processes.
         fields = [f"{f.name}={plain(getattr(value, f.name))!r}" for f in dataclasses.fields(value)]
         return f"{type(value).__qualname__}({', '.join(fields)})"
     if type(value) in (list, tuple):  # an optax transformation is a named one

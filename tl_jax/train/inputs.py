@@ -60,7 +60,7 @@ def asked(problem: Problem, phase: Phase, variables: Any) -> Asked:
 
 def abstract_variables(problem: Problem) -> Any:
     """Return the shapes of the network's variables; it must read no inputs but the task's."""
-    # One example, the size for which fresh weights have traced each kind of layer already.
+    # One example: each kind of layer has been traced at this size already, for fresh weights.
     known = raw_sample(problem, problem.task, size=1)["inputs"]
     prepare = problem.setup.prepare
     read = {n: jax.eval_shape(functools.partial(prepare, n), value) for n, value in known.items()}
@@ -124,8 +124,8 @@ def _readings(problem: Problem, variables: Any, test_views: str) -> list[Reading
     """
     phases = problem.plan.phases
     of_phases = [asked(problem, phase, variables) for phase in phases]
-    found = [set(one.places.found) for one in of_phases]
-    common = [place for place in of_phases[0].places.found if all(place in one for one in found)]
+    readable = [set(one.places.found) for one in of_phases]
+    common = [place for place in of_phases[0].places.found if all(place in one for one in readable)]
     train_views = [views.count(phase.settings.views) for phase in phases]
     test_count = views.count(test_views)
     shared = ((common[0], max(test_count, *train_views)),) if common else ()
@@ -190,7 +190,7 @@ def _require_metric(problem: Problem, phase: Phase, needs: Survey) -> None:
     """Raise UserError, with the near miss, if `best_by` is no column of an epoch's row."""
     by = criterion(phase, problem.objective)
     known = [f"val_{name}" for name in needs.scores] + ["train_loss", "last"]
-    # Not the logged figures, for which it is unknown whether more is better.
+    # Not the logged figures: nobody says whether more of them is better.
     known += [f"train_{name}" for name in needs.minimised]
     if by not in known:
         raise unknown("best_by", by, known)

@@ -85,7 +85,7 @@ class Problem:
                 f"{type(self.objective).__name__} couples the examples of a batch, which is no sum "
                 "over its parts: take accumulate=1"
             )
-        # Here, not after minutes in which the frozen layers' output is computed.
+        # Here, not after computing the frozen layers' output for minutes.
         for task in self.trained_on.values():
             size = self.parallel.batch_size(self.batch_size, len(task.splits["train"]))
             for phase in self.plan.phases:

@@ -35,7 +35,7 @@ class Recipe(NamedTuple):
     batch_norm: str = "frozen"  # "batch": trained layers normalise by the batch
     leaves: str = ""  # pattern of the parameters that are trained inside these layers
     augment: Callable[[Any, Any], Any] | None = None  # (key, batch) -> batch, on raw inputs
-    accumulate: int = 1  # parts in which a batch is run
+    accumulate: int = 1  # number of parts of a batch that run one after the other
 
     def factors(self, params: Mapping[str, Any]) -> dict[str, float]:
         """Return the multipliers of the trained layers that `params` has."""

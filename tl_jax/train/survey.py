@@ -1,7 +1,7 @@
 """What an objective asks of the network: found by one abstract trace, which computes nothing.
 
 The trace does not run layers either (`ShapeNet`). It costs only the trace of the objective's own
-operations, so it can be repeated for every place from which a phase might read.
+operations, so it can be repeated for every place that a phase might read.
 """
 
 import functools
@@ -30,7 +30,7 @@ class Survey(NamedTuple):
 
 
 class Places(NamedTuple):
-    """The places from which a phase may begin."""
+    """The places where a phase may begin."""
 
     found: tuple[str, ...]  # frozen places whose stored outputs it may read, the highest first
     why: str  # why it cannot read a higher one; empty if it can
@@ -53,11 +53,11 @@ def survey(recipe: Recipe, variables: Any, batch: Any, single: Any) -> Survey:
 
 
 def places(recipe: Recipe, variables: Any, batch: Any, single: Any) -> Places:
-    """Return the frozen places from which steps and predictions work without the raw inputs.
+    """Return the frozen places that steps and predictions can read instead of the raw inputs.
 
     A place is frozen if no trained layer lies below it or is tied to it. The trace runs without the
-    inputs from which the place is computed, so an objective that asks for one of them cannot read
-    this place. If a phase can read a place, it can read all places from which that is computed.
+    inputs that the place is computed from; an objective that asks for one of them cannot read the
+    place. A phase that can read a place can read all places below it too.
     """
     network, why = recipe.setup.network, ""
     trained, stores = set(recipe.trained), _storable(recipe, variables, single["inputs"])
@@ -71,8 +71,8 @@ def places(recipe: Recipe, variables: Any, batch: Any, single: Any) -> Places:
             why = why or f"it asks for {missing.place!r}, which {layer.name!r} is computed from"
             continue
         below = [n for n in reversed(network.names) if n in network.below[layer.name]]
-        found = tuple(name for name in below if name in stores)
-        return Places(found, why, needs, {name: stores[name].shape[1:] for name in found})
+        readable = tuple(name for name in below if name in stores)
+        return Places(readable, why, needs, {name: stores[name].shape[1:] for name in readable})
     return Places((), why, None, {})
 
 
@@ -99,7 +99,7 @@ def _storable(recipe: Recipe, variables: Any, known: Known) -> dict[str, jax.Sha
 
 
 def taken_out(network: Any, known: Known, place: str) -> Known:
-    """Return `known` without the inputs from which `place` is computed."""
+    """Return `known` without the inputs that `place` is computed from."""
     return Known({name: value for name, value in known.items() if name not in network.below[place]})
 
 
@@ -153,7 +153,7 @@ def _net(recipe: Recipe, variables: Any, ran: dict[str, None], views: Mapping[st
 
 
 def _shapes_at(network: Network, place: str, one: jax.ShapeDtypeStruct, batch: Any) -> Any:
-    """Return a batch of shapes in which the value at `place` replaces the inputs that it needs.
+    """Return a batch of shapes where the value at `place` replaces the inputs that it needs.
 
     `one` (1, ...) is the shape of that value for one example.
     """

@@ -33,7 +33,7 @@ class Source(NamedTuple):
     task: Task
     inputs: Inputs
     batch_size: int
-    views: int  # the number of views from which batches are drawn
+    views: int  # batches draw examples in this many views
 
     def batch(self, examples: np.ndarray, numbers: np.ndarray) -> dict[str, Any]:
         """Return inputs and truth of examples (B,) in their views (B,), on the host."""
@@ -74,7 +74,7 @@ class PhaseRun:
         self.steps = len(first.task.splits["train"]) // self.batch_size  # an epoch
         self.total = self.steps * phase.settings.epochs
         self.learning_rate: Callable[[Any], Any] = optim.schedule(phase.settings, self.total)
-        # The place from which a step runs, above all frozen layers, whether or not it is stored.
+        # A step starts at this place, above all frozen layers, whether or not it is stored.
         self.start = next(iter(places.found), None)
         self.layers = self._layers()
         self.step = _step(self.recipe)
@@ -131,7 +131,7 @@ class PhaseRun:
 
     @functools.cached_property
     def data(self) -> dict[str, Any]:
-        """The arrays from which batches are taken, on the device; inputs must be there already."""
+        """The arrays that batches are taken from, on the device; inputs must be there already."""
         place = self.problem.parallel.place
         (source,) = self.sources.values()
         by_example = {"arrays": dict(self.inputs.arrays), "truth": dict(source.task.truth)}

@@ -26,7 +26,7 @@ class Answers(NamedTuple):
 
 
 class Probe(NamedTuple):
-    """A kind of classifier, and the settings from which validation chooses.
+    """A kind of classifier, and the settings that validation chooses from.
 
     A linear probe's penalty is chosen by its own loss, as scikit-learn will do by default from 1.11
     on. It must not be chosen by accuracy: a penalty that leaves next to no weights still orders the
@@ -95,10 +95,10 @@ class Examples(NamedTuple):
 def within(task: Task, budget: float, *, seed: int) -> Examples:
     """Return the task's splits with train and val cut to a budget; test stays whole.
 
-    A `budget` up to 1 is a share of each class, of which at least one example is left; from 2 on it
-    is a number of training examples of each class, and val is cut in proportion. The smaller
-    budgets of a seed are parts of its larger ones. UserError if a split has no example of a class,
-    or train has too few.
+    A `budget` up to 1 is a share of each class, but leaves at least one example; from 2 on it is a
+    number of training examples of each class, and val is cut in proportion. The smaller budgets of
+    a seed are parts of its larger ones. UserError if a split has no example of a class, or train
+    has too few.
     """
     if not (0 < budget <= 1 or budget >= 2 and budget == int(budget)):
         raise UserError(
@@ -139,10 +139,10 @@ def examine(
 ) -> list[dict[str, dict]]:
     """Return the results of the probes on features (N, D), for several sets of examples at once.
 
-    A result has `setting`, chosen on validation (see `Probe`); `val`, its accuracy there, in which
-    each example counts with its weight in the loss; then `test` and `test_weighted`, accuracy and
-    confidence-weighted accuracy after refitting on train and val. A probe that is left out (see
-    `RBF_EXAMPLES`) has no result. UserError for an unknown probe.
+    A result has `setting`, chosen on validation (see `Probe`); `val`, its accuracy there, weighted
+    like the loss; then `test` and `test_weighted`, accuracy and confidence-weighted accuracy after
+    refitting on train and val. A probe that is left out (see `RBF_EXAMPLES`) has no result.
+    UserError for an unknown probe.
     """
     for name in probes:
         if name not in PROBES:

@@ -70,7 +70,7 @@ def compare_methods(
 
 
 def names_of(configs: Sequence[dict]) -> list[str]:
-    """Return for each config the settings in which the configs differ, as `a.b=1, c=2`."""
+    """Return for each config the settings that differ between configs, as `a.b=1, c=2`."""
     flat = [_flat(config) for config in configs]
     keys = list(dict.fromkeys(key for settings in flat for key in settings if key != "seed"))
     differ = [k for k in keys if len({json.dumps(settings.get(k)) for settings in flat}) > 1]

@@ -18,7 +18,7 @@ class Row(NamedTuple):
 class Method(NamedTuple):
     """Runs whose configs differ only in their seed."""
 
-    name: str  # the settings in which the methods differ
+    name: str  # the settings that differ between methods
     seeds: list[int]
     mean: Estimate  # of the metric on test
     seconds: float | None  # of a run, mean over seeds; None: not known for every run

@@ -248,11 +248,11 @@ def _certainty(result: dict, grid: ProbeGrid, metric: str) -> study.Section:
     columns = ("labels", "probe", "best layer", "best in seeds", "of seeds", "told above")
     columns += ("told below", "cells", "strongest penalty", "weakest penalty", "not told from")
     words = (
-        "The table counts the seeds in which the layer is the best on validation (ties are "
-        "shared). It counts the other layers that it is told to be above or below on the test "
-        "split, and names those that cannot be told apart from it. Tests are two-sided t tests at "
-        "5 % of differences paired by seed, widened if splits overlap (Nadeau & Bengio 2003), "
-        f"after Holm's correction for the number of layers; fewer than {LEAST_PAIRS} seeds decide "
+        "The table counts the seeds where the layer is the best on validation (ties are shared). "
+        "It counts the other layers that the layer is above or below on the test split, and names "
+        "those that cannot be told apart from it. Tests are two-sided t tests at 5 % of "
+        "differences paired by seed, widened if splits overlap (Nadeau & Bengio 2003), after "
+        f"Holm's correction for the number of layers; fewer than {LEAST_PAIRS} seeds decide "
         "nothing. Last, it counts the cells (a layer, a seed) that chose the first or the last "
         "penalty of their grid."
     )

@@ -128,10 +128,10 @@ def _jobs(journal: Journal, config: Any, features: Mapping[str, np.ndarray]) -> 
 def best_layers(grid: ProbeGrid, *, ratio: float) -> list[dict]:
     """Return, for each budget and probe, the layer with the best mean on validation.
 
-    A row has its accuracies and how sure the choice is: `seeds`, the number in which the layer is
-    best on validation, ties shared; on test, the layers that it is `above` and `below` by the rule
-    of `stats.verdict`, corrected for their number (`ratio`: n_test / n_train of the splits); and of
-    all `cells` those that chose the `strongest` and the `weakest` penalty of the grid.
+    A row has its accuracies and how sure the choice is: `seeds`, the number of seeds where the
+    layer is best on validation, ties shared; on test, the layers that it is `above` and `below` by
+    the rule of `stats.verdict`, corrected for their number (`ratio`: n_test / n_train of the
+    splits); and of all `cells` those that chose the `strongest` and the `weakest` penalty.
     """
     chosen = []
     for budget in grid.budgets:

@@ -98,7 +98,7 @@ class Tables:
         ]
 
     def _contrasts(self, arm: Sides) -> list[tuple[str, np.ndarray, float, float]]:
-        """Return statements, each with a difference (S,) and the bounds within which it holds."""
+        """Return statements, each with a difference (S,) and the bounds that it claims."""
         budget = self.budgets[0]
         base, by = self.base(arm, budget), self.accuracy(arm, budget)
         ends = (by["BnB"][0] + by["BnB"][-1]) / 2

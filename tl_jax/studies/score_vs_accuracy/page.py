@@ -84,7 +84,7 @@ def best(agreed: list[dict]) -> str:
     """
     known = [a for a in _between_cuts(agreed) if a["weighted tau"][0] is not None]
     if not known:
-        return "Here it cannot be told: fewer than three candidates, or all of one accuracy."
+        return "Here it cannot be told: fewer than three candidates, or all are equally accurate."
     top = max(known, key=lambda a: a["weighted tau"][0])
     value, low, high = top["weighted tau"]
     interval = "" if low is None else f" ({low:.2f} to {high:.2f})"
@@ -127,7 +127,7 @@ def _agreement(result: dict) -> study.Section:
         "best candidates most. Low and high are 95 % bootstrap intervals over bases and seeds: the "
         "cuts of one base are not independent, so they are drawn together. With one base there is "
         f"no interval, and with few bases it is too narrow. {BEST.capitalize()} is the share of "
-        "these resamples in which a score has the highest weighted tau. A score is called the best "
+        "these resamples where a score has the highest weighted tau. A score is called the best "
         f"only from {100 * LEVEL:g} % and {LEAST_PAIRS} bases on.\n\n"
         "LEEP and NCE are computed from the predictions of the whole base. They give one figure "
         "for each base, which is compared with the accuracy at its last cut, so there are as many "

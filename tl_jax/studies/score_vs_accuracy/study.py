@@ -94,7 +94,7 @@ def agreements(rows: list[dict], resamples: int) -> list[dict]:
     """Return the agreement of each score with each accuracy over candidates.
 
     For LEEP and NCE the candidates are the bases. Intervals are cluster bootstraps: the cuts of a
-    base are drawn together. `best` is the share of resamples in which the score agrees best, among
+    base are drawn together. `best` is the share of resamples where the score agrees best, among
     the scores that differ among a base's cuts.
     """
     entries = []
@@ -124,7 +124,7 @@ def agreements(rows: list[dict], resamples: int) -> list[dict]:
 
 
 def best_shares(rows: list[dict], accuracy: str, resamples: int) -> dict[str, float]:
-    """Return the share of resamples in which each score that differs among cuts agrees best."""
+    """Return the share of resamples where each score that differs among cuts agrees best."""
     reached = np.array(list(by_candidate(rows, "accuracy", accuracy).values()))
     bases = [base for base, _ in by_candidate(rows)]
     common = [s for s in rows[0]["scores"] if all(s in row["scores"] for row in rows)]
