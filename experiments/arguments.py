@@ -1,4 +1,4 @@
-"""Command lines with --config: parsed by absl, mistakes found first and said in one line."""
+"""Command lines with --config: absl parses them; mistakes become one line."""
 
 import re
 import sys
@@ -11,13 +11,13 @@ from tl_jax.runs.config import flat, load_config
 
 
 def parse(argv: list[str]) -> list[str]:
-    """Set absl's flags and return what is neither a flag nor its value; UserError for a mistake."""
+    """Set absl's flags and return the other arguments; UserError for a mistake."""
     try:
         _check_settings(argv[1:])
         remaining = flags.FLAGS(argv)
     except (flags.Error, TypeError, ValueError) as error:
         raise UserError(str(error)) from error
-    except SystemExit:  # --help, which absl ends with status 1
+    except SystemExit:  # absl ends --help with status 1
         sys.exit(0)
     if flags.FLAGS["verbosity"].using_default_value:
         flags.FLAGS.verbosity = logging.WARNING  # absl's own choice would be INFO
@@ -25,16 +25,18 @@ def parse(argv: list[str]) -> list[str]:
 
 
 def no_arguments(argv: list[str]) -> None:
-    """UserError if something on the command line is neither a flag nor a flag's value."""
+    """Raise UserError if an argument is neither a flag nor a flag's value."""
     if len(argv) > 1:
         raise UserError(f"unexpected argument {argv[1]!r}; settings look like --config.seed=3")
 
 
 def settle_task(config, given: Collection[str]) -> None:
-    """Where `given`, the keys of the command line, change the task, empty the config's options of
-    the former one that the new one has not; those that are given themselves stay, and are refused.
+    """If `given`, the keys of the command line, change the task, clear options that it lacks.
+
+    These are the config's options of the former task. Options that are themselves given stay, and
+    are refused later.
     """
-    from tl_jax.data.tasks import options  # imports what --help does without
+    from tl_jax.data.tasks import options  # imports libraries that --help need not load
 
     if "task.name" in given:
         known = {"name", *options(config.task.name)}
@@ -45,10 +47,10 @@ def settle_task(config, given: Collection[str]) -> None:
 
 
 def as_flags(message: str, keys: Iterable[str]) -> str:
-    """Return the message with settings, which the library calls `name=`, as flags: --config.name=.
+    """Return the message with the library's settings `name=` as flags: --config.name=.
 
-    `keys` are the config's. A name is that of a key or the last part of one key alone: `path=` is
-    --config.task.path= where nothing else has a path.
+    `keys` are the config's. A name is a key, or the last part of a single key: `path=` becomes
+    --config.task.path= if no other key ends in path.
     """
     names = {"workdir": ["--workdir"]}
     for key in keys:
@@ -56,14 +58,14 @@ def as_flags(message: str, keys: Iterable[str]) -> str:
             names.setdefault(name, []).append(f"--config.{key}")
 
     def flag(match: re.Match) -> str:
-        found = names.get(match[1], ())
-        return f"{found[0]}=" if len(found) == 1 else match[0]
+        flags_of = names.get(match[1], ())
+        return f"{flags_of[0]}=" if len(flags_of) == 1 else match[0]
 
     return re.sub(r"(?<![\w./-])([a-z_]+(?:\.[a-z_]+)*)=", flag, message)
 
 
 def _check_settings(arguments: Sequence[str]) -> None:
-    """UserError for a config file or key with which config_flags would end in a traceback."""
+    """Raise UserError for a config file or key that would make config_flags show a traceback."""
     flag = next((i for i, a in enumerate(arguments) if re.match("--?config(=|$)", a)), None)
     keys = [a.lstrip("-").split("=")[0] for a in arguments if re.match(r"--?config\.", a)]
     if flag is None:

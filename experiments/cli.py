@@ -1,4 +1,4 @@
-"""What every program shares: how it starts, its exit status, one clear line for a mistake."""
+"""The parts that all programs share: start, exit status, one clear line for a mistake."""
 
 import logging
 import os
@@ -20,7 +20,7 @@ no_arguments = arguments.no_arguments
 def run(main: Callable[[list[str]], int | None], *, trains: bool = False) -> None:
     """Parse the command line, call `main` and end the process with its exit `status`.
 
-    `trains` says that the program runs training steps: what that asks of the heap is in `prepare`.
+    `trains`: the program runs training steps, so `heap.prepare` sets up the heap for them.
     """
     try:
         heap.prepare(trains=trains)
@@ -29,20 +29,20 @@ def run(main: Callable[[list[str]], int | None], *, trains: bool = False) -> Non
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by `>&-`: the next file opened would take its place
             setattr(sys, name, open(os.devnull, "w"))
-    sys.stdout.reconfigure(errors="backslashreplace")  # file names may be of any bytes
+    sys.stdout.reconfigure(errors="backslashreplace")  # file names may have any bytes
     absl_logging.get_absl_handler().setFormatter(logging.Formatter("%(message)s"))
     logging.getLogger("tl_jax").setLevel(logging.INFO)
     app.run(lambda argv: status(main, argv), flags_parser=_parse)
 
 
 def status(main: Callable[[list[str]], int | None], argv: list[str]) -> int:
-    """Return what `main(argv)` returns; 2 after a UserError, 128 + its number after a signal."""
+    """Return the status of `main(argv)`; 2 after a UserError, 128 + its number after a signal."""
     try:
         result = main(argv) or 0
         sys.stdout.flush()  # here, where a closed pipe is caught
         return result
     except Interrupted as signal:
-        print(f"{signal}: saved; the same command goes on from here", file=sys.stderr)
+        print(f"{signal}: saved; the same command resumes from here", file=sys.stderr)
         return 128 + signal.signum
     except KeyboardInterrupt:
         print("stopped at once; what was saved before is intact", file=sys.stderr)
@@ -56,12 +56,12 @@ def status(main: Callable[[list[str]], int | None], argv: list[str]) -> int:
         what = failures.explained(error)
         if not what:
             raise
-    # Not before: progress bars that the error went through are closed, and cleared, with it.
+    # Only here, after the error has closed, and so cleared, the progress bars that it went through.
     return complain(what)
 
 
 def complain(what: str) -> int:
-    """Say in one line on standard error what a user can mend; return the exit status."""
+    """Print one line that says what a user can fix on standard error; return the exit status."""
     line = " ".join(what.split())
     shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)  # names are hostile
     print(f"error: {shown}", file=sys.stderr)

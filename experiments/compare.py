@@ -1,12 +1,12 @@
-"""The metrics of finished runs over their seeds: mean, spread and every run; or methods compared.
+"""Compare finished runs: mean, spread and each run over seeds, or one method with another.
 
     python -m experiments.compare runs/elpv_0 runs/elpv_1 runs/elpv_2
     python -m experiments.compare runs/plain_* runs/mixup_* --latex=mixup.tex
 
-Runs whose configs differ in their seed alone are one method. Of several methods, each is compared
-with that of the first run: differences on test in --metric, paired by seed, with intervals for
-splits that overlap, cost, and a verdict beyond --margin. --csv and --latex write the table, in
-fractions and in percent.
+Runs whose configs differ only in their seed are one method. If there are several methods, each is
+compared with the method of the first run: the table has differences on test in --metric, paired by
+seed, with intervals for splits that overlap, a verdict beyond --margin, and the cost. --csv writes
+the table in fractions, --latex in percent.
 """
 
 import functools
@@ -19,9 +19,9 @@ from experiments.table_flags import CSV
 from tl_jax.errors import UserError
 
 flags.adopt_module_key_flags(table_flags)
-_METRIC = flags.DEFINE_string("metric", "weighted_accuracy", "By which methods are compared.")
+_METRIC = flags.DEFINE_string("metric", "weighted_accuracy", "Metric that compares methods.")
 _MARGIN = flags.DEFINE_float("margin", 0.0, "Points of difference that count as nothing.")
-_LATEX = flags.DEFINE_string("latex", None, "LaTeX file to be written, a tabular.")
+_LATEX = flags.DEFINE_string("latex", None, "Write the table to this LaTeX file.")
 
 
 def main(argv: list[str]) -> None:
@@ -31,11 +31,11 @@ def main(argv: list[str]) -> None:
     if len(argv) < 2:
         raise UserError("which runs? python -m experiments.compare runs/elpv_0 runs/elpv_1")
     runs = map(pathlib.Path, argv[1:])
-    found = study.compute(runs, metric=_METRIC.value, margin=_MARGIN.value)
-    if isinstance(found, Comparison):
-        text, cells = page.methods(found), functools.partial(page.by_method, found)
+    outcome = study.compute(runs, metric=_METRIC.value, margin=_MARGIN.value)
+    if isinstance(outcome, Comparison):
+        text, cells = page.methods(outcome), functools.partial(page.by_method, outcome)
     else:
-        text, cells = page.table(*found), functools.partial(page.by_seed, *found)
+        text, cells = page.table(*outcome), functools.partial(page.by_seed, *outcome)
     print(page.as_csv(cells()).rstrip() if CSV.value == "-" else text)
     if CSV.value not in (None, "-"):
         pathlib.Path(CSV.value).write_text(page.as_csv(cells()), encoding="utf-8")

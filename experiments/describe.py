@@ -1,11 +1,11 @@
-"""What networks are made of and what they cost: layer by layer, or the whole zoo side by side.
+"""Describe networks and their cost: layer by layer, or the whole zoo side by side.
 
     python -m experiments.describe --base=vgg16 [--input=448] [--weights=vgg16.pth]
     python -m experiments.describe --all
     python -m experiments.describe --convolutions
 
-Each prints a table; --csv=FILE writes it with all digits (--csv=- prints that instead), --png=FILE
-draws it. Everything is counted from shapes: without --weights no file is read.
+Each command prints a table. --csv=FILE writes it with all digits (--csv=- prints that instead), and
+--png=FILE draws it. Everything is counted from shapes: without --weights no file is read.
 """
 
 import csv
@@ -23,8 +23,8 @@ from tl_jax.errors import UserError
 flags.adopt_module_key_flags(base_flags)
 flags.adopt_module_key_flags(table_flags)
 _ALL = flags.DEFINE_bool("all", False, "Compare all architectures.")
-_CONVOLUTIONS = flags.DEFINE_bool("convolutions", False, "Count what factorising one saves.")
-_PNG = flags.DEFINE_string("png", None, "Draw it there (--base and --all; needs matplotlib).")
+_CONVOLUTIONS = flags.DEFINE_bool("convolutions", False, "Count what factorised convolutions save.")
+_PNG = flags.DEFINE_string("png", None, "Draw the table to this file (needs matplotlib).")
 
 
 def main(argv: list[str]) -> None:
@@ -61,7 +61,7 @@ def _description():
 
 
 def _require_places() -> None:
-    """UserError if what is asked for cannot be written, before it is computed."""
+    """Raise UserError if a file cannot be written, before anything is computed."""
     for flag, file in (("--csv", CSV.value), ("--png", _PNG.value)):
         if file is None or (flag, file) == ("--csv", "-"):
             continue

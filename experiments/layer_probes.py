@@ -1,8 +1,8 @@
-"""What does each layer of a base hold that a simple classifier can use, and with how many labels?
+"""Probe each layer of a base: how accurate are simple classifiers, and with how many labels?
 
     python -m experiments.layer_probes --config=configs/layer_probes.py
 
-Finished cells (a layer, a budget, a seed) are kept: the same command again goes on with the rest.
+Finished cells (a layer, a budget, a seed) are stored: the same command again resumes with the rest.
 """
 
 from absl import flags

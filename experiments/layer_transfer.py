@@ -2,10 +2,10 @@
 
     python -m experiments.layer_transfer --config=configs/layer_transfer.py
 
-Every setting is in configs/layer_transfer.py. Finished trainings are kept: the same command again
-goes on with those that are missing. With --check=500 nothing is trained and no data are read: the
-steps of streamed trainings (config.together=False) are compiled for a target of so many classes,
-and their cost is counted.
+Every setting is in configs/layer_transfer.py. Finished trainings are stored: the same command again
+resumes with those that are missing. With --check=500 nothing is trained and no data are read: the
+steps of streamed trainings (config.together=False) are compiled for a target of 500 classes, and
+their cost is counted.
 """
 
 from absl import flags
@@ -15,7 +15,7 @@ from tl_jax.errors import UserError
 
 flags.adopt_module_key_flags(study)
 _CHECK = flags.DEFINE_integer(
-    "check", None, "Only compile the steps for B with so many classes, and count their cost."
+    "check", None, "Only compile the steps for this number of classes, and count their cost."
 )
 
 
@@ -29,7 +29,7 @@ def main(argv: list[str]) -> None:
 
 
 def check(config, classes: int) -> None:
-    """Print what a step costs, by how many layers are frozen."""
+    """Print the cost of a step by the number of frozen layers."""
     from tl_jax.studies.layer_transfer.net import Net
     from tl_jax.studies.layer_transfer.streamed import step_flops
 

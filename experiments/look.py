@@ -1,4 +1,4 @@
-"""Pictures of a base: its filters, its feature maps, what excites a channel, a map of a task.
+"""Draw a base: filters, feature maps, images that excite a channel, a map of a task.
 
     python -m experiments.look --config=configs/look.py
     python -m experiments.look --config=configs/look.py --config.image=photo.png \

@@ -1,4 +1,4 @@
-"""Classify images with a finished run: one line an image, with class and probability.
+"""Classify images with a finished run: one line for each image, with class and probability.
 
     python -m experiments.predict --run=runs/elpv photo.png folder/
 """
@@ -13,7 +13,7 @@ from tl_jax.data.files import path_of
 from tl_jax.errors import UserError
 
 _RUN = flags.DEFINE_string("run", None, "Folder of a finished run.")
-_JSON = flags.DEFINE_bool("json", False, "One JSON object a line, with every class's probability.")
+_JSON = flags.DEFINE_bool("json", False, "Print JSON lines with the probability of every class.")
 
 
 def main(argv: list[str]) -> int:
@@ -26,12 +26,12 @@ def main(argv: list[str]) -> int:
     base = load_base(pathlib.Path(_RUN.value))
     files = [f for argument in argv[1:] for f in predict.files_at(path_of(argument))]
     failed = 0
-    for path, found in predict.of_files(base, files):
-        if isinstance(found, UserError):
-            cli.complain(str(found))
+    for path, answer in predict.of_files(base, files):
+        if isinstance(answer, UserError):
+            cli.complain(str(answer))
             failed += 1
         else:
-            print(_line(path, found, base.classes))
+            print(_line(path, answer, base.classes))
     return cli.BAD_INPUT if failed else 0
 
 

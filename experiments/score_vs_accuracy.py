@@ -1,11 +1,11 @@
-"""How well transferability scores rank bases and cuts by what transfer really gives.
+"""How well do transferability scores rank bases and cuts by their accuracy after transfer?
 
     python -m experiments.score_vs_accuracy --config=configs/score_vs_accuracy.py
 
-A candidate is a base cut at a layer. For each: the scores on its features of the training split;
-and its accuracy on the test split, with a linear head on frozen features and after fine-tuning.
-Then how well each score agrees with each accuracy. The same command again goes on after the last
-finished candidate.
+A candidate is a base cut at a layer. The study computes its scores on features of the training
+split, and its accuracy on the test split with a linear head on frozen features and after
+fine-tuning. Then it measures how well each score agrees with each accuracy. The same command again
+resumes after the last finished candidate.
 """
 
 from absl import flags

@@ -1,11 +1,11 @@
-"""Search a folder of images for those like a photo, with a base's features as they are.
+"""Search a folder for images like a photo, with the off-the-shelf features of a base.
 
     python -m experiments.search --base=efficientnet_lite0 --gallery=photos/ --query=photo.png
     python -m experiments.search --base=efficientnet_lite0 --gallery=photos/
 
-The first prints a ranking (similarity and file) and draws it; --layer, --whiten, --expand change
-how. Without --query a table says how well images of a class, a sub-folder, find each other: a row
-for each of --layer=a,b (default: all). --weights defaults to the first ones that have a name.
+The first prints a ranking (similarity and file) and draws it; --layer, --whiten and --expand change
+the comparison. Without --query, a table shows how well images of a class (a sub-folder) find each
+other, for each of --layer=a,b (default: all). --weights defaults to the first published ones.
 """
 
 import pathlib
@@ -18,14 +18,14 @@ from experiments.base_flags import BASE, INPUT, WEIGHTS
 from tl_jax.errors import UserError
 
 flags.adopt_module_key_flags(base_flags)
-_GALLERY = flags.DEFINE_string("gallery", None, "Folder of the images to be searched.")
-_QUERY = flags.DEFINE_string("query", None, "Image to be looked up.")
-_LAYER = flags.DEFINE_list("layer", None, "Layers; default: the bottleneck, of a table all.")
+_GALLERY = flags.DEFINE_string("gallery", None, "Folder of images to search.")
+_QUERY = flags.DEFINE_string("query", None, "Image to look up.")
+_LAYER = flags.DEFINE_list("layer", None, "Layers; default: the bottleneck, or all for a table.")
 _WHITEN = flags.DEFINE_integer("whiten", 0, "Dimensions of PCA-whitening; 0: none.")
 _EXPAND = flags.DEFINE_integer("expand", 0, "Nearest images averaged with the query; 0: none.")
-_TOP = flags.DEFINE_integer("top", 10, "Images to be shown.")
-_SHEET = flags.DEFINE_string("sheet", "search.png", "Contact sheet to be written.")
-_CACHE = flags.DEFINE_string("cache", ".cache", "Folder of what is computed once.")
+_TOP = flags.DEFINE_integer("top", 10, "Images to show.")
+_SHEET = flags.DEFINE_string("sheet", "search.png", "Contact sheet to write.")
+_CACHE = flags.DEFINE_string("cache", ".cache", "Folder for stored features.")
 
 
 def main(argv: list[str]) -> None:
@@ -45,7 +45,7 @@ def main(argv: list[str]) -> None:
     if query is None and len(images.classes) < 2:
         raise UserError(
             "which image? --query=photo.png; or a gallery with a sub-folder for each class, "
-            f"unlike {_GALLERY.value}, to be told how well they are found"
+            f"unlike {_GALLERY.value}, to see how well they find each other"
         )
     keep_compiled(_CACHE.value)
     layers = _LAYER.value or (None if query is None else [base.bottleneck])
@@ -61,7 +61,7 @@ def main(argv: list[str]) -> None:
 
 
 def _check(argv: list[str]) -> None:
-    """UserError for flags with which there is no search, before anything is computed."""
+    """Raise UserError for flags that make no search, before anything is computed."""
     cli.no_arguments(argv)
     if not BASE.value or not _GALLERY.value:
         raise UserError("search what? --base=efficientnet_lite0 --gallery=photos/, for example")
@@ -69,11 +69,11 @@ def _check(argv: list[str]) -> None:
         return
     sheet = pathlib.Path(_SHEET.value)
     if sheet.suffix.lower() != ".png" or not sheet.parent.is_dir():
-        raise UserError(f"--sheet={sheet}: name a .png in a folder that is there")
+        raise UserError(f"--sheet={sheet}: name a .png in a folder that exists")
     if _LAYER.value and len(_LAYER.value) > 1:
         raise UserError(f"--layer={','.join(_LAYER.value)}: a query is looked up by one layer")
     if _TOP.value < 1:
-        raise UserError(f"--top={_TOP.value}: 1 at least")
+        raise UserError(f"--top={_TOP.value}: take 1 or more")
 
 
 if __name__ == "__main__":

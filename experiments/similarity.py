@@ -1,4 +1,4 @@
-"""How alike the layers of a base are: to each other, to another base's, to its own once fine-tuned.
+"""How similar are a base's layers to each other, to another base's, to its own after fine-tuning?
 
     python -m experiments.similarity --config=configs/similarity.py
     python -m experiments.similarity --config=configs/similarity.py --workdir=runs/similarity_elpv \

@@ -1,4 +1,4 @@
-"""Programs that work by config: --config and --workdir, and the study of `tl_jax.studies`."""
+"""Programs that take a config: the flags --config and --workdir, and the studies' programs."""
 
 import contextlib
 import pathlib
@@ -22,12 +22,12 @@ Do = Callable[..., dict]  # (config, workdir, name) -> the result
 
 
 def program(study: str) -> Callable[[list[str]], None]:
-    """Return `main(argv)` of the study's program: do what the config says, or show its result."""
+    """Return the `main(argv)` of a study's program: it runs the study, or shows its result."""
     return by_config(lambda *given: run(study, *given), example=f"configs/{study}.py")
 
 
 def by_config(do: Do, *, example: str) -> Callable[[list[str]], None]:
-    """Return a `main(argv)` that calls `do` for the flags; `example` is a config to name."""
+    """Return a `main(argv)` that calls `do` with the flags; `example` is a config for messages."""
 
     def main(argv: list[str]) -> None:
         cli.no_arguments(argv)
@@ -44,7 +44,7 @@ def by_config(do: Do, *, example: str) -> Callable[[list[str]], None]:
 
 @contextlib.contextmanager
 def naming_flags(config) -> Iterator[None]:
-    """Inside, a UserError names settings as flags: the library's `cache=` is --config.cache=."""
+    """Make a UserError inside name settings as flags: the library's `cache=` as --config.cache=."""
     try:
         yield
     except UserError as error:
@@ -52,7 +52,7 @@ def naming_flags(config) -> Iterator[None]:
 
 
 def run(study: str, config, workdir: pathlib.Path, name: str) -> dict:
-    """Finish the study in `workdir`, say on the terminal what came of it; return the result."""
+    """Finish the study in `workdir`, print its summary, and return the result."""
     from tl_jax.studies import run as studies  # imports JAX, which --help does without
 
     result, before = studies.run(study, config, workdir, name=name)
@@ -60,7 +60,7 @@ def run(study: str, config, workdir: pathlib.Path, name: str) -> dict:
 
 
 def say(summary: str, result: dict, before: bool, workdir: pathlib.Path) -> dict:
-    """Say on the terminal what came of it and where its report is; return the result."""
+    """Print the summary and where the report is; return the result."""
     if summary:
         print(summary)
     print(f"{'done before' if before else 'report'}: {workdir / 'report.html'}")

@@ -1,5 +1,5 @@
-"""The flag that names a table's file, for programs that print one."""
+"""The flag that names a table's file, for programs that print a table."""
 
 from absl import flags
 
-CSV = flags.DEFINE_string("csv", None, "Write the table there with all digits; -: print it so.")
+CSV = flags.DEFINE_string("csv", None, "Write the table to this file, all digits; -: print that.")

@@ -1,9 +1,9 @@
-"""Transfer a pretrained base to a task, as a config says, and report what came of it.
+"""Transfer a pretrained base to a task by a config, and report the result.
 
     python -m experiments.transfer --config=configs/elpv.py --workdir=runs/elpv
 
---help lists every setting; --config.seed=3 changes one. The same command again goes on with what
-was interrupted, or shows the result if there is one, unless the data have changed since.
+--help lists all settings; --config.seed=3 changes one. The same command again resumes what was
+interrupted, or shows the result if there is one, unless the data have changed since.
 """
 
 import pathlib

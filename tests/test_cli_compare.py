@@ -74,7 +74,7 @@ def test_loss_is_not_a_percentage():
 @pytest.mark.parametrize(
     ("others", "why"),
     [
-        ([result(0, 0.9)], "a seed is there twice"),
+        ([result(0, 0.9)], "two runs of a config have the same seed"),
         ([result(0, 0.9, batch_size=8)], "do not say how many examples"),
         ([judged(1, 0.9, batch_size=8)], "do not say how many examples"),
         ([judged(0, 0.9, test=9, batch_size=8)], "seed 0 are not tested on the same examples"),

@@ -131,9 +131,9 @@ def grid(seeds, *, gap, noise):
 @pytest.mark.parametrize(
     ("seeds", "noise", "above", "said"),
     [
-        (5, 1e-5, ["a", "c", "d"], "above all 3 other layers"),
-        (6, 0.02, ["c"], "not told from 2 of 3 other layers"),
-        (4, 1e-5, [], "4 of the 5 seeds that it takes to tell layers apart"),
+        (5, 1e-5, ["a", "c", "d"], "better than all 3 other layers"),
+        (6, 0.02, ["c"], "not told apart from 2 of 3 other layers"),
+        (4, 1e-5, [], "it takes 5 seeds to tell layers apart"),
     ],
 )
 def test_a_layer_is_called_the_best_only_where_it_can_be_told(seeds, noise, above, said):
@@ -210,7 +210,7 @@ def test_one_seed_and_one_budget_have_no_spread(given, tmp_path):
         ({"layers": ("stage1_block7",)}, "did you mean 'stage1_block1'"),
         ({"probes": ("logistik",)}, "did you mean 'logistic'"),
         ({"probes": ()}, "at least one probe"),
-        ({"budgets": (400.0,)}, "the budget 400 a class asks for more"),
+        ({"budgets": (400.0,)}, "but the budget asks for 400: take a smaller budget"),
         ({"budgets": (1.5,)}, "a budget is a share up to 1"),
         ({"seeds": (-1,)}, "a seed is a whole number"),
         ({"pool": "max"}, "pool is mean or adaptive"),

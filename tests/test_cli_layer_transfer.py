@@ -215,7 +215,7 @@ def test_the_steps_on_imagenet_are_compiled_for_their_real_shapes():
         ({"layers": ("conv9",)}, "unknown layer with parameters below the classifier 'conv9'"),
         ({"arms": ("clothes:digits",)}, "unknown group of classes 'clothes'"),
         ({"arms": ("tasks",)}, "the arm 'tasks' needs the task of base A"),
-        ({"epochs": (1,)}, "as many epochs as it has budgets"),
+        ({"epochs": (1,)}, "as many epochs as budgets"),
         ({"task.per_class": 1000}, "has 113 examples, but 1000 are needed for the budget"),
         ({"base": "alexnit"}, "unknown base 'alexnit'; did you mean 'alexnet'"),
     ],
@@ -230,7 +230,7 @@ def test_groups_that_overlap_or_name_what_is_not_there_are_refused(cache, tmp_pa
     from tl_jax.errors import UserError
 
     for one, other, said in (
-        (("0", "1"), ("1", "2"), "without a class in common"),
+        (("0", "1"), ("1", "2"), "without a common class"),
         (("0", "1"), ("2", "ten"), "unknown class in a group 'ten'"),
     ):
         config = configured(cache, arms=("low:high",))

@@ -100,9 +100,9 @@ def agreed(score, tau, *, best, bases):
 @pytest.mark.parametrize(
     ("bases", "share", "said"),
     [
-        (6, 0.97, "For fine-tuned accuracy LogME does best of 2: weighted tau 0.80 (0.60 to 0.90)"),
-        (6, 0.6, "Which of 2 does best for fine-tuned accuracy cannot be told: highest here"),
-        (4, 0.97, "Which of 2 does best for fine-tuned accuracy cannot be told: highest here"),
+        (6, 0.97, "For fine-tuned accuracy LogME is the best of 2: weighted tau 0.80 (0.60"),
+        (6, 0.6, "Which of 2 is the best for fine-tuned accuracy cannot be told: the highest"),
+        (4, 0.97, "Which of 2 is the best for fine-tuned accuracy cannot be told: the highest"),
         (1, None, "over 3 candidates of 1 base."),
     ],
 )

@@ -28,7 +28,7 @@ WRONG = [
     ("layer_transfer", {"layers": ("conv9",)}, "'conv9'"),
     ("layer_transfer", {"base": "alexnet_smal"}, "unknown base"),
     ("layer_transfer", {"arms": ("low:hihg",)}, "unknown group of classes"),
-    ("layer_transfer", {"epochs": ()}, "as many epochs as it has budgets"),
+    ("layer_transfer", {"epochs": ()}, "as many epochs as budgets"),
     ("layer_transfer", {"arms": ("tasks",)}, "needs the task of base A: source.name="),
     ("transfer", {"cut": "stage1_blok1"}, "did you mean 'stage1_block1'"),
     ("transfer", {"cut": "head"}, "would keep the old classifier"),

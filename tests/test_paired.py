@@ -47,7 +47,7 @@ def test_one_figure_has_no_interval_and_what_is_missing_stays_missing():
     assert alone.mean == 0.5 and np.isnan([alone.low, alone.high, alone.above(0)]).all()
     missing = corrected([0.5, np.nan], ratio=0.3)
     assert np.isnan([missing.mean, missing.low, missing.above(-np.inf)]).all()
-    with pytest.raises(UserError, match="from 0 on; got -1"):
+    with pytest.raises(UserError, match="must not be negative; got -1"):
         corrected([1, 2], ratio=-1)
 
 
@@ -137,7 +137,7 @@ def test_any_wrong_verdict_among_ten_is_rare():
 
 
 def test_a_negative_margin_is_refused():
-    with pytest.raises(UserError, match="margin is a number from 0 on; got -1"):
+    with pytest.raises(UserError, match="margin must not be negative; got -1"):
         verdicts([], margin=-1)
 
 

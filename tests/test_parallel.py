@@ -169,7 +169,7 @@ def test_terms_with_denominators_of_their_own_are_the_same_on_eight_devices(eigh
 
 
 def test_what_couples_the_examples_of_a_batch_is_refused_where_each_device_sees_a_part(eight):
-    assert "Coupled couples the examples of a batch, of which pmap " in eight["coupled"]["pmap"]
+    assert "Coupled couples the examples of a batch, but pmap " in eight["coupled"]["pmap"]
     assert eight["coupled"]["jit"] == "" == coupled("pmap")  # on one device pmap sees all
 
 

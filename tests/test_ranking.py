@@ -73,9 +73,9 @@ def test_scores_that_are_all_alike_have_no_agreement():
 
 
 def test_bad_input_is_refused():
-    with pytest.raises(UserError, match="3 candidates at least; got 2"):
+    with pytest.raises(UserError, match="at least 3 candidates; got 2"):
         ranking.agreement(scores=np.ones((2, 1)), accuracies=np.ones((2, 1)))
-    with pytest.raises(UserError, match=r"got \(3,\), \(3,\)"):
+    with pytest.raises(UserError, match=r"got \(3,\) and \(3,\)"):
         ranking.agreement(scores=np.ones(3), accuracies=np.ones(3))
     with pytest.raises(UserError, match="finite"):
         ranking.agreement(scores=column([1, 2, np.nan]), accuracies=column([1, 2, 3]))

@@ -227,15 +227,15 @@ def test_bad_input_is_refused(name):
         score(wrong, labels)
     with pytest.raises(UserError, match=r"got \(40, 5\) and \(39,\)"):
         score(features, labels[1:])
-    with pytest.raises(UserError, match="compares classes: 1 in 40 labels"):
+    with pytest.raises(UserError, match="needs two classes: 1 in 40 labels"):
         score(features, np.zeros(40))
 
 
 def test_other_bad_input_is_refused():
     features, labels = problem()
-    with pytest.raises(UserError, match="each row's sum is 1"):
+    with pytest.raises(UserError, match="each row must sum to 1"):
         scores.leep(features, labels)
-    with pytest.raises(UserError, match="15 here: too few examples, 12"):
+    with pytest.raises(UserError, match="here 15, and has too few examples: 12"):
         scores.nleep(features[:12], labels[:12])
     with pytest.raises(UserError, match="have the same D"):
         scores.proxy_a_distance(features, features[:, 1:])

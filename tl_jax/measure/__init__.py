@@ -1,1 +1,1 @@
-"""How good a representation is: features by layer, probes, scores, similarity, retrieval."""
+"""Measures of a representation: features by layer, probes, scores, similarity, retrieval."""

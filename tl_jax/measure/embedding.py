@@ -1,4 +1,4 @@
-"""Features in the plane, by libraries: t-SNE (scikit-learn) and UMAP (umap-learn)."""
+"""Maps of features into the plane by libraries: t-SNE (scikit-learn) and UMAP (umap-learn)."""
 
 import importlib.util
 import warnings
@@ -8,12 +8,12 @@ import numpy as np
 
 from tl_jax.errors import UserError
 
-KEPT = 50  # principal components of which neighbours are sought, as van der Maaten & Hinton 2008
-FEWEST = 10  # images of which a map says anything
+KEPT = 50  # principal components for the search of neighbours; van der Maaten & Hinton 2008
+FEWEST = 10  # images that a map needs
 
 
 def tsne(features: np.ndarray, *, seed: int) -> np.ndarray:
-    """(N, D) -> (N, 2) by t-SNE (van der Maaten & Hinton 2008) with a perplexity of at most 30."""
+    """Map (N, D) to (N, 2) by t-SNE (van der Maaten & Hinton 2008), perplexity at most 30."""
     from sklearn.manifold import TSNE
 
     reduced = _reduced(features, seed)
@@ -22,7 +22,7 @@ def tsne(features: np.ndarray, *, seed: int) -> np.ndarray:
 
 
 def umap(features: np.ndarray, *, seed: int) -> np.ndarray:
-    """(N, D) -> (N, 2) by UMAP (McInnes et al. 2018, arXiv:1802.03426), 15 neighbours at most."""
+    """Map (N, D) to (N, 2) by UMAP (McInnes et al. 2018, arXiv:1802.03426), 15 neighbours."""
     reduced = _reduced(features, seed)
     if importlib.util.find_spec("umap") is None:
         raise UserError(
@@ -30,7 +30,7 @@ def umap(features: np.ndarray, *, seed: int) -> np.ndarray:
         )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Tensorflow not installed", ImportWarning)
-        from umap import UMAP  # seconds to import, and at first to compile
+        from umap import UMAP  # takes seconds to import, and to compile at the first use
 
     neighbours = min(15, len(reduced) - 1)
     return UMAP(n_neighbors=neighbours, random_state=seed, n_jobs=1).fit_transform(reduced)
@@ -40,12 +40,10 @@ METHODS: dict[str, Callable] = {"tsne": tsne, "umap": umap}
 
 
 def _reduced(features: np.ndarray, seed: int) -> np.ndarray:
-    """(N, D) -> (N, at most KEPT) principal components."""
+    """Reduce (N, D) to at most `KEPT` principal components."""
     from sklearn.decomposition import PCA
 
     if len(features) < FEWEST:
-        raise UserError(
-            f"a map of {len(features)} images says nothing: {FEWEST} or more are needed"
-        )
-    kept = min(KEPT, *features.shape)
-    return PCA(kept, random_state=seed).fit_transform(np.asarray(features, np.float32))
+        raise UserError(f"a map needs {FEWEST} images or more; got {len(features)}")
+    components = min(KEPT, *features.shape)
+    return PCA(components, random_state=seed).fit_transform(np.asarray(features, np.float32))

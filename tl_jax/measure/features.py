@@ -1,4 +1,4 @@
-"""Features at every layer: one forward pass over a task, pooled, kept on disk."""
+"""Features at every layer: one forward pass over a task, pooled and stored on disk."""
 
 import functools
 import math
@@ -23,11 +23,11 @@ from tl_jax.ops import adaptive_avg_pool
 
 
 class LayerFeatures(NamedTuple):
-    """What a layer gives for the N examples of a task, in the task's order."""
+    """The features of a layer for the N examples of a task, in the task's order."""
 
     rows: np.ndarray  # (N, D) float32, mapped from disk
-    shape: tuple[int, ...]  # of its output for one image: (H, W, C) or (D,)
-    pooled: tuple[int, ...]  # of that after pooling: (h, w, C) or (D,), whose product is D
+    shape: tuple[int, ...]  # of the layer's output for one image: (H, W, C) or (D,)
+    pooled: tuple[int, ...]  # of that output after pooling, with D entries: (h, w, C) or (D,)
 
 
 def of_layers(
@@ -39,11 +39,11 @@ def of_layers(
     cache: pathlib.Path,
     parallel: Parallel | None = None,
 ) -> dict[str, LayerFeatures]:
-    """The pooled outputs of the layers (default: all below the classifier), by name, forwards.
+    """Return the pooled outputs of layers (default: all below the classifier) in forward order.
 
-    `pool`: see `pooled`. Computed in one pass, kept in the folder `cache`, checked when reopened.
-    UserError for an unknown layer or rule, and for features that are not finite, with the layer and
-    the image.
+    `pool`: see `pooled_shape`. All are computed in one pass, stored in the folder `cache`, and
+    verified when opened. UserError for an unknown layer or rule, and for features that are not
+    finite, naming the layer and the image.
     """
     parallel = parallel or Parallel()
     shapes = shapes_of(base, layers=layers, pool=pool)
@@ -61,8 +61,8 @@ def of_layers(
         pool,
     )
     what = f"features of {len(names)} layers"
-    kept = store.Store(cache / key, (len(task.ids), int(ends[-1])), np.float32, what)
-    store.require_room([pixels.need(), kept.need()])
+    stored = store.Store(cache / key, (len(task.ids), int(ends[-1])), np.float32, what)
+    store.require_room([pixels.need(), stored.need()])
     below = prefix.pixels(task, preprocessing, cache=cache)
     run = _mapped(chain, preprocessing, names, pool, parallel)(parallel.place(used))
     batch = -(-store.BLOCK // parallel.count) * parallel.count
@@ -74,7 +74,7 @@ def of_layers(
         _require_finite(rows, dict(zip(names, ends, strict=True)), task.ids[first:last])
         return rows
 
-    rows = store.build(kept, compute, progress=prefix.bar(what))
+    rows = store.build(stored, compute, progress=prefix.bar(what))
     parts = zip(names, np.split(rows, ends[:-1], axis=1), strict=True)
     return {name: LayerFeatures(part, *shapes[name]) for name, part in parts}
 
@@ -82,21 +82,21 @@ def of_layers(
 def shapes_of(
     base: Base, *, layers: Sequence[str] | None = None, pool: str = "mean"
 ) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
-    """The shapes of the layers' outputs for one image, and of these pooled, by name, forwards.
+    """Return the shapes of the layers' outputs for one image, and the pooled shapes, by name.
 
-    Needs no weights. UserError for an unknown layer or rule.
+    Layers are in forward order. Needs no weights. UserError for an unknown layer or rule.
     """
     chain = base.chain
-    own = base.layers[: chain.index(base.bottleneck) + 1]
-    chosen = {chain.index(name) for name in (own if layers is None else layers)}
-    names = tuple(base.layers[place] for place in sorted(chosen))
+    below_classifier = base.layers[: chain.index(base.bottleneck) + 1]
+    chosen = {chain.index(name) for name in (below_classifier if layers is None else layers)}
+    names = tuple(base.layers[index] for index in sorted(chosen))
     outputs = chain.cut(names[-1]).shapes((1, *base.preprocessing.input_shape[1:]))[1]
     shapes = {name: outputs[name].shape[1:] for name in names}
     return {name: (shape, pooled_shape(shape, pool)) for name, shape in shapes.items()}
 
 
 def pooled_shape(shape: tuple[int, ...], pool: str) -> tuple[int, ...]:
-    """What an output of `shape`, (H, W, C) or (D,), is pooled to by the rule `pool`.
+    """Return the shape that the rule `pool` gives an output of `shape`, (H, W, C) or (D,).
 
     `mean`: the global average, (1, 1, C). `adaptive:9000`: adaptive average pooling to the largest
     square of at most so many features (Goyal et al. 2019, arXiv:1905.01235, which take about 9000).
@@ -140,6 +140,6 @@ def _mapped(chain, preprocessing, names, pool, parallel) -> Callable:
 def _require_finite(rows: np.ndarray, ends: dict[str, int], ids: Sequence[str]) -> None:
     wrong = np.argwhere(~np.isfinite(rows))
     if len(wrong):
-        row, column = wrong[wrong[:, 1].argmin()]  # the lowest layer, where it began
+        row, column = wrong[wrong[:, 1].argmin()]  # the lowest layer, where it starts
         layer = next(name for name, end in ends.items() if column < end)
         raise UserError(f"the features of layer {layer!r} are not finite for image {ids[row]!r}")

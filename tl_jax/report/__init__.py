@@ -1,4 +1,4 @@
-"""What a run found: one self-contained HTML page, and a table for the terminal."""
+"""Reports of runs and studies: self-contained HTML pages, and a table for the terminal."""
 
 from tl_jax.report.html import require
 from tl_jax.report.page import write

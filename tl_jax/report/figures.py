@@ -1,6 +1,6 @@
-"""Figures that studies share: something against depth, something for every pair of layers.
+"""Figures that studies share: values against depth, for pairs of layers, and maps of points.
 
-What is written into them is layers' names and the study's own words, never a class or a file.
+Their text is layer names and the study's own words, never a class or a file name.
 """
 
 import itertools
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-# After the house's two, Paul Tol's "muted": apart for most of the colour-blind too
+# Our two colours, then Paul Tol's "muted", which most colour-blind people can tell apart
 COLOURS = (BLUE, ORANGE, "#117733", "#882255", "#44aa99", "#999933", "#aa4499", "#332288")
 DASHES = ((5, 2), (2, 2), (6, 2, 1, 2), (1, 1))
-NARROW, WIDE = 5.2, 10.5  # inches: half a page, and all of it
-FEW = 12  # names that fit a narrow figure; cells a side that have room for their value
-MOST = 60  # names that can be read on a wide figure
+NARROW, WIDE = 5.2, 10.5  # inches: half and full width of a page
+FEW = 12  # names that fit a narrow figure; cells in a row that have room for their value
+MOST = 60  # names that are readable on a wide figure
 
 
 def against_depth(
@@ -34,12 +34,12 @@ def against_depth(
     levels: Mapping[str, float] | None = None,
     ratio: float = 0.0,
 ) -> Drawing:
-    """Lines over L layers in forward order.
+    """Draw lines over L layers in forward order.
 
-    Each of `series` is (L, S), S values over seeds: drawn is their mean, and shaded its 95 %
-    interval (`intervals.over_seeds`, with its `ratio`). `dashed` are single lines (L,); `levels`
-    hold for all layers. `label` and `unit` are the vertical axis': a key of `plots.UNITS`, or ""
-    for values as they are.
+    Each of `series` is (L, S), with S values over seeds; a line is their mean, and its shade the
+    95 % interval (`intervals.over_seeds`, with `ratio`). `dashed` are single lines (L,); `levels`
+    are values for all layers. `label` and `unit` belong to the vertical axis; `unit` is a key of
+    `plots.UNITS`, or "" for plain values.
     """
     width = _width(layers)
 
@@ -76,11 +76,11 @@ def heat_map(
     unit: str = "",
     along: tuple[str, str] = ("", ""),
 ) -> Drawing:
-    """A shade for each of (R, C) values; NaN is left blank.
+    """Draw a shade for each of (R, C) values; NaN stays blank.
 
-    `label` says what of, `unit` as in `against_depth`; `bounds` are the values of the lightest and
-    the darkest shade, which the caption should say; `along` names the vertical and the horizontal
-    axis. Few values are written out.
+    `label` names the values, `unit` is as in `against_depth`; `bounds` are the values of the
+    lightest and the darkest shade, which the caption should give; `along` names the vertical and
+    the horizontal axis. If there are few values, they are written out.
     """
     values = np.asarray(values, np.float64)
     low, high = bounds
@@ -159,9 +159,9 @@ def over_rates(
 
 
 def scatter(points: np.ndarray, labels: np.ndarray) -> Drawing:
-    """Points (N, 2) in a colour for each of the classes `labels` (N,), which are numbered from 1.
+    """Draw points (N, 2) with a colour for each of the classes `labels` (N,), numbered from 1.
 
-    From the ninth class on colours come again with another marker.
+    From the ninth class on colours repeat with another marker.
     """
     looks = itertools.product("os^Dv", COLOURS)
     classes = np.unique(labels)
@@ -170,12 +170,12 @@ def scatter(points: np.ndarray, labels: np.ndarray) -> Drawing:
         axes = figure.subplots()
         axes.set_axis_off()
         for label, (marker, colour) in zip(classes, itertools.cycle(looks), strict=False):
-            own = points[labels == label]
+            of_class = points[labels == label]
             style = {"color": colour, "marker": marker, "s": 9, "lw": 0, "alpha": 0.75}
-            axes.scatter(*own.T, **style, rasterized=True, label=str(label + 1))
+            axes.scatter(*of_class.T, **style, rasterized=True, label=str(label + 1))
             number = {"color": colour, "weight": "bold", "ha": "center", "va": "center"}
             paper = {"facecolor": "white", "alpha": 0.8, "lw": 0, "boxstyle": "circle,pad=0.15"}
-            x, y = np.median(own, 0)
+            x, y = np.median(of_class, 0)
             axes.text(x, y, str(label + 1), **number, bbox=paper)
         if len(classes) <= 2 * FEW:
             style = {"markerscale": 2, "handletextpad": 0, "columnspacing": 1}
@@ -189,9 +189,9 @@ def _width(names: Sequence[str]) -> float:
 
 
 def _name(axis: "Axis", names: Sequence[str], *, room: float | None = None) -> None:
-    """Ticks with the names; only every second, third, ... where they are too many to be read.
+    """Set ticks with the names; if there are too many to read, only every second, third, ...
 
-    They are turned upright where `room` inches do not hold them side by side.
+    Names are turned upright if `room` inches do not hold them side by side.
     """
     step = -(-len(names) // MOST)
     upright = room is not None and 0.1 * len(names) * max(map(len, names)) > room

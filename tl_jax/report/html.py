@@ -1,4 +1,4 @@
-"""What all pages share: templates with their filters, images inside, files that appear whole."""
+"""The parts that all pages share: templates, filters, embedded images, whole files."""
 
 import base64
 import importlib.util
@@ -18,7 +18,7 @@ FILTERS = (
 
 
 def require() -> None:
-    """UserError unless what a report is made with is installed; to be known before a long run."""
+    """Raise UserError unless the report's libraries are installed; call it before a long run."""
     for library in ("jinja2", "matplotlib", "scipy"):
         if importlib.util.find_spec(library) is None:
             raise UserError(
@@ -27,7 +27,7 @@ def require() -> None:
 
 
 def render(template: str, **shown: Any) -> str:
-    """The page that the template, a file of this folder, makes of what is `shown`, escaped."""
+    """Return the page of a template, a file of this folder, with the values `shown`, escaped."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -43,12 +43,12 @@ def render(template: str, **shown: Any) -> str:
 
 
 def png(image: PIL.Image.Image) -> str:
-    """A picture, pixel by pixel, as a data URI."""
+    """Return a picture as a data URI, without loss."""
     return uri("image/png", _encoded(image, "PNG", optimize=True))
 
 
 def jpeg(image: PIL.Image.Image) -> str:
-    """A photograph as a data URI."""
+    """Return a photograph as a data URI."""
     return uri("image/jpeg", _encoded(image, "JPEG", quality=85))
 
 
@@ -59,7 +59,7 @@ def _encoded(image: PIL.Image.Image, form: str, **options) -> bytes:
 
 
 def uri(kind: str, content: bytes) -> str:
-    """Bytes as a data URI of the media type `kind`."""
+    """Return bytes as a data URI of the media type `kind`."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
@@ -72,5 +72,5 @@ def put(path: pathlib.Path, content: str | bytes) -> pathlib.Path:
 
 
 def encoded(content: str) -> bytes:
-    """UTF-8; a file name that is not reaches Python as lone surrogates, which are escaped."""
+    """Encode as UTF-8; lone surrogates, which stand for undecodable file names, are escaped."""
     return content.encode("utf-8", "backslashreplace")

@@ -1,4 +1,4 @@
-"""The report of a finished run: one HTML file that needs nothing else, not even a script."""
+"""The report of a finished run: one HTML file without scripts or other files."""
 
 import json
 import math
@@ -15,7 +15,7 @@ from tl_jax.stats import intervals
 
 MOST_MISTAKES = 12
 MOST_PAIRS = 10
-LARGE = 12  # classes from which on a confusion matrix is a picture and the class table is folded
+LARGE = 12  # with more classes a confusion matrix is a picture and the class table is folded
 THUMBNAIL = 240  # pixels
 HOW = {
     "accuracy": "Wilson score",
@@ -24,7 +24,7 @@ HOW = {
 
 
 def can_be_drawn() -> bool:
-    """Whether what a report is made with is installed."""
+    """Return whether the report's libraries are installed."""
     try:
         html.require()
     except UserError:
@@ -42,8 +42,8 @@ def write(
 ) -> pathlib.Path:
     """Write `directory`/report.html and return its path; it appears whole or not at all.
 
-    `probabilities` (n, C) are the test split's, in the order of `task.splits["test"]`; a UserError
-    where they cannot be, or where matplotlib and jinja2 are not installed.
+    `probabilities` (n, C) are those of the test split, in the order of `task.splits["test"]`.
+    UserError if they cannot be, or if matplotlib or jinja2 is not installed.
     """
     html.require()
     _check(result, probabilities, task)
@@ -72,16 +72,16 @@ def _check(result: dict, probabilities: np.ndarray, task: Task) -> None:
     expected = (len(task.splits["test"]), len(task.classes))
     if probabilities.shape != expected:
         raise UserError(
-            f"probabilities are of shape {probabilities.shape}, but the test split of {task.name!r}"
-            f" has {expected[0]} examples of {expected[1]} classes: pass the test split's"
+            f"probabilities have shape {probabilities.shape}, but the test split of {task.name!r}"
+            f" has {expected[0]} examples of {expected[1]} classes: pass those of the test split"
         )
     stated = (result["test"] or {}).get("accuracy")
     if stated is None or not expected[0]:
         return
-    found = _correct(probabilities, task.labels[task.splits["test"]]).mean()
-    if abs(found - stated) > 0.005:
+    measured = _correct(probabilities, task.labels[task.splits["test"]]).mean()
+    if abs(measured - stated) > 0.005:
         raise UserError(
-            f"probabilities give {text.percent(found)} test accuracy, the result says "
+            f"probabilities give {text.percent(measured)} test accuracy, but the result says "
             f"{text.percent(stated)}: pass those of this run in the order of the test split"
         )
 
@@ -93,7 +93,7 @@ def _correct(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def metric_intervals(
     probabilities: np.ndarray, task: Task
 ) -> dict[str, tuple[float, float] | None]:
-    """The 95 % intervals of the test metrics whose sampling is simple: see `HOW`."""
+    """Return 95 % intervals of the test metrics that are means over examples: see `HOW`."""
     test = task.splits["test"]
     correct = _correct(probabilities, task.labels[test])
     graded = _correct(probabilities, task.graded_labels[test])
@@ -104,7 +104,7 @@ def metric_intervals(
 
 
 def headline(result: dict, bounds: dict, *, n: int) -> dict[str, Any]:
-    """The figure on top, of `n` examples: weighted accuracy where others published it."""
+    """Return the figure on top, of `n` examples: weighted accuracy if others published it."""
     others = {text.metric_key(p["metric"]) for p in result["published"] or ()}
     test = result["test"] or {}
     weighted = "weighted_accuracy" in others and not text.missing(test.get("weighted_accuracy"))
@@ -115,7 +115,7 @@ def headline(result: dict, bounds: dict, *, n: int) -> dict[str, Any]:
 
 
 def comparison(result: dict, bounds: dict) -> dict[str, Any]:
-    """This run's figures and the published ones by metric, as fractions, with a common scale."""
+    """Return this run's and published figures by metric, as fractions, and a common scale."""
     groups: dict[str, list[dict]] = {}
     for p in result["published"] or ():
         row = {"what": p["what"], "source": p["source"], "figure": text.fraction(p["figure"])}
@@ -133,15 +133,16 @@ def comparison(result: dict, bounds: dict) -> dict[str, Any]:
         for x in (group["ours"], *(group["interval"] or ()), *(r["figure"] for r in group["rows"]))
         if not text.missing(x)
     ]
-    low = math.floor((min(figures, default=0) - 0.01) * 20) / 20  # whole 5 % below the lowest
+    low = math.floor((min(figures, default=0) - 0.01) * 20) / 20  # the next 5 % below the lowest
     return {"groups": table, "low": max(low, 0)}
 
 
 def strip(phases: list[dict]) -> dict[str, Any]:
-    """What every layer does in every phase: a row a phase, a column a layer in forward order.
+    """Return the table of phases (rows) and layers (columns, in forward order).
 
-    A cell is `cached` (frozen, and its output read from the cache), `frozen` or `trained`; its
-    strength, of 0 to 1, falls with the logarithm of the multiplier; `same`: as its left neighbour.
+    A cell's `kind` is `cached` (frozen, with its output read from the cache), `frozen` or
+    `trained`; its `strength`, from 0 to 1, falls with the logarithm of the multiplier; it is `same`
+    if its left neighbour has the same multiplier.
     """
     layers = list(dict.fromkeys(name for phase in phases for name in phase["multipliers"]))
     top = max((m for phase in phases for m in phase["multipliers"].values()), default=0)
@@ -161,7 +162,7 @@ def strip(phases: list[dict]) -> dict[str, Any]:
 
 
 def time_shares(result: dict) -> list[dict]:
-    """Each phase's part of the run's time, and what of the total lies outside them."""
+    """Return each phase's share of the run's time, and the share outside the phases."""
     phases = result["plan"]["phases"]
     parts = [(f"{i} {p['name']}", p["seconds"] or 0, False) for i, p in enumerate(phases, 1)]
     inside = sum(seconds for _, seconds, _ in parts)
@@ -175,11 +176,11 @@ def time_shares(result: dict) -> list[dict]:
 
 
 def _curves(history: list[dict], phases: list[dict]) -> list[dict]:
-    found = []
+    curves = []
     for title, series in plots.panels(history):
         if any(row.get(column) is not None for row in history for column, _, _ in series):
-            found.append({"title": title, "image": plots.curves(history, phases, series).uri})
-    return found
+            curves.append({"title": title, "image": plots.curves(history, phases, series).uri})
+    return curves
 
 
 def _confusion(counts: list[list[int]] | None, classes: tuple[str, ...]) -> dict | None:
@@ -224,13 +225,13 @@ def _calibration(probabilities: np.ndarray, task: Task, scaled: dict | None) -> 
 
 
 def mistakes(probabilities: np.ndarray, task: Task) -> list[dict]:
-    """The most confident wrong predictions on the test split, with a small picture of each."""
+    """Return the most confident mistakes on the test split, with a small picture of each."""
     test = task.splits["test"]
     labels = task.labels[test]
-    found = []
+    rows = []
     for row in intervals.worst(probabilities, labels, most=MOST_MISTAKES):
         index, predicted = int(test[row]), int(probabilities[row].argmax())
-        found.append(
+        rows.append(
             {
                 "id": task.ids[index],
                 "true": task.classes[labels[row]],
@@ -240,11 +241,11 @@ def mistakes(probabilities: np.ndarray, task: Task) -> list[dict]:
                 "image": _thumbnail(task, index),
             }
         )
-    return found
+    return rows
 
 
 def _thumbnail(task: Task, index: int) -> str | None:
-    """A small JPEG as a data URI; None where the image is gone since the run read it."""
+    """Return a small JPEG as a data URI; None if the image is gone since the run read it."""
     try:
         image = task.image(index)
     except (OSError, UserError):

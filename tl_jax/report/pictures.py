@@ -1,4 +1,4 @@
-"""What a network has learned, as images: filters, feature maps, and images beside each other."""
+"""Images of what a network has learned: filters, feature maps, and grids of images."""
 
 from collections.abc import Sequence
 
@@ -10,14 +10,14 @@ import PIL.ImageOps
 
 GAP = 4  # pixels between tiles
 WHITE, INK, FRAME = "#ffffff", "#33373d", "#d8661f"
-SIDE, CAPTION, COLUMNS = 160, 36, 5  # of a contact sheet: pixels of an image, of text; images a row
+SIDE, CAPTION, COLUMNS = 160, 36, 5  # contact sheet: pixels of an image, of text; images in a row
 
 
 def filters(kernel: np.ndarray, *, columns: int = 16, side: int = 44) -> PIL.Image.Image:
-    """The K filters of a convolution on images, (h, w, C, K), in their order: grey is zero.
+    """Draw the K filters (h, w, C, K) of a convolution on images, in their order; grey is zero.
 
-    In colour where C is 3, else the mean over C. Each is scaled to its own largest weight, as
-    Krizhevsky et al. 2012 show AlexNet's (figure 3).
+    They are in colour if C is 3, else a mean over C. Each is scaled by its own largest weight, as
+    in Krizhevsky et al. 2012, figure 3.
     """
     kernel = np.asarray(kernel, np.float32)
     if kernel.shape[2] != 3:
@@ -29,9 +29,9 @@ def filters(kernel: np.ndarray, *, columns: int = 16, side: int = 44) -> PIL.Ima
 
 
 def strongest(maps: np.ndarray, most: int) -> np.ndarray:
-    """The channels of feature maps (H, W, C) that vary most over the image, at most (most,).
+    """Return at most `most` channels of feature maps (H, W, C) that vary most over the image.
 
-    By their standard deviation: a large activation everywhere says nothing of where.
+    They are ordered by standard deviation: a large activation everywhere shows no position.
     """
     return np.argsort(-maps.std((0, 1)), kind="stable")[:most]
 
@@ -39,9 +39,9 @@ def strongest(maps: np.ndarray, most: int) -> np.ndarray:
 def feature_map(
     activations: np.ndarray, *, side: int, bounds: tuple[float, float]
 ) -> PIL.Image.Image:
-    """One channel (H, W) in the colours of viridis, without interpolation.
+    """Draw one channel (H, W) in the colours of viridis, without interpolation.
 
-    Darkest and brightest are the `bounds`, so that maps beside each other have one scale.
+    `bounds` are the darkest and the brightest value, so that maps beside each other share a scale.
     """
     import matplotlib  # of the `report` extra
 
@@ -51,7 +51,7 @@ def feature_map(
 
 
 def enlarged(pixels: np.ndarray, side: int) -> PIL.Image.Image:
-    """(H, W, 3) uint8 so that the longer side is `side` pixels, each pixel a rectangle."""
+    """Enlarge (H, W, 3) uint8 to `side` pixels on the longer side; each pixel is a rectangle."""
     height, width = pixels.shape[:2]
     scale = side / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -59,12 +59,12 @@ def enlarged(pixels: np.ndarray, side: int) -> PIL.Image.Image:
 
 
 def tile(image: PIL.Image.Image, side: int) -> PIL.Image.Image:
-    """The whole image in the middle of a square of `side` pixels, in RGB."""
+    """Fit the whole image into a square of `side` pixels, in RGB."""
     return PIL.ImageOps.pad(image.convert("RGB"), (side, side), color=WHITE)
 
 
 def grid(tiles: Sequence[PIL.Image.Image], *, columns: int) -> PIL.Image.Image:
-    """Tiles of one size row by row; what is between them is transparent."""
+    """Arrange tiles of one size row by row, with transparent gaps."""
     columns = min(columns, len(tiles))
     width, height = tiles[0].width + GAP, tiles[0].height + GAP
     rows = -(-len(tiles) // columns)
@@ -77,7 +77,7 @@ def grid(tiles: Sequence[PIL.Image.Image], *, columns: int) -> PIL.Image.Image:
 def contact_sheet(
     query: PIL.Image.Image, found: Sequence[PIL.Image.Image], labels: Sequence[str]
 ) -> PIL.Image.Image:
-    """A query on the left, and beside it what was found for it, in rows, each above its label."""
+    """Draw a query on the left, and beside it rows of the images found, above their labels."""
     first = _labelled(PIL.ImageOps.expand(tile(query, SIDE - 8), 4, FRAME), "query")
     tiles = [_labelled(tile(image, SIDE), t) for image, t in zip(found, labels, strict=True)]
     rows = grid(tiles, columns=COLUMNS)
@@ -88,7 +88,7 @@ def contact_sheet(
 
 
 def _labelled(image: PIL.Image.Image, label: str) -> PIL.Image.Image:
-    """The image above the lines of the label, of which the ends are shown where they are long."""
+    """Draw the image above the lines of its label; a long line is cut at its beginning."""
     whole = PIL.Image.new("RGB", (image.width, image.height + CAPTION), WHITE)
     whole.paste(image)
     font, draw = PIL.ImageFont.load_default(12), PIL.ImageDraw.Draw(whole)

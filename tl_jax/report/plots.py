@@ -1,7 +1,7 @@
-"""Figures by matplotlib: SVG on a page, SVG and PDF as files.
+"""Figures by matplotlib: SVG on a page, and SVG and PDF files.
 
-matplotlib, of the `report` extra, is imported when the first figure is drawn. No class or file name
-enters a figure: the page itself shows those, escaped and in any script.
+matplotlib, from the extra `report`, is imported when the first figure is drawn. Class and file
+names never enter a figure; the page shows them, escaped and in any script.
 """
 
 import io
@@ -49,39 +49,41 @@ ACCURACY = (
 
 
 def panels(history: Sequence[dict]) -> list[tuple[str, tuple]]:
-    """Titles and series of the curves that a history has: losses, accuracies, any other metric.
+    """Return titles and series of a history's curves: losses, accuracies, all other metrics.
 
-    Weighted accuracy is left out where it is the accuracy; further terms of a loss, such as
-    `train_domain`, have curves of their own.
+    Weighted accuracy is left out if it equals accuracy. Further terms of a loss, such as
+    `train_domain`, have their own curves.
     """
     first = history[0] if history else {}
     known = {column for column, _, _ in (*LOSS, *ACCURACY)}
     same = all(r.get("val_weighted_accuracy") in (None, r.get("val_accuracy")) for r in history)
-    found: list[tuple[str, tuple]] = [("Loss", LOSS)] if history else []
+    curves: list[tuple[str, tuple]] = [("Loss", LOSS)] if history else []
     if "val_accuracy" in first:
-        found.append(("Validation accuracy", ACCURACY[:1] if same else ACCURACY))
+        curves.append(("Validation accuracy", ACCURACY[:1] if same else ACCURACY))
     for column in first:
         which, _, name = column.partition("_")
         if column in known or which not in ("train", "val") or column == "train_seconds":
             continue
         series = ((column, "train" if which == "train" else "validation", BLUE),)
-        found.append((f"{name.replace('_', ' ').capitalize()}", series))
-    return found
+        curves.append((f"{name.replace('_', ' ').capitalize()}", series))
+    return curves
 
 
 def percent(x: float, _: float) -> str:
+    """Return an axis label in percent."""
     return f"{100 * x:.4g} %"
 
 
 def points(x: float, _: float) -> str:
+    """Return an axis label in points."""
     return f"{100 * x:.4g}"
 
 
-UNITS = {"%": percent, "points": points}  # how an axis shows fractions and differences of such
+UNITS = {"%": percent, "points": points}  # formats of fractions, and of differences of fractions
 
 
 class Drawing(NamedTuple):
-    """What `draw` draws on a figure of so many inches; the same files whenever it is drawn."""
+    """A figure of this size in inches, drawn by `draw`; its files have the same bytes each time."""
 
     draw: Callable[["Figure"], None]
     height: float = 3.2
@@ -94,14 +96,14 @@ class Drawing(NamedTuple):
 
         buffer = io.BytesIO()
         with matplotlib.rc_context(STYLE), warnings.catch_warnings():
-            # The browser finds a font for what matplotlib's own does not hold.
+            # The browser finds a font for characters that matplotlib's font lacks.
             warnings.filterwarnings("ignore", r"Glyph .* missing from font")
             figure = Figure((self.width, self.height), layout="constrained")
             self.draw(figure)
             undated = {"CreationDate" if form == "pdf" else "Date": None}
             figure.savefig(buffer, format=form, transparent=True, dpi=200, metadata=undated)
-        found = buffer.getvalue()
-        return found if form == "pdf" else found.replace(b"'DejaVu", b"system-ui, 'DejaVu")
+        content = buffer.getvalue()
+        return content if form == "pdf" else content.replace(b"'DejaVu", b"system-ui, 'DejaVu")
 
     @property
     def uri(self) -> str:
@@ -110,7 +112,7 @@ class Drawing(NamedTuple):
 
 
 def segments(history: Sequence[dict]) -> list[range]:
-    """The history's rows by phase: a new one starts where the name changes or epochs restart."""
+    """Return the history's rows by phase; one starts where the name changes or epochs restart."""
     bounds = [
         i
         for i, row in enumerate(history)
@@ -122,7 +124,7 @@ def segments(history: Sequence[dict]) -> list[range]:
 
 
 def curves(history: Sequence[dict], phases: Sequence[dict], series=LOSS) -> Drawing:
-    """Columns of the history over the epochs of all phases; boundaries and best epochs marked."""
+    """Draw columns of the history over all epochs, with phase boundaries and best epochs."""
 
     def draw(figure: "Figure") -> None:
         axes = figure.subplots()
@@ -145,7 +147,7 @@ def curves(history: Sequence[dict], phases: Sequence[dict], series=LOSS) -> Draw
 
 
 def reliability(bins: Bins) -> Drawing:
-    """Accuracy over confidence with the gap to the diagonal, above the confidences' histogram."""
+    """Draw accuracy over confidence, its gap to the diagonal, and a histogram of confidences."""
 
     def draw(figure: "Figure") -> None:
         top, bottom = figure.subplots(2, sharex=True, height_ratios=(3, 1))
@@ -168,7 +170,7 @@ def reliability(bins: Bins) -> Drawing:
 
 
 def confusion(counts: np.ndarray) -> Drawing:
-    """A matrix too large for figures: (C, C), rows true; shade is the share of the row."""
+    """Draw a confusion matrix (C, C), rows true, too large for numbers; shades are row shares."""
 
     def draw(figure: "Figure") -> None:
         axes = figure.subplots()
@@ -184,14 +186,14 @@ def confusion(counts: np.ndarray) -> Drawing:
 
 
 def _whole_numbers():
-    """Return the locator that puts an axis' ticks at whole numbers."""
+    """Return a locator that puts ticks at whole numbers."""
     from matplotlib.ticker import MaxNLocator
 
     return MaxNLocator(integer=True, min_n_ticks=1)
 
 
 def _values(history: Sequence[dict], column: str) -> np.ndarray:
-    """(E,) with NaN for what is null or, as after a divergence, infinite."""
+    """Return a column (E,) with NaN for null and for infinite values, as after divergence."""
     y = np.array([row.get(column) for row in history], np.float64)
     return np.where(np.isfinite(y), y, np.nan)
 

@@ -1,4 +1,4 @@
-"""The report of a study: one HTML page of text, figures and tables, the tables as CSV too."""
+"""The report of a study: one HTML page of text, figures and tables, and files of each."""
 
 import base64
 import csv
@@ -14,14 +14,14 @@ from tl_jax.report.plots import Drawing
 
 
 class Table(NamedTuple):
-    """Numbers to read and to take away."""
+    """A table on the page and in a CSV file."""
 
-    name: str  # of its CSV file, without .csv; no two files of a report have the same
+    name: str  # of its CSV file, without .csv; unique in a report
     caption: str
     columns: tuple[str, ...]
-    rows: list[tuple]  # numbers, text or None; with three digits on the page, in full in the CSV
+    rows: list[tuple]  # numbers, text or None; three digits on the page, all in the CSV
     # Columns of fractions that the page shows times 100, with their unit: "%", or "points" for
-    # differences, deviations and half-widths of such; fractions in the CSV
+    # differences, deviations and half-widths of fractions. The CSV has the fractions.
     hundredths: Mapping[str, str] = {}
 
 
@@ -30,11 +30,11 @@ class Picture(NamedTuple):
 
     name: str  # of its files, without .svg, .pdf, .png or .jpeg
     caption: str
-    image: Drawing | str  # or a data URI, as html.png and html.jpeg give
+    image: Drawing | str  # or a data URI from html.png or html.jpeg
 
     @property
     def files(self) -> dict[str, bytes]:
-        """Its files beside the page: of a figure the vectors, of an image the pixels."""
+        """The files beside the page: SVG and PDF of a figure, the image file of an image."""
         if isinstance(self.image, Drawing):
             return {f"{self.name}.{form}": self.image.file(form) for form in ("svg", "pdf")}
         kind, _, content = self.image.removeprefix("data:image/").partition(";base64,")
@@ -42,10 +42,10 @@ class Picture(NamedTuple):
 
 
 class Section(NamedTuple):
-    """A heading, and what stands below it."""
+    """A heading and its content."""
 
     title: str
-    text: str  # paragraphs, parted by empty lines
+    text: str  # paragraphs, separated by empty lines
     pictures: tuple[Picture, ...] = ()
     tables: tuple[Table, ...] = ()
 
@@ -61,8 +61,8 @@ def write(
 ) -> pathlib.Path:
     """Write `directory`/report.html, and the files of every table and picture; return the page.
 
-    `facts` are what was studied, in a few words each. Of the `result` the page shows the
-    provenance (`tl_jax.runs.results.provenance`) and, if it has one, the `config`.
+    `facts` describe the study in a few words each. The page shows the provenance of the `result`
+    (`tl_jax.runs.results.provenance`) and its `config`, if it has one.
     """
     html.require()
     directory, config = pathlib.Path(directory), result.get("config")
@@ -72,7 +72,7 @@ def write(
     files += [file for picture in pictures for file in picture.files.items()]
     contents = dict(files)
     if len(contents) < len(files):
-        raise ValueError(f"of these some would share a file: {[name for name, _ in files]}")
+        raise ValueError(f"some of these would share a file: {[name for name, _ in files]}")
     for name, content in files:
         html.put(directory / name, content)
     page = html.render(
@@ -97,12 +97,12 @@ def _csv(table: Table) -> str:
 
 
 def file_name(words: str) -> str:
-    """Return words as a part of a file's name."""
+    """Return the words as a part of a file name."""
     return "".join(c if c.isalnum() else "_" for c in words)
 
 
 def _shown(table: Table) -> list[list[str]]:
-    """The heading and the rows as text."""
+    """Return the heading and the rows as text."""
     units = [table.hundredths.get(column) for column in table.columns]
     heads = zip(table.columns, units, strict=True)
     rows = [
@@ -116,6 +116,6 @@ def _shown(table: Table) -> list[list[str]]:
 
 
 def _numeric(table: Table) -> list[bool]:
-    """Of each column, whether it has numbers only, which stand flush right."""
+    """Return whether each column has only numbers, which are then set flush right."""
     columns = zip(*table.rows, strict=True) if table.rows else [()] * len(table.columns)
     return [all(x is None or isinstance(x, numbers.Real) for x in column) for column in columns]

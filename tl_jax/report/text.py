@@ -1,4 +1,4 @@
-"""Figures as people write them, and a run's result as a plain table for the terminal."""
+"""Numbers as people write them, and a run's result as a plain table for the terminal."""
 
 import math
 import numbers
@@ -18,38 +18,39 @@ METRICS = {
 
 
 def there(x: float | None) -> TypeGuard[float]:
-    """Whether it is a figure, and a finite one."""
+    """Return whether it is a finite number."""
     return x is not None and math.isfinite(x)
 
 
 def missing(x: float | None) -> bool:
+    """Return whether it is None or not finite."""
     return not there(x)
 
 
 def percent(x: float | None) -> str:
-    """0.853 -> '85.3 %'."""
+    """Return a fraction in percent: 0.853 -> '85.3 %'."""
     return f"{100 * x:.1f} %" if there(x) else MISSING
 
 
 def hundredths(x: float | None) -> str:
-    """0.853 -> '85.3', in a column that has the unit in its heading."""
+    """Return a fraction times 100, for a column with the unit in its heading: 0.853 -> '85.3'."""
     return f"{100 * x:.1f}" if there(x) else MISSING
 
 
 def fraction(x: float | None) -> float | None:
-    """Of a figure in percent, as published results are given."""
+    """Return the fraction of a figure in percent, the unit of published results."""
     return x / 100 if there(x) else None
 
 
 def number(x: float | None) -> str:
-    """Three significant digits, counts from 1000 on with separators: 0.000313, 24.6, 4,107,522."""
+    """Return three significant digits, or from 1000 on all: 0.000313, 24.6, 4,107,522."""
     if not there(x):
         return MISSING
     return f"{x:,.0f}" if abs(x) >= 1000 else f"{x:.3g}"
 
 
 def cell(x: Any) -> str:
-    """In a column: counts in full, other numbers with three digits (0.600), text as it is."""
+    """Return a table's cell: counts in full, other numbers with three digits (0.600), text."""
     if isinstance(x, numbers.Integral):
         return f"{x:,}"
     if x is None or isinstance(x, numbers.Real):
@@ -60,12 +61,12 @@ def cell(x: Any) -> str:
 
 
 def metric(name: str, x: float | None) -> str:
-    """A metric, or the column of one in an epoch's row: all but losses are in percent."""
+    """Return a metric, or its column in an epoch's row, in percent; losses as numbers."""
     return percent(x) if name.removeprefix("val_") in METRICS and "loss" not in name else number(x)
 
 
 def seconds(x: float | None) -> str:
-    """0.42 s, 12.3 s, 7 min 05 s, 2 h 07 min."""
+    """Return a duration: 0.42 s, 12.3 s, 7 min 05 s, 2 h 07 min."""
     if not there(x):
         return MISSING
     if x < 59.95:
@@ -78,7 +79,7 @@ def seconds(x: float | None) -> str:
 
 
 def size(x: float | None) -> str:
-    """Bytes in binary units: 0 B, 331 MiB, 1.5 GiB."""
+    """Return bytes in binary units: 0 B, 331 MiB, 1.5 GiB."""
     if not there(x):
         return MISSING
     power = 0
@@ -88,12 +89,12 @@ def size(x: float | None) -> str:
 
 
 def metric_key(name: str) -> str:
-    """'Weighted accuracy' -> 'weighted_accuracy', the key in a result."""
+    """Return a metric's key in a result: 'Weighted accuracy' -> 'weighted_accuracy'."""
     return "_".join(name.lower().replace("-", " ").split())
 
 
 def shown(val: dict, test: dict) -> dict[str, str]:
-    """Metrics (key: label) that say something: measured, and weighted accuracy where it differs."""
+    """Return the labels of measured metrics; weighted accuracy only if it differs."""
     keys = [k for k in METRICS if val.get(k) is not None or test.get(k) is not None]
     if all(split.get("weighted_accuracy") == split.get("accuracy") for split in (val, test)):
         keys = [k for k in keys if k != "weighted_accuracy"]
@@ -101,23 +102,26 @@ def shown(val: dict, test: dict) -> dict[str, str]:
 
 
 def column(name: str) -> str:
-    """Of an epoch's row, as people say it: 'val_accuracy' -> 'validation accuracy'."""
+    """Return the label of an epoch row's column: 'val_accuracy' -> 'validation accuracy'."""
     first, *words = name.split("_")
     return " ".join([{"val": "validation", "train": "training"}.get(first, first), *words])
 
 
 def kept(phase: dict, *others: dict) -> str:
-    """Which epoch a phase handed on and what chose it, or the phases of several runs:
-    'epoch 2 of 20 by validation loss', 'epochs 2 to 9 of 20 by validation loss'.
+    """Return which epoch a phase handed on and what chose it, or the same for several runs.
+
+    For example 'epoch 2 of 20 by validation loss', 'epochs 2 to 9 of 20 by validation loss'.
     """
-    said = []
+    phrases = []
     for by in dict.fromkeys(one["best_by"] for one in (phase, *others)):
-        own = [one for one in (phase, *others) if one["best_by"] == by]
-        epochs = {one["best_epoch"] for one in own}
+        chosen = [one for one in (phase, *others) if one["best_by"] == by]
+        epochs = {one["best_epoch"] for one in chosen}
         why = ", the last" if by == "last" else f" by {column(by)}" if by else ""
         what = "epoch" if len(epochs) == 1 else "epochs"
-        said.append(f"{what} {_span(epochs)} of {_span({one['epochs_run'] for one in own})}{why}")
-    return "; ".join(said)
+        phrases.append(
+            f"{what} {_span(epochs)} of {_span({one['epochs_run'] for one in chosen})}{why}"
+        )
+    return "; ".join(phrases)
 
 
 def _span(values: set) -> str:
@@ -128,33 +132,33 @@ def _span(values: set) -> str:
 
 
 def setbacks(phases: Sequence[dict]) -> list[str]:
-    """A sentence for each phase that handed on a worse network than one before it had."""
-    said = []
+    """Return a sentence for each phase that handed on a worse network than a phase before it."""
+    sentences = []
     for phase in phases:
         if former := phase.get("worse_than"):
             name, by = phase["name"], phase["metric"]
             now, then = (metric(by, one["value"]) for one in (phase, former))
-            said.append(
+            sentences.append(
                 f"{printable(name)} hands on a {column(by)} of {now}, worse than the {then} of "
                 f"{printable(former['phase'])} (epoch {former['epoch']}): try a smaller "
                 "learning_rate, or a plan that ends before it"
             )
-    return said
+    return sentences
 
 
 def visible(text: str) -> str:
-    """Control, direction-changing and undecodable characters as escapes: file names are hostile."""
+    """Escape control, direction-changing and undecodable characters: file names are hostile."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def printable(text: Any, width: int = 60) -> str:
-    """One short line without control characters, which could steer the terminal."""
+    """Return one short line without control characters, which could steer the terminal."""
     line = "".join(c if c.isprintable() else " " for c in str(text))
     return textwrap.shorten(line, width, placeholder="…") if line.strip() else MISSING
 
 
 def terminal_table(result: dict) -> str:
-    """The run's metrics on validation and test, the published figures and the cost, as text."""
+    """Return metrics on validation and test, the published figures and the cost, as text."""
     val, test = result.get("val") or {}, result.get("test") or {}
     rows = [
         f"{label:<18} {metric(key, val.get(key)):>9} {metric(key, test.get(key)):>9}"

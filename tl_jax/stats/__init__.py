@@ -1,1 +1,1 @@
-"""Metrics, intervals and rankings."""
+"""Metrics, intervals, paired comparisons, verdicts and rankings."""

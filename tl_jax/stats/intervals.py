@@ -1,4 +1,4 @@
-"""What the page adds to a run's metrics: intervals, calibration bins, the worst mistakes."""
+"""Intervals, calibration bins and the worst mistakes, which a page shows beside the metrics."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -15,13 +15,13 @@ class Bins(NamedTuple):
 
     edges: np.ndarray  # (B + 1,)
     count: np.ndarray  # (B,)
-    confidence: np.ndarray  # (B,) mean in the bin; NaN where it is empty
+    confidence: np.ndarray  # (B,) mean in the bin; NaN if the bin is empty
     accuracy: np.ndarray  # (B,) likewise
     error: float  # expected calibration error; NaN without predictions
 
 
 def wilson(correct: int, n: int) -> tuple[float, float] | None:
-    """95 % Wilson score interval of a proportion (Wilson 1927); None without examples."""
+    """Return the 95 % Wilson score interval of a proportion (Wilson 1927); None if `n` is 0."""
     if n == 0:
         return None
     from scipy import stats
@@ -31,9 +31,10 @@ def wilson(correct: int, n: int) -> tuple[float, float] | None:
 
 
 def bootstrap(correct: np.ndarray, weights: np.ndarray) -> tuple[float, float] | None:
-    """95 % percentile bootstrap interval of a weighted accuracy: `correct`, `weights` (N,).
+    """Return the 95 % percentile bootstrap interval of a weighted accuracy.
 
-    None where the weights sum to nothing. Always the same draws, so that the page is reproducible.
+    `correct` and `weights` are (N,); None if the weights sum to 0. The draws are always the same,
+    so that the page is reproducible.
     """
     if not weights.sum() > 0:
         return None
@@ -50,9 +51,9 @@ def bootstrap(correct: np.ndarray, weights: np.ndarray) -> tuple[float, float] |
 def drawn_clusters(clusters: Sequence[Any], random: np.random.Generator) -> np.ndarray:
     """Draw as many clusters as there are, with replacement; return the rows of all of them.
 
-    `clusters` (N,) names the cluster of each row. What belongs together is drawn together, so that
-    a bootstrap over the draws is right where only clusters are independent (Davison & Hinkley 1997,
-    "Bootstrap Methods and their Application", section 3.8). Of few clusters it is too narrow.
+    `clusters` (N,) names the cluster of each row. Rows of a cluster are drawn together, so that a
+    bootstrap is right if only the clusters are independent (Davison & Hinkley 1997, "Bootstrap
+    Methods and their Application", section 3.8). With few clusters its interval is too narrow.
     """
     _, member = np.unique(np.asarray(clusters), return_inverse=True)
     count = int(member.max()) + 1
@@ -63,27 +64,28 @@ def drawn_clusters(clusters: Sequence[Any], random: np.random.Generator) -> np.n
 def over_seeds(
     values: np.ndarray | Sequence[Any], *, ratio: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (...,) of (..., S), and half its 95 % interval by Student's t (1908); NaNs are left out.
+    """Return means (...,) of (..., S), and half their 95 % intervals by Student's t (1908).
 
-    Splits drawn anew from one dataset overlap: `ratio`, their n_test / n_train, widens the interval
-    as in `paired.corrected`. The half is NaN where fewer than two values are left.
+    NaNs are left out; the half is NaN if fewer than two values remain. Splits drawn anew from one
+    dataset overlap: `ratio`, their n_test / n_train, widens the interval as in `paired.corrected`.
     """
     from scipy import stats
 
     values = np.asarray(values, np.float64)
-    kept = np.isfinite(values)
-    n = kept.sum(-1)
+    finite = np.isfinite(values)
+    n = finite.sum(-1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        mean = np.where(kept, values, 0).sum(-1) / n
-        squares = np.where(kept, values - mean[..., None], 0) ** 2
+        mean = np.where(finite, values, 0).sum(-1) / n
+        squares = np.where(finite, values - mean[..., None], 0) ** 2
         half = stats.t.ppf(0.975, n - 1) * np.sqrt(squares.sum(-1) / (n - 1) * (1 / n + ratio))
     return mean, half
 
 
 def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -> Bins:
-    """Confidence and accuracy by bin, and their mean gap, ECE (Guo et al. 2017, eq. 3): (N,), (N,).
+    """Return confidence and accuracy by bin, and their mean gap, ECE (Guo et al. 2017, eq. 3).
 
-    Confidences that are not finite, as of a run that diverged, are left out.
+    `confidence` and `correct` are (N,). Confidences that are not finite, as after divergence, are
+    left out.
     """
     finite = np.isfinite(confidence)
     confidence, correct = confidence[finite], correct[finite]
@@ -98,14 +100,14 @@ def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -
 
 
 def worst(probabilities: np.ndarray, labels: np.ndarray, *, most: int) -> np.ndarray:
-    """Rows of the wrong predictions, the most confident first: (N, C), (N,) -> at most (most,)."""
+    """Return at most `most` wrong predictions of (N, C), (N,) as rows, the most confident first."""
     confidence = probabilities.max(1, initial=0)
     wrong = np.flatnonzero((probabilities.argmax(1) != labels) & np.isfinite(confidence))
     return wrong[np.argsort(-confidence[wrong], kind="stable")][:most]
 
 
 def confusions(confusion: np.ndarray, *, most: int) -> list[tuple[int, int, int]]:
-    """(true, predicted, count) of the commonest mistakes: (C, C), rows true."""
+    """Return (true, predicted, count) of the commonest mistakes; the rows of (C, C) are true."""
     off = confusion - np.diag(np.diag(confusion))
     order = np.argsort(-off, axis=None, kind="stable")[:most]
     pairs = np.transpose(np.unravel_index(order, off.shape)).tolist()

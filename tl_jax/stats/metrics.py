@@ -1,11 +1,11 @@
-"""What a classifier's probabilities are worth. Metrics are scikit-learn's, by their usual names."""
+"""Metrics of a classifier's probabilities, by scikit-learn, under their usual names."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-BINS = 10  # of the expected calibration error
+BINS = 10  # in the expected calibration error
 
 
 def evaluate(
@@ -18,10 +18,11 @@ def evaluate(
     graded_weights: np.ndarray,
     classes: Sequence[str],
 ) -> dict[str, Any]:
-    """Metrics of `probabilities` (N, C); the other arrays are as in `Task`, for these N examples.
+    """Return the metrics of `probabilities` (N, C); the other arrays are the task's for these N.
 
-    Fractions, not percent. For two classes F1 and AUC are those of the second class; for more,
-    macro averages (AUC one against the rest). AUC is None where a class does not occur.
+    Metrics are fractions, not percent. For two classes F1 and AUC are those of the second class;
+    for more they are macro averages (AUC one against the rest). AUC is None if a class does not
+    occur.
     """
     from sklearn import metrics
 
@@ -35,9 +36,7 @@ def evaluate(
     return {
         "loss": cross_entropy(probabilities, targets=targets, weights=weights),
         "accuracy": float(np.mean(predicted == labels)),
-        "weighted_accuracy": float(
-            np.average(predicted == graded_labels, weights=graded_weights)
-        ),
+        "weighted_accuracy": float(np.average(predicted == graded_labels, weights=graded_weights)),
         "f1": float(f1[1] if binary else f1.mean()),
         "auc": _auc(probabilities, labels, all_classes),
         "ece": calibration_error(probabilities, labels),
@@ -51,13 +50,13 @@ def evaluate(
 
 
 def cross_entropy(probabilities: np.ndarray, *, targets: np.ndarray, weights: np.ndarray) -> float:
-    """Weighted mean of -sum(targets * log(probabilities)) over (N, C), in nats."""
+    """Return the weighted mean of -sum(targets * log(probabilities)) over (N, C), in nats."""
     log = np.log(np.maximum(probabilities.astype(np.float64), 1e-12))
     return float(np.average(-(targets * log).sum(1), weights=weights))
 
 
 def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Expected calibration error over equal bins of confidence (Guo et al. 2017, eq. 3)."""
+    """Return the expected calibration error over equal bins (Guo et al. 2017, eq. 3)."""
     confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
     gaps = [
@@ -74,5 +73,6 @@ def _auc(probabilities: np.ndarray, labels: np.ndarray, all_classes: np.ndarray)
         return None
     if len(all_classes) == 2:
         return float(metrics.roc_auc_score(labels, probabilities[:, 1]))
-    rows = probabilities / probabilities.sum(1, keepdims=True)  # float32 sums are not 1 enough
+    # scikit-learn wants sums closer to 1 than float32's.
+    rows = probabilities / probabilities.sum(1, keepdims=True)
     return float(metrics.roc_auc_score(labels, rows, multi_class="ovr", labels=all_classes))

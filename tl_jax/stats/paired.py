@@ -2,8 +2,8 @@
 
 Such splits share examples, so their figures are correlated and Student's interval is too narrow.
 Nadeau & Bengio 2003 ("Inference for the generalization error", Machine Learning 52, 239-281) widen
-it: the variance of the mean over J splits is taken as (1/J + n_test/n_train) times that of one
-figure, instead of 1/J.
+it: they estimate the variance of the mean over J splits as (1/J + n_test/n_train) times that of one
+figure, instead of 1/J times.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,9 +17,9 @@ LEVEL = 0.95
 
 
 class Estimate(NamedTuple):
-    """A mean over J figures and its standard error, in their unit; the error of one figure is NaN.
+    """A mean over J figures and its standard error, in the figures' unit.
 
-    What is missing in either is NaN, as are bounds and p values that come of it.
+    The error of a single figure is NaN. A missing figure makes all values NaN.
     """
 
     mean: float
@@ -68,12 +68,13 @@ def widening(count: int, ratio: float) -> float:
 def corrected(values: np.ndarray | Sequence[float], *, ratio: float) -> Estimate:
     """Estimate the mean of figures (J,) over J splits; `ratio` is n_test / n_train.
 
-    `ratio` 0 gives Student's interval: for splits without a common example, or where all figures
-    are of one fixed test split and the interval is of training alone. UserError for a negative one.
+    `ratio` 0 gives Student's interval: it is right for splits without a common example, and for
+    figures on one fixed test split, whose interval shows training alone. UserError for a negative
+    ratio.
     """
     values = np.asarray(values, np.float64)
     if not ratio >= 0:
-        raise UserError(f"n_test / n_train is a number from 0 on; got {ratio}")
+        raise UserError(f"n_test / n_train must not be negative; got {ratio}")
     count = len(values)
     if count < 2:
         return Estimate(float(values.mean()) if count else float("nan"), float("nan"), count)
@@ -82,9 +83,9 @@ def corrected(values: np.ndarray | Sequence[float], *, ratio: float) -> Estimate
 
 
 def paired(one: Mapping[Any, float], other: Mapping[Any, float], *, ratio: float) -> Estimate:
-    """Estimate the mean of `one` less `other` over the keys, split and seed, that both have.
+    """Estimate the mean of `one` minus `other` over the keys (split and seed) that both have.
 
-    UserError where they have none in common.
+    UserError if they have no key in common.
     """
     common = [key for key in one if key in other]
     if not common:
@@ -116,9 +117,9 @@ def seeds_to_settle(
 def overlap(splits: Sequence[Mapping[str, np.ndarray]]) -> float:
     """Return n_test / n_train of J splits, for `corrected`; 0 if all have the same test examples.
 
-    Each split holds indices under "train" and "test". A test split that the dataset itself gives is
-    not drawn anew: figures on it say nothing of other test examples, and their interval is that of
-    training sets, drawn starts and orders.
+    Each split holds indices under "train" and "test". A dataset's own test split is not drawn anew:
+    figures on it say nothing about other test examples, and their interval is over training sets,
+    initial weights and orders.
     """
     tests = [np.sort(np.asarray(one["test"])) for one in splits]
     if all(np.array_equal(tests[0], test) for test in tests):

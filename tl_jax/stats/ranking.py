@@ -1,4 +1,4 @@
-"""How well a score ranks candidates by the accuracy that transfer really gave them."""
+"""Agreement between a score of candidates and their accuracy after transfer."""
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ RESAMPLES = 1000
 
 
 class Agreement(NamedTuple):
-    """A measure over all candidates with its 95 % bootstrap interval; NaN where undefined."""
+    """A measure over all candidates with its 95 % bootstrap interval; NaN if undefined."""
 
     value: float
     low: float
@@ -21,21 +21,21 @@ class Agreement(NamedTuple):
 
 
 def pearson(scores: np.ndarray, accuracies: np.ndarray) -> float:
-    """Pearson's linear correlation."""
+    """Return Pearson's linear correlation."""
     from scipy import stats
 
     return _statistic(stats.pearsonr, scores, accuracies)
 
 
 def kendall(scores: np.ndarray, accuracies: np.ndarray) -> float:
-    """Kendall's tau-b: concordant less discordant pairs, with regard to ties."""
+    """Return Kendall's tau-b: concordant minus discordant pairs, corrected for ties."""
     from scipy import stats
 
     return _statistic(stats.kendalltau, scores, accuracies)
 
 
 def weighted_tau(scores: np.ndarray, accuracies: np.ndarray) -> float:
-    """Kendall's tau in which the best candidates weigh most (Vigna 2015), as You et al. 2021."""
+    """Return weighted Kendall's tau (Vigna 2015), where the best count most, as You et al. 2021."""
     from scipy import stats
 
     return _statistic(stats.weightedtau, scores, accuracies)
@@ -51,21 +51,22 @@ def agreement(
     clusters: Sequence[str] | None = None,
     resamples: int = RESAMPLES,
 ) -> dict[str, Agreement]:
-    """Each of `MEASURES` between K candidates' scores and accuracies, (K, S) each over S seeds.
+    """Return `MEASURES` between scores and accuracies, (K, S) each, of K candidates over S seeds.
 
-    A candidate's value is its mean over seeds. The interval is the percentile bootstrap's over
-    clusters of candidates, such as the cuts of one base, which are drawn together, and,
-    independently, over seeds; a resample in which nothing differs is left out. `clusters` (K,)
-    names each candidate's; without it each is its own. The interval is NaN where there is only one
-    cluster. UserError for fewer than three candidates or values that are not finite.
+    A candidate's value is its mean over seeds. The interval is a percentile bootstrap over clusters
+    of candidates, such as the cuts of one base, and independently over seeds. `clusters` (K,) names
+    the cluster of each candidate; by default each is a cluster of its own. Resamples of equal
+    values are left out; with a single cluster the interval is NaN. UserError for fewer
+    than three candidates or values that are not finite.
     """
     scores, accuracies = np.asarray(scores, np.float64), np.asarray(accuracies, np.float64)
     if scores.ndim != 2 or scores.shape != accuracies.shape:
         raise UserError(
-            f"scores and accuracies are (candidates, seeds); got {scores.shape}, {accuracies.shape}"
+            "scores and accuracies must be (candidates, seeds); "
+            f"got {scores.shape} and {accuracies.shape}"
         )
     if len(scores) < 3:
-        raise UserError(f"a ranking needs 3 candidates at least; got {len(scores)}")
+        raise UserError(f"a ranking needs at least 3 candidates; got {len(scores)}")
     if not (np.isfinite(scores).all() and np.isfinite(accuracies).all()):
         raise UserError("scores and accuracies must be finite")
     if clusters is None:
@@ -74,11 +75,11 @@ def agreement(
     for one, other in _drawn((scores, accuracies), clusters, resamples):
         for name, measure in MEASURES.items():
             drawn[name].append(measure(one, other))
-    found = {}
+    agreements = {}
     for name, measure in MEASURES.items():
         low, high = _interval(np.array(drawn[name] if len(set(clusters)) > 1 else []))
-        found[name] = Agreement(measure(scores.mean(1), accuracies.mean(1)), low, high)
-    return found
+        agreements[name] = Agreement(measure(scores.mean(1), accuracies.mean(1)), low, high)
+    return agreements
 
 
 def shares_best(
@@ -88,27 +89,28 @@ def shares_best(
     clusters: Sequence[str],
     resamples: int = RESAMPLES,
 ) -> dict[str, float]:
-    """In what share of resamples each score has the highest weighted tau, a tie being shared.
+    """Return the share of resamples where each score has the highest weighted tau.
 
-    Of Q scores of the same K candidates over S seeds, (K, S) each, all drawn together as in
-    `agreement`. NaN where there is only one cluster, or no resample in which anything differs.
+    The scores are (K, S) each, of the same K candidates over S seeds, and are drawn together as in
+    `agreement`; scores that tie share a resample. NaN if there is a single cluster, or if all
+    values are equal in every resample.
     """
-    won, told = dict.fromkeys(scores, 0.0), 0
+    won, decided = dict.fromkeys(scores, 0.0), 0
     resamples = resamples if len(set(clusters)) > 1 else 0
     for *each, reached in _drawn((*scores.values(), accuracies), clusters, resamples):
-        found = np.array([weighted_tau(own, reached) for own in each])
-        if np.isfinite(found).all():
-            told += 1
-            for name, own in zip(scores, found == found.max(), strict=True):
-                won[name] += own / (found == found.max()).sum()
-    return {name: count / told if told else np.nan for name, count in won.items()}
+        taus = np.array([weighted_tau(values, reached) for values in each])
+        if np.isfinite(taus).all():
+            decided += 1
+            for name, best in zip(scores, taus == taus.max(), strict=True):
+                won[name] += best / (taus == taus.max()).sum()
+    return {name: count / decided if decided else np.nan for name, count in won.items()}
 
 
 def _drawn(
     several: Sequence[np.ndarray], clusters: Sequence[str], resamples: int
 ) -> Iterator[list[np.ndarray]]:
-    """Means over seeds (k,) of each of several (K, S), for resamples of clusters and of seeds."""
-    random = np.random.default_rng(0)  # always the same draws, so that a report can be made again
+    """Yield, by resample of clusters and seeds, means over seeds (k,) of each of several (K, S)."""
+    random = np.random.default_rng(0)  # always the same draws, so that a report is reproducible
     for _ in range(resamples):
         seeds = random.integers(0, several[0].shape[1], several[0].shape[1])
         rows = drawn_clusters(clusters, random)
@@ -124,10 +126,10 @@ def _interval(values: np.ndarray) -> tuple[float, float]:
 
 
 def _statistic(measure: Callable, scores: np.ndarray, accuracies: np.ndarray) -> float:
-    """NaN where all of one are equal: there is no order to agree with."""
+    """Return the measure; NaN if all scores or all accuracies are equal: they have no order."""
     if np.ptp(scores) == 0 or np.ptp(accuracies) == 0:
         return float("nan")
     with warnings.catch_warnings():
-        # Two of three values a rounding apart are as good as constant to scipy.
+        # scipy warns of values that differ by rounding only.
         warnings.simplefilter("ignore", RuntimeWarning)
         return float(measure(scores, accuracies).statistic)

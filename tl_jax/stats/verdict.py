@@ -1,9 +1,9 @@
-"""What may be said of differences: a margin, an interval, and a correction for how many are judged.
+"""Verdicts on differences: a margin, an interval, and a correction for the number of verdicts.
 
-A verdict is the answer of a two-sided test at 5 %: what one says with it is true of the whole 95 %
-interval. Holm's step-down procedure (Holm 1979, Scandinavian Journal of Statistics 6, 65-70) keeps
-the chance of any wrong verdict among all that are asked for below 5 %. Fewer than five pairs decide
-nothing: with four, the t quantile and the guess of the spread are both at the mercy of one value.
+A verdict is the answer of a two-sided test at 5 %, so it is true of the whole 95 % interval. Holm's
+step-down procedure (Holm 1979, Scandinavian Journal of Statistics 6, 65-70) keeps the chance that
+any of the verdicts is wrong below 5 %. Fewer than five pairs decide nothing: with four, the t
+quantile is large and a single value dominates the estimate of the spread.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ CANNOT_TELL = "cannot tell"
 
 
 class Claim(NamedTuple):
-    """That the true mean lies between `least` and `most`; either may be infinite."""
+    """The claim that a true mean lies between `least` and `most`; either may be infinite."""
 
     estimate: Estimate
     least: float
@@ -28,9 +28,9 @@ class Claim(NamedTuple):
 
 
 def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Return p values (V,) adjusted for V verdicts, to be compared with 5 % as they are.
+    """Return p values (V,) adjusted for V verdicts, so that each is compared with 5 %.
 
-    A NaN is the p value of a verdict that cannot be had: it counts as 1.
+    A NaN, the p value of a verdict that cannot be computed, counts as 1.
     """
     p = np.nan_to_num(np.asarray(p, np.float64), nan=1.0)
     order = np.argsort(p, kind="stable")
@@ -41,34 +41,34 @@ def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
 
 def claims_hold(claims: Sequence[Claim]) -> list[str]:
     """Return for each claim `yes`, `no` or `cannot tell`, corrected for their number."""
-    found = [_sides(claim) for claim in claims]
-    adjusted = holm([p for _, p in found])
-    rows = zip(claims, found, adjusted, strict=True)
+    answers = [_sides(claim) for claim in claims]
+    adjusted = holm([p for _, p in answers])
+    rows = zip(claims, answers, adjusted, strict=True)
     return [_said(claim.estimate, answer, p) for claim, (answer, _), p in rows]
 
 
 def verdicts(differences: Sequence[Estimate], *, margin: float) -> list[str]:
     """Return for each difference `helps`, `hurts` or `cannot tell`, corrected for their number.
 
-    It helps if it is larger than `margin`, hurts if it is smaller than `-margin`: so much counts as
-    nothing, in the unit of the differences. UserError for a negative margin.
+    A difference above `margin` helps, one below `-margin` hurts, and one between counts as nothing;
+    the margin is in the unit of the differences. UserError for a negative margin.
     """
     if not margin >= 0:
-        raise UserError(f"a margin is a number from 0 on; got {margin}")
-    found = []
-    for own in differences:
-        up, down = own.above(margin), own.below(-margin)
-        found.append(("helps", 2 * up) if own.mean > 0 else ("hurts", 2 * down))
-    adjusted = holm([p for _, p in found])
-    rows = zip(differences, found, adjusted, strict=True)
-    return [_said(own, word, p) for own, (word, _), p in rows]
+        raise UserError(f"a margin must not be negative; got {margin}")
+    answers = []
+    for difference in differences:
+        up, down = difference.above(margin), difference.below(-margin)
+        answers.append(("helps", 2 * up) if difference.mean > 0 else ("hurts", 2 * down))
+    adjusted = holm([p for _, p in answers])
+    rows = zip(differences, answers, adjusted, strict=True)
+    return [_said(difference, word, p) for difference, (word, _), p in rows]
 
 
 def _sides(claim: Claim) -> tuple[str, float]:
     """Return the likelier answer to a claim and its two-sided p value."""
-    own = claim.estimate
-    inside = max(own.above(claim.least), own.below(claim.most))
-    outside = min(own.below(claim.least), own.above(claim.most))
+    mean = claim.estimate
+    inside = max(mean.above(claim.least), mean.below(claim.most))
+    outside = min(mean.below(claim.least), mean.above(claim.most))
     return ("yes", 2 * inside) if inside < outside else ("no", 2 * outside)
 
 

@@ -1,9 +1,9 @@
-"""A study in its results folder: computed once, shown, kept.
+"""A study in its results folder: computed once, shown and stored.
 
-`study.py` of a study has `compute(config, workdir)`, which returns the findings as plain data;
-arrays and images that only the page shows stand under the key `material`, which the result does not
-keep. `check(config)` raises UserError for what is wrong with the config, before data or weights
-are read; `data(config)` loads the tasks that the results folder belongs to, by name.
+`study.py` of a study has `compute(config, workdir)`, which returns the findings as plain data, and
+under the key `material` arrays and images that only the page needs; the result leaves these out.
+`check(config)` raises UserError for mistakes in the config, before data or weights are read;
+`data(config)` loads the tasks that the results folder belongs to, by name.
 `page.py` has `write(workdir, result, **material)`, which writes the report, and
 `summary(result)`, which returns a few lines for the terminal.
 """
@@ -22,11 +22,11 @@ logger = logging.getLogger(__name__)
 def run(
     study: str, config: Any, workdir: pathlib.Path, *, name: str, **how: Any
 ) -> tuple[dict, bool]:
-    """Return the result of the study that `workdir` holds; if it holds none, do the study first.
+    """Return the study's result from `workdir`; if it has none, run the study first.
 
-    Also return whether the result was there before. `name` is what the result is called. `how` are
-    options of the study's `compute` that change nothing of what it finds. The same call again
-    resumes after an interruption.
+    Also return whether the result was there before. `name` is the result's name. `how` are options
+    of the study's `compute` that do not change what it finds. After an interruption the same call
+    resumes the study.
     """
     part, lines = _part(study, "study"), []
 
@@ -40,8 +40,8 @@ def run(
             logger.info("%s", line)
         findings = part.compute(config, workdir, **how)
         material = findings.pop("material", {})
-        own = {"name": name, "config": config.to_dict()}
-        result = results.finite({**own, **findings, **results.provenance(study)})
+        named = {"name": name, "config": config.to_dict()}
+        result = results.finite({**named, **findings, **results.provenance(study)})
         _part(study, "page").write(workdir, result, **material)
         return result
 
@@ -57,7 +57,7 @@ def run(
 
 
 def summary(study: str, result: dict) -> str:
-    """Return what the terminal says of a result."""
+    """Return the lines that the terminal shows for a result."""
     return _part(study, "page").summary(result)
 
 

@@ -1,1 +1,1 @@
-"""Training: the loop, its step, and what a run is made of."""
+"""Training: the loop, its step, and the data of a run."""

@@ -1,4 +1,4 @@
-"""A head, or any suffix of a chain, trained on arrays in memory within one compiled program."""
+"""Training of a head, or any suffix of a chain, on arrays in memory, in one compiled program."""
 
 import functools
 from typing import Any, NamedTuple
@@ -21,28 +21,28 @@ from tl_jax.train.step import Recipe, State, recipe, update
 
 
 class Run(NamedTuple):
-    """What may differ from run to run; `together` takes them stacked."""
+    """The values that may differ from run to run; `together` takes runs stacked."""
 
-    variables: Any  # where it begins: {collection: {layer: tree}} of the layers above `start`
-    seed: Any  # of batches and dropout
-    learning_rate: Any  # the schedule's peak
+    variables: Any  # first ones: {collection: {layer: tree}} of the layers above `start`
+    seed: Any  # of batch order and dropout
+    learning_rate: Any  # the peak of the schedule
     weight_decay: Any  # decoupled; kernels only
-    examples: Any  # (K,) rows of the data that it trains on: a subset, or all
-    weights: Any  # (K,) of their losses; 0: as if its loss were not there
+    examples: Any  # (K,) rows of the data that the run trains on: a subset, or all
+    weights: Any  # (K,) of their losses; 0 leaves an example's loss out
 
 
 class Data(NamedTuple):
-    """What all runs read."""
+    """The arrays that all runs read."""
 
-    inputs: Any  # (N, ...) outputs of the layer `start`, or of no layer: the chain's inputs
+    inputs: Any  # (N, ...) outputs of the layer `start`, or the chain's inputs if it is None
     targets: Any  # (N, C) probabilities
 
 
 class Fitted(NamedTuple):
-    """What a training gives."""
+    """The result of a run."""
 
-    variables: Any  # as they are after the last step
-    loss: jax.Array  # (E,) weighted mean over each epoch's steps, as they were made
+    variables: Any  # after the last step
+    loss: jax.Array  # (E,) weighted mean over the steps of each epoch
 
 
 @functools.partial(
@@ -67,15 +67,15 @@ def fit(
 ) -> Fitted:
     """Train every layer of the chain above `start` with minibatches, in float32.
 
-    The steps are those of `tl_jax.train` (loss, clipping, optimizer, schedule, modes of batch norm:
-    see `plan.Settings`), the batches `batches(run.seed, epoch, ...)`. A batch of weight 0 has no
-    gradient. A subset is said by `examples`, not by weights: its batches are full of it, no work is
-    spent on the rest, and no other example reaches the batch statistics. Row numbers that are not
-    in the data make the loss NaN. UserError for shapes that do not fit and unknown choices.
+    The steps are those of `tl_jax.train` (for loss, clipping, optimizer, schedule and modes of
+    batch norm see `plan.Settings`); the batches are `batches(run.seed, epoch, ...)`. A batch of
+    weight 0 has no gradient. Choose a subset by `examples`, not by weights: then no other example
+    fills a batch, costs work or reaches the batch statistics. Row numbers that are not in the data
+    make the loss NaN. UserError for shapes that do not fit and unknown choices.
     """
     settings = Settings(
         epochs=epochs,
-        learning_rate=1.0,  # the run's own comes in `rates`: it is traced
+        learning_rate=1.0,  # the run's is traced, so `rates` holds it
         optimizer=optimizer,
         schedule=schedule,
         clip=clip,
@@ -84,9 +84,9 @@ def fit(
     size = _batch_size(run, data, batch_size)
     layers = [layer.name for layer in chain.between(start, None)]
     setup = Setup(chain, CrossEntropy(output=chain.names[-1]), None, Parallel())
-    made = recipe(setup, Phase("fit", dict.fromkeys(layers, 1.0), settings))
+    of_steps = recipe(setup, Phase("fit", dict.fromkeys(layers, 1.0), settings))
     fixed = _fixed(run, settings, epochs * (len(run.examples) // size))
-    targets = jnp.take(data.targets, run.examples, axis=0)  # NaN where there is no such row
+    targets = jnp.take(data.targets, run.examples, axis=0)  # NaN for rows that do not exist
     place = start or chain.inputs[0]
 
     def inputs(rows):
@@ -94,7 +94,8 @@ def fit(
 
     def step(state, rows):
         truth = {"targets": targets[rows], "weights": run.weights[rows]}
-        return update(made, state, fixed, {"inputs": Known({place: inputs(rows)}), **truth}), None
+        batch = {"inputs": Known({place: inputs(rows)}), **truth}
+        return update(of_steps, state, fixed, batch), None
 
     def one_epoch(state, epoch):
         state = state._replace(sums=jax.tree.map(jnp.zeros_like, state.sums))
@@ -104,12 +105,12 @@ def fit(
     params, stats = map(_float32, select(run.variables, layers).values())
     if batch_norm == "recalibrate":
         stats = _recalibrated(run, chain, start, stats, inputs, size)
-    state, losses = jax.lax.scan(one_epoch, _begin(made, params, stats), jnp.arange(epochs))
+    state, losses = jax.lax.scan(one_epoch, _begin(of_steps, params, stats), jnp.arange(epochs))
     return Fitted({"params": state.params, "batch_stats": state.batch_stats}, losses)
 
 
 def _fixed(run: Run, settings: Settings, steps: int) -> dict[str, Any]:
-    """What the run leaves as it is: see `step.update`."""
+    """Return the values that the run does not change: see `step.update`."""
     rate = optim.schedule(settings, steps)
     _, masks = _keys(run.seed)
     return {
@@ -130,19 +131,20 @@ def _begin(made: Recipe, params: Any, stats: Any) -> State:
 
 
 def batches(seed: Any, epoch: jax.Array | int, examples: int, batch_size: int) -> jax.Array:
-    """The epoch's batches (S, B), shuffled numbers below `examples`; what fills no batch is left
-    out, another remainder each epoch.
+    """Return the epoch's batches (S, B): shuffled numbers below `examples`.
+
+    The remainder that fills no batch is left out; it differs from epoch to epoch.
     """
     orders, _ = _keys(seed)
-    # Once sorted by 32 random bits: `jax.random.permutation` sorts more than once against ties,
-    # which here only ever leave two neighbours in order, and takes twice as long.
+    # One sort by 32 random bits. `jax.random.permutation` sorts again because of ties, which takes
+    # twice as long; here a tie only leaves two neighbours in order.
     bits = jax.random.bits(jax.random.fold_in(orders, epoch), (examples,))
     steps = examples // batch_size
     return jnp.argsort(bits)[: steps * batch_size].reshape(steps, batch_size)
 
 
 def _recalibrated(run, chain, start, stats, inputs, size):
-    """Batch statistics estimated anew on the first epoch's batches: see `fold.recalibrated`."""
+    """Return statistics estimated anew on the first epoch's batches: see `fold.recalibrated`."""
     # From zero, one update leaves (1 - momentum) times the batch's own statistics.
     zero = jax.tree.map(jnp.zeros_like, stats)
     names = [layer.name for layer in chain.between(start, None)]
@@ -158,7 +160,7 @@ def _recalibrated(run, chain, start, stats, inputs, size):
 
 
 def _keys(seed):
-    """For the order of the examples, and for dropout."""
+    """Return the keys for the order of the examples and for dropout."""
     return jax.random.split(jax.random.key(seed))
 
 
@@ -167,7 +169,7 @@ def _float32(tree):
 
 
 def _batch_size(run: Run, data: Data, wanted: int) -> int:
-    """As wanted, or all examples; UserError if the run and the data do not fit together."""
+    """Return `wanted`, at most all examples; UserError if run and data do not fit together."""
     inputs, targets, examples, weights = (
         np.shape(a) for a in (data.inputs, data.targets, run.examples, run.weights)
     )

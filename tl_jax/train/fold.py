@@ -1,7 +1,7 @@
-"""Passes over a phase's training batches that no gradient is taken of.
+"""Passes over a phase's training batches without gradients.
 
-First memories, what an objective computes anew before each epoch, and batch statistics estimated
-anew.
+They compute an objective's first memory, the memory that it refreshes before each epoch, and
+re-estimated batch statistics.
 """
 
 import functools
@@ -20,7 +20,7 @@ from tl_jax.train.work import PhaseRun
 
 
 def fold(work: PhaseRun, variables: Any, each: Callable[[Net, Any, Any], Any], total: Any) -> Any:
-    """`each(net, batch, total) -> total` over an epoch's batches, in view 0 and inference mode."""
+    """Fold `each(net, batch, total) -> total` over an epoch in view 0, in inference mode."""
     setup = work.recipe.setup
     fixed = setup.parallel.place(select(variables, work.layers))
     run = jax.jit(lambda fixed, batch, total: each(setup.bound(fixed), batch, total))
@@ -30,7 +30,7 @@ def fold(work: PhaseRun, variables: Any, each: Callable[[Net, Any, Any], Any], t
 
 
 def first_memory(work: PhaseRun, variables: Any, anchor: Any) -> Any:
-    """What the objective begins the phase with; () where it keeps nothing."""
+    """Return the objective's memory at the beginning of the phase; () if it has none."""
     if not jax.tree.leaves(work.survey.memory):
         return work.survey.memory
     setup, layers = work.recipe.setup, work.layers
@@ -45,12 +45,12 @@ def first_memory(work: PhaseRun, variables: Any, anchor: Any) -> Any:
         }
         return setup.objective.begin(setup.bound(variables, views=views), batch)
 
-    given = select(variables, layers), select(anchor, layers)
-    return jax.device_get(jax.jit(begin)(*given, batch))
+    selected = select(variables, layers), select(anchor, layers)
+    return jax.device_get(jax.jit(begin)(*selected, batch))
 
 
 def refreshed(work: PhaseRun, variables: Any, state: State) -> State:
-    """The state with the memory that the objective computes anew before each epoch."""
+    """Return the state with its memory refreshed, if the objective does so before each epoch."""
     objective = work.problem.objective
     if objective.refresh is None:
         return state
@@ -60,10 +60,10 @@ def refreshed(work: PhaseRun, variables: Any, state: State) -> State:
 
 
 def recalibrated(work: PhaseRun, variables: Any) -> Any:
-    """If the phase asks for it, the trained layers' statistics re-estimated on the training data.
+    """Return the variables; with batch_norm=recalibrate, the trained layers' statistics are new.
 
-    The mean over one epoch of the batches' statistics, as in Li et al. 2018 (AdaBN); every batch
-    is seen in view 0 and normalised by itself.
+    They are the mean of the batches' statistics over one epoch, as in Li et al. 2018 (AdaBN). Every
+    batch is in view 0 and is normalised by its own statistics.
     """
     if work.phase.settings.batch_norm != "recalibrate":
         return variables
@@ -71,7 +71,7 @@ def recalibrated(work: PhaseRun, variables: Any) -> Any:
 
 
 def with_statistics(work: PhaseRun, variables: Any) -> Any:
-    """The variables with the trained layers' statistics of the phase's training batches."""
+    """Return the variables; the trained layers' statistics are those of the training batches."""
     parallel, step = work.problem.parallel, _statistics_step(work.recipe)
     trained = work.recipe.of_trained(variables)["params"]
     fixed = parallel.place(work.frozen(variables, variables, 0) | {"trained": trained})

@@ -1,4 +1,4 @@
-"""What each phase of a plan reads: raw inputs, or stored outputs of frozen layers."""
+"""The inputs of each phase of a plan: raw inputs, or stored outputs of frozen layers."""
 
 import functools
 import logging
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 class Asked(NamedTuple):
-    """What a phase is, once it is known what its steps ask for."""
+    """A phase's recipe, and what its steps ask for."""
 
     recipe: Recipe
     survey: Survey  # from the highest place that it may read, or from raw inputs
@@ -35,33 +35,32 @@ class Asked(NamedTuple):
 
 
 def asked(problem: Problem, phase: Phase, variables: Any) -> Asked:
-    """The phase's recipe, and what an abstract trace says of it.
+    """Return the phase's recipe, and what an abstract trace finds that its steps ask for.
 
-    UserError for an unknown metric, and for a pattern of leaves that no parameter matches.
-
-    `variables`: those of the network, or their shapes.
+    `variables` are the network's, or their shapes. UserError for an unknown metric, and for a
+    pattern of leaves that no parameter matches.
     """
-    drawn = phase.settings.augment
-    drawn = drawn if callable(drawn) else augment.make(drawn)
-    if getattr(drawn, "coupled", False):
+    augmentation = phase.settings.augment
+    augmentation = augmentation if callable(augmentation) else augment.make(augmentation)
+    if getattr(augmentation, "coupled", False):
         problem.require_whole_batches(f"augment={phase.settings.augment}")
-    made = recipe(problem.setup, phase, drawn)
-    if not jax.tree.leaves(made.of_trained(variables)["params"]) and phase.settings.leaves:
+    of_steps = recipe(problem.setup, phase, augmentation)
+    if not jax.tree.leaves(of_steps.of_trained(variables)["params"]) and phase.settings.leaves:
         raise UserError(
             f"phase {phase.name!r}: no parameter of the layers that learn matches "
             f"leaves={phase.settings.leaves!r}"
         )
     raw = {name: raw_sample(problem, task) for name, task in problem.trained_on.items()}
     batch, single = raw.get("", raw), raw_sample(problem, problem.task, real=True)
-    found = places(made, variables, batch, single)
-    told = found.survey or survey(made, variables, batch, single)
-    _require_metric(problem, phase, told)
-    return Asked(made, told, found)
+    may_read = places(of_steps, variables, batch, single)
+    needs = may_read.survey or survey(of_steps, variables, batch, single)
+    _require_metric(problem, phase, needs)
+    return Asked(of_steps, needs, may_read)
 
 
 def abstract_variables(problem: Problem) -> Any:
-    """The network's variables as shapes, of a network that reads the task's inputs alone."""
-    # One example, as for fresh weights: each kind of layer has been traced so.
+    """Return the shapes of the network's variables; it must read no inputs but the task's."""
+    # One example: each kind of layer has been traced at this size already, for fresh weights.
     known = raw_sample(problem, problem.task, size=1)["inputs"]
     prepare = problem.setup.prepare
     read = {n: jax.eval_shape(functools.partial(prepare, n), value) for n, value in known.items()}
@@ -71,7 +70,7 @@ def abstract_variables(problem: Problem) -> Any:
 def raw_sample(
     problem: Problem, task: Task, *, size: int = 0, real: bool = False
 ) -> dict[str, Any]:
-    """The shapes of a batch (default: the problem's) of the task's raw inputs and truth."""
+    """Return a batch of the task's raw inputs and truth as shapes; `size` 0: the problem's size."""
     known = {name: array[:1] for name, array in task.arrays.items()}
     if task.open is not None and problem.preprocessing is not None:
         side = problem.preprocessing.size
@@ -87,24 +86,24 @@ def for_plan(
     dtype: str,
     workdir: pathlib.Path | None = None,
 ) -> Callable[[Phase, Any], Inputs]:
-    """Return the function that gives each phase of the problem's plan its inputs.
+    """Return a function that returns the inputs of each phase of the problem's plan.
 
-    What no phase trains is run once, from raw inputs; a phase that can read a higher place is run
-    from there. Without a `cache` every phase gets images, decoded whenever they are read.
+    The layers that no phase trains run once, and their output is stored; a phase that may read a
+    higher place reads that. Without a `cache` every phase gets images, decoded at each reading.
 
-    Before the first phase's, it says what all phases will put on disk, checkpoints in `workdir`
-    included; UserError if there is no room.
+    At its first call it logs what all phases will put on disk, checkpoints in `workdir` included;
+    UserError if there is no room.
     """
     phases = problem.plan.phases
     prefix.require_dtype(dtype)
     for view in (test_views, *(phase.settings.views for phase in phases)):
         views.count(view)
-    readings: dict[str, Reading] = {}  # by phase; the same whatever the weights are
+    readings: dict[str, Reading] = {}  # by phase; they do not depend on the weights
 
     def inputs(phase: Phase, variables: Any) -> Inputs:
         if not readings and (cache is not None or room.is_large(variables)):
-            every = _readings(problem, variables, test_views)
-            readings.update((one.phase.name, one) for one in every)
+            all_readings = _readings(problem, variables, test_views)
+            readings.update((one.phase.name, one) for one in all_readings)
             to_come = [readings[one.name] for one in phases[phases.index(phase) :]]
             room.require(problem, to_come, variables, cache=cache, dtype=dtype, workdir=workdir)
         if cache is None:
@@ -118,33 +117,33 @@ def for_plan(
 
 
 def _readings(problem: Problem, variables: Any, test_views: str) -> list[Reading]:
-    """For each phase, what it stores and reads.
+    """Return what each phase stores and reads.
 
-    The highest place that all phases may read is stored in as many views as any of them needs; if
-    a phase may read a higher one, it stores that too, in the views that it needs itself.
+    The highest place that all phases may read is stored in as many views as any phase needs. A
+    phase that may read a higher place stores that too, in the views that it needs itself.
     """
     phases = problem.plan.phases
-    told = [asked(problem, phase, variables) for phase in phases]
-    every = [set(one.places.found) for one in told]
-    common = [place for place in told[0].places.found if all(place in found for found in every)]
-    drawn = [views.count(phase.settings.views) for phase in phases]
-    judged = views.count(test_views)
-    shared = ((common[0], max(judged, *drawn)),) if common else ()
+    of_phases = [asked(problem, phase, variables) for phase in phases]
+    readable = [set(one.places.found) for one in of_phases]
+    common = [place for place in of_phases[0].places.found if all(place in one for one in readable)]
+    train_views = [views.count(phase.settings.views) for phase in phases]
+    test_count = views.count(test_views)
+    shared = ((common[0], max(test_count, *train_views)),) if common else ()
     readings = []
-    for phase, own, count in zip(phases, told, drawn, strict=True):
-        stored, highest = shared, next(iter(own.places.found), None)
+    for phase, needs, count in zip(phases, of_phases, train_views, strict=True):
+        stored, highest = shared, next(iter(needs.places.found), None)
         if highest is not None and highest not in dict(shared):
-            stored += ((highest, max(count, judged if phase is phases[-1] else 1)),)
-        readings.append(Reading(phase, *own, stored))
+            stored += ((highest, max(count, test_count if phase is phases[-1] else 1)),)
+        readings.append(Reading(phase, *needs, stored))
     return readings
 
 
 def _by_source(problem: Problem, of: Callable[[Task], Inputs]) -> Inputs:
-    """The inputs of the task that is judged, with those of every source beside them."""
+    """Return the inputs of the judged task; `others` holds those of every source."""
     others = {name: of(task) for name, task in problem.sources.items()}
     same = [name for name, task in problem.sources.items() if task is problem.task]
-    own = others[same[0]] if same else of(problem.task)
-    return own._replace(others=others)
+    judged = others[same[0]] if same else of(problem.task)
+    return judged._replace(others=others)
 
 
 def _stored(
@@ -156,13 +155,13 @@ def _stored(
     cache: pathlib.Path,
     dtype: str,
 ) -> Inputs:
-    """The task's inputs for a phase: the highest of its stored outputs, or raw inputs."""
-    found = prefix.pixels(task, problem.preprocessing, cache=cache)
+    """Return the task's inputs for a phase: the highest of its stored outputs, or raw inputs."""
+    inputs = prefix.pixels(task, problem.preprocessing, cache=cache)
     for place, count in reading.stored:
-        found = prefix.features(
+        inputs = prefix.features(
             problem.chain,
             variables,
-            found,
+            inputs,
             place,
             examples=len(task.ids),
             stored_views=count,
@@ -170,7 +169,7 @@ def _stored(
             cache=cache,
             dtype=dtype,
         )
-    return found
+    return inputs
 
 
 def _say_why(reading: Reading, problem: Problem) -> None:
@@ -187,11 +186,12 @@ def _say_why(reading: Reading, problem: Problem) -> None:
     logger.warning("%s", line)
 
 
-def _require_metric(problem: Problem, phase: Phase, found: Survey) -> None:
-    """UserError, with the near miss, if the phase's `best_by` is no column of an epoch's row."""
+def _require_metric(problem: Problem, phase: Phase, needs: Survey) -> None:
+    """Raise UserError, with the near miss, if `best_by` is no column of an epoch's row."""
     by = criterion(phase, problem.objective)
-    known = [f"val_{name}" for name in found.scores] + ["train_loss", "last"]
-    known += [f"train_{name}" for name in found.minimised]  # of a log no direction is better
+    known = [f"val_{name}" for name in needs.scores] + ["train_loss", "last"]
+    # Not the logged figures: nobody says whether more of them is better.
+    known += [f"train_{name}" for name in needs.minimised]
     if by not in known:
         raise unknown("best_by", by, known)
 

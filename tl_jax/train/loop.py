@@ -1,6 +1,6 @@
 """Training: a plan's phases one after the other, each from its first batch to its best epoch.
 
-`run` is the loop, to be read downwards; the steps are beside it.
+`run` is the loop; read it downwards. The functions below it are its steps.
 """
 
 import functools
@@ -36,10 +36,10 @@ from tl_jax.train.state import (
 from tl_jax.train.step import State, evaluated
 from tl_jax.train.work import PhaseRun, resident_program
 
-# That one call of several steps may take: how late a signal is heeded. The clock decides how many
-# steps are one call, and when to save; neither changes a result, as each step is a function of its
-# number. Several processes must make the same calls, so they agree (`agreed`) on what the clock and
-# the signals of each say, and ask each other after the same steps.
+# The time that one call of several steps may take, and a signal may have to wait. The clock decides
+# how many steps one call runs and when to save. Neither changes a result, because each step is a
+# function of its number. Several processes must make the same calls, so they agree (`agreed`) on
+# what the clock and the signals of each say, and ask each other after the same steps.
 CALL_SECONDS = 1.0
 
 
@@ -54,11 +54,11 @@ def run(
 ) -> tuple[Any, Progress, prefix.Inputs]:
     """Train the plan's phases; return the best variables, what happened, and the last inputs.
 
-    Goes on from the newest whole checkpoint in `workdir`, if there is one; a kill costs at most the
-    last `checkpoint_seconds` of work. `write` gets each epoch's row, those before a resume too.
-    UserError if a loss is not finite, and if the checkpoints are of other data, another plan or
-    seed, or of a run that began with other weights; Interrupted, with everything saved, if a signal
-    came.
+    The run resumes from the newest whole checkpoint in `workdir`, if there is one; a kill costs at
+    most the last `checkpoint_seconds` of work. `write` gets each epoch's row, also those before a
+    resume. UserError if a loss is not finite, and if the checkpoints belong to other data, another
+    plan or seed, or other first weights; Interrupted, after saving everything, if a signal asked to
+    stop.
     """
     saver, anchor = Saver(problem, variables, workdir, checkpoint_seconds), variables
     progress, variables, state, best = resume(
@@ -66,7 +66,7 @@ def run(
     )
     for row in progress.history:
         write(row)
-    former, inputs = None, None
+    state_before, inputs = None, None
     for phase in problem.plan.phases[progress.phase :]:
         inputs = inputs_for(phase, variables)
         if inputs.preprocessing is not None:  # there are images
@@ -77,7 +77,7 @@ def run(
         if state is None:
             variables = fold.recalibrated(work, variables)
             memory = fold.first_memory(work, variables, anchor)
-            state = begin(work.recipe, work.survey, variables, memory, former)
+            state = begin(work.recipe, work.survey, variables, memory, state_before)
             best = snapshot(work.recipe, state)
         done = progress.epoch * work.steps + progress.batch
         fixed = work.frozen(variables, anchor, int(state.step) - done)
@@ -99,13 +99,13 @@ def run(
         saver.offer(progress, variables, state, best, now=True)
         variables = merged(variables, between(variables, best, phase.settings.blend))
         progress.phase, progress.epoch, progress.batch = progress.phase + 1, 0, 0
-        former, state = state, None
-    assert inputs is not None  # a plan has phases, and no checkpoint is behind the last one
+        state_before, state = state, None
+    assert inputs is not None  # a plan has phases, and no checkpoint is past the last one
     return variables, progress, inputs
 
 
 def stops(phase: Phase, rows: list[dict], objective: Objective) -> bool:
-    """Whether the last `patience` epochs were no better than one before them."""
+    """Return whether the last `patience` epochs were no better than the best one before them."""
     since_best = rows[-1]["epoch"] - best_row(phase, rows, objective)["epoch"] if rows else 0
     return 0 < phase.settings.patience <= since_best
 
@@ -118,12 +118,12 @@ def _shapes(problem: Problem, variables: Any, number: int) -> tuple[Any, State]:
 def train_epoch(
     work: PhaseRun, fixed: Any, state: State, progress: Progress, save: Callable[[State], None]
 ) -> tuple[State, dict]:
-    """The epoch's remaining batches; `save` is offered the state every now and then.
+    """Run the epoch's remaining batches; return the state and what they cost.
 
-    Also returns what it cost. `train_seconds` is the time that passed: steps, waiting for batches
-    and writing checkpoints, but not compiling.
+    `save` gets the state after each call. `train_seconds` is the time for steps, waiting for
+    batches and writing checkpoints, without compilation.
     """
-    # Batches of named sources are put side by side on the host.
+    # Batches of named sources are joined on the host.
     from_device = work.inputs.resident is not None and not work.inputs.others
     advanced = resident if from_device else streamed
     states = advanced(work, fixed, work.problem.parallel.place(state), progress)
@@ -143,7 +143,7 @@ def train_epoch(
 
 
 def streamed(work: PhaseRun, fixed: Any, state: State, progress: Progress) -> Iterator[State]:
-    """The state after each remaining batch of the epoch; its arrays may be still to come.
+    """Yield the state after each remaining batch of the epoch, whose arrays may not be ready yet.
 
     While a step runs, the next batch is read and put on the device. No more than one runs at a
     time, so that memory stays bounded and a signal is heeded soon. Several processes, which wait
@@ -160,10 +160,10 @@ def streamed(work: PhaseRun, fixed: Any, state: State, progress: Progress) -> It
 
 
 def resident(work: PhaseRun, fixed: Any, state: State, progress: Progress) -> Iterator[State]:
-    """The state after every few steps of the epoch, in batches as `streamed` has them.
+    """Yield the state after every few steps of the epoch, on the same batches as `streamed`.
 
-    They are one call, in which nothing goes to the device and back; each call takes twice as many
-    steps as the one before as long as that was quick.
+    These steps are one call, without transfers between host and device. Each call runs twice as
+    many steps as the one before as long as that was quick.
     """
     program, (source,) = resident_program(work.recipe), work.sources.values()
     seed = work.problem.seed, work.number, progress.epoch
@@ -184,14 +184,14 @@ def resident(work: PhaseRun, fixed: Any, state: State, progress: Progress) -> It
 
 
 def assess(work: PhaseRun, variables: Any, state: State, progress: Progress) -> dict:
-    """The epoch's row: mean training terms, learning rate, validation in view 0."""
+    """Return the epoch's row: mean training terms, learning rate, validation scores in view 0."""
     problem, setup = work.problem, work.recipe.setup
     now = merged(variables, evaluated(setup, state))
     val = evaluate.scores(problem, now, work.inputs, problem.task.splits["val"])
-    # After the epoch's last update, so no loss has shown it. The weights are looked at as well:
-    # a ReLU or maximum of oneDNN's, further up, would hide what is not a number.
-    found = list(val.values()), state.params, state.batch_stats
-    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found)):
+    # No loss has seen the epoch's last update. Check the weights too: oneDNN's ReLU and maximum can
+    # turn a NaN from a layer below into a number.
+    values = list(val.values()), state.params, state.batch_stats
+    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(values)):
         require_finite(state._replace(bad=state.step))
     return {
         "phase": work.phase.name,
@@ -203,7 +203,7 @@ def assess(work: PhaseRun, variables: Any, state: State, progress: Progress) -> 
 
 
 def trained_terms(work: PhaseRun, state: State) -> dict[str, float]:
-    """The epoch's mean of every term, and `train_loss`, the sum of those that are minimised."""
+    """Return the epoch's mean of every term, and `train_loss`, the sum of the minimised ones."""
     sums = {name: np.asarray(term, np.float64) for name, term in jax.device_get(state.sums).items()}
     means = {name: total / max(weight, 1e-9) for name, (total, weight, _) in sums.items()}
     loss = sum(sums[n][2] / max(sums[n][1], 1e-9) for n in work.survey.minimised)

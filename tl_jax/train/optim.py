@@ -1,4 +1,4 @@
-"""From a phase to optax transformations, with state by layer so that phases can hand it on."""
+"""Optax transformations of a phase; their state is kept by layer, so that phases can hand it on."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from tl_jax.plans.plan import Settings
 
 
 def schedule(settings: Settings, total_steps: int) -> optax.Schedule:
-    """Learning rate by step of the phase."""
+    """Return the learning rate by step of the phase."""
     return schedules.schedule(settings.schedule, settings.learning_rate, total_steps)
 
 
@@ -21,10 +21,10 @@ def transformation(
     multipliers: Mapping[str, float],
     weight_decay: Any = 0.0,
 ) -> optax.GradientTransformationExtraArgs:
-    """Directions of ascent for {layer: gradients}, at a rate of 1.
+    """Return the transformation of {layer: gradients} into directions of ascent, at a rate of 1.
 
-    One `optax.partition` with a label for each layer of `multipliers`: every layer has an optimizer
-    state of its own, its factor on the rate, and decay of its kernels.
+    It is one `optax.partition` with a label for each layer of `multipliers`: every layer has its
+    own optimizer state and multiplier, and its kernels decay.
     """
     by_layer: dict[Any, optax.GradientTransformation] = {
         name: optax.chain(
@@ -43,56 +43,56 @@ def update(
     states: Mapping[str, Any],
     params: Mapping[str, Any],
 ) -> tuple[Any, dict[str, Any]]:
-    """Directions for the layers of `gradient`, and `states` in which only theirs have moved."""
+    """Return directions for the layers of `gradient`, and `states` with their entries updated."""
     mine = {name: params[name] for name in gradient}
     if mine.keys() == states.keys():
         whole: dict[Any, Any] = dict(states)
         moved, new = _updated(transformation, gradient, optax.PartitionState(whole), mine)
         return moved, dict(new.inner_states)
-    # Each layer's state has an empty place for every other layer it was made beside.
+    # A layer's state has an empty place for every other layer of the same `optax.partition`.
     template = jax.eval_shape(transformation.init, mine)
-    own = {name: _filled(template.inner_states[name], states[name]) for name in mine}
-    given = template._replace(inner_states=own)
-    moved, new = _updated(transformation, gradient, given, mine)
+    inner = {name: _filled(template.inner_states[name], states[name]) for name in mine}
+    partition = template._replace(inner_states=inner)
+    moved, new = _updated(transformation, gradient, partition, mine)
     back = {name: _filled(states[name], new.inner_states[name]) for name in mine}
     return moved, {**states, **back}
 
 
 def _updated(transformation: Any, gradient: Any, state: Any, params: Any) -> tuple[Any, Any]:
-    """What optax gives, in whose types every state is a tree of arrays."""
+    """Return the result of optax, whose types say that every state is a tree of arrays."""
     return transformation.update(gradient, state, params)
 
 
 def begin(
     optimizer: str | optax.GradientTransformation, multipliers: Mapping[str, float], params: Any
 ) -> dict[str, Any]:
-    """The first optimizer state, by layer.
+    """Return the first optimizer state, by layer.
 
-    Those of the house begin with zeros, made on the host: `init` would compile a program for every
-    shape of the parameters.
+    The optimizers that have a name begin with zeros. These are made on the host, because `init`
+    would compile a program for every shape of the parameters.
     """
     if not isinstance(optimizer, str):
-        made = transformation(optimizer, multipliers).init(params)
-        return dict(jax.device_get(made).inner_states)
-    of = shapes(optimizer, multipliers, params)
-    return jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), of)
+        state = transformation(optimizer, multipliers).init(params)
+        return dict(jax.device_get(state).inner_states)
+    empty = shapes(optimizer, multipliers, params)
+    return jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), empty)
 
 
 def shapes(
     optimizer: str | optax.GradientTransformation, multipliers: Mapping[str, float], params: Any
 ) -> dict[str, Any]:
-    """That state as shapes, of parameters or their shapes."""
-    made = jax.eval_shape(transformation(optimizer, multipliers).init, params)
-    return dict(made.inner_states)
+    """Return the shapes of that state, from parameters or their shapes."""
+    state = jax.eval_shape(transformation(optimizer, multipliers).init, params)
+    return dict(state.inner_states)
 
 
 def carry_over(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """`new` optimizer states, but `old` for the layers that were already training."""
-    return {name: _kept(own, old[name]) if name in old else own for name, own in new.items()}
+    """Return the `new` optimizer states, but the `old` ones of layers that were trained before."""
+    return {n: _taken_over(state, old[n]) if n in old else state for n, state in new.items()}
 
 
-def _kept(new: Any, old: Any) -> Any:
-    """A layer's state `new` with the arrays of `old`, if the same optimizer made them."""
+def _taken_over(new: Any, old: Any) -> Any:
+    """Return the state `old` of a layer if the same optimizer made it, else `new`."""
 
     def described(state: Any) -> list:
         leaves = jax.tree_util.tree_leaves_with_path(state)
@@ -102,10 +102,10 @@ def _kept(new: Any, old: Any) -> Any:
 
 
 def _filled(state: Any, other: Any) -> Any:
-    """The structure of `state` with the leaves of `other`."""
+    """Return the structure of `state` with the leaves of `other`."""
     return jax.tree.structure(state).unflatten(jax.tree.leaves(other))
 
 
 def _kernels(params: Any) -> Any:
-    """True for what is decayed: arrays of two or more dimensions, so no biases and no norms."""
+    """Return true for arrays that decay: those of two or more dimensions, so no biases or norms."""
     return jax.tree.map(lambda p: p.ndim > 1, params)

@@ -1,4 +1,4 @@
-"""What is trained on what, and how: the part of a run that is no array."""
+"""The settings of a run: network, tasks, plan and objective; everything but the variables."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ PRECISIONS = ("float32", "bfloat16")
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
-    """What all programs of a run are compiled for, whatever the phase and the data."""
+    """The settings that all programs of a run are compiled for, whatever the phase and the data."""
 
     network: Network
     objective: Objective
@@ -33,25 +33,25 @@ class Setup:
     precision: str = "float32"
 
     def prepare(self, place: str, value: Any) -> Any:
-        """What layers read of a known value: normalised pixels, in the network's precision."""
+        """Return the value that layers read: normalised pixels, in the network's precision."""
         return prepared(self.preprocessing, self.precision, place, value)
 
     def cast(self, params: Any) -> Any:
-        """Combined parameters in the network's precision; statistics stay as they are."""
+        """Return combined parameters in the network's precision."""
         return jax.tree.map(lambda p: p.astype(self.precision), self.network.combine(params))
 
     def bound(self, variables: Any, **how: Any) -> Net:
-        """The network with these weights; in inference mode unless `how` says otherwise."""
+        """Return the network with these weights, in inference mode unless `how` says otherwise."""
         params = self.cast(variables["params"])
         return Net(self.network, params, variables["batch_stats"], prepare=self.prepare, **how)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Problem:
-    """What is trained on what, and how, whichever phase it is in.
+    """The settings of a run, whatever the phase.
 
-    `task` is what every epoch and the result are judged by. It is trained on as well, unless there
-    are `sources` by name, whose batches come side by side; the first decides an epoch's length.
+    `task` judges every epoch and the result. The run trains on it too, unless there are `sources`
+    by name; then a step gets a batch of each source, and the first source sets an epoch's length.
     """
 
     chain: Network
@@ -87,7 +87,7 @@ class Problem:
                 f"{type(self.objective).__name__} couples the examples of a batch, which is no sum "
                 "over its parts: take accumulate=1"
             )
-        # Now, and not after minutes of computing the frozen layers' output.
+        # Here, not after computing the frozen layers' output for minutes.
         for task in self.trained_on.values():
             size = self.parallel.batch_size(self.batch_size, len(task.splits["train"]))
             for phase in self.plan.phases:
@@ -103,30 +103,28 @@ class Problem:
                     )
 
     def require_whole_batches(self, what: str) -> None:
-        """UserError if a step sees only a part of a batch, which `what` cannot do with."""
+        """Raise UserError if a step sees only a part of a batch, which makes `what` impossible."""
         if self.parallel.way == "pmap" and self.parallel.count > 1:
             raise UserError(
-                f"{what} couples the examples of a batch, of which pmap sees a part on each "
-                "device: take parallel=jit"
+                f"{what} couples the examples of a batch, but pmap shows each device only a part: "
+                "take parallel=jit"
             )
 
     @property
     def trained_on(self) -> Mapping[str, Task]:
-        """The sources of batches by name; of one alone the name is ""."""
+        """The tasks that the run trains on, by name; a single one is called ""."""
         return self.sources or {"": self.task}
 
     @property
     def setup(self) -> Setup:
-        """What is trained, without what on."""
-        return Setup(
-            self.chain, self.objective, self.preprocessing, self.parallel, self.precision
-        )
+        """The part of the settings that programs are compiled for."""
+        return Setup(self.chain, self.objective, self.preprocessing, self.parallel, self.precision)
 
 
 def sample(task: Task, known: Any, *, size: int, real: bool = False) -> dict[str, Any]:
-    """A batch as shapes, from one example of its inputs, `known` (1, ...).
+    """Return a batch of `size` examples as shapes, from one example of its inputs, (1, ...).
 
-    With `real`, as an evaluation has it: with the mask of rows that do not only pad.
+    With `real` the batch has the mask that an evaluation adds: 0 for rows that only pad.
     """
 
     def resized(leaf: Any) -> jax.ShapeDtypeStruct:

@@ -1,4 +1,4 @@
-"""What a run will put on disk, of shapes alone: said, or refused, before anything is computed."""
+"""The disk space that a run will need: logged, or refused, before anything is computed."""
 
 import pathlib
 from collections.abc import Iterator, Sequence
@@ -15,16 +15,16 @@ from tl_jax.train.problem import Problem
 from tl_jax.train.step import Recipe
 from tl_jax.train.survey import Places, Survey
 
-LARGE = 10**8  # bytes of variables from which checkpoints are worth a word
+LARGE = 10**8  # bytes of variables above which the room for checkpoints is checked
 
 
 def is_large(variables: Any) -> bool:
-    """Whether checkpoints may take so much that their room is asked for beforehand."""
+    """Return whether checkpoints are so large that their room is checked beforehand."""
     return sum(leaf.nbytes for leaf in jax.tree.leaves(variables)) >= LARGE
 
 
 class Reading(NamedTuple):
-    """What a phase does on disk: what it stores and reads of outputs, and its checkpoints."""
+    """A phase, its recipe, and the outputs that it stores and reads."""
 
     phase: Phase
     recipe: Recipe
@@ -42,9 +42,9 @@ def require(
     dtype: str,
     workdir: pathlib.Path | None,
 ) -> None:
-    """Say what the phases to come will put on disk; UserError if there is no room for it.
+    """Log what the phases to come will put on disk; UserError if there is no room for it.
 
-    `readings` are of these phases; `variables` are those that the first of them begins with.
+    `readings` are those of the phases to come; the first of them begins with `variables`.
     """
     needs: list[Need] = []
     if cache is not None:
@@ -64,7 +64,7 @@ def of_stores(
     cache: pathlib.Path,
     dtype: str,
 ) -> Iterator[Need]:
-    """Yield what the phases to come will store of a task, less what is there."""
+    """Yield the room for what the phases to come will store of a task, less what is there."""
     chain, trained, seen = problem.chain, set[str](), set[pathlib.Path]()
     inputs = prefix.decoded(task, problem.preprocessing)
     if task.open is not None and problem.preprocessing is not None:
@@ -72,32 +72,32 @@ def of_stores(
         inputs = inputs._replace(key=pixels.folder.name)
         yield pixels.need()
     for reading in readings:
-        below, of = inputs, {"examples": len(task.ids), "cache": cache, "dtype": dtype}
+        inputs_below, common = inputs, {"examples": len(task.ids), "cache": cache, "dtype": dtype}
         for place, views in reading.stored:
             shape = reading.places.shapes[place]
-            kept = prefix.features_store(
-                chain, variables, below, place, shape, stored_views=views, **of
+            outputs = prefix.features_store(
+                chain, variables, inputs_below, place, shape, stored_views=views, **common
             )
-            if trained & set(chain.weights(chain.below[place])):  # its weights are still to come
-                yield Need(kept.what, cache / reading.phase.name, kept.nbytes)
-            elif kept.folder not in seen:
-                yield kept.need()
-            seen.add(kept.folder)
-            below = prefix.above(chain, below, place, kept.folder.name)
+            if trained & set(chain.weights(chain.below[place])):  # its weights are not known yet
+                yield Need(outputs.what, cache / reading.phase.name, outputs.nbytes)
+            elif outputs.folder not in seen:
+                yield outputs.need()
+            seen.add(outputs.folder)
+            inputs_below = prefix.above(chain, inputs_below, place, outputs.folder.name)
         trained |= set(reading.phase.trained)
 
 
 def of_checkpoints(
     problem: Problem, readings: Sequence[Reading], variables: Any, workdir: pathlib.Path
 ) -> Iterator[Need]:
-    """Yield what checkpoints of the phases to come will take, less what is there.
+    """Yield the room for the checkpoints of the phases to come, less what is there.
 
-    For a moment there is one more than are kept.
+    While one is written, there is one checkpoint more than are kept.
     """
     phases, folder = problem.plan.phases, workdir / "checkpoints"
     most = max(
-        saving.nbytes(phases, phases.index(of.phase), of.recipe, of.survey, variables)
-        for of in readings
+        saving.nbytes(phases, phases.index(one.phase), one.recipe, one.survey, variables)
+        for one in readings
     )
     there = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     yield Need("checkpoints", folder, max(0, (checkpoint.KEEP + 1) * most - there))

@@ -1,4 +1,4 @@
-"""A run's checkpoints: written when it is time, and gone on from."""
+"""A run's checkpoints: written from time to time, and read to resume the run."""
 
 import dataclasses
 import math
@@ -24,7 +24,7 @@ from tl_jax.train.survey import Survey
 
 
 class Saver:
-    """Writes checkpoints: when enough time has passed, and when a signal asks to stop."""
+    """Writes a checkpoint when enough time has passed, and when a signal asks to stop."""
 
     def __init__(self, problem: Problem, variables: Any, workdir: pathlib.Path, seconds: float):
         self.folder, self.seconds = workdir / "checkpoints", seconds
@@ -34,16 +34,16 @@ class Saver:
         checkpoint.remove_leftovers(self.folder)
 
     def offer(self, progress: Progress, variables: Any, state: State, best: Any, now=False) -> None:
-        """Save if it is time to; raises Interrupted after saving if a signal asked to stop.
+        """Save if a checkpoint is due; raise Interrupted after saving if a signal asked to stop.
 
-        On all processes, if for one of them it is time, or one got the signal.
+        All processes save if it is due for one of them, or if one got the signal.
         """
         due = now or time.monotonic() - self.last >= self.seconds
         if not agreed(due or interrupt.requested()):
             return
         require_finite(state)
-        kept = changed(self.phases, variables, progress.phase)
-        tree = {"variables": kept, "state": state._asdict(), "best": best}
+        trained_before = changed(self.phases, variables, progress.phase)
+        tree = {"variables": trained_before, "state": state._asdict(), "best": best}
         meta = dataclasses.asdict(progress) | {"identity": self.identity}
         checkpoint.save(self.folder, int(state.step), tree, meta)
         self.last = time.monotonic()
@@ -52,9 +52,9 @@ class Saver:
 
 
 def changed(phases: Sequence[Phase], variables: Any, number: int) -> dict[str, Any]:
-    """The variables of layers that phases before the one of this number have trained.
+    """Return the variables of the layers that phases before this `number` have trained.
 
-    All others are the run's first ones, whose fingerprint is in the meta, or in the state.
+    All others are in the state, or are the run's first ones, whose fingerprint is in the meta.
     """
     trained = {name for former in phases[:number] for name in former.trained}
     return select(variables, [name for name in phases[0].multipliers if name in trained])
@@ -63,7 +63,7 @@ def changed(phases: Sequence[Phase], variables: Any, number: int) -> dict[str, A
 def nbytes(
     phases: Sequence[Phase], number: int, recipe: Recipe, survey: Survey, variables: Any
 ) -> int:
-    """Bytes of a checkpoint in the phase of this number, of variables or their shapes."""
+    """Return the bytes of a checkpoint in the phase `number`, from variables or their shapes."""
     state = shapes(recipe, survey, variables)
     tree = changed(phases, variables, number), state, evaluated(recipe.setup, state)
     return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
@@ -72,10 +72,11 @@ def nbytes(
 def resume(
     saver: Saver, variables: Any, shapes_of: Callable[[int], tuple[Any, State]]
 ) -> tuple[Progress, Any, State | None, Any]:
-    """Progress, variables, state and best of the newest whole checkpoint; a fresh start without.
+    """Return progress, variables, state and best variables of the newest whole checkpoint.
 
-    `variables` are the run's first ones. `shapes_of(number)` gives the setup and the state's shapes
-    of a phase, when it is asked for. UserError if the checkpoint is of another run.
+    Without a checkpoint they are those of a run that begins. `variables` are the run's first ones.
+    `shapes_of(number)` returns the setup of a phase and the shapes of its state. UserError if the
+    checkpoint belongs to another run.
     """
 
     def template(meta: dict) -> Any:
@@ -90,14 +91,14 @@ def resume(
                 "settings"
             )
         setup, state = shapes_of(meta["phase"])
-        kept = changed(saver.phases, variables, meta["phase"]), evaluated(setup, state)
-        host = jax.tree.map(lambda a: np.empty(a.shape, a.dtype), kept)
+        expected = changed(saver.phases, variables, meta["phase"]), evaluated(setup, state)
+        host = jax.tree.map(lambda a: np.empty(a.shape, a.dtype), expected)
         return {"variables": host[0], "state": state._asdict(), "best": host[1]}
 
     restored = checkpoint.restore_latest(saver.folder, template)
     if restored is None:
         return Progress(), variables, None, None
     tree = restored.state
-    told = {field.name: restored.meta[field.name] for field in dataclasses.fields(Progress)}
+    progress = {field.name: restored.meta[field.name] for field in dataclasses.fields(Progress)}
     now = merged(variables, tree["variables"])
-    return Progress(**told), now, State(**tree["state"]), tree["best"]
+    return Progress(**progress), now, State(**tree["state"]), tree["best"]

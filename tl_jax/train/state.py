@@ -1,4 +1,4 @@
-"""Where a run stands: the arrays of a phase, and the numbers beside them."""
+"""How far a run has come: a phase's arrays at its beginning, progress, and the best epoch."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -17,26 +17,26 @@ from tl_jax.train.survey import Survey
 
 @dataclasses.dataclass
 class Progress:
-    """Where a run is: all of it that is not arrays."""
+    """How far a run has come, without its arrays."""
 
     phase: int = 0
     epoch: int = 0  # finished epochs of the phase
-    batch: int = 0  # finished batches of the epoch under way
-    history: list[dict] = dataclasses.field(default_factory=list)  # a row an epoch
-    inputs: list[dict] = dataclasses.field(default_factory=list)  # what each phase begun reads
+    batch: int = 0  # finished batches of the current epoch
+    history: list[dict] = dataclasses.field(default_factory=list)  # one row for each epoch
+    inputs: list[dict] = dataclasses.field(default_factory=list)  # what each begun phase reads
 
     def rows(self, phase: Phase) -> list[dict]:
-        """The phase's epochs so far."""
+        """Return the rows of the phase's finished epochs."""
         return [row for row in self.history if row["phase"] == phase.name]
 
 
 def criterion(phase: Phase, objective: Objective) -> str:
-    """The column of an epoch's row by which the phase's best epoch is chosen, or `last`."""
+    """Return the column of an epoch's row that selects the phase's best epoch, or `last`."""
     return phase.settings.best_by or objective.chosen_by
 
 
 def best_row(phase: Phase, rows: Sequence[dict], objective: Objective) -> dict:
-    """The epoch whose weights the phase hands on; of equally good ones the latest."""
+    """Return the row of the epoch whose weights the phase hands on; of equal ones the latest."""
     by = criterion(phase, objective)
     if by == "last":
         return rows[-1]
@@ -45,29 +45,30 @@ def best_row(phase: Phase, rows: Sequence[dict], objective: Objective) -> dict:
 
 
 def choices(plan: Plan, progress: Progress, objective: Objective) -> list[dict[str, Any]]:
-    """For each phase, which epoch it handed on and what chose that, as a result says it.
+    """Return which epoch each phase handed on and why, as a run's result shows it.
 
-    `metric` is the column that chose; of weights kept as the last ones that by which the objective
-    is chosen, None where it has none. `worse_than` is the best epoch handed on before, if the
-    phase's own is worse by that metric.
+    `metric` is the column that selected the epoch; if the phase hands on its last epoch, it is the
+    objective's `chosen_by`, or None if that is `last` too. `worse_than` is the best epoch that a
+    phase before handed on, if this phase's is worse by that metric.
     """
-    told, handed_on = [], []
+    chosen, handed_on = [], []
     for phase in plan.phases:
         by, rows = criterion(phase, objective), progress.rows(phase)
         row = best_row(phase, rows, objective)
         metric = objective.chosen_by if by == "last" else by
         metric = None if metric == "last" else metric
-        own = {"best_by": by, "best_epoch": row["epoch"], "epochs_run": len(rows)}
-        own |= {"metric": metric, "value": row[metric] if metric else None}
-        told.append(own | {"worse_than": metric and _worse_than(row, handed_on, metric, objective)})
+        choice = {"best_by": by, "best_epoch": row["epoch"], "epochs_run": len(rows)}
+        choice |= {"metric": metric, "value": row[metric] if metric else None}
+        choice |= {"worse_than": metric and _worse_than(row, handed_on, metric, objective)}
+        chosen.append(choice)
         handed_on.append(row)
-    return told
+    return chosen
 
 
 def _worse_than(
     row: dict, before: Sequence[dict], metric: str, objective: Objective
 ) -> dict[str, Any] | None:
-    """The best of the rows before, if this one is worse by the metric."""
+    """Return the best of the rows before, if this one is worse by the metric."""
     sign = -1 if better(objective, metric) == "min" else 1
     best = max(before, key=lambda one: sign * one[metric], default=row)
     if sign * best[metric] <= sign * row[metric]:
@@ -78,12 +79,12 @@ def _worse_than(
 def begin(
     recipe: Recipe, survey: Survey, variables: Any, memory: Any = (), former: State | None = None
 ) -> State:
-    """Initial state of a phase, on the device.
+    """Return the initial state of a phase, on the device.
 
     Layers that were already training keep their optimizer state from `former`.
     """
     params, stats = recipe.of_trained(variables).values()
-    # Copied here, as JAX may use the memory of what it is given, and a step's is used again.
+    # Copied, because JAX may use the memory of its arguments, and a step reuses the state's memory.
     params, stats = jax.tree.map(lambda a: np.array(a, np.float32), (params, stats))
     optimizer = optim.begin(recipe.optimizer, recipe.factors(params), params)
     step: Any = np.int32(0)
@@ -98,7 +99,7 @@ def begin(
 
 
 def shapes(recipe: Recipe, survey: Survey, variables: Any) -> State:
-    """What `begin` gives as shapes, of variables or their shapes."""
+    """Return the shapes of the state that `begin` returns, from variables or their shapes."""
 
     def of(array: Any) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(array.shape, np.float32)
@@ -113,17 +114,17 @@ def shapes(recipe: Recipe, survey: Survey, variables: Any) -> State:
 
 
 def without_sums(state: State) -> State:
-    """The state at the beginning of an epoch."""
+    """Return the state with sums of zero, for the beginning of an epoch."""
     return state._replace(sums=jax.tree.map(np.zeros_like, jax.device_get(state.sums)))
 
 
 def snapshot(recipe: Recipe, state: State) -> Any:
-    """What the phase would hand on now, on the host."""
+    """Return the variables that the phase would hand on now, on the host."""
     return jax.device_get(evaluated(recipe.setup, state))
 
 
 def require_finite(state: State) -> None:
-    """UserError that names the first step whose loss was not finite."""
+    """Raise UserError that names the first step whose loss was not finite, if there is one."""
     if (step := int(state.bad)) >= 0:
         raise UserError(
             f"the loss is not finite at step {step}: try a smaller learning_rate; "

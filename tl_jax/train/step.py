@@ -1,4 +1,4 @@
-"""The step: `update` turns a state and a batch into the next state. It knows no method.
+"""The step: `update` turns a state and a batch into the next state, whatever the objective.
 
 One function serves a run on any number of devices, many runs in one program, and `pmap`.
 """
@@ -29,35 +29,35 @@ class Recipe(NamedTuple):
     """What a step is compiled for; runs that differ in seed, rates or data share the program."""
 
     setup: Setup
-    multipliers: tuple[tuple[str, float], ...]  # of the layers that learn, in forward order
+    multipliers: tuple[tuple[str, float], ...]  # of the trained layers, in forward order
     optimizer: Any = "adamw"
     clip: float = 1.0
     batch_norm: str = "frozen"  # "batch": trained layers normalise by the batch
-    leaves: str = ""  # pattern of the parameters that learn inside these layers
+    leaves: str = ""  # pattern of the parameters that are trained inside these layers
     augment: Callable[[Any, Any], Any] | None = None  # (key, batch) -> batch, on raw inputs
-    accumulate: int = 1  # parts in which a batch is run
+    accumulate: int = 1  # number of parts of a batch that run one after the other
 
     def factors(self, params: Mapping[str, Any]) -> dict[str, float]:
-        """The factor on the rate of each of these layers."""
+        """Return the multipliers of the trained layers that `params` has."""
         return {name: factor for name, factor in self.multipliers if name in params}
 
     @property
     def trained(self) -> tuple[str, ...]:
-        """Names of the layers that learn, in forward order."""
+        """The names of the trained layers, in forward order."""
         return tuple(name for name, _ in self.multipliers)
 
     def of_trained(self, variables: Any) -> dict[str, Any]:
-        """Of the variables those that move: {"params": leaves that learn, "batch_stats": ...}."""
+        """Return the variables that change: {"params": trained leaves, "batch_stats": ...}."""
         params, stats = select(variables, self.trained).values()
         if self.leaves:
             flat = leaves_of.flat(params)
-            kept = {path: leaf for path, leaf in flat.items() if re.search(self.leaves, path)}
-            params = leaves_of.nested(kept)
+            chosen = {path: leaf for path, leaf in flat.items() if re.search(self.leaves, path)}
+            params = leaves_of.nested(chosen)
         return {"params": params, "batch_stats": stats}
 
 
 def recipe(setup: Setup, phase: Phase, augment: Callable | None = None) -> Recipe:
-    """The recipe of a phase's steps."""
+    """Return the recipe of a phase's steps."""
     settings = phase.settings
     return Recipe(
         setup,
@@ -72,32 +72,32 @@ def recipe(setup: Setup, phase: Phase, augment: Callable | None = None) -> Recip
 
 
 class State(NamedTuple):
-    """The arrays that a step takes and gives; all of it is in checkpoints."""
+    """The arrays that a step takes and returns; checkpoints hold all of them."""
 
-    params: Any  # {layer: tree of the leaves that learn}
+    params: Any  # {layer: tree of the trained leaves}
     batch_stats: Any  # {layer: tree} of the trained layers
     optimizer: Any  # {layer: state}
-    average: Any  # {"params", "batch_stats"}: their average over steps; () where none is asked for
-    memory: Any  # the objective's
+    average: Any  # {"params", "batch_stats"}: their average over steps, or ()
+    memory: Any  # the memory of the objective
     step: jax.Array  # steps since the run began
     sums: Any  # {term: (sum, weight, scaled sum)} over this epoch
-    bad: jax.Array  # the first step with a loss that is not finite; -1: none
+    bad: jax.Array  # the first step whose loss was not finite; -1: none
 
 
 def evaluated(setup: Setup, state: State) -> dict[str, Any]:
-    """What is evaluated, chosen and handed on of a state: its weights or their average."""
+    """Return the variables that are evaluated and handed on: the trained ones or their average."""
     if setup.objective.evaluates == "average":
         return state.average
     return {"params": state.params, "batch_stats": state.batch_stats}
 
 
 def update(recipe: Recipe, state: State, fixed: Mapping[str, Any], batch: Any) -> State:
-    """One step: every turn's loss, its gradients, the update of its layers. Pure.
+    """Return the state after one step: for each turn the loss, gradients and update. Pure.
 
-    `fixed` holds what the phase leaves as it is: "params" and "batch_stats" of the layers that are
-    run, "rates" (S,) by step of the phase, "first", the step at which it began, "decay", "key", and
-    where the objective asks for it "anchor", the run's first variables. `batch`: {"inputs": Known,
-    "targets": (B, ...), "weights": (B,), ...}, or a dictionary of such by source.
+    `fixed` holds the values that the phase does not change: "params" and "batch_stats" of the
+    layers that run, "rates" (S,) by step of the phase, "first", the step at which the phase began,
+    "decay", "key", and, if the objective asks for it, "anchor", the run's first variables. `batch`:
+    {"inputs": Known, "targets": (B, ...), "weights": (B,), ...}, or such a dictionary by source.
     """
     objective, parallel = recipe.setup.objective, recipe.setup.parallel
     key = jax.random.fold_in(jax.random.wrap_key_data(fixed["key"]), state.step)
@@ -106,10 +106,10 @@ def update(recipe: Recipe, state: State, fixed: Mapping[str, Any], batch: Any) -
     progress = (state.step - fixed["first"]) / fixed["rates"].shape[0]
     sums, step = {}, state.step
     for number, turn in enumerate(objective.turns):
-        own = key if number == 0 else jax.random.fold_in(key, number)
-        drawn = parallel.key(jax.random.fold_in(own, _OBJECTIVE))
+        turn_key = key if number == 0 else jax.random.fold_in(key, number)
+        drawn = parallel.key(jax.random.fold_in(turn_key, _OBJECTIVE))
         now = Now(drawn, progress, turn.name, fixed["rates"].shape[0])
-        state, terms = _turn(recipe, state, fixed, batch, own, turn, now)
+        state, terms = _turn(recipe, state, fixed, batch, turn_key, turn, now)
         named = {term_name(objective.turns, turn, name): term for name, term in terms.items()}
         sums |= {name: (t.sum, t.weight, t.scale * t.sum) for name, t in named.items()}
     if objective.average is not None:
@@ -122,21 +122,21 @@ def update(recipe: Recipe, state: State, fixed: Mapping[str, Any], batch: Any) -
 
 
 def term_name(turns: tuple[Turn, ...], turn: Turn, name: str) -> str:
-    """A term's name in the sums and in an epoch's row: with its turn's, if there are several."""
+    """Return a term's name in an epoch's row: prefixed by its turn's name if there are several."""
     return name if len(turns) == 1 else f"{turn.name}_{name}"
 
 
 def _turn(
     recipe: Recipe, state: State, fixed: Any, batch: Any, key: Any, turn: Turn, now: Now
 ) -> tuple[State, dict[str, Term]]:
-    """The state after one update, and what is logged of it: terms, and others with scale 0."""
+    """Return the state after one update, and its terms; those that are only logged have scale 0."""
     objective, parallel = recipe.setup.objective, recipe.setup.parallel
     mine = {name: tree for name, tree in state.params.items() if turn.trains(name)}
 
     def values(mine):
         params = {**state.params, **mine}
         carry, loss = _parts(recipe, state, params, fixed, batch, key, now)
-        # Divided here and not in the gradients, where it would be one more pass over each.
+        # Divide the loss, not the gradients, which would take one more pass over each.
         weights = {n: jax.lax.stop_gradient(parallel.sum(t.weight)) for n, t in loss.terms.items()}
         scaled = {n: t.scale * mean(Term(t.sum, weights[n])) for n, t in loss.terms.items()}
         return scaled, (carry, loss)
@@ -169,29 +169,29 @@ def _turn(
 
 
 def _whole(parallel: Parallel, term: Term) -> Term:
-    """The term of the whole batch, of which a device may see only a part."""
+    """Return the term of the whole batch, summed over devices that may see only parts of it."""
     total, weight = parallel.sum((term.sum, term.weight))
     return Term(total, weight, term.scale)
 
 
 def _parts(recipe, state, params, fixed, batch, key, now) -> tuple[tuple[Any, Any], Loss]:
-    """Memory and statistics after the loss of a batch, and that loss, its terms in float32.
+    """Return (memory, statistics) after a batch, and the batch's loss with terms in float32.
 
-    In several parts, sums and weights are added up first and divided after, so that parts of
-    unequal weight stay exact; each part is run again on the way back.
+    If the batch runs in several parts, their sums and weights are added up before the division, so
+    that parts of unequal weight stay exact. The backward pass runs each part again.
     """
 
-    def part(carry, given):
-        (memory, stats), (batch, number) = carry, given
-        own, moment = key, now
+    def part(carry, numbered):
+        (memory, stats), (batch, number) = carry, numbered
+        part_key, moment = key, now
         if recipe.accumulate > 1:
-            own, drawn = (jax.random.fold_in(k, number) for k in (key, now.key))
+            part_key, drawn = (jax.random.fold_in(k, number) for k in (key, now.key))
             moment = now._replace(key=drawn)
-        net = bound(recipe, state, params, stats, fixed, own)
+        net = bound(recipe, state, params, stats, fixed, part_key)
         loss = recipe.setup.objective.loss(net, batch, memory, moment)
         terms, logs = (
-            {n: Term(*map(jnp.float32, t)) for n, t in found.items()}
-            for found in (loss.terms, loss.logs)
+            {n: Term(*map(jnp.float32, t)) for n, t in each.items()}
+            for each in (loss.terms, loss.logs)
         )
         moved = {name: net.stats[name] for name in state.batch_stats}
         return jax.lax.stop_gradient((loss.memory, moved)), (terms, logs)
@@ -199,21 +199,21 @@ def _parts(recipe, state, params, fixed, batch, key, now) -> tuple[tuple[Any, An
     first = state.memory, state.batch_stats
     if recipe.accumulate == 1:
         carry, (terms, logs) = part(first, (batch, 0))
-    else:  # strided, as consecutive examples would lie on one device
+    else:  # strided, because consecutive examples may all lie on one device
         parts = recipe.accumulate
         split = jax.tree.map(lambda a: a.reshape(-1, parts, *a.shape[1:]).swapaxes(0, 1), batch)
-        carry, found = jax.lax.scan(jax.checkpoint(part), first, (split, jnp.arange(parts)))
+        carry, stacked = jax.lax.scan(jax.checkpoint(part), first, (split, jnp.arange(parts)))
         add = functools.partial(
             jax.tree.map,
             lambda t: Term(t.sum.sum(), t.weight.sum(), t.scale.mean()),
             is_leaf=lambda t: isinstance(t, Term),
         )
-        terms, logs = add(found)
+        terms, logs = add(stacked)
     return carry, Loss(terms, carry[0], logs)
 
 
 def bound(recipe: Recipe, state: State, params: Any, stats: Any, fixed: Any, key: Any) -> Net:
-    """The network as a step has it, trained layers in training mode, with its views."""
+    """Return the network of a step: trained layers in training mode, with views of the weights."""
     setup = recipe.setup
     normed = recipe.trained if recipe.batch_norm == "batch" else ()
     key = setup.parallel.key(key)
@@ -224,7 +224,7 @@ def bound(recipe: Recipe, state: State, params: Any, stats: Any, fixed: Any, key
         params = overlaid(fixed["params"], state.average["params"])
         return setup.cast(params), {**fixed["batch_stats"], **state.average["batch_stats"]}
 
-    there = ["anchor"] * ("anchor" in fixed) + ["average"] * bool(state.average)
+    available = ["anchor"] * ("anchor" in fixed) + ["average"] * bool(state.average)
     return Net(
         setup.network,
         setup.cast(overlaid(fixed["params"], params)),
@@ -232,16 +232,16 @@ def bound(recipe: Recipe, state: State, params: Any, stats: Any, fixed: Any, key
         train=recipe.trained,
         norm=normed,
         key=key,
-        views={name: views(name) for name in there},
+        views={name: views(name) for name in available},
         prepare=setup.prepare,
     )
 
 
 def _finite(loss: Any, gradients: Any) -> Any:
-    """Whether the loss and the gradients of biases and norms are.
+    """Return whether the loss and the gradients of biases and norms are finite.
 
-    What is not a number in a layer shows in those at little cost; from the loss a ReLU or maximum
-    of oneDNN's further up may hide it.
+    These gradients are cheap to check and show a NaN in any layer; in the loss it may be missing,
+    because oneDNN's ReLU and maximum above that layer can turn NaN into a number.
     """
     sums = [g.sum() for g in jax.tree.leaves(gradients) if g.ndim < 2]
     return jnp.isfinite(jnp.stack([loss, *(s.astype(loss.dtype) for s in sums)])).all()

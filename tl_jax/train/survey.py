@@ -1,7 +1,7 @@
-"""What an objective asks of the network, found by one abstract trace: nothing is computed.
+"""What an objective asks of the network: found by one abstract trace, which computes nothing.
 
-The trace runs no layer either (`ShapeNet`), so that it costs what the objective's own operations
-cost to trace, and can be made for every place from which a phase might read.
+The trace does not run layers either (`ShapeNet`). It costs only the trace of the objective's own
+operations, so it can be repeated for every place that a phase might read.
 """
 
 import functools
@@ -18,30 +18,31 @@ from tl_jax.train.step import Recipe, term_name
 
 
 class Survey(NamedTuple):
-    """What a phase's steps and predictions ask for, and what they give."""
+    """What a phase's steps and predictions ask for, and what they return."""
 
-    layers: tuple[str, ...]  # whose weights they run with, in forward order
+    layers: tuple[str, ...]  # the layers whose weights they need, in forward order
     anchor: bool  # whether they ask for the run's first weights
-    memory: Any  # of the objective, as shapes
-    terms: tuple[str, ...]  # what a step logs
-    minimised: tuple[str, ...]  # of these, what it minimises
-    scores: tuple[str, ...]  # what an evaluation says
-    streams: bool  # whether predictions hand something on from batch to batch
+    memory: Any  # the memory of the objective, as shapes
+    terms: tuple[str, ...]  # the terms that a step logs
+    minimised: tuple[str, ...]  # those among them that it minimises
+    scores: tuple[str, ...]  # the scores of an evaluation
+    streams: bool  # whether predictions carry values from batch to batch
 
 
 class Places(NamedTuple):
-    """Where a phase may begin."""
+    """The places where a phase may begin."""
 
     found: tuple[str, ...]  # frozen places whose stored outputs it may read, the highest first
     why: str  # why it cannot read a higher one; empty if it can
     survey: Survey | None  # from the highest of them
-    shapes: Mapping[str, tuple[int, ...]]  # of the output of each for one example
+    shapes: Mapping[str, tuple[int, ...]]  # of each place's output for one example
 
 
 def survey(recipe: Recipe, variables: Any, batch: Any, single: Any) -> Survey:
-    """The survey for a training batch and one to predict, as shapes; Unreachable if they do not do.
+    """Return the survey of a training batch and a batch to predict, `single`, both as shapes.
 
-    `variables`: those of the network, or their shapes.
+    `variables` are the network's, or their shapes. Unreachable if the batches lack an input that is
+    needed.
     """
     try:
         return _survey(recipe, variables, batch, single, anchor=False)
@@ -52,11 +53,11 @@ def survey(recipe: Recipe, variables: Any, batch: Any, single: Any) -> Survey:
 
 
 def places(recipe: Recipe, variables: Any, batch: Any, single: Any) -> Places:
-    """The frozen places from which steps and predictions work without the raw inputs.
+    """Return the frozen places that steps and predictions can read instead of the raw inputs.
 
-    A place is frozen if no trained layer lies below it or is tied to it. The inputs that it is made
-    of are taken out of every `Known`; whatever still asks for them asks for a place further down.
-    What works from a place works from those below it, from which it can be computed.
+    A place is frozen if no trained layer lies below it or is tied to it. The trace runs without the
+    inputs that the place is computed from; an objective that asks for one of them cannot read the
+    place. A phase that can read a place can read all places below it too.
     """
     network, why = recipe.setup.network, ""
     trained, stores = set(recipe.trained), _storable(recipe, variables, single["inputs"])
@@ -65,19 +66,20 @@ def places(recipe: Recipe, variables: Any, batch: Any, single: Any) -> Places:
             continue
         at = functools.partial(_shapes_at, network, layer.name, stores[layer.name])
         try:
-            told = survey(recipe, variables, at(batch), at(single))
+            needs = survey(recipe, variables, at(batch), at(single))
         except Unreachable as missing:
             why = why or f"it asks for {missing.place!r}, which {layer.name!r} is computed from"
             continue
         below = [n for n in reversed(network.names) if n in network.below[layer.name]]
-        found = tuple(name for name in below if name in stores)
-        return Places(found, why, told, {name: stores[name].shape[1:] for name in found})
+        readable = tuple(name for name in below if name in stores)
+        return Places(readable, why, needs, {name: stores[name].shape[1:] for name in readable})
     return Places((), why, None, {})
 
 
 def _storable(recipe: Recipe, variables: Any, known: Known) -> dict[str, jax.ShapeDtypeStruct]:
-    """Of the layers that read something, can be computed from the inputs and give one array, its
-    shape for one example, (1, ...).
+    """Return shapes (1, ...) for one example of the outputs that can be stored, by layer.
+
+    These are the layers that read something, can be computed from the inputs and return one array.
     """
     network = recipe.setup.network
     missing = set(network.inputs) - set(known)
@@ -92,17 +94,17 @@ def _storable(recipe: Recipe, variables: Any, known: Known) -> dict[str, jax.Sha
         net = _net(recipe, variables, {}, {})
         return dict(zip(names, net(known, names, train=False), strict=True))
 
-    found = jax.eval_shape(values, variables, one)
-    return {name: value for name, value in found.items() if getattr(value, "ndim", 0)}
+    outputs = jax.eval_shape(values, variables, one)
+    return {name: value for name, value in outputs.items() if getattr(value, "ndim", 0)}
 
 
 def taken_out(network: Any, known: Known, place: str) -> Known:
-    """The inputs of `known` that `place` is not made of."""
+    """Return `known` without the inputs that `place` is computed from."""
     return Known({name: value for name, value in known.items() if name not in network.below[place]})
 
 
 def _survey(recipe: Recipe, variables: Any, batch: Any, single: Any, *, anchor: bool) -> Survey:
-    objective, told = recipe.setup.objective, {}
+    objective, asked = recipe.setup.objective, {}
     ran: dict[str, None] = {}
 
     def trace(variables, batch, single):
@@ -126,7 +128,7 @@ def _survey(recipe: Recipe, variables: Any, batch: Any, single: Any, *, anchor: 
             objective.refresh(lambda each, total: each(net, batch, total), memory)
         predictions, carry = objective.predict(net, single, ())
         scores = objective.score(predictions, single)
-        told.update(
+        asked.update(
             terms=tuple(terms),
             minimised=tuple(minimised),
             scores=tuple(scores),
@@ -135,7 +137,7 @@ def _survey(recipe: Recipe, variables: Any, batch: Any, single: Any, *, anchor: 
         return first
 
     memory = jax.eval_shape(trace, variables, batch, single)
-    return Survey(recipe.setup.network.weights(ran), anchor, memory, **told)
+    return Survey(recipe.setup.network.weights(ran), anchor, memory, **asked)
 
 
 def _net(recipe: Recipe, variables: Any, ran: dict[str, None], views: Mapping[str, Any]) -> Net:
@@ -151,8 +153,9 @@ def _net(recipe: Recipe, variables: Any, ran: dict[str, None], views: Mapping[st
 
 
 def _shapes_at(network: Network, place: str, one: jax.ShapeDtypeStruct, batch: Any) -> Any:
-    """The batch with the value at `place`, `one` (1, ...) an example, in the stead of the inputs
-    that it is made of; as shapes.
+    """Return a batch of shapes where the value at `place` replaces the inputs that it needs.
+
+    `one` (1, ...) is the shape of that value for one example.
     """
 
     def replaced(node):

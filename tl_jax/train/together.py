@@ -1,4 +1,4 @@
-"""Many small trainings at once: runs of equal shapes, in one compiled program, on every device.
+"""Many small runs at once: runs of equal shapes, in one compiled program, on all devices.
 
 `together` applies a function of one run to a stack of them, such as `tl_jax.train.fit.fit`: a head,
 or any suffix of a chain, trained on arrays in memory.
@@ -25,14 +25,14 @@ WAYS = ("map", "vmap")
 def together(
     train: Callable, runs: Any, shared: Any = (), *, way: str | None = None, **static: Any
 ) -> Any:
-    """`train(run, shared, **static)` of every run, stacked: leaves (R, ...) to leaves (R, ...).
+    """Return `train(run, shared, **static)` for all runs, stacked: a tree with leaves (R, ...).
 
-    `runs` is a tree of arrays (R, ...), `shared` one of arrays that all runs read. Each device
-    takes its part of the runs one after the other (`map`) or in lock step (`vmap`). The rule is
-    `map` on CPUs, where lock step gains little, loses much if the runs' numbers of steps differ,
-    and changes the last bits; and `vmap` elsewhere. Compiled once for the same `train`, shapes and
-    `static`, which must be hashable: hand in a function of a module, not a new lambda each time.
-    UserError for an unknown way, no runs, or leaves that differ in R.
+    `runs` is a tree of arrays (R, ...); `shared` is a tree of arrays that all runs read. Each
+    device takes its part of the runs one after the other (`map`) or in lock step (`vmap`). The
+    default is `map` on CPUs, where lock step gains little, loses much if the runs' numbers of steps
+    differ, and changes the last bits; elsewhere it is `vmap`. The program is compiled once for the
+    same `train`, shapes and `static`, which must be hashable: pass a function of a module, not a
+    new lambda each time. UserError for an unknown way, no runs, or leaves that differ in R.
     """
     way = way or ("map" if jax.default_backend() == "cpu" else "vmap")
     if way not in WAYS:
@@ -50,14 +50,14 @@ def together(
 
 
 def stacked(runs: Sequence[Any]) -> Any:
-    """A tree of arrays (R, ...) from R trees of arrays (...); UserError if their shapes differ."""
+    """Stack R trees of arrays (...) into one of arrays (R, ...); UserError if shapes differ."""
     if not runs:
         raise UserError("there are no runs")
     first = _shapes(runs[0])
     for number, run in enumerate(runs):
         if _shapes(run) != first:
             raise UserError(
-                f"runs together have the same shapes: {_shapes(run)} of run {number} is not {first}"
+                f"runs must have the same shapes: {_shapes(run)} of run {number} is not {first}"
             )
     return jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(a) for a in leaves]), *runs)
 
@@ -71,15 +71,15 @@ def _program(runs, shared, *, train, way, static):
         return jax.lax.map(lambda run: one(run, shared), runs)
 
     each, whole = PartitionSpec(AXIS), PartitionSpec()
-    # Not left to the partitioner, which gathers what a loop over a sharded axis reads. Unchecked,
-    # because a loop that begins with a constant would have to say that it will vary.
+    # Not left to the partitioner, which gathers the arrays that a loop over a sharded axis reads.
+    # Unchecked, because the check wants a loop's constant first value declared as varying.
     return jax.shard_map(
         here, mesh=mesh(), in_specs=(each, whole), out_specs=each, check_vma=False
     )(runs, shared)
 
 
 def _count(runs: Any) -> int:
-    """R of leaves (R, ...)."""
+    """Return R of leaves (R, ...)."""
     leaves = jax.tree_util.tree_leaves_with_path(runs)
     counts = {jax.tree_util.keystr(p): np.shape(leaf)[:1] for p, leaf in leaves}
     if not counts or (0,) in counts.values():
@@ -88,7 +88,7 @@ def _count(runs: Any) -> int:
     for other, count in others:
         if count != first:
             raise UserError(
-                f"every array of the runs begins with one axis, over the runs: "
+                f"the first axis of every array must count the runs: "
                 f"{first} of {name} is not {count} of {other}"
             )
     if first == ():

@@ -1,4 +1,4 @@
-"""A phase ready to run: what it reads, what its batches are, and how it steps."""
+"""A phase ready to run: its inputs, its batches and its compiled step."""
 
 import functools
 import time
@@ -24,24 +24,24 @@ from tl_jax.train.problem import Problem, Setup
 from tl_jax.train.step import Recipe, State, update
 from tl_jax.train.survey import taken_out
 
-LARGE_TEMPORARIES = 2**26  # bytes that are worth waiting for, and far more than a batch
+LARGE_TEMPORARIES = 2**26  # bytes worth waiting for; far more than a batch
 
 
 class Source(NamedTuple):
-    """What a phase reads of one source."""
+    """The data that a phase reads of one source."""
 
     task: Task
     inputs: Inputs
     batch_size: int
-    views: int  # in which examples are drawn
+    views: int  # batches draw examples in this many views
 
     def batch(self, examples: np.ndarray, numbers: np.ndarray) -> dict[str, Any]:
-        """Inputs and truth of examples (B,) in their views (B,), on the host."""
+        """Return inputs and truth of examples (B,) in their views (B,), on the host."""
         truth = {name: array[examples] for name, array in self.task.truth.items()}
         return {"inputs": self.inputs.known(examples, numbers), **truth}
 
     def order(self, *seed: int, augment: bool = True) -> tuple[np.ndarray, np.ndarray]:
-        """Examples and views, (S, B) each, of an epoch's batches."""
+        """Return examples and views, (S, B) each, of an epoch's batches."""
         return loader.epoch_order(
             self.task.splits["train"],
             views=self.views if augment else 1,
@@ -57,15 +57,15 @@ class PhaseRun:
     def __init__(self, problem: Problem, phase: Phase, number: int, inputs: Inputs, variables: Any):
         self.problem, self.phase, self.number, self.inputs = problem, phase, number, inputs
         self.recipe, self.survey, places = asked(problem, phase, variables)
-        given = inputs.others or {"": inputs}
-        drawn = views.count(phase.settings.views)
-        sized = problem.parallel.batch_size
+        inputs_of = inputs.others or {"": inputs}
+        view_count = views.count(phase.settings.views)
+        size_of = problem.parallel.batch_size
         self.sources = {
             name: Source(
                 task,
-                given[name],
-                sized(problem.batch_size, len(task.splits["train"])),
-                drawn if task.open is not None else 1,
+                inputs_of[name],
+                size_of(problem.batch_size, len(task.splits["train"])),
+                view_count if task.open is not None else 1,
             )
             for name, task in problem.trained_on.items()
         }
@@ -74,24 +74,24 @@ class PhaseRun:
         self.steps = len(first.task.splits["train"]) // self.batch_size  # an epoch
         self.total = self.steps * phase.settings.epochs
         self.learning_rate: Callable[[Any], Any] = optim.schedule(phase.settings, self.total)
-        # Where a step begins: behind all frozen layers, whose output need not be stored for that.
+        # A step starts at this place, above all frozen layers, whether or not it is stored.
         self.start = next(iter(places.found), None)
         self.layers = self._layers()
         self.step = _step(self.recipe)
         self.compiled: Callable | None = None
         self.compile_seconds = 0.0
-        self.temporaries = self.held = 0  # bytes: the program's, and in use before its last call
+        self.temporaries = self.held = 0  # bytes of the program, and in use before its last call
         self.pace = 1  # steps in one call, where inputs are on the device
 
     def _layers(self) -> tuple[str, ...]:
-        """The layers whose weights the phase needs: none of those below stored outputs."""
+        """Return the layers whose weights the phase needs: none below stored outputs."""
         network, stored = self.problem.chain, self.inputs.start
         needed = set(self.survey.layers) | (network.below[self.start] if self.start else set())
         below = network.below[stored] if stored else frozenset()
         return network.weights(n for n in network.names if n in needed - below)
 
     def frozen(self, variables: Any, anchor: Any, first: int) -> dict[str, Any]:
-        """What the phase needs and leaves as it is: see `step.update`."""
+        """Return the values that the phase reads and does not change: see `step.update`."""
         trained = self.recipe.of_trained(variables)
         rest = select(variables, self.layers)
         stats = {n: s for n, s in rest["batch_stats"].items() if n not in self.recipe.trained}
@@ -112,8 +112,8 @@ class PhaseRun:
         return fixed
 
     def prefix(self, fixed: Any) -> Callable[[dict], dict]:
-        """Return a function that runs the frozen layers which are not stored on a batch, and gives
-        the step's input.
+        """Return a function that runs the uncached frozen layers on a raw batch and yields the
+        step's input.
         """
         network, start = self.problem.chain, self.start
         if start is None or self.recipe.augment is not None or self.inputs.place == start:
@@ -131,39 +131,39 @@ class PhaseRun:
 
     @functools.cached_property
     def data(self) -> dict[str, Any]:
-        """All that batches are made of, on the device; for inputs that are there."""
+        """The arrays that batches are taken from, on the device; inputs must be there already."""
         place = self.problem.parallel.place
         (source,) = self.sources.values()
         by_example = {"arrays": dict(self.inputs.arrays), "truth": dict(source.task.truth)}
         return {"rows": {self.inputs.place: self.inputs.resident}} | place(by_example)
 
     def batches(self, epoch: int, *, first: int = 0, augment: bool = True) -> Iterator[Any]:
-        """The epoch's training batches from `first` on, on the host.
+        """Yield the epoch's training batches from `first` on, on the host.
 
-        Batches are a function of seed, phase and epoch. Sources that are shorter than the first go
-        round, in another order each time.
+        Batches are a function of seed, phase and epoch. Sources that are shorter than the first
+        start again, each time in another order.
         """
         seed = self.problem.seed, self.number, epoch
         orders = {}
         for name, source in self.sources.items():
-            rounds, found = 0, []
-            while sum(len(examples) for examples, _ in found) < self.steps:
+            rounds, drawn = 0, []
+            while sum(len(examples) for examples, _ in drawn) < self.steps:
                 again = (rounds,) if rounds else ()
-                found.append(source.order(*seed, *again, augment=augment))
+                drawn.append(source.order(*seed, *again, augment=augment))
                 rounds += 1
-            orders[name] = [np.concatenate(parts) for parts in zip(*found, strict=True)]
+            orders[name] = [np.concatenate(parts) for parts in zip(*drawn, strict=True)]
 
         def batch(step: int) -> Any:
-            made = {
+            of_sources = {
                 name: source.batch(orders[name][0][step], orders[name][1][step])
                 for name, source in self.sources.items()
             }
-            return made.get("", made)
+            return of_sources.get("", of_sources)
 
         return loader.read_ahead(range(first, self.steps), batch)
 
     def call(self, program: jax.stages.Wrapped, *args: Any) -> State:
-        """The phase's one program on such arrays; compiles it the first time."""
+        """Return the result of the phase's one program, which the first call compiles."""
         if self.compiled is None:
             started = time.perf_counter()
             self.compiled = program.lower(*args).compile()
@@ -175,7 +175,7 @@ class PhaseRun:
         return self.compiled(*args)
 
     def finish(self, state: State) -> None:
-        """Wait for the call that gives `state`, and until it has given back its temporaries."""
+        """Wait for the call that returns `state`, and until its temporary memory is released."""
         jax.block_until_ready(state.step)
         if self.temporaries >= LARGE_TEMPORARIES:
             heap.wait(self.held + self.temporaries // 2, seconds=0.01)
@@ -184,11 +184,11 @@ class PhaseRun:
 def resident_steps(
     recipe: Recipe, state: State, fixed: Any, data: dict, order: dict, first: Any, last: Any
 ) -> State:
-    """The steps `first` to `last` - 1 of an epoch, from arrays that are on the device.
+    """Run the steps `first` to `last` - 1 of an epoch from arrays on the device.
 
-    `data`: by place the stored "rows" (R, D), and the other inputs' "arrays" (N, ...); by name the
-    "truth" (N, ...). `order`: which of the rows and examples are in each of the S batches, (S, B)
-    each.
+    `data` holds the stored "rows" (R, D) and the other inputs' "arrays" (N, ...) by place, and the
+    "truth" (N, ...) by name. `order` holds the numbers of the "rows" and "examples" of the S
+    batches, (S, B) each.
     """
 
     def one(number, state):
@@ -198,7 +198,7 @@ def resident_steps(
 
 
 def taken(data: dict, order: dict) -> dict[str, Any]:
-    """A batch of such data: `order` says its rows and examples (B,)."""
+    """Return the batch of these data that has the "rows" and "examples" (B,) of `order`."""
     known = {place: rows[order["rows"]] for place, rows in data["rows"].items()}
     known |= {place: array[order["examples"]] for place, array in data["arrays"].items()}
     truth = {name: array[order["examples"]] for name, array in data["truth"].items()}
@@ -214,14 +214,14 @@ def _prefix(setup: Setup, stop: str) -> Callable:
     return setup.parallel.map(forward)
 
 
-@functools.lru_cache(maxsize=8)  # one for all runs of a recipe, so that the second compiles nothing
+@functools.lru_cache(maxsize=8)  # so that a second run of a recipe compiles nothing
 def _step(recipe: Recipe) -> jax.stages.Wrapped:
     return recipe.setup.parallel.step(functools.partial(update, recipe))
 
 
 @functools.lru_cache(maxsize=8)
 def resident_program(recipe: Recipe) -> jax.stages.Wrapped:
-    """The compiled `resident_steps` of a recipe."""
+    """Return the compiled `resident_steps` of a recipe."""
     return recipe.setup.parallel.resident_steps(functools.partial(resident_steps, recipe))
 
 

@@ -1,4 +1,4 @@
-"""Probes that go by distances: nearest neighbours, nearest class mean, RBF SVM."""
+"""Probes that use distances: nearest neighbours, nearest class mean, RBF SVM."""
 
 from collections.abc import Sequence
 
@@ -8,9 +8,10 @@ from tl_jax.measure.probes.points import Points
 
 
 def neighbours(points: Points, ks: Sequence[int]) -> np.ndarray:
-    """The class with most weight among the k nearest by cosine of centred features: (len(ks), M).
+    """Return the class with most weight among the k nearest neighbours: (len(ks), M).
 
-    Of equal ones the first. A k above the number of examples takes all of them.
+    Near is a large cosine of centred features. A tie goes to the first class. A k above the number
+    of examples takes all of them.
     """
     lengths = np.linalg.norm(points.train, axis=1)
     # A query's own length changes nothing in the order of its neighbours.
@@ -25,7 +26,7 @@ def neighbours(points: Points, ks: Sequence[int]) -> np.ndarray:
 
 
 def class_means(points: Points) -> np.ndarray:
-    """The class whose mean is nearest (Euclid): (1, M)."""
+    """Return the class whose mean is nearest in Euclidean distance: (1, M)."""
     shares = np.eye(points.classes)[points.labels] * points.weights[:, None]
     means = (shares / shares.sum(0)).T @ points.train
     # |q - m|^2 without |q|^2, which is the same for all
@@ -34,10 +35,10 @@ def class_means(points: Points) -> np.ndarray:
 
 
 def rbf_svm(points: Points, settings: Sequence[tuple[float, float]]) -> np.ndarray:
-    """scikit-learn's SVC with exp(-gamma * d^2): (len(settings), M) for pairs (C, width).
+    """Return classes (len(settings), M) of scikit-learn's SVC with the kernel exp(-gamma * d^2).
 
-    gamma is `width` over the mean squared distance of two examples, so that the same settings fit
-    every layer. C is of an example of mean weight.
+    Settings are pairs (C, width). gamma is `width` over the mean squared distance of two examples,
+    so that the same settings suit every layer. C holds for an example of mean weight.
     """
     from sklearn.svm import SVC
 
@@ -45,12 +46,12 @@ def rbf_svm(points: Points, settings: Sequence[tuple[float, float]]) -> np.ndarr
     inner = _squared_distances(points.train, points.train)
     outer = _squared_distances(points.query, points.train) + points.outside[:, None]
     mean = inner.sum() / (n * (n - 1)) or 1.0
-    found = []
+    predicted = []
     for penalty, width in settings:
         svm = SVC(C=penalty, kernel="precomputed")
         svm.fit(np.exp(-width / mean * inner), points.labels, n * points.weights)
-        found.append(svm.predict(np.exp(-width / mean * outer)))
-    return np.stack(found)
+        predicted.append(svm.predict(np.exp(-width / mean * outer)))
+    return np.stack(predicted)
 
 
 def _squared_distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:

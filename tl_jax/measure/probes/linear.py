@@ -1,10 +1,10 @@
 """Linear probes along a path of L2 penalties: ridge, logistic regression, squared-hinge SVM.
 
-All minimise mean loss + l2 / 2 * |W|^2 over N examples, the intercept free. The first two are the
-objectives of scikit-learn, where Ridge has alpha = N * l2 on one-hot targets and
-LogisticRegression C = 1 / (N * l2). The SVM has the squared hinge of LinearSVC with the same C, but
-LinearSVC penalises the intercept too. For two classes the last two have one output, as there. With
-weights, N is their sum there.
+All minimise mean loss + l2 / 2 * |W|^2 over N examples and do not penalise the intercept. The first
+two are the objectives of scikit-learn's Ridge, with alpha = N * l2 and one-hot targets, and of its
+LogisticRegression, with C = 1 / (N * l2). The SVM has the squared hinge of LinearSVC with the same
+C, but LinearSVC penalises the intercept too. For two classes the last two have one output, as in
+scikit-learn. If examples have weights, N is their sum in these formulas.
 """
 
 from collections.abc import Sequence
@@ -18,48 +18,48 @@ from tl_jax.measure.probes.points import Points
 from tl_jax.train.together import stacked, together
 
 L2 = tuple(np.logspace(5, -6, 45).tolist())  # Kornblith et al. 2019 (arXiv:1805.08974), A.3
-NEWTON, CONJUGATE = 50, 200  # steps at most: of a penalty, and inside each of those
-GAIN = 1e-4  # of the objective; a step that gains less is the last one
-FREE = 1e-6  # added to the curvature along the intercept, where classes that are certain have none
-APPROACH = 12  # penalties on the way to one alone
-COARSE = 256  # rows and columns are filled up to powers of two, and finer from here on
+NEWTON, CONJUGATE = 50, 200  # most Newton steps for a penalty, and most CG steps in each of them
+GAIN = 1e-4  # relative decrease of the objective; a step that gains less is the last one
+FREE = 1e-6  # added to the intercept's curvature, which is 0 where all examples are certain
+APPROACH = 12  # penalties in the path that leads to a single one
+COARSE = 256  # sizes are filled up to powers of two, and above this to an eighth of one
 
 
 Penalties = Sequence[float] | np.ndarray
 
 
 class Path(NamedTuple):
-    """The minima along G penalties: of R coordinates, K outputs (1 for two classes, or C)."""
+    """The minima along G penalties, for R coordinates and K outputs (1 for two classes, else C)."""
 
     weights: np.ndarray  # (G, R, K)
     intercepts: np.ndarray  # (G, K)
     objectives: np.ndarray  # (G,)
 
     def outputs(self, query: np.ndarray) -> np.ndarray:
-        """Of queries (M, R): (G, M, K)."""
+        """Return the outputs (G, M, K) for queries (M, R)."""
         products = np.einsum("mr,grk->gmk", query, self.weights, optimize=True)
         return products + self.intercepts[:, None]
 
     def end(self) -> "Path":
-        """The last penalty alone."""
+        """Return the path of the last penalty alone."""
         return Path(*(part[-1:] for part in self))
 
 
 def classes(outputs: np.ndarray) -> np.ndarray:
-    """(G, M) that outputs (G, M, K) say."""
+    """Return the classes (G, M) that outputs (G, M, K) predict."""
     return outputs.argmax(2) if outputs.shape[2] > 1 else (outputs[..., 0] > 0).astype(np.int64)
 
 
-# Losses (G, M) of outputs (G, M, K) and labels (M,), in the same scale as what a path minimises.
+# Losses (G, M) of outputs (G, M, K) and labels (M,), on the scale of the objective of a path.
 
 
 def squared_error(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Half the squared distance to one-hot targets."""
+    """Return half the squared distance to one-hot targets."""
     return ((outputs - _one_hot(outputs, labels)) ** 2).sum(2) / 2
 
 
 def cross_entropy(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """In nats."""
+    """Return the cross-entropy in nats."""
     if outputs.shape[2] == 1:
         outputs = np.concatenate([np.zeros_like(outputs), outputs], axis=2)
     right = np.take_along_axis(outputs, labels[None, :, None], axis=2)[..., 0]
@@ -67,19 +67,19 @@ def cross_entropy(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def squared_hinge(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Summed over the outputs, one class against the rest."""
+    """Return the squared hinge summed over outputs (each is one class against the rest)."""
     side = 2 * _one_hot(outputs, labels) - 1
     return (np.maximum(1 - side * outputs, 0) ** 2).sum(2)
 
 
 def _one_hot(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """(M, K) 0 or 1; one output is that of the second class."""
+    """Return (M, K) of 0 and 1; a single output is that of the second class."""
     count = outputs.shape[2]
     return np.eye(count)[labels] if count > 1 else labels[:, None].astype(np.float64)
 
 
 def ridge(points: Points, l2: Sequence[float]) -> Path:
-    """Least squares on one-hot targets, in closed form: in principal axes a division each."""
+    """Return least squares on one-hot targets; in principal axes a coordinate is one division."""
     weights, penalties = points.weights[:, None], np.asarray(l2)[:, None, None]
     targets = np.eye(points.classes)[points.labels]
     mean = (weights * targets).sum(0)
@@ -92,37 +92,37 @@ def ridge(points: Points, l2: Sequence[float]) -> Path:
 
 
 class _Run(NamedTuple):
-    """One path to compute, filled up: examples of weight 0, coordinates that are always 0."""
+    """A path to compute, filled up by examples of weight 0 and coordinates that are always 0."""
 
-    inputs: np.ndarray  # (N, R) float32, a column of ones among them, for the intercept
+    inputs: np.ndarray  # (N, R) float32, with a column of ones for the intercept
     targets: np.ndarray  # (N, K) 0 or 1
-    weights: np.ndarray  # (N,) whose sum is 1
+    weights: np.ndarray  # (N,); their sum is 1
     penalised: np.ndarray  # (R,) 0 for the intercept's column
-    l2: np.ndarray  # (G,) strong to weak; one that is repeated costs nothing
+    l2: np.ndarray  # (G,) from strong to weak; a repeated penalty costs nothing
 
 
 def paths(loss: str, sets: Sequence[Points], l2: Sequence[Penalties]) -> list[Path]:
-    """Paths of `logistic` or `squared_hinge` (one class against the rest), one for each set.
+    """Return the path of each set for `logistic` or `squared_hinge` (one class against the rest).
 
-    `l2`: (P, G), for each of P sets G penalties from strong to weak. All sets are filled up to one
-    size and solved in one program, and every device takes its part of them.
+    `l2` (P, G) holds G penalties from strong to weak for each of P sets. All sets are filled up to
+    one size and solved in one program; each device takes its part of them.
     """
     rows = _filled(max(len(points.train) for points in sets))
     columns = _filled(1 + max(points.train.shape[1] for points in sets))
     runs = [_run(*both, rows, columns) for both in zip(sets, l2, strict=True)]
     name = "softmax" if loss == "logistic" and sets[0].classes > 2 else loss
-    found, objectives = jax.device_get(together(_path, stacked(runs), loss=name))
+    minima, objectives = jax.device_get(together(_path, stacked(runs), loss=name))
     ranks = [points.train.shape[1] for points in sets]
     return [
-        Path(own[:, :rank], own[:, rank], objective)
-        for own, rank, objective in zip(found, ranks, objectives, strict=True)
+        Path(solutions[:, :rank], solutions[:, rank], objective)
+        for solutions, rank, objective in zip(minima, ranks, objectives, strict=True)
     ]
 
 
 def approach(l2: float, count: int) -> np.ndarray:
-    """`count` penalties from the strongest of `L2` to one, most of them that one itself."""
-    way = np.geomspace(max(L2[0], l2), l2, min(APPROACH, count))
-    return np.concatenate([way, np.full(count - len(way), l2)])
+    """Return `count` penalties from the strongest of `L2` to `l2`; most of them are `l2` itself."""
+    path = np.geomspace(max(L2[0], l2), l2, min(APPROACH, count))
+    return np.concatenate([path, np.full(count - len(path), l2)])
 
 
 def _run(points: Points, l2: Penalties, rows: int, columns: int) -> _Run:
@@ -140,14 +140,14 @@ def _run(points: Points, l2: Penalties, rows: int, columns: int) -> _Run:
 
 
 def _filled(count: int) -> int:
-    """The next size of which there are few, so that few programs are compiled."""
+    """Round up to one of few sizes, so that few programs are compiled."""
     power = 1 << max(6, (count - 1).bit_length())
     step = power // 8 if power > COARSE else power
     return -(-count // step) * step
 
 
-# Losses of outputs, targets (N, K) and weights (N,): value, slopes (N, K), the diagonal of the
-# curvature (N, K), and the function that multiplies (N, K) by the curvature.
+# Losses of outputs, targets (N, K) and weights (N,). Each returns the value, the slopes (N, K), the
+# diagonal of the curvature (N, K), and a function that multiplies (N, K) by the curvature.
 
 
 def _logistic(outputs, targets, weights):
@@ -178,13 +178,13 @@ LOSSES = {"logistic": _logistic, "softmax": _softmax, "squared_hinge": _squared_
 
 
 def _path(run: _Run, shared, *, loss: str):
-    """Newton's method by conjugate gradients, along the penalties.
+    """Run Newton's method with conjugate gradients for one penalty after the other.
 
-    Each begins where the two before it point to. In principal axes the Hessian is nearly diagonal,
-    so its diagonal is a good preconditioner.
+    The first guess for a penalty extrapolates the two solutions before it. In principal axes the
+    Hessian is nearly diagonal, so its diagonal is a good preconditioner.
     """
     inputs, parts = run.inputs, LOSSES[loss]
-    # A copy: on CPUs the product of a matrix as it lies in memory is 5 to 13 times as fast.
+    # A copy: on CPUs the product with a matrix in row order is 5 to 13 times as fast.
     turned = jax.lax.optimization_barrier(inputs.T)
     squares = jnp.square(turned)
 

@@ -1,25 +1,25 @@
-"""Labelled points and queries in principal axes: as many columns as their rank, nothing lost."""
+"""Labelled points and queries in principal axes, without loss: as many columns as the rank."""
 
 from typing import NamedTuple
 
 import numpy as np
 
-TOLERANCE = 1e-12  # of the largest eigenvalue: what is below is rounding of float32 features
+TOLERANCE = 1e-12  # share of the largest eigenvalue; below it lies the rounding of float32
 
 
 class Points(NamedTuple):
-    """N examples to learn from and M to classify; R coordinates, centred, of diagonal covariance.
+    """N examples to learn from and M to classify, in R centred coordinates, uncorrelated.
 
-    Probes that do not penalise the intercept, and all that go by distances, find here what they
-    find in the features. What of a query lies outside the examples' span is only a length.
+    Probes that do not penalise the intercept, and probes that use distances, give the same answers
+    as on the features. The part of a query outside the examples' span is known by its length only.
     """
 
     train: np.ndarray  # (N, R) float64
     query: np.ndarray  # (M, R)
     outside: np.ndarray  # (M,) squared length of each query's part outside the span
-    variances: np.ndarray  # (R,) of the columns of `train`, descending
+    variances: np.ndarray  # (R,) of the columns of `train`, in descending order
     labels: np.ndarray  # (N,) 0 to C-1, each class at least once
-    weights: np.ndarray  # (N,) of the examples, all above 0; their sum is 1
+    weights: np.ndarray  # (N,) all above 0; their sum is 1
     classes: int  # C
 
 
@@ -31,9 +31,10 @@ def in_principal_axes(
     classes: int,
     weights: np.ndarray | None = None,
 ) -> Points:
-    """Of features (N, D), queries (M, D), labels and weights (N,); R is at most min(N - 1, D).
+    """Return the points of features (N, D), queries (M, D), labels and weights (N,).
 
-    By the eigenvectors of the smaller of the two products, D x D or N x N.
+    R is at most min(N - 1, D). The axes come from the eigenvectors of the smaller of the two
+    products, D x D or N x N.
     """
     train, query = np.asarray(train, np.float64), np.asarray(query, np.float64)
     weights = np.ones(len(train)) if weights is None else np.asarray(weights, np.float64)
@@ -43,10 +44,10 @@ def in_principal_axes(
     scaled = np.sqrt(weights)[:, None] * train
     n, d = train.shape
     values, vectors = np.linalg.eigh(scaled.T @ scaled if d <= n else scaled @ scaled.T)
-    # Of features that are all constant, centring leaves float64's rounding of their size.
+    # Centring leaves constant features with the rounding error of float64 at their size.
     least = TOLERANCE * max(values[-1], TOLERANCE * power)
-    kept = np.flatnonzero(values > least)[::-1]
-    values, vectors = values[kept], vectors[:, kept]
+    significant = np.flatnonzero(values > least)[::-1]
+    values, vectors = values[significant], vectors[:, significant]
     axes = vectors if d <= n else scaled.T @ vectors / np.sqrt(values)
     turned = query @ axes
     outside = np.maximum((query**2).sum(1) - (turned**2).sum(1), 0)

@@ -1,4 +1,4 @@
-"""How a probe is judged: its setting chosen on validation, refitted on both, tested once."""
+"""The protocol: choose a probe's setting on validation, refit on train and val, test once."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -10,43 +10,44 @@ from tl_jax.errors import UserError, unknown
 from tl_jax.measure.probes import distance, linear
 from tl_jax.measure.probes.points import Points, in_principal_axes
 
-# Of equally accurate settings the first is chosen, so one that smooths little stands first: what
-# smooths much may answer one class once it is refitted on a few more examples.
+# The first of equally accurate settings is chosen, so settings that smooth little stand first: one
+# that smooths much may answer one class only, once it is refitted on a few more examples.
 KS = (1, 3, 5, 10, 20, 50)
 RBF = tuple((penalty, width) for width in (1.0, 0.25, 4.0) for penalty in (10.0, 100.0, 1.0))
-RBF_EXAMPLES = 2048  # above, scikit-learn's SVC takes longer than all other probes together
+RBF_EXAMPLES = 2048  # above this, scikit-learn's SVC takes longer than all other probes together
 SVM_L2 = tuple(np.logspace(5, -4, 19).tolist())
 
 
 class Answers(NamedTuple):
-    """What G settings of a probe say of M queries."""
+    """The answers of G settings of a probe to M queries."""
 
     classes: np.ndarray  # (G, M)
-    outputs: np.ndarray | None = None  # (G, M, K) of a linear probe
+    outputs: np.ndarray | None = None  # (G, M, K); only linear probes have them
 
 
 class Probe(NamedTuple):
-    """A kind of head, and the settings among which validation chooses.
+    """A kind of classifier, and the settings that validation chooses from.
 
     A linear probe's penalty is chosen by its own loss, as scikit-learn will do by default from 1.11
-    on. By accuracy it must not be: a penalty that leaves next to no weights still orders the
-    classes of balanced examples, and is as accurate as any; on a few more that are not balanced,
-    the intercepts outweigh what it has left, and it answers the commonest class.
+    on. It must not be chosen by accuracy: a penalty that leaves next to no weights still orders the
+    classes of balanced examples and is as accurate as any other; but after refitting on a few more
+    examples that are not balanced, the intercepts outweigh the weights, and the probe answers the
+    commonest class.
     """
 
     settings: Sequence[Any]
     answers: Callable[[Sequence[Points], Sequence[Sequence[Any]]], list[Answers]]
-    loss: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None  # by which to choose
+    loss: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None  # chooses the setting
 
     def chosen(self, answers: Answers, labels: np.ndarray, weights: np.ndarray) -> int:
-        """Return the setting's number, by what the probe says of examples (M,) and their labels."""
+        """Return the number of the best setting for examples (M,) with these labels and weights."""
         if self.loss is not None and answers.outputs is not None:
             return int(np.average(self.loss(answers.outputs, labels), 1, weights).argmin())
         return int(accuracies(answers.classes, labels, weights).argmax())
 
 
 def accuracies(classes: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return (G,) of predictions (G, M), rounded so that equally good ones are equal."""
+    """Return accuracies (G,) of predictions (G, M), rounded so that equally good ones are equal."""
     return np.average(classes == labels, axis=1, weights=weights).round(9)
 
 
@@ -56,7 +57,7 @@ def _each(one: Callable[[Points, Sequence[Any]], np.ndarray]) -> Callable[..., l
 
 def _of_paths(paths: Sequence[linear.Path], sets: Sequence[Points]) -> list[Answers]:
     outputs = [path.outputs(points.query) for path, points in zip(paths, sets, strict=True)]
-    return [Answers(linear.classes(own), own) for own in outputs]
+    return [Answers(linear.classes(values), values) for values in outputs]
 
 
 def _ridge(sets: Sequence[Points], settings: Sequence[Sequence[float]]) -> list[Answers]:
@@ -67,7 +68,7 @@ def _along_path(loss: str, penalties: Sequence[float]) -> Callable[..., list[Ans
     def answers(sets, settings):
         if len(settings[0]) > 1:
             return _of_paths(linear.paths(loss, sets, settings), sets)
-        l2 = [linear.approach(own[0], len(penalties)) for own in settings]
+        l2 = [linear.approach(single[0], len(penalties)) for single in settings]
         return _of_paths([path.end() for path in linear.paths(loss, sets, l2)], sets)
 
     return answers
@@ -84,7 +85,7 @@ PROBES = {
 
 
 class Examples(NamedTuple):
-    """Rows of a task that a probe is trained on, chosen by and tested on."""
+    """The rows of a task on which a probe is trained, chosen and tested."""
 
     train: np.ndarray
     val: np.ndarray
@@ -92,14 +93,17 @@ class Examples(NamedTuple):
 
 
 def within(task: Task, budget: float, *, seed: int) -> Examples:
-    """The task's splits, train and val cut to a budget; test is whole.
+    """Return the task's splits with train and val cut to a budget; test stays whole.
 
-    `budget`: up to 1 a share of each class, at least one example of it; from 2 on so many training
-    examples a class, and as much of val in proportion. The same seed's smaller budgets are parts of
-    its larger ones. UserError for a class that a split has not, or not enough of.
+    A `budget` up to 1 is a share of each class, but leaves at least one example; from 2 on it is a
+    number of training examples of each class, and val is cut in proportion. The smaller budgets of
+    a seed are parts of its larger ones. UserError if a split has no example of a class, or train
+    has too few.
     """
     if not (0 < budget <= 1 or budget >= 2 and budget == int(budget)):
-        raise UserError(f"a budget is a share up to 1, or examples a class from 2 on; got {budget}")
+        raise UserError(
+            f"a budget is a share up to 1, or 2 or more examples of each class; got {budget}"
+        )
     labels = taught(task)
     for split, rows in task.splits.items():
         counts = np.bincount(labels[rows], minlength=len(task.classes))
@@ -109,8 +113,8 @@ def within(task: Task, budget: float, *, seed: int) -> Examples:
         if split == "train" and counts.min() < budget:
             least = task.classes[int(counts.argmin())]
             raise UserError(
-                f"class {least!r} has {counts.min()} training examples, the budget {budget:g} a "
-                "class asks for more: take a smaller one, or one up to 1, a share"
+                f"class {least!r} has {counts.min()} training examples, but the budget asks for "
+                f"{budget:g}: take a smaller budget, or a share up to 1"
             )
     train, val, test = (task.splits[split] for split in SPLITS)
     cut = []
@@ -118,58 +122,58 @@ def within(task: Task, budget: float, *, seed: int) -> Examples:
         rng, per_class = np.random.default_rng([seed, number]), budget * len(rows) / len(train)
         parts = []
         for c in range(len(task.classes)):
-            own = rows[labels[rows] == c]
-            size = round(budget * len(own) if budget <= 1 else per_class)
-            parts.append(rng.permutation(own)[: max(1, size)])
+            in_class = rows[labels[rows] == c]
+            size = round(budget * len(in_class) if budget <= 1 else per_class)
+            parts.append(rng.permutation(in_class)[: max(1, size)])
         cut.append(np.sort(np.concatenate(parts)))
     return Examples(cut[0], cut[1], test)
 
 
 def taught(task: Task) -> np.ndarray:
-    """The class (N,) that each example is trained towards; it counts with the task's weight."""
+    """Return the class (N,) with the largest target of each example."""
     return task.targets.argmax(1)
 
 
 def examine(
     features: np.ndarray, several: Sequence[tuple[Task, Examples]], probes: Sequence[str]
 ) -> list[dict[str, dict]]:
-    """What the probes make of features (N, D), on several sets of examples at once.
+    """Return the results of the probes on features (N, D), for several sets of examples at once.
 
-    For each set and probe: `setting`, chosen on validation as `Probe` says, and `val`, its accuracy
-    there, where each example counts with its weight in the loss; then `test` and `test_weighted`,
-    accuracy and confidence-weighted accuracy, after refitting on train and val. A probe that is
-    left out (see `RBF_EXAMPLES`) is not in the answer. UserError for an unknown probe.
+    A result has `setting`, chosen on validation (see `Probe`); `val`, its accuracy there, weighted
+    like the loss; then `test` and `test_weighted`, accuracy and confidence-weighted accuracy after
+    refitting on train and val. A probe that is left out (see `RBF_EXAMPLES`) has no result.
+    UserError for an unknown probe.
     """
     for name in probes:
         if name not in PROBES:
             raise unknown("probe", name, PROBES)
-    both = [np.concatenate([own.train, own.val]) for _, own in several]
-    chosen_on = [_points(features, task, own.train, own.val) for task, own in several]
+    both = [np.concatenate([rows.train, rows.val]) for _, rows in several]
+    chosen_on = [_points(features, task, rows.train, rows.val) for task, rows in several]
     tested_on = [
-        _points(features, task, rows, own.test)
-        for (task, own), rows in zip(several, both, strict=True)
+        _points(features, task, train_and_val, rows.test)
+        for (task, rows), train_and_val in zip(several, both, strict=True)
     ]
-    answers: list[dict[str, dict]] = [{} for _ in several]
+    results: list[dict[str, dict]] = [{} for _ in several]
     for name in probes:
         if name == "rbf_svm" and max(map(len, both)) > RBF_EXAMPLES:
             continue
         probe = PROBES[name]
-        known = [(taught(task)[own.val], task.weights[own.val]) for task, own in several]
-        said = probe.answers(chosen_on, [probe.settings] * len(several))
-        chosen = [probe.chosen(*own) for own in zip(said, *zip(*known, strict=True), strict=True)]
+        truth = [(taught(task)[rows.val], task.weights[rows.val]) for task, rows in several]
+        on_val = probe.answers(chosen_on, [probe.settings] * len(several))
+        chosen = [probe.chosen(a, *known) for a, known in zip(on_val, truth, strict=True)]
         final = probe.answers(tested_on, [[probe.settings[number]] for number in chosen])
-        for place, (task, own) in enumerate(several):
-            predicted = final[place].classes[0]
-            graded = predicted == task.graded_labels[own.test]
-            answers[place][name] = {
-                "setting": probe.settings[chosen[place]],
-                "val": float(accuracies(said[place].classes, *known[place])[chosen[place]]),
-                "test": float((predicted == task.labels[own.test]).mean()),
-                "test_weighted": float(np.average(graded, weights=task.graded_weights[own.test])),
+        for i, (task, rows) in enumerate(several):
+            predicted = final[i].classes[0]
+            graded = predicted == task.graded_labels[rows.test]
+            results[i][name] = {
+                "setting": probe.settings[chosen[i]],
+                "val": float(accuracies(on_val[i].classes, *truth[i])[chosen[i]]),
+                "test": float((predicted == task.labels[rows.test]).mean()),
+                "test_weighted": float(np.average(graded, weights=task.graded_weights[rows.test])),
             }
-    return answers
+    return results
 
 
 def _points(features: np.ndarray, task: Task, rows: np.ndarray, query: np.ndarray) -> Points:
-    known = {"labels": taught(task)[rows], "weights": task.weights[rows]}
-    return in_principal_axes(features[rows], features[query], classes=len(task.classes), **known)
+    truth = {"labels": taught(task)[rows], "weights": task.weights[rows]}
+    return in_principal_axes(features[rows], features[query], classes=len(task.classes), **truth)

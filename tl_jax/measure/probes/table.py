@@ -1,4 +1,4 @@
-"""What simple classifiers make of each layer of a base: one call, one table."""
+"""Probes at each layer of a base: one call returns one table."""
 
 import dataclasses
 import pathlib
@@ -16,7 +16,7 @@ from tl_jax.measure.probes import protocol
 
 
 class ProbeRow(NamedTuple):
-    """One probe on one layer."""
+    """The result of one probe on one layer."""
 
     layer: str
     probe: str
@@ -28,12 +28,12 @@ class ProbeRow(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class ProbeTable:
-    """Accuracies by layer, in forward order, and probe."""
+    """Accuracies by layer, in forward order, and by probe."""
 
     rows: tuple[ProbeRow, ...]
 
     def best(self) -> ProbeRow:
-        """The layer and probe that validation prefers; of equally good ones the lowest layer."""
+        """Return the layer and probe that validation prefers; of equal ones the lowest layer."""
         return max(self.rows, key=lambda row: row.val)
 
     def __str__(self) -> str:
@@ -58,22 +58,22 @@ def probe(
 ) -> ProbeTable:
     """Fit probes on the features of each layer (default: all below the classifier).
 
-    `what`: a task; or images (N, H, W) or (N, H, W, 1 or 3), uint8, with `labels` (N,), which are
-    split by `seed`. `probes`: ridge, logistic, linear_svm, rbf_svm, neighbours, class_means; each
-    one's setting is chosen on validation, then tested once. `budget`: see `protocol.within`.
+    `what` is a task, or images (N, H, W) or (N, H, W, 1 or 3), uint8, with `labels` (N,), which are
+    split by `seed`. `probes`: ridge, logistic, linear_svm, rbf_svm, neighbours, class_means; the
+    setting of each is chosen on validation, then tested once. `budget`: see `protocol.within`.
     """
     if not isinstance(what, Task):
         if labels is None:
             raise UserError("probe takes a task, or images and their labels")
         what = from_arrays("arrays", what, labels, seed=seed)
     examples = protocol.within(what, budget, seed=seed)
-    found = features.of_layers(base, what, layers=layers, pool=pool, cache=pathlib.Path(cache))
+    by_layer = features.of_layers(base, what, layers=layers, pool=pool, cache=pathlib.Path(cache))
     rows = []
-    for layer, own in found.items():
-        (answers,) = protocol.examine(own.rows, [(what, examples)], list(probes))
-        size = own.rows.shape[1]
+    for layer, of_layer in by_layer.items():
+        (answers,) = protocol.examine(of_layer.rows, [(what, examples)], list(probes))
+        size = of_layer.rows.shape[1]
         rows += [
-            ProbeRow(layer, name, size, said["setting"], said["val"], said["test"])
-            for name, said in answers.items()
+            ProbeRow(layer, name, size, answer["setting"], answer["val"], answer["test"])
+            for name, answer in answers.items()
         ]
     return ProbeTable(tuple(rows))

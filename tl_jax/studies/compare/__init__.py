@@ -1,1 +1,1 @@
-"""The metrics of finished runs of one config, over their seeds."""
+"""Metrics of finished runs over their seeds, and methods compared with each other."""

@@ -1,4 +1,4 @@
-"""Methods against each other: runs grouped by config, differences paired by split and seed."""
+"""Comparison of methods: runs grouped by config, differences paired by split and seed."""
 
 import json
 import statistics
@@ -17,9 +17,9 @@ LOWER_IS_BETTER = ("loss", "ece")
 
 
 def grouped(results: Sequence[dict]) -> list[list[dict]]:
-    """Return the results in groups whose configs differ in their seed alone, in the given order.
+    """Return the results in groups whose configs differ only in their seed, in the given order.
 
-    In a group they are sorted by seed. UserError for a seed that is there twice in one.
+    Each group is sorted by seed. UserError if a group has a seed twice.
     """
     groups: dict[str, list[dict]] = {}
     for result in results:
@@ -29,18 +29,18 @@ def grouped(results: Sequence[dict]) -> list[list[dict]]:
         group.sort(key=lambda result: result["seed"])
         seeds = [result["seed"] for result in group]
         if len(set(seeds)) < len(seeds):
-            raise UserError(f"a seed is there twice: {seeds}")
+            raise UserError(f"two runs of a config have the same seed: {seeds}")
     return list(groups.values())
 
 
 def compare_methods(
     groups: Sequence[Sequence[dict]], *, metric: str, margin: float = 0.0
 ) -> Comparison:
-    """Compare each group with the first on the test split, by a metric that results have.
+    """Compare each group with the first on the test split, by a metric of their results.
 
-    `margin` is in points, hundredths of the metric; in nats for the loss, where less is better.
-    UserError for an unknown metric, for runs on different test splits, or where a group
-    has no seed in common with the first.
+    `margin` is in points (hundredths of the metric); for the loss, where less is better, it is in
+    nats. UserError for an unknown metric, for runs on different test splits, and for a group
+    without a seed in common with the first.
     """
     numbers = [k for k, v in groups[0][0]["test"].items() if isinstance(v, int | float)]
     if metric not in numbers:
@@ -48,44 +48,49 @@ def compare_methods(
     _require_same_tests(groups)
     ratio, values = _overlap(groups), [_values(group, metric) for group in groups]
     names = names_of([group[0]["config"] for group in groups])
-    differences = [paired(own, values[0], ratio=ratio) for own in values[1:]]
+    differences = [paired(one, values[0], ratio=ratio) for one in values[1:]]
     sign = -1 if metric in LOWER_IS_BETTER else 1
-    better = [own._replace(mean=sign * own.mean) for own in differences]
-    p = holm([2 * min(own.above(0), own.below(0)) for own in differences])
+    better = [one._replace(mean=sign * one.mean) for one in differences]
+    p = holm([2 * min(one.above(0), one.below(0)) for one in differences])
     margin = margin if metric == "loss" else margin / 100
-    said = verdicts(better, margin=margin)
+    answers = verdicts(better, margin=margin)
     return Comparison(
         metric,
         ratio,
         margin,
         [
-            _method(name, group, corrected(list(own.values()), ratio=ratio))
-            for name, group, own in zip(names, groups, values, strict=True)
+            _method(name, group, corrected(list(one.values()), ratio=ratio))
+            for name, group, one in zip(names, groups, values, strict=True)
         ],
-        [Difference(*row) for row in zip(names[1:], differences, map(float, p), said, strict=True)],
+        [
+            Difference(*row)
+            for row in zip(names[1:], differences, map(float, p), answers, strict=True)
+        ],
     )
 
 
 def names_of(configs: Sequence[dict]) -> list[str]:
-    """Return for each config the settings in which it is unlike another, as `a.b=1, c=2`."""
+    """Return for each config the settings that differ between configs, as `a.b=1, c=2`."""
     flat = [_flat(config) for config in configs]
-    keys = list(dict.fromkeys(key for own in flat for key in own if key != "seed"))
-    differ = [k for k in keys if len({json.dumps(own.get(k)) for own in flat}) > 1]
-    return [", ".join(f"{k}={own.get(k, 'none')}" for k in differ) or "all" for own in flat]
+    keys = list(dict.fromkeys(key for settings in flat for key in settings if key != "seed"))
+    differ = [k for k in keys if len({json.dumps(settings.get(k)) for settings in flat}) > 1]
+    return [
+        ", ".join(f"{k}={settings.get(k, 'none')}" for k in differ) or "all" for settings in flat
+    ]
 
 
 def _flat(config: dict, above: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for key, value in config.items():
         inner = _flat(value, f"{above}{key}.") if isinstance(value, dict) else {above + key: value}
-        found |= inner
-    return found
+        settings |= inner
+    return settings
 
 
 def _values(group: Sequence[dict], metric: str) -> dict[int, float]:
-    """Return the metric on test by seed; NaN where a run has none."""
-    found = {result["seed"]: result["test"].get(metric) for result in group}
-    return {seed: float("nan") if v is None else v for seed, v in found.items()}
+    """Return the metric on test by seed; NaN if a run has none."""
+    values = {result["seed"]: result["test"].get(metric) for result in group}
+    return {seed: float("nan") if value is None else value for seed, value in values.items()}
 
 
 def _method(name: str, group: Sequence[dict], mean: Estimate) -> Method:
@@ -102,7 +107,7 @@ def _method(name: str, group: Sequence[dict], mean: Estimate) -> Method:
 
 
 def _tested_on(result: dict) -> tuple:
-    """Return what tells a run's test split; a result may be of before it was written down."""
+    """Return what identifies a run's test split; None where an older result does not say."""
     task = result.get("task", {})
     return task.get("name"), task.get("sizes", {}).get("test"), task.get("test_split")
 
@@ -114,12 +119,12 @@ def _require_same_tests(groups: Sequence[Sequence[dict]]) -> None:
             if of_first.get(result["seed"], _tested_on(result)) != _tested_on(result):
                 raise UserError(
                     f"runs of seed {result['seed']} are not tested on the same examples, so they "
-                    "are not compared: give them the same task with the same splits"
+                    "cannot be compared: give them the same task with the same splits"
                 )
 
 
 def _overlap(groups: Sequence[Sequence[dict]]) -> float:
-    """Return n_test / n_train of the splits; 0 where all runs have the same test split."""
+    """Return n_test / n_train of the splits; 0 if all runs have the same test split."""
     results = [result for group in groups for result in group]
     tests = {result.get("task", {}).get("test_split") for result in results}
     if len(results) > 1 and len(tests) == 1 and None not in tests:
@@ -127,4 +132,4 @@ def _overlap(groups: Sequence[Sequence[dict]]) -> float:
     sizes = [result.get("task", {}).get("sizes") for result in results]
     if None in sizes:
         raise UserError("these results do not say how many examples they were tested on")
-    return float(np.mean([own["test"] / own["train"] for own in sizes]))
+    return float(np.mean([one["test"] / one["train"] for one in sizes]))

@@ -1,4 +1,4 @@
-"""Mean and spread of the metrics of runs that differ in their seed alone; methods side by side."""
+"""Mean and spread of metrics over runs that differ only in their seed; methods compared."""
 
 import json
 import pathlib
@@ -15,9 +15,9 @@ METRICS = ("weighted_accuracy", "accuracy", "f1", "auc", "loss")
 def compute(
     runs: Iterable[pathlib.Path], *, metric: str = METRICS[0], margin: float = 0.0
 ) -> tuple[list[int], list[Row]] | Comparison:
-    """Return what finished runs of one config or of several give; see `compare`, `compare_methods`.
+    """Compare finished runs, by `compare` if they have one config, else by `compare_methods`.
 
-    Runs belong together whose configs differ in their seed alone.
+    Runs whose configs differ only in their seed count as one config.
     """
     results = [result(run) for run in runs]
     groups = grouped(results)
@@ -29,7 +29,7 @@ def compute(
 def compare(results: Sequence[dict]) -> tuple[list[int], list[Row]]:
     """Return the seeds, in order, and a row for each split and metric.
 
-    UserError unless the results differ in their seed alone.
+    UserError unless the results differ only in their seed.
     """
     groups = grouped(results)
     if len(groups) > 1:
@@ -39,7 +39,7 @@ def compare(results: Sequence[dict]) -> tuple[list[int], list[Row]]:
 
 
 def result(run: pathlib.Path) -> dict:
-    """Read the result of a finished run; UserError if it has none that can be read."""
+    """Read the result of a finished run; UserError if it has no readable result."""
     try:
         return json.loads((run / "result.json").read_text())
     except (OSError, ValueError) as error:

@@ -1,3 +1,3 @@
-"""What each layer of a base holds that a simple classifier can use, and with how many labels."""
+"""Probes: how accurate simple classifiers are at each layer of a base, by label budget."""
 
-METRICS = {"test": "accuracy", "test_weighted": "weighted_accuracy"}  # of a cell: whose it is
+METRICS = {"test": "accuracy", "test_weighted": "weighted_accuracy"}  # a cell's key: the metric

@@ -1,4 +1,4 @@
-"""The finished cells of a study of probes, as arrays."""
+"""The finished cells of a probe study as arrays."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -13,21 +13,21 @@ class ProbeGrid:
         self.layers, self.budgets = list(layers), list(config["budgets"])
         self.probes, self.seeds = list(config["probes"]), list(config["seeds"])
         self._rows = {(row["layer"], row["budget"], row["seed"]): row for row in rows}
-        # the budget that leaves most training examples
+        # the budget with most training examples
         self.largest = max(self.budgets, key=lambda budget: self.examples(budget)[0])
 
     def examples(self, budget: float) -> tuple[int, int]:
-        """Return how many training and validation examples a budget leaves, for the first seed."""
+        """Return a budget's numbers of training and validation examples, for the first seed."""
         row = self._rows[self.layers[0], budget, self.seeds[0]]
         return row["train"], row["val"]
 
     def values(self, budget: float, probe: str, metric: str) -> np.ndarray:
-        """Return `val`, `test` or `test_weighted` (L, S); NaN where the probe was left out."""
+        """Return `val`, `test` or `test_weighted` (L, S); NaN if the probe was left out."""
         rows = self._cells(budget, probe)
         return np.array([[cell.get(metric, np.nan) for cell in row] for row in rows], np.float64)
 
     def settings(self, budget: float, probe: str) -> list[list]:
-        """Return for each layer what the seeds chose; empty where the probe was left out."""
+        """Return the settings chosen by seed for each layer; empty if the probe was left out."""
         return [[cell["setting"] for cell in row if cell] for row in self._cells(budget, probe)]
 
     def _cells(self, budget: float, probe: str) -> list[list[dict]]:

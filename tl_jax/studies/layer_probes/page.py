@@ -1,4 +1,4 @@
-"""How probes are shown: accuracy against depth, with fewer labels, and layer by layer."""
+"""The page of probes: accuracy against depth, with fewer labels, and layer by layer."""
 
 import collections
 import math
@@ -50,7 +50,7 @@ def write(workdir: pathlib.Path, result: dict) -> None:
 
 
 def summary(result: dict) -> str:
-    """Every layer with the largest budget, and what to choose with each budget."""
+    """Return accuracies of every layer with the largest budget, and the best layer by budget."""
     grid, metric = _grid(result), metric_of(result)
     lines = [f"{METRICS[metric] + ', %':22}" + "".join(f"{probe:>13}" for probe in grid.probes)]
     means = [grid.values(grid.largest, probe, metric).mean(1) for probe in grid.probes]
@@ -65,23 +65,25 @@ def summary(result: dict) -> str:
 
 
 def _sure(row: dict, grid: ProbeGrid, metric: str) -> str:
-    """How sure it is that a layer is the best one for its probe and budget."""
+    """Return how sure it is that a layer is the best one for its probe and budget."""
     others, seeds = len(grid.layers) - 1, len(grid.seeds)
     if not others:
         return "the only layer"
     if seeds < LEAST_PAIRS:
-        told = f"{seeds} of the {LEAST_PAIRS} seeds that it takes to tell layers apart"
+        verdict = f"it takes {LEAST_PAIRS} seeds to tell layers apart"
     elif len(row[f"{metric}_above"]) == others:
-        told = f"above all {others} other layers"
+        verdict = f"better than all {others} other layers"
     else:
-        told = f"not told from {len(_undecided(row, grid, metric))} of {others} other layers"
+        undecided = len(_undecided(row, grid, metric))
+        verdict = f"not told apart from {undecided} of {others} other layers"
         if below := len(row[f"{metric}_below"]):
-            told += f" and below {below}"
-    return f"best layer on validation in {row['seeds']:.2g} of {seeds} seeds, ties shared; {told}"
+            verdict += f", and worse than {below}"
+    share = f"{row['seeds']:.2g} of {seeds} seeds"
+    return f"best layer on validation in {share}, ties shared; {verdict}"
 
 
 def _at_edges(chosen: list[dict]) -> list[str]:
-    """What to say of penalties at the ends of the grid, if there are any."""
+    """Return a sentence on penalties at the ends of the grid, if any were chosen."""
     known = [row for row in chosen if row["strongest"] is not None]
     strongest, weakest, cells = (
         sum(r[k] for r in known) for k in ("strongest", "weakest", "cells")
@@ -89,9 +91,9 @@ def _at_edges(chosen: list[dict]) -> list[str]:
     if not strongest + weakest:
         return []
     return [
-        f"Of {cells:,} penalties {strongest:,} are the strongest and {weakest:,} the weakest of "
-        "their grids. The strongest leaves next to nothing of the features: they do not help "
-        "there. Beyond the weakest little changes: the classes are separated."
+        f"Of {cells:,} chosen penalties {strongest:,} are the strongest and {weakest:,} the "
+        "weakest of their grids. The strongest leaves next to no weights, so the features do not "
+        "help there. Beyond the weakest little changes, because the classes are separated."
     ]
 
 
@@ -106,13 +108,13 @@ def metric_of(result: dict) -> str:
 
 
 def _lead(result: dict, grid: ProbeGrid, metric: str) -> str:
-    words = "How much of the answer can a simple classifier read off each layer?"
+    words = "How accurate is a simple classifier on the features of each layer?"
     fewest = min(grid.budgets, key=grid.examples)
     for budget in dict.fromkeys((grid.largest, fewest)):
         top, candidates = _best(result["best"], budget), len(grid.layers) * len(grid.probes)
         words += (
             f" With {grid.examples(budget)[0]:,} training examples validation chooses "
-            f"{PROBES[top['probe']]} on {top['layer']}, of {candidates} candidates: "
+            f"{PROBES[top['probe']]} on {top['layer']} from {candidates} candidates: "
             f"{_percent(top, metric)} on the test split ({_sure(top, grid, metric)})."
         )
     return words
@@ -139,15 +141,15 @@ def _depth(result: dict, grid: ProbeGrid, metric: str) -> study.Section:
         if other["metric"] == METRICS[metric]:
             levels[f"{other['what']} (published)"] = other["figure"] / 100
     words = (
-        "Settings are chosen on validation, penalties by the probe's own loss and others by "
-        "accuracy; then the probe is fitted again on train and validation together and tested "
-        "once. Nearest neighbours are nearest by the cosine of features less their mean over the "
-        "examples. Shaded: 95 % interval of the mean over seeds, as far as there are several; "
-        "where each has splits of its own, drawn anew from one dataset, they overlap and the "
-        "interval is widened for it (Nadeau & Bengio 2003)."
+        "Settings are chosen on validation: penalties by the probe's own loss, other settings by "
+        "accuracy. Then the probe is refitted on train and validation together and tested once. "
+        "Nearest neighbours are nearest by the cosine of centred features. Shaded: the 95 % "
+        "interval of the mean over seeds, if there are several. If each seed draws its own splits "
+        "from one dataset, these overlap, and the interval is widened for it (Nadeau & Bengio "
+        "2003)."
     )
     if left_out:
-        words += f"\n\nLeft out, because there are too many examples for it: {', '.join(left_out)}."
+        words += f"\n\nLeft out because there are too many examples: {', '.join(left_out)}."
     if result["published"]:
         words += "\n\nPublished figures: " + "; ".join(
             f"{o['what']}, {o['figure']} % {o['metric'].replace('_', ' ')} ({o['source']})"
@@ -208,9 +210,9 @@ def _budgets(result: dict, grid: ProbeGrid, metric: str) -> study.Section:
     columns += ("validation", "test", "test sd", "weighted test", "weighted test sd")
     return study.Section(
         "Fewer labels",
-        "A budget cuts training and validation examples of every class alike, to at least one of "
-        "each; the test split stays whole. The best layer is that of the highest mean on "
-        "validation, so that with few labels the choice itself is uncertain. sd: standard "
+        "A budget cuts the training and validation examples of every class by the same share, but "
+        "leaves at least one of each; the test split stays whole. The best layer has the highest "
+        "mean on validation, so with few labels the choice itself is uncertain. sd: standard "
         "deviation over seeds.",
         pictures,
         (
@@ -246,12 +248,13 @@ def _certainty(result: dict, grid: ProbeGrid, metric: str) -> study.Section:
     columns = ("labels", "probe", "best layer", "best in seeds", "of seeds", "told above")
     columns += ("told below", "cells", "strongest penalty", "weakest penalty", "not told from")
     words = (
-        "In how many seeds the layer is the best on validation, a tie being shared. How many other "
-        "layers it is told above or below on the test split, and which not: two-sided t tests at "
-        "5 % of differences paired by seed, widened where splits overlap (Nadeau & Bengio 2003), "
-        "after Holm's correction for the number of layers; with fewer than "
-        f"{LEAST_PAIRS} seeds none is told. And how many cells (a layer, a seed) chose the first "
-        "or the last penalty of their grid."
+        "The table counts the seeds where the layer is the best on validation (ties are shared). "
+        "It counts the other layers that the layer is above or below on the test split, and names "
+        "those that cannot be told apart from it. Tests are two-sided t tests at 5 % of "
+        "differences paired by seed, widened if splits overlap (Nadeau & Bengio 2003), after "
+        f"Holm's correction for the number of layers; fewer than {LEAST_PAIRS} seeds decide "
+        "nothing. Last, it counts the cells (a layer, a seed) that chose the first or the last "
+        "penalty of their grid."
     )
     table = study.Table("how_sure", "The choice of a layer, and of penalties", columns, rows)
     return study.Section(
@@ -260,9 +263,9 @@ def _certainty(result: dict, grid: ProbeGrid, metric: str) -> study.Section:
 
 
 def _undecided(row: dict, grid: ProbeGrid, metric: str) -> list[str]:
-    """The layers that a best layer is not told from."""
-    told = {row["layer"], *row[f"{metric}_above"], *row[f"{metric}_below"]}
-    return [name for name in grid.layers if name not in told]
+    """Return the layers that are not told apart from a best layer."""
+    decided = {row["layer"], *row[f"{metric}_above"], *row[f"{metric}_below"]}
+    return [name for name in grid.layers if name not in decided]
 
 
 def _layers(result: dict, grid: ProbeGrid, metric: str) -> study.Section:
@@ -274,8 +277,9 @@ def _layers(result: dict, grid: ProbeGrid, metric: str) -> study.Section:
     return study.Section(
         "Layer by layer",
         f"Test {METRICS[metric].replace('_', ' ')}, mean and standard deviation over seeds. The "
-        "chosen settings are with all labels: the L2 penalty of a mean loss for ridge, logistic "
-        "regression and linear SVM; C and width of the RBF SVM; k of nearest neighbours.",
+        "chosen settings are those with the largest budget: the L2 penalty of a mean loss for "
+        "ridge, logistic regression and linear SVM; C and width of the RBF SVM; k of nearest "
+        "neighbours.",
         tables=(
             study.Table(
                 "layers",
@@ -286,7 +290,7 @@ def _layers(result: dict, grid: ProbeGrid, metric: str) -> study.Section:
             ),
             study.Table(
                 "settings",
-                "What validation chose: the setting in the middle of the seeds'",
+                "Settings that validation chose: the median over seeds, of pairs the commonest",
                 ("layer", *(PROBES[probe] for probe in grid.probes)),
                 _chosen_settings(grid),
             ),
@@ -306,16 +310,16 @@ def _layers(result: dict, grid: ProbeGrid, metric: str) -> study.Section:
 
 
 def _layer_rows(result: dict, grid: ProbeGrid, budget: float, metric: str) -> list[tuple]:
-    """A row for each layer: name, shapes, and mean and deviation over seeds of each probe."""
+    """Return a row for each layer: name, shapes, and each probe's mean and deviation over seeds."""
     columns = []
     for probe in grid.probes:
         values = grid.values(budget, probe, metric)
         several = values.shape[1] > 1
         columns += [values.mean(1), values.std(1, ddof=1) if several else values[:, 0] * np.nan]
     rows = []
-    for (name, own), line in zip(result["layers"].items(), np.transpose(columns), strict=True):
-        shape, pooled = (" × ".join(map(str, own[k])) for k in ("shape", "pooled"))
-        dimensions = math.prod(own["pooled"])
+    for (name, shapes), line in zip(result["layers"].items(), np.transpose(columns), strict=True):
+        shape, pooled = (" × ".join(map(str, shapes[k])) for k in ("shape", "pooled"))
+        dimensions = math.prod(shapes["pooled"])
         rows.append((name, shape, pooled, dimensions, *finite(line.tolist())))
     return rows
 
@@ -323,13 +327,13 @@ def _layer_rows(result: dict, grid: ProbeGrid, budget: float, metric: str) -> li
 def _chosen_settings(grid: ProbeGrid) -> list[tuple]:
     columns = [grid.settings(grid.largest, probe) for probe in grid.probes]
     return [
-        (layer, *(_middle(own) for own in line))
+        (layer, *(_middle(settings) for settings in line))
         for layer, line in zip(grid.layers, zip(*columns, strict=True), strict=True)
     ]
 
 
 def _middle(settings: list):
-    """Return the lower median of numbers, the commonest of pairs."""
+    """Return the lower median of numbers, or the commonest of pairs."""
     if not settings or settings[0] is None:
         return None
     if isinstance(settings[0], list):

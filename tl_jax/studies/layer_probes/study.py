@@ -24,15 +24,15 @@ from tl_jax.stats.verdict import verdicts
 from tl_jax.studies.layer_probes import METRICS
 from tl_jax.studies.layer_probes.grid import ProbeGrid
 
-ROOM = 2**24  # numbers of features, of several seeds, that a thread has before it at once
+ROOM = 2**24  # feature values, over several seeds, that a thread holds at once
 
 Subsets = dict[tuple[float, int], tuple[Task, protocol.Examples]]  # by budget and seed
 
 
 def check(config: Any) -> None:
-    """UserError for layers, a pooling or probes that are none, and for a study of nothing."""
+    """Raise UserError for unknown layers, pooling or probes, and for an empty study."""
     if not (config.probes and config.budgets and config.seeds):
-        raise UserError("a study has at least one probe, one budget and one seed")
+        raise UserError("a study needs at least one probe, one budget and one seed")
     for probe in config.probes:
         if probe not in protocol.PROBES:
             raise unknown("probe", probe, protocol.PROBES)
@@ -45,7 +45,7 @@ def data(config: Any) -> dict[str, Task]:
 
 
 def compute(config: Any, workdir: pathlib.Path) -> dict:
-    """Examine every layer with every probe, budget and seed; finished cells are kept."""
+    """Examine every layer with every probe, budget and seed; store each finished cell."""
     started = time.time()
     base, subsets = base_of(config), labelled_subsets(config)
     task = subsets[config.budgets[0], config.seeds[0]][0]
@@ -68,7 +68,7 @@ def compute(config: Any, workdir: pathlib.Path) -> dict:
 
 
 def labelled_subsets(config: Any) -> Subsets:
-    """Return the task and its examples for each budget and seed; UserError if one cannot be had."""
+    """Return the task and its examples for each budget and seed; see `protocol.within`."""
     tasks = {seed: task_of(config, seed) for seed in config.seeds}
     return {
         (budget, seed): (task, protocol.within(task, budget, seed=seed))
@@ -88,11 +88,11 @@ class Job(NamedTuple):
 def fill(
     journal: Journal, config: Any, features: Mapping[str, np.ndarray], subsets: Subsets
 ) -> None:
-    """Examine what the journal lacks of the features (N, D) by layer; the longest work first."""
+    """Examine the cells that the journal lacks, the longest first; `features` (N, D) by layer."""
 
     def size(job: Job) -> int:
-        examples = (subsets[job.budget, seed][1] for seed in job.seeds)
-        return features[job.layer].shape[1] * sum(len(own.train) for own in examples)
+        sizes = (len(subsets[job.budget, seed][1].train) for seed in job.seeds)
+        return features[job.layer].shape[1] * sum(sizes)
 
     def examine(job: Job) -> list[dict]:
         several = [subsets[job.budget, seed] for seed in job.seeds]
@@ -101,14 +101,14 @@ def fill(
     jobs = sorted(_jobs(journal, config, features), key=size)[::-1]
     pool = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
     try:
-        with threadpoolctl.threadpool_limits(1):  # the cores are busy with threads already
+        with threadpoolctl.threadpool_limits(1):  # a thread for each core is enough
             running = {pool.submit(examine, job): job for job in jobs}
             done = concurrent.futures.as_completed(running)
             for future in tqdm.tqdm(done, "probes", len(jobs), leave=False, delay=5):
                 job = running[future]
                 for seed, probes in zip(job.seeds, future.result(), strict=True):
-                    own = subsets[job.budget, seed][1]
-                    row = {"train": len(own.train), "val": len(own.val), "probes": probes}
+                    examples = subsets[job.budget, seed][1]
+                    row = {"train": len(examples.train), "val": len(examples.val), "probes": probes}
                     journal.add(row, layer=job.layer, budget=job.budget, seed=seed)
                 interrupt.check()
     finally:
@@ -116,7 +116,7 @@ def fill(
 
 
 def _jobs(journal: Journal, config: Any, features: Mapping[str, np.ndarray]) -> Iterator[Job]:
-    """Yield the missing cells, as many seeds together as fit into `ROOM`."""
+    """Yield jobs for the missing cells, each with as many seeds as fit into `ROOM`."""
     for layer, rows in features.items():
         at_once = max(1, ROOM // rows.size)
         for budget in config.budgets:
@@ -126,12 +126,12 @@ def _jobs(journal: Journal, config: Any, features: Mapping[str, np.ndarray]) -> 
 
 
 def best_layers(grid: ProbeGrid, *, ratio: float) -> list[dict]:
-    """For each budget and probe the layer of the best mean on validation, and its test there.
+    """Return, for each budget and probe, the layer with the best mean on validation.
 
-    And how sure that is: in how many `seeds` the layer is the best on validation, a tie being
-    shared; on test, the other layers it is `above` and those it is `below` by the rule of
-    `stats.verdict`, corrected for their number (`ratio`: n_test / n_train of the splits); and in
-    how many `cells` validation chose the `strongest` or the `weakest` penalty of the grid.
+    A row has its accuracies and how sure the choice is: `seeds`, the number of seeds where the
+    layer is best on validation, ties shared; on test, the layers that it is `above` and `below` by
+    the rule of `stats.verdict`, corrected for their number (`ratio`: n_test / n_train of the
+    splits); and of all `cells` those that chose the `strongest` and the `weakest` penalty.
     """
     chosen = []
     for budget in grid.budgets:
@@ -143,9 +143,9 @@ def best_layers(grid: ProbeGrid, *, ratio: float) -> list[dict]:
             row = {"budget": budget, "probe": probe, "layer": grid.layers[layer]}
             row["val"] = float(val[layer].mean())
             for metric in METRICS:
-                own = grid.values(budget, probe, metric)[layer]
-                row[metric] = float(own.mean())
-                row[f"{metric}_sd"] = float(own.std(ddof=1)) if len(own) > 1 else None
+                values = grid.values(budget, probe, metric)[layer]
+                row[metric] = float(values.mean())
+                row[f"{metric}_sd"] = float(values.std(ddof=1)) if len(values) > 1 else None
                 row |= told_apart(grid, budget, probe, metric, layer, ratio=ratio)
             top = val == val.max(0)
             row["seeds"] = float((top[layer] / top.sum(0)).sum())
@@ -156,35 +156,35 @@ def best_layers(grid: ProbeGrid, *, ratio: float) -> list[dict]:
 def told_apart(
     grid: ProbeGrid, budget: float, probe: str, metric: str, layer: int, *, ratio: float
 ) -> dict[str, list[str]]:
-    """Name the layers that the layer is told from, as `<metric>_above` and `<metric>_below`."""
+    """Name the layers below and above the layer, as `<metric>_above` and `<metric>_below`."""
     values = grid.values(budget, probe, metric)
-    others = [name for place, name in enumerate(grid.layers) if place != layer]
+    others = [name for index, name in enumerate(grid.layers) if index != layer]
     differences = values[layer] - np.delete(values, layer, axis=0)
-    said = verdicts([corrected(own, ratio=ratio) for own in differences], margin=0)
+    answers = verdicts([corrected(difference, ratio=ratio) for difference in differences], margin=0)
     words = {"above": "helps", "below": "hurts"}
     return {
-        f"{metric}_{side}": [n for n, v in zip(others, said, strict=True) if v == word]
+        f"{metric}_{side}": [n for n, v in zip(others, answers, strict=True) if v == word]
         for side, word in words.items()
     }
 
 
 def edges(grid: ProbeGrid, budget: float, probe: str) -> dict[str, int | None]:
-    """Count the cells that chose a penalty at an end of the grid; None of other probes."""
-    chosen = [setting for own in grid.settings(budget, probe) for setting in own]
-    grid_of = protocol.PROBES[probe]
-    if grid_of.loss is None:
+    """Count the cells that chose a penalty at an end of the grid; None for other probes."""
+    chosen = [setting for of_layer in grid.settings(budget, probe) for setting in of_layer]
+    kind = protocol.PROBES[probe]
+    if kind.loss is None:
         return {"cells": len(chosen), "strongest": None, "weakest": None}
-    first, *_, last = grid_of.settings
+    first, *_, last = kind.settings
     return {"cells": len(chosen), "strongest": chosen.count(first), "weakest": chosen.count(last)}
 
 
 def commonest_class(subsets: Iterable[tuple[Task, protocol.Examples]]) -> dict[str, float]:
-    """The metrics of always answering the class with most weight, mean over seeds and budgets."""
+    """Return the metrics of always answering the class with most weight, a mean over subsets."""
     metrics = collections.defaultdict(list)
-    for task, own in subsets:
-        weights = np.bincount(protocol.taught(task)[own.train], task.weights[own.train])
-        answer, graded = weights.argmax(), task.graded_weights[own.test]
-        metrics["test"].append(np.mean(task.labels[own.test] == answer))
-        right = task.graded_labels[own.test] == answer
+    for task, examples in subsets:
+        weights = np.bincount(protocol.taught(task)[examples.train], task.weights[examples.train])
+        answer, graded = weights.argmax(), task.graded_weights[examples.test]
+        metrics["test"].append(np.mean(task.labels[examples.test] == answer))
+        right = task.graded_labels[examples.test] == answer
         metrics["test_weighted"].append(np.average(right, weights=graded))
     return {name: float(np.mean(values)) for name, values in metrics.items()}

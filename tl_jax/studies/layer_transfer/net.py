@@ -1,4 +1,4 @@
-"""The architecture of a study, for any number of classes."""
+"""The network of a study, for any number of classes."""
 
 import dataclasses
 import functools
@@ -12,7 +12,7 @@ from tl_jax.studies.layer_transfer.treatments import cuts
 
 
 class Net:
-    """The config's architecture with fresh weights, its preprocessing, and where it is cut."""
+    """The config's architecture, its preprocessing, and the layers after which it is cut."""
 
     def __init__(self, config: Any):
         if config.base == "alexnet_small":
@@ -26,21 +26,21 @@ class Net:
             preprocessing = preprocessing.with_channels(config.channels)
         changes = {k: config[k] for k in ("size", "crop") if config[k]}
         self.preprocessing = dataclasses.replace(preprocessing, **changes)
-        found = cuts(self.chain(2), self.preprocessing.input_shape)
+        stops = cuts(self.chain(2), self.preprocessing.input_shape)
         for layer in config.layers:
-            if layer not in found:
-                raise unknown("layer with parameters below the classifier", layer, found)
-        # by n: the n-th layer with parameters, and the last layer that goes with it
+            if layer not in stops:
+                raise unknown("layer with parameters below the classifier", layer, stops)
+        # by n: the n-th layer with parameters, and the last layer that belongs to it
         self.cuts = {
             n: (layer, stop)
-            for n, (layer, stop) in enumerate(found.items(), 1)
+            for n, (layer, stop) in enumerate(stops.items(), 1)
             if not config.layers or layer in config.layers
         }
 
     def chain(self, classes: int) -> Network:
-        """Return the layers, with a classifier for so many classes."""
+        """Return the chain with a classifier for so many classes."""
         return self._build(classes)
 
     def fresh(self, classes: int, seed: int) -> dict[str, Any]:
-        """Return untrained variables."""
+        """Return fresh variables."""
         return self.chain(classes).init(seed, self.preprocessing.input_shape)

@@ -1,4 +1,4 @@
-"""The pages of a layer-transfer study: the figure of Yosinski et al. 2014, and what follows."""
+"""The page of a layer-transfer study: the figure of Yosinski et al. 2014, and what follows."""
 
 import pathlib
 
@@ -13,8 +13,9 @@ from tl_jax.studies.layer_transfer.tables import Sides, Tables, label
 POINTS = {"mean": "points", "low": "points", "high": "points"}
 LEAD = (
     "The first n layers come from base B itself (BnB) or from base A (AnB), and stay frozen or are "
-    "fine-tuned (+); the layers above start afresh and are trained on B's data. random: the first "
-    "n layers as they were drawn, frozen. All figures are accuracies on the test split."
+    "fine-tuned (+); the layers above start from fresh weights and are trained on B's data. With "
+    "random, the first n layers keep their initial weights. All figures are accuracies on the test "
+    "split."
 )
 
 
@@ -43,7 +44,7 @@ def write(workdir: pathlib.Path, result: dict) -> None:
 
 
 def summary(result: dict) -> str:
-    """What the paper found, and whether it is so here."""
+    """Return the findings of the paper, and whether they hold here."""
     return "\n".join(
         f"{f['arm']}: {f['statement']}: {f['held']} ({100 * f['mean']:+.1f} points)"
         for f in result["findings"]
@@ -51,12 +52,12 @@ def summary(result: dict) -> str:
 
 
 def _tables(result: dict) -> Tables:
-    config, given = result["config"], (result["cells"], result["arms"])
-    return Tables(*given, config["budgets"], result["cuts"], result["overlaps"])
+    config, measured = result["config"], (result["cells"], result["arms"])
+    return Tables(*measured, config["budgets"], result["cuts"], result["overlaps"])
 
 
 def sections(tables: Tables) -> list[study.Section]:
-    """Return the sections in the order in which one reads them."""
+    """Return the sections in reading order."""
     return [
         *(_figure(tables, arm) for arm in tables.arms),
         _parts(tables),
@@ -72,27 +73,27 @@ def _figure(tables: Tables, arm: Sides) -> study.Section:
     ratio, levels = tables.overlaps[arm], {"base B": float(base.mean())}
     picture = against_depth(tables.layers, by, label="accuracy of B", levels=levels, ratio=ratio)
     learned = {name: values - base for name, values in by.items() if name != "random"}
-    axis = {"label": "less base B, in points", "unit": "points"}
+    axis = {"label": "minus base B, in points", "unit": "points"}
     close = against_depth(tables.layers, learned, **axis, ratio=ratio)
     rows: list[tuple] = [("base B", 0, None, *tables.interval(arm, base), *base)]
     for name, values in by.items():
-        for n, layer, own in zip(tables.cuts, tables.layers, values, strict=True):
-            rows.append((name, n, layer, *tables.interval(arm, own), *own))
+        for n, layer, by_seed in zip(tables.cuts, tables.layers, values, strict=True):
+            rows.append((name, n, layer, *tables.interval(arm, by_seed), *by_seed))
     seeds = tuple(f"seed {s}" for s in range(tables.seeds))
     columns = ("treatment", "n", "layer", "mean", "low", "high", *seeds)
     accuracy, name = dict.fromkeys(columns[3:], "%"), _file(arm)
     return study.Section(
         f"A to B: {label(arm)}",
-        "Lines are means over seeds, shades and the table's low and high their 95 % intervals. "
-        f"{_told(ratio)} Each seed has its own bases, its own fresh layers and, where halves are "
-        "random, its own halves.",
+        "Lines are means over seeds; shades, and low and high in the table, are their 95 % "
+        f"intervals. {_interval_words(ratio)} Each seed has its own bases, its own fresh layers "
+        "and, if halves are random, its own halves.",
         (
             study.Picture(
                 f"treatments_{name}", "All treatments against n; dashed line: base B.", picture
             ),
             study.Picture(
                 f"differences_{name}",
-                "Differences to base B, paired by seed, without random filters.",
+                "Differences from base B, paired by seed, without random filters.",
                 close,
             ),
         ),
@@ -120,10 +121,10 @@ def _parts(tables: Tables) -> study.Section:
     columns = ("A to B", "budget (0: all)", "part", "n", "mean", "low", "high")
     return study.Section(
         "What is lost, and why",
-        "Co-adaptation is base B less BnB: what parting layers that had learned together costs. "
-        "Specificity is BnB less AnB: what it costs that the layers are A's. Generalisation is "
-        "AnB+ less BnB+: what remains of A when all layers learn on. All are paired by seed; "
-        "intervals are 95 % intervals over seeds, as above.",
+        "Co-adaptation is base B minus BnB: the loss from separating layers that were trained "
+        "together. Specificity is BnB minus AnB: the loss because the layers fit task A. "
+        "Generalisation is AnB+ minus BnB+: the gain from A that remains after fine-tuning. All "
+        "are paired by seed; intervals are 95 % intervals over seeds, as above.",
         pictures,
         (study.Table("decomposition", "Differences of test accuracies.", columns, rows, POINTS),),
     )
@@ -179,20 +180,20 @@ def _arms(tables: Tables) -> study.Section:
             for name, values in published.PUBLISHED_DISSIMILAR.items()
         },
     }
-    axis = {"label": "AnB less base B, in points", "unit": "points"}
+    axis = {"label": "AnB minus base B, in points", "unit": "points"}
     ratio = max(tables.overlaps.values())
     ours = {label(arm): values for arm, values in lost.items()}
     depths = [str(n) for n in range(1, 8)]
     rows = [
-        (label(arm), layer, *tables.interval(arm, own))
+        (label(arm), layer, *tables.interval(arm, by_seed))
         for arm, values in lost.items()
-        for layer, own in zip(tables.layers, values, strict=True)
+        for layer, by_seed in zip(tables.layers, values, strict=True)
     ]
     return study.Section(
         "Similar and dissimilar tasks",
-        "The drop of AnB below base B. Targets differ between arms, so each is measured by its own "
-        "base; where groups are of different sizes, so are the targets' numbers of classes and "
-        "images.",
+        "The drop of AnB below base B. Targets differ between arms, so each is compared with its "
+        "own base; if groups differ in size, the targets differ in numbers of classes and images "
+        "too.",
         (
             study.Picture(
                 "our_arms", "Ours.", against_depth(tables.layers, ours, **axis, ratio=ratio)
@@ -202,7 +203,7 @@ def _arms(tables: Tables) -> study.Section:
         (
             study.Table(
                 "similar_and_dissimilar",
-                "AnB less base B.",
+                "AnB minus base B.",
                 ("A to B", "n", "mean", "low", "high"),
                 rows,
                 POINTS,
@@ -220,21 +221,23 @@ def _budgets(tables: Tables) -> study.Section:
             base, by = tables.base(arm, budget), tables.accuracy(arm, budget)
             gains |= {f"{t}, {name}": by[t] - base for t in ("AnB", "AnB+")}
             for treatment, values in by.items():
-                for layer, own in zip(tables.layers, values - base, strict=True):
-                    rows.append((label(arm), name, treatment, layer, *tables.interval(arm, own)))
-        axis = {"label": "less base B of the budget, in points", "unit": "points"}
+                for layer, by_seed in zip(tables.layers, values - base, strict=True):
+                    rows.append(
+                        (label(arm), name, treatment, layer, *tables.interval(arm, by_seed))
+                    )
+        axis = {"label": "minus base B of the budget, in points", "unit": "points"}
         drawn = against_depth(tables.layers, gains, **axis, ratio=tables.overlaps[arm])
         name = f"budgets_{_file(arm)}"
         pictures.append(study.Picture(name, f"{label(arm)}.", drawn))
     return study.Section(
         "With fewer labels",
-        "Base A has seen all of its half; of B only so many examples of each class are used, for "
-        "base B as for what is made of it.",
+        "Base A is trained on all of its half. The budget limits the examples of each class of B, "
+        "both for base B and for the treatments.",
         tuple(pictures),
         (
             study.Table(
                 "budgets",
-                "Accuracy less that of base B trained on as many labels.",
+                "Accuracy minus that of base B, trained on as many labels.",
                 ("A to B", "budget", "treatment", "n", "mean", "low", "high"),
                 rows,
                 POINTS,
@@ -248,28 +251,28 @@ def _findings(tables: Tables) -> study.Section:
     columns = ("A to B", "statement", "held", "difference", "low", "high")
     units = dict.fromkeys(columns[3:], "points")
     return study.Section(
-        "What the paper found, and whether it is so here",
-        "A small net on an easy task need not show all of it, and nothing was tuned towards it. "
-        "Each statement is about a difference of accuracies, paired by seed, a mean over n where "
-        "none is named; `about` is within one point. Held is yes or no where a two-sided t test at "
-        "5 % says so after Holm's correction for the number of statements below, and cannot tell "
-        "otherwise, always so with fewer than five seeds. Low and high are the 95 % interval of "
-        "each difference alone.",
+        "The findings of the paper, and whether they hold here",
+        "A small network on an easy task need not show all of them, and nothing was tuned towards "
+        "them. Each statement is about a difference of accuracies, paired by seed; it is a mean "
+        "over n unless it names one, and `about` means within one point. Held is yes or no if a "
+        "two-sided t test at 5 % decides it after Holm's correction for the number of statements "
+        "below, and cannot tell otherwise; fewer than five seeds decide nothing. Low and high are "
+        "the 95 % interval of each difference alone.",
         (),
         (study.Table("findings", "Statements.", columns, rows, units),),
     )
 
 
-def _told(ratio: float) -> str:
+def _interval_words(ratio: float) -> str:
     if not ratio:
         return (
-            "They are Student's: all seeds share the dataset's own test split, so that the "
-            "interval is of training sets, drawn starts and orders on these test images."
+            "They are Student's: all seeds share the dataset's own test split, so the interval is "
+            "over training sets, initial weights and orders, for these test images."
         )
     factor = "(1 / J + n_test / n_train) / (1 / J)"
     return (
-        "Each seed has splits of its own, drawn anew from one dataset, which overlap: Student's "
-        f"intervals are widened by the root of {factor}, with n_test / n_train = {ratio:.2f} and J "
+        "Each seed draws its own splits from one dataset, and these overlap. Student's intervals "
+        f"are therefore widened by the root of {factor}, with n_test / n_train = {ratio:.2f} and J "
         "seeds (Nadeau & Bengio 2003)."
     )
 

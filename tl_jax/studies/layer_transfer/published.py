@@ -12,7 +12,7 @@ PUBLISHED = {
     "random": (0.4917, 0.4026, 0.0011, 0.0191, 0.0499, 0.0145, 0.0146),
 }
 PUBLISHED_BASE = 0.6251
-# The same of AnB with 449 natural and 551 man-made classes, and the target's own base
+# AnB with 449 natural and 551 man-made classes, and the base of the target
 PUBLISHED_DISSIMILAR = {
     "natural to man-made": (0.5392, 0.5214, 0.5008, 0.4616, 0.4098, 0.3742, 0.2914),
     "man-made to natural": (0.6571, 0.6506, 0.6250, 0.5824, 0.5219, 0.4851, 0.3990),

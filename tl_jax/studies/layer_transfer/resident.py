@@ -1,4 +1,4 @@
-"""Trainings of all seeds in one program, on images that are in memory."""
+"""Trainings of all seeds in one program, on images in memory."""
 
 import pathlib
 from typing import Any, NamedTuple
@@ -19,37 +19,37 @@ from tl_jax.studies.layer_transfer.treatments import layers_up_to
 from tl_jax.train.fit import Data, Run, fit
 from tl_jax.train.together import stacked, together
 
-BLOCK = 128  # images that go through the frozen layers at once
+BLOCK = 128  # images that run through the frozen layers at once
 
 
 class Images(NamedTuple):
-    """What all trainings on a task read."""
+    """The images and labels that all trainings on a task read."""
 
     pixels: Any  # (N, S, S, C) uint8
     labels: Any  # (N,) int32, of the task
 
 
 class Transfer(NamedTuple):
-    """One training; those of equal shapes go together."""
+    """One training; trainings of equal shapes run together."""
 
-    prefix: Any  # variables of the frozen layers; none if all learn
-    run: Run  # of the layers above them; its examples are rows of the images
+    prefix: Any  # variables of the frozen layers; empty if all are trained
+    run: Run  # the run of the layers above; its examples are rows of the images
     class_numbers: Any  # (C,) int32: `ClassSubset.class_numbers`
-    val: Any  # (V,) rows to be judged on, filled up with -1
+    val: Any  # (V,) rows to evaluate, filled up with -1
     test: Any  # (T,) likewise
 
 
 class Transferred(NamedTuple):
-    """What a training gives."""
+    """The result of a training."""
 
     variables: Any  # of the layers above the frozen ones
     loss: jax.Array  # (E,)
-    val: jax.Array  # how many of the rows are told right
-    test: jax.Array
+    val: jax.Array  # the number of rows that are classified right
+    test: jax.Array  # likewise
 
 
 def transferred(
-    given: Transfer,
+    transfer: Transfer,
     images: Images,
     *,
     chain: Network,
@@ -59,29 +59,29 @@ def transferred(
 ) -> Transferred:
     """Train the layers above `stop` (None: all) on the run's examples; for `together` to run.
 
-    The frozen layers see each image once, so that a training costs what is above them. `settings`
-    are those of `together.fit`.
+    The frozen layers run once for each image, so a training costs only the layers above them.
+    `settings` are those of `fit.fit`.
     """
 
     def frozen(row):
         x = preprocessing.normalise(images.pixels[row][None])
-        return x[0] if stop is None else chain.apply(given.prefix, x, stop=stop).output[0]
+        return x[0] if stop is None else chain.apply(transfer.prefix, x, stop=stop).output[0]
 
     classes = chain.layers[-1].module.classes
-    rows = given.run.examples
+    rows = transfer.run.examples
     data = Data(
         jax.lax.map(frozen, rows, batch_size=BLOCK),
-        jax.nn.one_hot(given.class_numbers[images.labels[rows]], classes),
+        jax.nn.one_hot(transfer.class_numbers[images.labels[rows]], classes),
     )
-    run = given.run._replace(examples=jnp.arange(len(rows)))
+    run = transfer.run._replace(examples=jnp.arange(len(rows)))
     fitted = fit(run, data, chain=chain, start=stop, **settings)
 
     def right(row):
         logits = chain.apply(fitted.variables, frozen(row)[None], start=stop).output[0]
-        return (row >= 0) & (logits.argmax() == given.class_numbers[images.labels[row]])
+        return (row >= 0) & (logits.argmax() == transfer.class_numbers[images.labels[row]])
 
     val, test = (
-        jax.lax.map(right, rows, batch_size=BLOCK).sum() for rows in (given.val, given.test)
+        jax.lax.map(right, rows, batch_size=BLOCK).sum() for rows in (transfer.val, transfer.test)
     )
     return Transferred(fitted.variables, fitted.loss, val, test)
 
@@ -116,22 +116,22 @@ def _transfers(config: Any, chain: Network, training: Training) -> list[Transfer
     frozen = layers_up_to(chain, training.stop)
     learning = [name for name in chain.names if name not in frozen]
     rate, decay = config.train.learning_rate, config.train.weight_decay
-    longest = {s: max(len(own.rows(s)) for own in training.subsets) for s in ("val", "test")}
+    longest = {s: max(len(subset.rows(s)) for subset in training.subsets) for s in ("val", "test")}
     transfers = []
     each = zip(training.subsets, training.variables, training.seeds, strict=True)
     for split_seed, (subset, variables, seed) in enumerate(each):
         rows = subset.rows("train", per_class=training.budget, seed=split_seed)
-        judged = {
+        rows_of = {
             s: np.pad(subset.rows(s), (0, most - len(subset.rows(s))), constant_values=-1)
             for s, most in longest.items()
         }
         run = Run(select(variables, learning), seed, rate, decay, rows, np.ones(len(rows)))
-        transfers.append(Transfer(select(variables, frozen), run, subset.class_numbers, **judged))
+        transfers.append(Transfer(select(variables, frozen), run, subset.class_numbers, **rows_of))
     return transfers
 
 
 def _trained(training: Training, done: Transferred) -> list[Trained]:
-    """Return what each seed's training gave, of the leaves (S, ...) of all."""
+    """Split the results, whose leaves are (S, ...), into one for each seed."""
     trained = []
     for seed, (subset, variables) in enumerate(
         zip(training.subsets, training.variables, strict=True)

@@ -1,4 +1,4 @@
-"""Trainings one after the other, each streamed from disk, and what their steps cost."""
+"""Trainings one after the other, each streamed from disk, and the cost of their steps."""
 
 import functools
 import pathlib
@@ -27,7 +27,7 @@ from tl_jax.train.survey import survey
 
 
 def trainer(config: Any, net: Net, folder: pathlib.Path) -> Trainer:
-    """Return a trainer for the config; `folder` holds the checkpoints of a training meanwhile."""
+    """Return a trainer for the config; during a training `folder` holds its checkpoints."""
     cache = pathlib.Path(config.cache) if config.cache else None
 
     def one(training: Training, seed: int) -> Trained:
@@ -43,8 +43,8 @@ def trainer(config: Any, net: Net, folder: pathlib.Path) -> Trainer:
             batch_size=config.batch_size,
             precision=config.precision,
         )
-        kept = {"cache": cache, "dtype": "float32", "workdir": folder}
-        inputs_for = for_plan(problem, test_views="none", **kept)
+        stores = {"cache": cache, "dtype": "float32", "workdir": folder}
+        inputs_for = for_plan(problem, test_views="none", **stores)
         done = trained(problem, variables, inputs_for, workdir=folder)
         row = {split: scores["accuracy"] for split, scores in done.scores.items()}
         row["loss"] = done.progress.history[-1]["train_loss"]
@@ -55,18 +55,18 @@ def trainer(config: Any, net: Net, folder: pathlib.Path) -> Trainer:
 
 
 def _phase(config: Any, chain: Network, stop: str | None, epochs: int) -> Phase:
-    """Return the phase in which everything above `stop` learns for so many epochs."""
+    """Return the phase that trains everything above `stop` for so many epochs."""
     frozen = layers_up_to(chain, stop)
     settings = Settings(epochs=epochs, best_by="last", batch_norm="batch", **config.train)
     return Phase("train", {n: float(n not in frozen) for n in chain.names}, settings)
 
 
 def step_flops(config: Any, net: Net, classes: int, stop: str | None) -> float:
-    """Count the floating-point operations of one compiled step for a batch, from shapes alone."""
+    """Count the floating-point operations of one compiled step, from shapes alone."""
     chain, shape = net.chain(classes), jax.ShapeDtypeStruct
     phase = _phase(config, chain, stop, 1)
     setup = Setup(chain, CrossEntropy(), net.preprocessing, Parallel(), config.precision)
-    made = recipe(setup, phase)
+    of_steps = recipe(setup, phase)
     variables, _ = chain.shapes(net.preprocessing.input_shape)
     count = config.batch_size
     images = shape((count, *net.preprocessing.input_shape[1:]), jnp.uint8)
@@ -76,14 +76,14 @@ def step_flops(config: Any, net: Net, classes: int, stop: str | None) -> float:
         "targets": shape((count, classes), jnp.float32),
         "weights": weights,
     }
-    judged = {"labels": labels, "graded_labels": labels, "graded_weights": weights, "real": weights}
-    state = shapes(made, survey(made, variables, batch, batch | judged), variables)
+    scored = {"labels": labels, "graded_labels": labels, "graded_weights": weights, "real": weights}
+    state = shapes(of_steps, survey(of_steps, variables, batch, batch | scored), variables)
     fixed = select(variables, [n for n in chain.names if n not in phase.trained]) | {
         "key": jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0))),
         "rates": shape((1000,), jnp.float32),
         "first": shape((), jnp.int32),
         "decay": shape((), jnp.float32),
     }
-    step = setup.parallel.step(functools.partial(update, made))
+    step = setup.parallel.step(functools.partial(update, of_steps))
     cost: Any = step.lower(state, fixed, batch).compile().cost_analysis()
     return cost["flops"]

@@ -1,15 +1,15 @@
 """How transferable is each layer? The experiment of Yosinski et al. 2014 (arXiv:1411.1792).
 
 Bases A and B are trained on two halves of a dataset, or on two datasets. For every n the first n
-layers are taken from one of them and the layers above start afresh, to be trained on B's half:
+layers come from one of them; the layers above start from fresh weights and are trained on B's half:
 
     BnB, AnB      the first n layers from B itself ("selffer") or from A ("transfer"), frozen
-    BnB+, AnB+    the same, but all layers learn
-    random        the first n layers as they were drawn, frozen
+    BnB+, AnB+    the same, but all layers are trained
+    random        the first n layers with their initial weights, frozen
 
-What BnB lacks of base B is lost because layers that had learned together were parted
-(co-adaptation); what AnB lacks of BnB, because A's layers are A's own (specificity); what AnB+ has
-above BnB+ is what remains of A after fine-tuning (generalisation).
+Base B minus BnB is the loss from separating layers that were trained together (co-adaptation). BnB
+minus AnB is the loss because A's layers fit task A (specificity). AnB+ minus BnB+ is the gain from
+A that remains after fine-tuning (generalisation).
 """
 
 import pathlib
@@ -33,7 +33,7 @@ from tl_jax.studies.layer_transfer.treatments import TREATMENTS, beginning
 
 
 def check(config: Any) -> None:
-    """UserError for a base, layers, budgets or arms that are none."""
+    """Raise UserError for an unknown base, layer or arm, or for budgets without epochs."""
     Net(config)
     require(config)
 
@@ -44,7 +44,7 @@ def data(config: Any) -> dict[str, Task]:
 
 
 def compute(config: Any, workdir: pathlib.Path) -> dict:
-    """Train the bases and all treatments; finished trainings are kept."""
+    """Train the bases and all treatments; store each finished training."""
     started = time.time()
     net, sides = Net(config), arms(config)
     study = Study(config, net, workdir)
@@ -54,8 +54,8 @@ def compute(config: Any, workdir: pathlib.Path) -> dict:
     pairs = [(first, second) for first, second in sides.values()]
     cuts = [(n, layer) for n, (layer, _) in net.cuts.items()]
     cells = study.journal.rows()
-    targets = [list(arm.values())[1] for arm in sides.values()]  # of B, a subset for each seed
-    overlaps = [overlap([own.task.splits for own in subsets]) for subsets in targets]
+    targets = [list(arm.values())[1] for arm in sides.values()]  # B's subsets, by seed
+    overlaps = [overlap([subset.task.splits for subset in subsets]) for subsets in targets]
     tables = Tables(cells, pairs, config.budgets, cuts, overlaps)
     return {
         "arms": pairs,
@@ -69,7 +69,7 @@ def compute(config: Any, workdir: pathlib.Path) -> dict:
 
 
 class Study:
-    """The trainings of a config in a results folder, done now or before."""
+    """The trainings of a config, stored in a results folder."""
 
     def __init__(self, config: Any, net: Net, workdir: pathlib.Path):
         self.config, self.net, self.workdir = config, net, workdir
@@ -81,7 +81,7 @@ class Study:
         )
 
     def finish(self, arm: Arm, budget_index: int) -> None:
-        """Do every training of an arm at a budget that is not finished; base A has all labels."""
+        """Run an arm's trainings at a budget that are not finished; base A has all labels."""
         config, net = self.config, self.net
         budget, epochs = config.budgets[budget_index], config.epochs[budget_index]
         (a, subsets_a), (b, subsets_b) = arm.items()
@@ -97,26 +97,26 @@ class Study:
                 key = {"arm": f"{a}:{b}", "budget": budget, "treatment": name, "n": n}
                 if self._done(key):
                     continue
-                begun = [
-                    beginning(net.chain(classes), stop, donor=donor, fresh=new)[0]
-                    for donor, new in zip(donors[treatment.donor], fresh, strict=True)
+                initial = [
+                    beginning(net.chain(classes), stop, donor=donor, fresh=start)[0]
+                    for donor, start in zip(donors[treatment.donor], fresh, strict=True)
                 ]
                 frozen = stop if treatment.frozen else None
-                training = Training(subsets_b, begun, frozen, budget, epochs, "fresh")
+                training = Training(subsets_b, initial, frozen, budget, epochs, "fresh")
                 self._keep(key, self.train(training))
 
     def base(self, name: str, subsets: list[ClassSubset], budget_index: int) -> list[dict]:
-        """Return the variables, by seed, of the base of a side at a budget."""
+        """Return the variables of a side's base at a budget, one tree for each seed."""
         config = self.config
         budget, epochs = config.budgets[budget_index], config.epochs[budget_index]
         file = self.workdir / "bases" / f"{name} {budget}.npz".replace("/", "_")
         key = {"arm": name, "budget": budget, "treatment": "base", "n": 0}
         if not self._done(key) or not file.exists():
             classes = len(subsets[0].classes)
-            begun = [
+            initial = [
                 self.net.fresh(classes, drawn_seed(name, seed)) for seed in range(config.seeds)
             ]
-            trained = self.train(Training(subsets, begun, None, budget, epochs, name))
+            trained = self.train(Training(subsets, initial, None, budget, epochs, name))
             save(file, [one.variables for one in trained])
             self._keep(key, trained)
         return load(file)
@@ -133,11 +133,11 @@ class Study:
 
 
 def save(file: pathlib.Path, trees: list[dict]) -> None:
-    """Write trees of variables, one a seed, to a file that appears whole or not at all."""
+    """Write trees of variables, one for each seed, to a file that appears whole or not at all."""
     flat = {}
     for seed, tree in enumerate(trees):
-        own = flax.traverse_util.flatten_dict(tree, sep="/")
-        flat |= {f"{seed}/{path}": leaf for path, leaf in own.items()}
+        leaves = flax.traverse_util.flatten_dict(tree, sep="/")
+        flat |= {f"{seed}/{path}": leaf for path, leaf in leaves.items()}
     file.parent.mkdir(exist_ok=True)
     partial = file.with_suffix(".partial.npz")
     np.savez(partial, **flat)

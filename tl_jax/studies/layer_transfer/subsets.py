@@ -12,13 +12,13 @@ from tl_jax.data.task import Task
 from tl_jax.errors import UserError, unknown
 from tl_jax.runs.subject import named_task, task_of
 
-Arm = dict[str, list["ClassSubset"]]  # name of A and of B, and for each seed its classes
+Arm = dict[str, list["ClassSubset"]]  # the names of A and B, and a subset for each seed
 
 
 def require(config: Any) -> None:
-    """UserError for arms that are none, whatever the data, and for a study of nothing."""
+    """Raise UserError for arms that no data could have, and for an empty study."""
     if len(config.budgets) != len(config.epochs) or not config.budgets or config.seeds < 1:
-        raise UserError("a study has at least one seed, and as many epochs as it has budgets")
+        raise UserError("a study needs at least one seed, and as many epochs as budgets")
     for arm in config.arms:
         if arm == "tasks" and not config.source.name:
             raise UserError("the arm 'tasks' needs the task of base A: source.name=...")
@@ -28,7 +28,7 @@ def require(config: Any) -> None:
 
 
 def arms(config: Any) -> dict[str, Arm]:
-    """Return the two sides of each of the config's arms; UserError for what makes no arm."""
+    """Return the two sides of each of the config's arms; UserError for sides that do not fit."""
     tasks = [task_of(config, seed) for seed in range(config.seeds)]
     return {arm: _arm(config, arm, tasks) for arm in config.arms}
 
@@ -44,12 +44,12 @@ def _arm(config: Any, arm: str, tasks: list[Task]) -> Arm:
             b: [ClassSubset(task, task.classes) for task in tasks],
         }
     if arm == "random":
-        drawn = [halves(task.classes, seed) for seed, task in enumerate(tasks)]
-        sides = {"random A": [a for a, _ in drawn], "random B": [b for _, b in drawn]}
+        pairs = [halves(task.classes, seed) for seed, task in enumerate(tasks)]
+        sides = {"random A": [a for a, _ in pairs], "random B": [b for _, b in pairs]}
     else:
         sides = _groups(config, arm, tasks)
     return {
-        name: [ClassSubset(task, own) for task, own in zip(tasks, classes, strict=True)]
+        name: [ClassSubset(task, names) for task, names in zip(tasks, classes, strict=True)]
         for name, classes in sides.items()
     }
 
@@ -59,21 +59,19 @@ def _groups(config: Any, arm: str, tasks: list[Task]) -> dict[str, list[tuple[st
     names = arm.split(":")
     sides = {name: [group(t.classes, config.groups[name]) for t in tasks] for name in names}
     if len(sides) != 2 or set.intersection(*(set(classes[0]) for classes in sides.values())):
-        raise UserError(f"an arm is of two groups without a class in common; got {arm!r}")
+        raise UserError(f"an arm needs two groups without a common class; got {arm!r}")
     return sides
 
 
 def source(config: Any, seed: int) -> Task:
-    """Return the task of base A, of the arm `tasks`."""
+    """Return the task of base A in the arm `tasks`."""
     return named_task(config.source, seed, val=config.task.val)
 
 
 def halves(classes: Sequence[str], seed: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Draw two halves of the classes; an odd one is left out. UserError for fewer than four."""
     if len(classes) < 4:
-        raise UserError(
-            f"{len(classes)} classes cannot be halved: each half needs two of its own to tell apart"
-        )
+        raise UserError(f"{len(classes)} classes cannot be halved: each half needs two classes")
     order = np.random.default_rng(seed).permutation(len(classes))
     half = len(classes) // 2
     one, other = sorted(order[:half]), sorted(order[half : 2 * half])
@@ -86,24 +84,24 @@ def group(classes: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
         if name not in classes:
             raise unknown("class in a group", name, classes)
     if len(set(names)) < 2 or len(set(names)) < len(names):
-        raise UserError(f"a group names at least two classes, each once; got {', '.join(names)!r}")
+        raise UserError(f"a group needs at least two classes, each once; got {', '.join(names)!r}")
     return tuple(names)
 
 
 class ClassSubset(NamedTuple):
-    """Some classes of a task, as a task of its own that shares the other's examples."""
+    """Some classes of a task, as a task of their own that shares its examples."""
 
     task: Task
     classes: tuple[str, ...]
 
     @property
     def class_numbers(self) -> np.ndarray:
-        """Return for each class of the task the number that it has here, or -1: (C,) int32."""
+        """The number of each of the task's classes in the subset, or -1: (C,) int32."""
         order = {name: number for number, name in enumerate(self.classes)}
         return np.array([order.get(name, -1) for name in self.task.classes], np.int32)
 
     def rows(self, split: str, *, per_class: int = 0, seed: int = 0) -> np.ndarray:
-        """Return the split's examples of these classes (n,); of each only so many, if not 0."""
+        """Return the split's examples (n,) of these classes, `per_class` of each (0: all)."""
         rows = self.task.splits[split]
         rows = rows[self.class_numbers[self.task.labels[rows]] >= 0]
         if per_class:
@@ -114,25 +112,25 @@ class ClassSubset(NamedTuple):
     def alone(self, *, per_class: int = 0, seed: int = 0) -> Task:
         """Return the subset as a `Task`, without the other examples.
 
-        A budget cuts train alone: the study's trainings keep their last weights, so no label of val
-        is chosen by.
+        A budget cuts only train: the study's trainings keep their last weights, so no label of val
+        chooses anything.
         """
-        kept = np.flatnonzero(self.class_numbers[self.task.labels] >= 0)
+        members = np.flatnonzero(self.class_numbers[self.task.labels] >= 0)
         columns = [self.task.classes.index(name) for name in self.classes]
-        own = {name: self.rows(name) for name in self.task.splits}
-        own["train"] = self.rows("train", per_class=per_class, seed=seed)
-        truth = {name: array[kept] for name, array in self.task.truth.items()}
+        rows_of = {name: self.rows(name) for name in self.task.splits}
+        rows_of["train"] = self.rows("train", per_class=per_class, seed=seed)
+        truth = {name: array[members] for name, array in self.task.truth.items()}
         truth["targets"] = truth["targets"][:, columns]
         for name in ("labels", "graded_labels"):
             truth[name] = self.class_numbers[truth[name]]
-        told = hashlib.sha256(repr((self.task.fingerprint, self.classes)).encode()).hexdigest()
+        digest = hashlib.sha256(repr((self.task.fingerprint, self.classes)).encode()).hexdigest()
         return dataclasses.replace(
             self.task,
             classes=self.classes,
-            ids=tuple(self.task.ids[i] for i in kept),
-            open=lambda index: self.task.image(int(kept[index])),
+            ids=tuple(self.task.ids[i] for i in members),
+            open=lambda index: self.task.image(int(members[index])),
             truth=truth,
-            arrays={name: array[kept] for name, array in self.task.arrays.items()},
-            splits={name: np.searchsorted(kept, rows) for name, rows in own.items()},
-            fingerprint=told,
+            arrays={name: array[members] for name, array in self.task.arrays.items()},
+            splits={name: np.searchsorted(members, rows) for name, rows in rows_of.items()},
+            fingerprint=digest,
         )

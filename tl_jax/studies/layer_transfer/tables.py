@@ -1,4 +1,4 @@
-"""What came of a study: accuracies as arrays, the drop in parts, and what holds of the paper."""
+"""The results of a study: accuracies as arrays, parts of the drop, and the paper's findings."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,16 +8,16 @@ from tl_jax.stats.paired import corrected
 from tl_jax.stats.verdict import Claim, claims_hold
 from tl_jax.studies.layer_transfer.treatments import TREATMENTS
 
-NEAR = 0.01  # accuracies that the findings call about the same
+NEAR = 0.01  # difference of accuracies that the findings call about the same
 
 Sides = tuple[str, str]  # names of A and of B
 
 
 class Tables:
-    """A study's finished cells as arrays by arm, budget and treatment: L cuts, S seeds.
+    """A study's finished cells as arrays by arm, budget and treatment, over L cuts and S seeds.
 
-    `cuts` are n and the n-th layer with parameters; `overlaps` n_test / n_train of each arm's
-    splits, as `stats.paired.overlap` gives it.
+    `cuts` are pairs of n and the n-th layer with parameters; `overlaps` are n_test / n_train of
+    each arm's splits, by `stats.paired.overlap`.
     """
 
     def __init__(
@@ -36,13 +36,13 @@ class Tables:
         self._test = {tuple(cell[k] for k in keys): cell["test"] for cell in cells}
 
     def interval(self, arm: Sides, values: np.ndarray) -> tuple[float, float, float]:
-        """Return the mean of an arm's figures (S,) and its corrected 95 % interval; NaN of one."""
-        found = corrected(values, ratio=self.overlaps[arm])
-        return found.mean, found.low, found.high
+        """Return mean and corrected 95 % interval of an arm's figures (S,); NaN bounds for one."""
+        estimate = corrected(values, ratio=self.overlaps[arm])
+        return estimate.mean, estimate.low, estimate.high
 
     @property
     def layers(self) -> list[str]:
-        """What each of the L cuts is called."""
+        """The names of the L cuts."""
         return [f"{n} {layer}" for n, layer in self.cuts.items()]
 
     def base(self, arm: Sides, budget: int) -> np.ndarray:
@@ -67,38 +67,38 @@ class Tables:
 
     @property
     def decomposition(self) -> list[dict]:
-        """For each arm, budget, part and n the mean and interval over seeds."""
+        """The mean and interval over seeds of each arm, budget, part and n."""
         rows = []
         for arm in self.arms:
             for budget in self.budgets:
                 for part, values in self.parts(arm, budget).items():
-                    for layer, own in zip(self.layers, values, strict=True):
-                        mean, low, high = self.interval(arm, own)
+                    for layer, figures in zip(self.layers, values, strict=True):
+                        mean, low, high = self.interval(arm, figures)
                         key = {"arm": label(arm), "budget": budget, "part": part, "n": layer}
                         rows.append(key | {"mean": mean, "low": low, "high": high})
         return rows
 
     @property
     def findings(self) -> list[dict]:
-        """What Yosinski et al. found, and whether it may be said of this study.
+        """The findings of Yosinski et al., and whether they hold in this study.
 
         `held` is yes, no or cannot tell, by the rule of `stats.verdict`, corrected for the number
         of statements about all arms.
         """
-        # Another arm's splits take part in the last statement: the larger overlap counts.
+        # The last statement compares two arms, so the larger overlap counts.
         ratio = max(self.overlaps.values())
         rows = [(label(arm), *row) for arm in self.arms for row in self._contrasts(arm)]
         claims = [Claim(corrected(d, ratio=ratio), least, most) for _, _, d, least, most in rows]
         return [
             {"arm": arm, "statement": statement, "held": held}
-            | {"mean": own.mean, "low": own.low, "high": own.high}
-            for (arm, statement, *_), (own, *_), held in zip(
+            | {"mean": estimate.mean, "low": estimate.low, "high": estimate.high}
+            for (arm, statement, *_), (estimate, *_), held in zip(
                 rows, claims, claims_hold(claims), strict=True
             )
         ]
 
     def _contrasts(self, arm: Sides) -> list[tuple[str, np.ndarray, float, float]]:
-        """Return statements, each with a difference (S,) and the bounds in which it holds."""
+        """Return statements, each with a difference (S,) and the bounds that it claims."""
         budget = self.budgets[0]
         base, by = self.base(arm, budget), self.accuracy(arm, budget)
         ends = (by["BnB"][0] + by["BnB"][-1]) / 2
@@ -126,9 +126,9 @@ class Tables:
 
 
 def decomposition(base: np.ndarray, accuracy: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the drop in two parts and the gain, each (L, S), paired by seed.
+    """Return the two parts of the drop and the gain, each (L, S), paired by seed.
 
-    Of the accuracies of base B (S,) and of each treatment (L, S).
+    `base` (S,) is the accuracy of base B, `accuracy` (L, S) that of each treatment.
     """
     return {
         "co-adaptation": base - accuracy["BnB"],
@@ -138,5 +138,5 @@ def decomposition(base: np.ndarray, accuracy: Mapping[str, np.ndarray]) -> dict[
 
 
 def label(arm: Sides) -> str:
-    """As it is shown."""
+    """Return an arm's name as it is shown."""
     return " to ".join(arm)

@@ -1,4 +1,4 @@
-"""What the study asks of a trainer, and what it gets.
+"""The interface between the study and a trainer.
 
 A trainer is a function from a `Training` to a `Trained` for each seed: `resident.trainer` trains
 all seeds in one program on images in memory, `streamed.trainer` one after the other from disk.
@@ -12,23 +12,23 @@ from tl_jax.studies.layer_transfer.subsets import ClassSubset
 
 
 class Training(NamedTuple):
-    """The same training for each of S seeds."""
+    """One training, for each of S seeds."""
 
-    subsets: list[ClassSubset]  # (S,) of the examples
-    variables: list[Any]  # (S,) at the start
-    stop: str | None  # the last frozen layer; None: all layers learn
+    subsets: list[ClassSubset]  # S subsets of the examples
+    variables: list[Any]  # S trees of initial variables
+    stop: str | None  # the last frozen layer; None: all layers are trained
     budget: int  # training examples of each class; 0: all
     epochs: int
-    purpose: str  # says with the seed what is drawn
+    purpose: str  # names, with the seed, the random numbers of a training
 
     @property
     def seeds(self) -> list[int]:
-        """(S,) of what is drawn in each training: the order of its examples."""
+        """The S seeds of the trainings, which draw the orders of their examples."""
         return [drawn_seed(self.purpose, seed) for seed in range(len(self.subsets))]
 
 
 class Trained(NamedTuple):
-    """What one training gives."""
+    """The result of one training."""
 
     variables: Any
     row: dict[str, float]  # accuracies `val` and `test`, and the last epoch's `loss`
@@ -38,5 +38,5 @@ Trainer = Callable[[Training], list[Trained]]
 
 
 def drawn_seed(purpose: str, seed: int) -> int:
-    """Return a seed of its own for everything that is drawn."""
+    """Return a seed for random numbers, different for each purpose."""
     return zlib.crc32(f"{purpose}/{seed}".encode()) >> 1

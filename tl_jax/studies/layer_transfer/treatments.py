@@ -1,10 +1,10 @@
-"""Treatments of the first n layers, and where a chain is cut for them.
+"""Treatments of the first n layers, and the cuts of a chain for them.
 
     BnB, AnB      the first n layers from B itself ("selffer") or from A ("transfer"), frozen
-    BnB+, AnB+    the same, but all layers learn
-    random        the first n layers as they were drawn, frozen
+    BnB+, AnB+    the same, but all layers are trained
+    random        the first n layers with their initial weights, frozen
 
-The layers above always start afresh and are trained on B's data.
+The layers above always start from fresh weights and are trained on B's data.
 """
 
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ from tl_jax.errors import UserError
 
 
 class Treatment(NamedTuple):
-    """Whose the first n layers are, and whether they learn."""
+    """The origin of the first n layers, and whether they are frozen."""
 
-    donor: str | None  # the base they come from: "A", "B"; None: drawn at random
+    donor: str | None  # the base they come from: "A" or "B"; None: fresh weights
     frozen: bool
 
 
@@ -32,20 +32,20 @@ TREATMENTS = {
 
 
 def cuts(chain: Network, input_shape: Sequence[int]) -> dict[str, str]:
-    """Return for n = 1 to L - 1 the n-th layer with parameters, and the last that goes with it.
+    """Return for n = 1 to L - 1 the n-th layer with parameters, and the last that belongs to it.
 
     Poolings belong to the layer below. The classifier, the L-th, is always fresh. UserError if it
     is the only layer with parameters.
     """
     params = chain.shapes(input_shape)[0]["params"]
-    found, own = {}, None
+    stops, layer = {}, None
     for name in chain.names:
-        own = name if params.get(name) else own
-        if own is not None:
-            found[own] = name
-    if len(found) < 2:
-        raise UserError("a chain of one layer with parameters has nothing to transfer")
-    return dict(list(found.items())[:-1])
+        layer = name if params.get(name) else layer
+        if layer is not None:
+            stops[layer] = name
+    if len(stops) < 2:
+        raise UserError("a chain with a single layer with parameters has nothing to transfer")
+    return dict(list(stops.items())[:-1])
 
 
 def beginning(
@@ -57,5 +57,5 @@ def beginning(
 
 
 def layers_up_to(chain: Network, stop: str | None) -> tuple[str, ...]:
-    """Return the names of the layers up to and with `stop`; none if that is None."""
+    """Return the names of the layers up to and including `stop`; empty if it is None."""
     return () if stop is None else chain.cut(stop).names

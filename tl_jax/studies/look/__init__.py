@@ -1,3 +1,3 @@
-"""Pictures of a base: its filters, its feature maps, what excites a channel, a map of a task."""
+"""Pictures of a base: filters, feature maps, images that excite a channel, a map of a task."""
 
-MOST_CLASSES = 5  # whose channels are shown where no channel is asked for
+MOST_CLASSES = 5  # classes whose channels are shown if the config names no channel

@@ -1,4 +1,4 @@
-"""How a look at a base is shown: filters, every layer, what excites channels, all in the plane."""
+"""The page of a look at a base: filters, every layer, channels' favourite images, a map."""
 
 import collections
 import pathlib
@@ -14,8 +14,8 @@ from tl_jax.measure.embedding import KEPT
 from tl_jax.report import figures, html, pictures, study
 from tl_jax.studies.look import MOST_CLASSES
 
-MOST_CHANNELS = 8  # of a layer
-SIDE = 112  # pixels of a feature map, of an image beside it
+MOST_CHANNELS = 8  # shown of a layer
+SIDE = 112  # pixels of a feature map, and of an image beside it
 NAMES = {"tsne": "t-SNE", "umap": "UMAP"}
 
 
@@ -32,13 +32,13 @@ def write(
     excited: Sequence[Any],
     plane: Any,
 ) -> None:
-    """Write the page and its tables; what is shown is what `study.compute` calls `material`."""
+    """Write the page and its tables from the `material` of `study.compute`."""
     layer = result["layer"]
     study.write(
         workdir,
         title=f"What {base.name} sees",
-        lead="From the bottom to the top: the filters on the image itself, what every layer makes "
-        "of one image, which images a channel likes best, and all of them in the plane.",
+        lead="From bottom to top: the filters that read the image, the feature maps of one image "
+        "at every layer, the images that excite a channel most, and a map of all images.",
         sections=[
             _filters(*filters),
             _every_layer(_seen(base, image, 2 * SIDE), result["image"], maps),
@@ -57,49 +57,49 @@ def write(
 
 
 def summary(result: dict) -> str:
-    """The layer and the channels that were looked at."""
+    """Return the layer and the channels that the page shows."""
     return f"layer {result['layer']}, channels {', '.join(map(str, result['channels']))}"
 
 
 def _filters(layer: str, kernel: np.ndarray) -> study.Section:
-    """The filters (h, w, C, K) of the lowest convolution."""
+    """Return the section of the lowest convolution's filters (h, w, C, K)."""
     height, width, channels, count = kernel.shape
     text = (
-        "The lowest filters look at the pixels, so that they can be looked at as images. Edges, "
-        "bars and spots of colour are what nearly every network trained on photographs finds "
-        "first, and what most tasks can use: these layers are general."
+        "The lowest filters read pixels, so they can be shown as images. Nearly every network "
+        "trained on photographs learns edges, bars and spots of colour first, and most tasks can "
+        "use them: these layers are general."
     )
     largest = np.abs(kernel).max((0, 1, 2))
     caption = (
-        f"{layer}: {count} filters of {height} × {width} × {channels}; grey is zero, and each has "
-        f"the scale of its own largest weight, {largest.min():.2g} to {largest.max():.2g}"
+        f"{layer}: {count} filters of {height} × {width} × {channels}; grey is zero, and each is "
+        f"scaled by its own largest weight, {largest.min():.2g} to {largest.max():.2g}"
     )
     picture = study.Picture("filters", caption, html.png(pictures.filters(kernel)))
     return study.Section("First-layer filters", text, (picture,))
 
 
 def _every_layer(seen: PIL.Image.Image, name: str, maps: dict[str, np.ndarray]) -> study.Section:
-    """The image as it was seen, and the maps (H, W, C) that every layer makes of it."""
+    """Return the section of the image and its feature maps (H, W, C) at every layer."""
     shown = [study.Picture("image", f"{name}, as the base sees it", html.jpeg(seen))]
-    for layer, own in maps.items():
-        best = pictures.strongest(own, MOST_CHANNELS)
-        bounds = own[..., best].min(), own[..., best].max()
-        tiles = [pictures.feature_map(own[..., c], side=SIDE, bounds=bounds) for c in best]
-        caption = f"{layer}: {_size(own.shape)}; channels {', '.join(map(str, best))}"
+    for layer, of_layer in maps.items():
+        best = pictures.strongest(of_layer, MOST_CHANNELS)
+        bounds = of_layer[..., best].min(), of_layer[..., best].max()
+        tiles = [pictures.feature_map(of_layer[..., c], side=SIDE, bounds=bounds) for c in best]
+        caption = f"{layer}: {_size(of_layer.shape)}; channels {', '.join(map(str, best))}"
         grid = html.png(pictures.grid(tiles, columns=MOST_CHANNELS))
         shown.append(study.Picture(f"layer_{layer}", f"{caption}; {_scale(*bounds)}", grid))
     text = (
-        f"Of every layer in forward order the {MOST_CHANNELS} channels that vary most over the "
-        "image, all on one scale, which is said below them, a rectangle for each position. Towards "
-        "the bottom one still sees the image, its edges and textures; towards the top there are "
-        "few positions left, and what is bright there stands for parts and kinds of things. "
+        f"For every layer in forward order: the {MOST_CHANNELS} channels that vary most over the "
+        "image, with a rectangle for each position. The channels of a layer share one scale, "
+        "given below them. Near the bottom the maps still show the image, its edges and textures; "
+        "near the top few positions are left, and bright ones stand for parts and kinds of things. "
         "Layers without positions are not shown."
     )
     return study.Section("One image at every layer", text, tuple(shown))
 
 
 def _excited(base: Base, task: Task, layer: str, excited: Sequence[Any]) -> study.Section:
-    """The images that excite each channel most, and where."""
+    """Return the section of the images that excite each channel most, and where."""
     shown, rows = [], []
     for channel, examples, activations, images, maps in excited:
         tiles, scale = [_seen(base, image, SIDE) for image in images], ""
@@ -118,11 +118,11 @@ def _excited(base: Base, task: Task, layer: str, excited: Sequence[Any]) -> stud
             for rank, (i, name, activation) in enumerate(lines, 1)
         ]
     text = (
-        f"Of all {len(task.ids):,} images those with the greatest mean activation, first on the "
-        "left, and how many are of which class; below each, where it is excited, if the layer has "
-        "positions. Unless one was asked for, the channels are those whose activation on the "
-        "training split goes most with being of each of the classes, "
-        f"{MOST_CLASSES} at most."
+        f"Those of all {len(task.ids):,} images that have the greatest mean activation, the "
+        "greatest on the left, and the number of each class among them; below each image, if the "
+        "layer has positions, where the channel is active. Unless the config names a channel, each "
+        f"class ({MOST_CLASSES} at most) has the channel whose activation correlates most with it "
+        "on the training split."
     )
     columns = ("channel", "place", "image", "class", "mean activation")
     title = "What excites a channel most"
@@ -133,13 +133,14 @@ def _excited(base: Base, task: Task, layer: str, excited: Sequence[Any]) -> stud
 def _plane(
     task: Task, layer: str, examples: np.ndarray, points: dict[str, np.ndarray]
 ) -> study.Section:
-    """Maps (n, 2) of the layer's features for the `examples` (n,), by method."""
+    """Return the section of maps (n, 2), by method, of the layer's features for `examples` (n,)."""
     labels = task.labels[examples]
     shown = [study.Picture(m, NAMES[m], figures.scatter(p, labels)) for m, p in points.items()]
     text = (
-        f"The features of {layer} for {len(examples):,} images, {KEPT} principal components at "
-        "most, in the plane, where neighbours stay near each other. Distances between groups, and "
-        "their sizes, say little. The numbers are the classes', as in the table."
+        f"The features of {layer} for {len(examples):,} images, reduced to at most {KEPT} "
+        "principal components and mapped into the plane so that neighbours stay near each other. "
+        "Distances between groups, and their sizes, say little. Numbers are those of the classes "
+        "in the table."
     )
     counts = [int((labels == c).sum()) for c in range(len(task.classes))]
     classes = [(n, *row) for n, row in enumerate(zip(task.classes, counts, strict=True), 1)]
@@ -157,18 +158,18 @@ def _plane(
 
 
 def _seen(base: Base, image: PIL.Image.Image, side: int) -> PIL.Image.Image:
-    """The part of the image that goes into the base, in RGB, enlarged or reduced to `side`."""
+    """Return the part of the image that the base sees, in RGB, resized to `side` pixels."""
     pixels = base.preprocessing.fit(image)
     seen = PIL.Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).convert("RGB")
     return seen.resize((side, side), PIL.Image.Resampling.LANCZOS)
 
 
 def _scale(low: float, high: float) -> str:
-    """What the shades of feature maps mean."""
+    """Return what the shades of feature maps mean."""
     return f"{low:.2g} (dark) to {high:.2g} (bright)"
 
 
 def _size(shape: Sequence[int]) -> str:
-    """(56, 56, 24) -> '56 × 56, 24 channels'."""
+    """Return a shape as text: (56, 56, 24) -> '56 × 56, 24 channels'."""
     *sides, channels = shape
     return " × ".join(map(str, sides)) + ", " * bool(sides) + f"{channels} channels"

@@ -1,4 +1,4 @@
-"""What a base makes of images: outputs of every layer, images that excite a channel, a map."""
+"""A look at a base: outputs of every layer, images that excite a channel, a map of a task."""
 
 import importlib.util
 import pathlib
@@ -21,29 +21,29 @@ from tl_jax.measure.features import LayerFeatures, of_layers
 from tl_jax.runs.subject import base_of, outline_of, task_of
 from tl_jax.studies.look import MOST_CLASSES
 
-MOST_IMAGES = 8  # of a channel
-MOST_POINTS = 3000  # in the plane, drawn by lot of more
+MOST_IMAGES = 8  # for each channel
+MOST_POINTS = 3000  # in the plane; if there are more images, a random sample
 
 
 class Excited(NamedTuple):
     """The images with the greatest mean activation of a channel, the greatest first."""
 
     channel: int
-    examples: list[int]  # their numbers in the task
+    examples: list[int]  # their indices in the task
     activations: list[float]
     images: list[PIL.Image.Image]
     maps: np.ndarray | None  # (n, H, W) of the channel; None if the layer has no positions
 
 
 class Plane(NamedTuple):
-    """Features of some examples, in the plane."""
+    """Features of some examples, mapped into the plane."""
 
-    examples: np.ndarray  # (n,) their numbers in the task
+    examples: np.ndarray  # (n,) their indices in the task
     points: dict[str, np.ndarray]  # (n, 2) by method
 
 
 def check(config: Any) -> None:
-    """UserError for a layer, channel, map or image that is not there."""
+    """Raise UserError for a layer, channel, map or image that does not exist."""
     base = outline_of(config)
     layer, shape = shown_layer(config, base)
     if not -1 <= config.channel < shape[-1]:
@@ -60,7 +60,7 @@ def check(config: Any) -> None:
 def shown_layer(config: Any, base: Base) -> tuple[str, tuple[int, ...]]:
     """Return the layer whose channels are shown, and the shape of its output for one image.
 
-    Where the config names none, the highest that has maps.
+    If the config names no layer, it is the highest one that has maps.
     """
     shapes = base.chain.shapes(base.preprocessing.input_shape)[1]
     layer = config.layer or next(n for n in reversed(base.layers) if len(shapes[n].shape) == 4)
@@ -74,7 +74,7 @@ def data(config: Any) -> dict[str, Task]:
 
 
 def compute(config: Any, workdir: pathlib.Path) -> dict:
-    """Look at a base as the config says; the result has few findings, the page much to show."""
+    """Look at a base as the config says; most of the output is `material` for the page."""
     started = time.time()
     base, task = base_of(config), task_of(config, seed=config.seed)
     layer, shape = shown_layer(config, base)
@@ -115,9 +115,9 @@ def _image(config: Any, task: Task) -> tuple[str, PIL.Image.Image]:
 
 
 def preferred(rows: np.ndarray, labels: np.ndarray, classes: int) -> list[int]:
-    """Return for each of the classes the channel that goes with it most.
+    """Return for each of the classes the channel that correlates most with it.
 
-    `rows` (N, D) are features, `labels` (N,) classes. A channel is named once.
+    `rows` (N, D) are features, `labels` (N,) classes. Each channel appears once.
     """
     channels = [int(correlation(rows, labels == c).argmax()) for c in range(classes)]
     return list(dict.fromkeys(channels))
@@ -149,17 +149,17 @@ def first_filters(base: Base) -> tuple[str, np.ndarray]:
 
 def every_layer(base: Base, image: PIL.Image.Image) -> dict[str, np.ndarray]:
     """Return the feature maps (H, W, C) of the image for every layer that has positions."""
-    below = base.layers[: base.layers.index(base.bottleneck) + 1]
-    found = outputs(base, base.preprocessing(image), below)
+    layers = base.layers[: base.layers.index(base.bottleneck) + 1]
+    by_layer = outputs(base, base.preprocessing(image), layers)
     return {
         layer: np.asarray(maps[0])
-        for layer, maps in found.items()
+        for layer, maps in by_layer.items()
         if maps.ndim == 4 and maps.shape[1] * maps.shape[2] > 1
     }
 
 
 def excited(base: Base, task: Task, layer: str, features: LayerFeatures, channel: int) -> Excited:
-    """Return the images that excite a channel of the layer most, and where they do."""
+    """Return the images that excite a channel of the layer most, and its maps of them."""
     activations = features.rows[:, channel]
     best = np.argsort(-activations, kind="stable")[:MOST_IMAGES].tolist()
     images = [task.image(i) for i in best]
@@ -170,14 +170,14 @@ def excited(base: Base, task: Task, layer: str, features: LayerFeatures, channel
 
 
 def plane(rows: np.ndarray, methods: Sequence[str], *, seed: int) -> Plane:
-    """Map features (N, D) into the plane by each of the methods; of many, some drawn by lot."""
+    """Map features (N, D) into the plane by each of the methods; at most `MOST_POINTS` of them."""
     rng = np.random.default_rng(seed)
-    own = np.sort(rng.permutation(len(rows))[:MOST_POINTS])
-    return Plane(own, {m: METHODS[m](rows[own], seed=seed) for m in methods})
+    sample = np.sort(rng.permutation(len(rows))[:MOST_POINTS])
+    return Plane(sample, {m: METHODS[m](rows[sample], seed=seed) for m in methods})
 
 
 def outputs(base: Base, images: Any, layers: Sequence[str]) -> dict[str, jax.Array]:
     """Return the outputs of the layers for preprocessed images (N, S, S, C), by name, forwards."""
     chain = base.chain.cut(layers[-1])
-    found = jax.jit(lambda v, x: chain.apply(v, x, taps=layers).taps)(base.variables, images)
-    return {layer: found[layer] for layer in layers}
+    taps = jax.jit(lambda v, x: chain.apply(v, x, taps=layers).taps)(base.variables, images)
+    return {layer: taps[layer] for layer in layers}

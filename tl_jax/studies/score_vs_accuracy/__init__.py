@@ -1,1 +1,1 @@
-"""How well transferability scores rank bases and cuts by what transfer really gives."""
+"""How well transferability scores rank bases and cuts by their accuracy after transfer."""

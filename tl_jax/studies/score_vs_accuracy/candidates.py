@@ -2,13 +2,13 @@
 
 from typing import Any
 
-ON_SOURCE = ("LEEP", "NCE")  # scores of the base's own predictions: all its cuts have the same
+ON_SOURCE = ("LEEP", "NCE")  # scores of the base's own predictions, equal for all its cuts
 
 
 def by_candidate(rows: list[dict], *keys: str) -> dict[tuple[str, str], list]:
-    """Return what each row holds under the nested keys, a list over seeds by (base, cut).
+    """Return each row's value under the nested keys, as lists over seeds by (base, cut).
 
-    Without keys, the rows themselves.
+    Without keys, return the rows themselves.
     """
     candidates: dict[tuple[str, str], list] = {}
     for row in rows:

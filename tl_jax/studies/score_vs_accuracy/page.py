@@ -1,4 +1,4 @@
-"""How the study is shown: which score ranks best, every candidate, and what is published."""
+"""The page of the study: which score ranks best, all candidates, and published figures."""
 
 import pathlib
 
@@ -62,7 +62,7 @@ def write(workdir: pathlib.Path, result: dict) -> None:
 
 
 def summary(result: dict) -> str:
-    """The weighted tau of each score with each accuracy."""
+    """Return the weighted tau of each score with each accuracy."""
     lines = [f"{'score':22}{'accuracy':14}{'n':>3}  weighted tau (95 % interval)"]
     for a in result["agreement"]:
         tau = ["–" if x is None else f"{x:.2f}" for x in a["weighted tau"]]
@@ -74,17 +74,17 @@ def summary(result: dict) -> str:
 
 
 def _lead(agreed: list[dict]) -> str:
-    return f"How well do scores that need no training rank what transfer gives? {best(agreed)}"
+    return f"How well do scores that need no training rank candidates for transfer? {best(agreed)}"
 
 
 def best(agreed: list[dict]) -> str:
-    """Which score ranks fine-tuned accuracy best, or that it cannot be told.
+    """Return which score ranks fine-tuned accuracy best, or that this cannot be told.
 
-    It is told where the highest is the highest in 95 % of resamples of five bases or more.
+    It can be told if the highest score is the highest in 95 % of resamples of five or more bases.
     """
     known = [a for a in _between_cuts(agreed) if a["weighted tau"][0] is not None]
     if not known:
-        return "Here it cannot be told: fewer than three candidates, or all of one accuracy."
+        return "Here it cannot be told: fewer than three candidates, or all are equally accurate."
     top = max(known, key=lambda a: a["weighted tau"][0])
     value, low, high = top["weighted tau"]
     interval = "" if low is None else f" ({low:.2f} to {high:.2f})"
@@ -94,15 +94,15 @@ def best(agreed: list[dict]) -> str:
         f"{top['bases']} {'base' if top['bases'] == 1 else 'bases'}{share}"
     )
     if top["bases"] >= LEAST_PAIRS and (top["best"] or 0) >= LEVEL:
-        return f"For fine-tuned accuracy {top['score']} does best of {len(known)}: {figures}."
+        return f"For fine-tuned accuracy {top['score']} is the best of {len(known)}: {figures}."
     return (
-        f"Which of {len(known)} does best for fine-tuned accuracy cannot be told: highest here is "
-        f"{top['score']}, {figures}."
+        f"Which of {len(known)} is the best for fine-tuned accuracy cannot be told: the highest "
+        f"here is {top['score']}, {figures}."
     )
 
 
 def _between_cuts(agreed: list[dict]) -> list[dict]:
-    """Return the agreements with fine-tuned accuracy of scores that tell a base's cuts apart."""
+    """Return agreements with fine-tuned accuracy of the scores that differ among a base's cuts."""
     return [a for a in agreed if a["accuracy"] == "fine_tuned" and a["score"] not in ON_SOURCE]
 
 
@@ -122,15 +122,16 @@ def _agreement(result: dict) -> study.Section:
     ]
     return study.Section(
         "Which score ranks best",
-        "Each point is a base cut at a layer, a mean over seeds. 1: the score orders candidates as "
-        "transfer does; 0: no better than chance; weighted tau counts the best candidates most. "
-        "Low and high are 95 % bootstrap intervals over bases and seeds: the cuts of one base are "
-        "not independent, so they are drawn together. With one base there is no interval, and with "
-        f"few it is too narrow rather than too wide. {BEST.capitalize()}: the share of these "
-        "resamples in which a score has the highest weighted tau. A score is called the best only "
-        f"from {100 * LEVEL:g} % and {LEAST_PAIRS} bases on.\n\n"
-        "LEEP and NCE are functions of what the whole base predicts: one figure for each base, "
-        "compared with the accuracy at its last cut, over as many candidates as there are bases.",
+        "Each point is a base cut at a layer, a mean over seeds. 1 means that the score orders "
+        "candidates as transfer does, 0 that it is no better than chance; weighted tau counts the "
+        "best candidates most. Low and high are 95 % bootstrap intervals over bases and seeds: the "
+        "cuts of one base are not independent, so they are drawn together. With one base there is "
+        f"no interval, and with few bases it is too narrow. {BEST.capitalize()} is the share of "
+        "these resamples where a score has the highest weighted tau. A score is called the best "
+        f"only from {100 * LEVEL:g} % and {LEAST_PAIRS} bases on.\n\n"
+        "LEEP and NCE are computed from the predictions of the whole base. They give one figure "
+        "for each base, which is compared with the accuracy at its last cut, so there are as many "
+        "candidates as bases.",
         (_scatter(result["candidates"], result["agreement"]),),
         (
             study.Table(
@@ -154,8 +155,8 @@ def _scatter(rows: list[dict], agreed: list[dict]) -> study.Picture:
         for axes, name in zip(grid.flat, names, strict=False):
             score = by_candidate(rows, "scores", name)
             for base, colour in zip(bases, figures.COLOURS, strict=False):
-                own = [c for c in accuracy if c[0] == base]
-                x, y = ([np.mean(values[c]) for c in own] for values in (score, accuracy))
+                cuts = [c for c in accuracy if c[0] == base]
+                x, y = ([np.mean(values[c]) for c in cuts] for values in (score, accuracy))
                 axes.plot(x, y, color=colour, lw=0.6, marker="o", ms=4, label=base)
             axes.set_xlabel(name)
             axes.yaxis.set_major_formatter(plots.percent)
@@ -177,12 +178,14 @@ def _scatter(rows: list[dict], agreed: list[dict]) -> study.Picture:
 def _candidates(rows: list[dict], ratio: float) -> study.Section:
     scores = list(dict.fromkeys(s for row in rows for s in row["scores"]))
     table = []
-    for (base, cut), own in by_candidate(rows).items():
+    for (base, cut), of_seeds in by_candidate(rows).items():
         numbers = []
         for accuracy in ACCURACIES:
-            numbers += map(float, over_seeds([r["accuracy"][accuracy] for r in own], ratio=ratio))
-        numbers += (float(np.mean([r["scores"].get(s, np.nan) for r in own])) for s in scores)
-        table.append((base, cut, own[0]["dimensions"], *finite(numbers)))
+            numbers += map(
+                float, over_seeds([r["accuracy"][accuracy] for r in of_seeds], ratio=ratio)
+            )
+        numbers += (float(np.mean([r["scores"].get(s, np.nan) for r in of_seeds])) for s in scores)
+        table.append((base, cut, of_seeds[0]["dimensions"], *finite(numbers)))
     columns = ["base", "cut", "dimensions"]
     units = {}
     for shown in ACCURACIES.values():
@@ -190,9 +193,9 @@ def _candidates(rows: list[dict], ratio: float) -> study.Section:
         units |= {shown: "%", f"± {shown}": "points"}
     return study.Section(
         "The candidates",
-        "Accuracy on the test split with half its 95 % interval over seeds, which "
-        "allows for splits that overlap (Nadeau & Bengio 2003); scores on the training split. A "
-        "score says nothing by itself, only in comparison.",
+        "Accuracy on the test split with half its 95 % interval over seeds, which is widened for "
+        "splits that overlap (Nadeau & Bengio 2003), and scores on the training split. A score "
+        "alone says nothing; compare scores.",
         tables=(
             study.Table(
                 "candidates",
@@ -206,16 +209,16 @@ def _candidates(rows: list[dict], ratio: float) -> study.Section:
 
 
 def _published(agreed: list[dict]) -> study.Section:
-    own = {a["score"]: a["weighted tau"][0] for a in agreed if a["accuracy"] == "fine_tuned"}
+    taus = {a["score"]: a["weighted tau"][0] for a in agreed if a["accuracy"] == "fine_tuned"}
     names = PUBLISHED["columns"]
     table: list[tuple] = [(task, *values) for task, values in PUBLISHED["rows"].items()]
-    table.append(("this study", *(own.get(name) for name in names)))
+    table.append(("this study", *(taus.get(name) for name in names)))
     return study.Section(
-        "Beside what is published",
+        "Beside published figures",
         "Weighted tau of four scores on eight tasks: whole bases with ImageNet weights, ranked by "
         f"their accuracy after fine-tuning ({PUBLISHED['source']}). This study's candidates are "
-        "cuts at several depths of few bases, which is another question: the figures stand side by "
-        "side for orientation, not as a reproduction.",
+        "cuts of few bases at several depths, which is another question: the figures are for "
+        "orientation, and are not a reproduction.",
         tables=(
             study.Table(
                 "published", "Weighted tau with fine-tuned accuracy", ("task", *names), table

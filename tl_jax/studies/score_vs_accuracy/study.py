@@ -1,4 +1,4 @@
-"""Scores and accuracies of candidates, which are bases cut at a layer, and how well they agree."""
+"""Scores and accuracies of candidates (bases cut at a layer), and how well they agree."""
 
 import pathlib
 import time
@@ -22,10 +22,10 @@ ACCURACIES = ("head", "fine_tuned")
 
 
 def check(config: Any) -> None:
-    """UserError if a base has no such cut, or nothing below it to tune."""
-    for own in config.bases.values():
-        chain = outline_of(config, **own).chain
-        for cut in own.cuts:
+    """Raise UserError if a base has no such cut, or no `from_layer` below it."""
+    for options in config.bases.values():
+        chain = outline_of(config, **options).chain
+        for cut in options.cuts:
             chain.cut(cut).index(config.from_layer)
 
 
@@ -35,7 +35,7 @@ def data(config: Any) -> dict[str, Task]:
 
 
 def compute(config: Any, workdir: pathlib.Path) -> dict:
-    """Score and train every candidate with every seed; finished candidates are kept."""
+    """Score and train every candidate with every seed; store each finished candidate."""
     started = time.time()
     journal = Journal(workdir / "cells.jsonl")
     for seed in config.seeds:
@@ -51,14 +51,14 @@ def compute(config: Any, workdir: pathlib.Path) -> dict:
 
 
 def measure(config: Any, name: str, seed: int, journal: Journal, runs: pathlib.Path) -> None:
-    """Finish the candidates of one base and seed; `runs` is the folder of their trainings."""
-    own = config.bases[name]
-    missing = [cut for cut in own.cuts if not journal.get(base=name, cut=cut, seed=seed)]
+    """Finish the candidates of one base and seed; `runs` is the folder for their trainings."""
+    options = config.bases[name]
+    missing = [cut for cut in options.cuts if not journal.get(base=name, cut=cut, seed=seed)]
     if not missing:
         return
-    base, task = base_of(config, **own), task_of(config, seed)
+    base, task = base_of(config, **options), task_of(config, seed)
     classified = base.layers[-1] != base.bottleneck
-    layers = [*own.cuts, *base.layers[-1:]] if classified else own.cuts
+    layers = [*options.cuts, *base.layers[-1:]] if classified else options.cuts
     features = of_layers(base, task, layers=layers, cache=pathlib.Path(config.cache))
     source = score_predictions(features[base.layers[-1]].rows, task) if classified else {}
     for cut in missing:
@@ -69,8 +69,8 @@ def measure(config: Any, name: str, seed: int, journal: Journal, runs: pathlib.P
         folder = runs / f"{name}_{cut}_{seed}"
         row |= transfer(config, base, task, rows, cut=cut, seed=seed, folder=folder)
         journal.add(row | {"seconds": time.time() - started}, base=name, cut=cut, seed=seed)
-        said = ", ".join(f"{how} {100 * x:.1f} %" for how, x in row["accuracy"].items())
-        print(f"{name} {cut} seed {seed}: {said}", flush=True)
+        accuracies = ", ".join(f"{how} {100 * x:.1f} %" for how, x in row["accuracy"].items())
+        print(f"{name} {cut} seed {seed}: {accuracies}", flush=True)
 
 
 def score_features(rows: np.ndarray, task: Task) -> dict[str, float]:
@@ -80,7 +80,7 @@ def score_features(rows: np.ndarray, task: Task) -> dict[str, float]:
 
 
 def score_predictions(logits: np.ndarray, task: Task) -> dict[str, float]:
-    """Return the scores of what the base itself predicts, logits (N, Z), on the training split."""
+    """Return the scores of the base's own predictions, logits (N, Z), on the training split."""
     train = task.splits["train"]
     probabilities = softmax(np.float64(logits[train]), axis=1)
     labels = task.labels[train]
@@ -91,10 +91,11 @@ def score_predictions(logits: np.ndarray, task: Task) -> dict[str, float]:
 
 
 def agreements(rows: list[dict], resamples: int) -> list[dict]:
-    """How each score agrees with each accuracy over candidates; LEEP and NCE: over bases.
+    """Return the agreement of each score with each accuracy over candidates.
 
-    Intervals are cluster bootstraps: the cuts of a base are drawn together. `best`: in what share
-    of resamples the score agrees best, of those that tell a base's cuts apart.
+    For LEEP and NCE the candidates are the bases. Intervals are cluster bootstraps: the cuts of a
+    base are drawn together. `best` is the share of resamples where the score agrees best, among
+    the scores that differ among a base's cuts.
     """
     entries = []
     for score in dict.fromkeys(s for row in rows for s in row["scores"]):
@@ -123,7 +124,7 @@ def agreements(rows: list[dict], resamples: int) -> list[dict]:
 
 
 def best_shares(rows: list[dict], accuracy: str, resamples: int) -> dict[str, float]:
-    """In what share of resamples each score that tells a base's cuts apart agrees best."""
+    """Return the share of resamples where each score that differs among cuts agrees best."""
     reached = np.array(list(by_candidate(rows, "accuracy", accuracy).values()))
     bases = [base for base, _ in by_candidate(rows)]
     common = [s for s in rows[0]["scores"] if all(s in row["scores"] for row in rows)]

@@ -1,6 +1,6 @@
-"""The trainings of the study: a linear head on a cut base, then layers below it fine-tuned.
+"""The trainings of the study: a linear head on a cut base, then fine-tuning of layers below it.
 
-The study calls `transfer` and knows nothing else of how trainings are done.
+The study calls `transfer` and nothing else of this module.
 """
 
 import pathlib
@@ -32,11 +32,10 @@ def transfer(
     seed: int,
     folder: pathlib.Path,
 ) -> dict[str, dict[str, Any]]:
-    """Return the test accuracies after training the head and after fine-tuning below it, and which
-    epochs they are of (`state.choices`).
+    """Return test accuracies after training the head and after fine-tuning below it.
 
-    `pooled` (N, D) are the features at the cut. `folder` holds the checkpoints meanwhile and is
-    removed at the end.
+    `epochs` says which epochs they belong to (`state.choices`). `pooled` (N, D) are the features at
+    the cut. `folder` holds the checkpoints and is removed at the end.
     """
     ready = base.with_head(len(task.classes), cut=cut, seed=seed)
     names, variables = ready.layers, ready.variables
@@ -45,24 +44,24 @@ def transfer(
         "head": head_only(names, new=names[-1:], train_head=Settings(**config.head)),
         "fine_tuned": fine_tune_top(names, tune=tune, from_layer=config.from_layer),
     }
-    found: dict[str, dict[str, Any]] = {"accuracy": {}, "epochs": {}}
+    result: dict[str, dict[str, Any]] = {"accuracy": {}, "epochs": {}}
     for step, plan in plans.items():
         problem = Problem(
             ready.chain, base.preprocessing, task, plan, seed=seed, batch_size=config.batch_size
         )
-        kept = {"cache": pathlib.Path(config.cache), "dtype": "float16", "workdir": folder / step}
-        inputs_for = for_plan(problem, test_views="none", **kept)
-        if step == "head":  # pools first, so that pooled features are all it sees
+        stores = {"cache": pathlib.Path(config.cache), "dtype": "float16", "workdir": folder / step}
+        inputs_for = for_plan(problem, test_views="none", **stores)
+        if step == "head":  # it pools first, so it needs nothing but pooled features
             inputs_for = _from_pooled(pooled, cut, base.preprocessing)
         done = trained(problem, variables, inputs_for, workdir=folder / step)
-        variables, found["accuracy"][step] = done.variables, done.scores["test"]["accuracy"]
-        (found["epochs"][step],) = choices(plan, done.progress, problem.objective)
+        variables, result["accuracy"][step] = done.variables, done.scores["test"]["accuracy"]
+        (result["epochs"][step],) = choices(plan, done.progress, problem.objective)
     shutil.rmtree(folder)
-    return found
+    return result
 
 
 def _from_pooled(rows: np.ndarray, cut: str, preprocessing: Preprocessing) -> Callable[..., Inputs]:
-    """Return the function that gives every phase the pooled features (N, D) as its inputs."""
+    """Return a function that gives every phase the pooled features (N, D) as its inputs."""
 
     def read(examples, views):
         return rows[examples]

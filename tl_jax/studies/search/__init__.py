@@ -1,3 +1,3 @@
-"""Image search with a base's features as they are, and how well it finds images of a class."""
+"""Image search with a base's off-the-shelf features, and how well it finds images of a class."""
 
-AT = (1, 5, 10)  # places at which recall is told
+AT = (1, 5, 10)  # ranks at which recall is measured

@@ -1,4 +1,4 @@
-"""Rankings as lines and as a contact sheet; how good they are as a table for the terminal."""
+"""Rankings as lines and as a contact sheet, and their quality as a table for the terminal."""
 
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -11,26 +11,26 @@ from tl_jax.report import pictures
 from tl_jax.report.text import visible
 from tl_jax.studies.search import AT
 
-Ranking = Sequence[tuple[int, float]]  # numbers of images and their similarities, best first
+Ranking = Sequence[tuple[int, float]]  # indices and similarities of images, best first
 
 
 def lines(ranking: Ranking, images: Task, root: pathlib.Path) -> str:
-    """Similarity and file of each image of the ranking; `root` is the gallery's folder."""
-    found = (f"{x:.4f}\t{visible(str(root / images.ids[i]))}" for i, x in ranking)
-    return "\n".join(found)
+    """Return a line with similarity and file for each image; `root` is the gallery's folder."""
+    rows = (f"{x:.4f}\t{visible(str(root / images.ids[i]))}" for i, x in ranking)
+    return "\n".join(rows)
 
 
 def sheet(query: PIL.Image.Image, ranking: Ranking, images: Task) -> PIL.Image.Image:
-    """The query beside the images of the ranking."""
+    """Draw the query beside the images of the ranking."""
     labels = [f"{n}   {x:.3f}\n{visible(images.ids[i])}" for n, (i, x) in enumerate(ranking, 1)]
     return pictures.contact_sheet(query, [images.image(i) for i, _ in ranking], labels)
 
 
-def table(found: Mapping[str, tuple[int, Quality]]) -> str:
-    """A line for each layer: features, mean average precision, recall."""
+def table(by_layer: Mapping[str, tuple[int, Quality]]) -> str:
+    """Return a line for each layer: features, mean average precision, recall."""
     recalls = "".join(f"{f'recall@{k}':>11}" for k in AT)
     rows = [f"{'layer':<20}{'features':>9}{'mAP':>9}{recalls}"]
-    for layer, (count, quality) in found.items():
+    for layer, (count, quality) in by_layer.items():
         recalls = "".join(f"{100 * x:9.1f} %" for x in quality.recall.values())
         rows.append(f"{layer:<20}{count:>9}{100 * quality.average_precision:7.1f} %{recalls}")
     return "\n".join(rows)

@@ -1,4 +1,4 @@
-"""Images of a gallery ranked by what a layer makes of them, and how good such rankings are."""
+"""Rankings of a gallery's images by the features of a layer, and their quality."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -14,13 +14,13 @@ from tl_jax.studies.search import AT
 
 
 class Comparison(NamedTuple):
-    """How features are compared, besides by their cosine."""
+    """How features are transformed before their cosines are compared."""
 
     whiten: int = 0  # dimensions of PCA-whitening; 0: none
     expand: int = 0  # nearest images averaged with the query; 0: none
 
     def fit(self, rows: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
-        """Return a gallery's features (N, D) ready to compare (N, K), and what readies queries."""
+        """Return the gallery (N, D) transformed to (N, K), and the transformation of queries."""
         gallery = retrieval.unit(rows)
         if not self.whiten:
             return gallery, retrieval.unit
@@ -39,16 +39,16 @@ def rank(
     *,
     top: int,
 ) -> list[tuple[int, float]]:
-    """Return number and similarity of the `top` images that are most like the query, best first.
+    """Return index and similarity of the `top` images that are most like the query, best first.
 
-    `features` are the gallery's, of one layer of the base.
+    `features` are the gallery's features of one layer.
     """
-    ((layer, own),) = features.items()
-    gallery, ready = comparison.fit(own.rows)
-    seen = np.asarray(base(base.preprocessing(query), layer=layer))
-    seen = seen.mean((1, 2)) if seen.ndim == 4 else seen
+    ((layer, of_gallery),) = features.items()
+    gallery, transform = comparison.fit(of_gallery.rows)
+    of_query = np.asarray(base(base.preprocessing(query), layer=layer))
+    of_query = of_query.mean((1, 2)) if of_query.ndim == 4 else of_query
     (cosines,) = retrieval.similarities(
-        queries=ready(seen), gallery=gallery, expand=comparison.expand
+        queries=transform(of_query), gallery=gallery, expand=comparison.expand
     )
     best = np.argsort(-cosines, kind="stable")[:top]
     return [(int(i), float(cosines[i])) for i in best]
@@ -57,10 +57,10 @@ def rank(
 def evaluate(
     images: Task, features: Mapping[str, LayerFeatures], comparison: Comparison
 ) -> dict[str, tuple[int, retrieval.Quality]]:
-    """For each layer the number of features, and how well images of a class find each other."""
-    found = {}
-    for layer, own in features.items():
-        gallery, _ = comparison.fit(own.rows)
+    """Return by layer the number of features, and how well images of a class find each other."""
+    by_layer = {}
+    for layer, of_layer in features.items():
+        gallery, _ = comparison.fit(of_layer.rows)
         quality = retrieval.leave_one_out(gallery, images.labels, expand=comparison.expand, at=AT)
-        found[layer] = gallery.shape[1], quality
-    return found
+        by_layer[layer] = gallery.shape[1], quality
+    return by_layer

@@ -1,3 +1,3 @@
-"""How alike the layers of a base are: to each other, to another base's, to its own fine-tuned."""
+"""Similarity of a base's layers to each other, to another base's, and to its own fine-tuned."""
 
-ITSELF, TUNED = "itself", "fine-tuned"  # what two of the other bases are called
+ITSELF, TUNED = "itself", "fine-tuned"  # names of two of the other bases

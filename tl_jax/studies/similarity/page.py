@@ -1,4 +1,4 @@
-"""How similarities of layers are shown: a map of each pair of bases, and how far layers moved."""
+"""The page of similarities: a map for each pair of bases, and how far layers moved."""
 
 import pathlib
 
@@ -9,7 +9,7 @@ from tl_jax.runs.subject import task_name
 from tl_jax.studies.similarity import ITSELF, TUNED
 
 MEASURES = {"cka": "CKA", "svcca": "SVCCA"}
-MOST_CHANCE = 0.99  # beyond, what is left to 1 is noise
+MOST_CHANCE = 0.99  # chance levels above this leave nothing but noise up to 1
 
 
 def write(workdir: pathlib.Path, result: dict) -> None:
@@ -18,8 +18,8 @@ def write(workdir: pathlib.Path, result: dict) -> None:
     study.write(
         workdir,
         title="Similarity of representations",
-        lead="Which layers represent these images alike? 1: the same but for rotation and scale. "
-        f"What has nothing in common has on average, with the images shuffled, {_levels(result)}.",
+        lead="Which layers represent these images alike? 1 means the same up to rotation and "
+        f"scale. By chance, with the images shuffled, the average is {_levels(result)}.",
         sections=[_comparison(comparison) for comparison in result["comparisons"]],
         facts={
             "base": f"{config['base']} ({config['weights'] or 'published weights'})",
@@ -28,14 +28,14 @@ def write(workdir: pathlib.Path, result: dict) -> None:
             "features": f"each layer's output pooled by the rule {config['pool']}",
             "CKA": f"linear, unbiased, minibatches of about {config['batch']}",
             "SVCCA": "99 % of the variance, mean canonical correlation",
-            "chance": "the same measure with the other base's images shuffled, seed 0",
+            "chance": "the same measure, with the other base's images shuffled by seed 0",
         },
         result=result,
     )
 
 
 def summary(result: dict) -> str:
-    """For each layer of the base, the layer of each other that is most like it, by CKA."""
+    """Return, for each layer of the base, the most similar layer of each other base by CKA."""
     lines = []
     for comparison in result["comparisons"]:
         if comparison["other"] == ITSELF:
@@ -49,7 +49,7 @@ def summary(result: dict) -> str:
 
 
 def _levels(result: dict) -> str:
-    """The chance level of each measure, a mean over all pairs of layers of all comparisons."""
+    """Return the mean chance level of each measure over all pairs of layers as text."""
     levels = {
         label: np.mean([_chance(comparison, m) for comparison in result["comparisons"]])
         for m, label in MEASURES.items()
@@ -58,7 +58,7 @@ def _levels(result: dict) -> str:
 
 
 def above_chance(comparison: dict, measure: str) -> np.ndarray:
-    """How far of the way from chance (0) to 1 each pair of layers is, (L, M), as a Rand index is.
+    """Return similarities (L, M) on the scale from chance (0) to 1, like an adjusted Rand index.
 
     NaN where chance alone gives 1.
     """
@@ -70,13 +70,13 @@ def above_chance(comparison: dict, measure: str) -> np.ndarray:
 
 
 def _chance(comparison: dict, measure: str) -> float:
-    """Mean over the pairs of layers; 0 where no pair has one."""
+    """Return the mean chance level over pairs of layers; 0 if no pair has one."""
     values = np.array(comparison[f"{measure}_chance"], np.float64)
     return float(values[np.isfinite(values)].mean()) if np.isfinite(values).any() else 0.0
 
 
 def _comparison(comparison: dict) -> study.Section:
-    """The maps and tables of one pair of bases; of the fine-tuned base, what moved comes first."""
+    """Return the maps and tables of a pair of bases; for the fine-tuned base, first what moved."""
     other, rows, columns = comparison["other"], comparison["layers"], comparison["others"]
     pictures, tables, name = [], [], study.file_name(other)
     for m, label in MEASURES.items():
@@ -95,13 +95,13 @@ def _comparison(comparison: dict) -> study.Section:
             caption = f"{label} with {other}{what}"
             tables.append(study.Table(f"{key}_{name}", caption, ("layer", *columns), lines))
     text = (
-        f"Every layer of the base beside every layer of {other}. CKA weighs directions by their "
-        "variance and is 0 for what is independent; SVCCA weighs them alike, and is above 0 by "
-        "chance, the more so the more directions there are beside the images. Each measure stands "
-        "beside what it gives when the images of one side are shuffled (the null of permutation "
-        "tests: Josse, Pagès & Husson 2008 for CKA, Winkler et al. 2020 for canonical "
-        "correlations): a value near that is no sign of likeness. Maps show how far of the way "
-        "from there to 1 a pair is, all on one scale; blank: chance alone gives 1."
+        f"Every layer of the base is compared with every layer of {other}. CKA weights directions "
+        "by their variance and is 0 for independent representations. SVCCA weights them equally; "
+        "it is above 0 by chance, and more so the more directions there are for each image. Each "
+        "measure has its chance level beside it, measured with the images of one side shuffled "
+        "(the null of permutation tests: Josse, Pagès & Husson 2008 for CKA, Winkler et al. 2020 "
+        "for canonical correlations): a value near chance is no sign of similarity. All maps share "
+        "one scale, from chance to 1; a blank means that chance alone gives 1."
     )
     if other == TUNED:
         moved_text, picture, table = _moved(comparison)
@@ -110,7 +110,7 @@ def _comparison(comparison: dict) -> study.Section:
 
 
 def _moved(comparison: dict) -> tuple[str, study.Picture, study.Table]:
-    """How far fine-tuning moved each layer that both bases have."""
+    """Return text, plot and table of how far fine-tuning moved each layer that both bases have."""
     rows, columns = comparison["layers"], comparison["others"]
     both = [name for name in rows if name in columns]
 
@@ -121,8 +121,9 @@ def _moved(comparison: dict) -> tuple[str, study.Picture, study.Table]:
     moved = {f"1 - {label}": changes(m) for m, label in MEASURES.items()}
     chance = {f"1 - {n}, images shuffled": changes(f"{m}_chance") for m, n in MEASURES.items()}
     text = (
-        "\n\nWhich layers did fine-tuning move? 1 less the similarity of each layer with "
-        "itself before. Layers that stayed frozen are at 0; dashed: where the images are shuffled."
+        "\n\nWhich layers did fine-tuning move? The plot shows 1 minus the similarity of each "
+        "layer with itself before. Layers that stayed frozen are at 0; dashed lines: images "
+        "shuffled."
     )
     picture = study.Picture(
         "moved",

@@ -1,4 +1,4 @@
-"""CKA and SVCCA between all layers of a base and of others, on the images of a task."""
+"""CKA and SVCCA between all layers of a base and of other bases, on the images of a task."""
 
 import pathlib
 import time
@@ -16,11 +16,11 @@ from tl_jax.studies.similarity import ITSELF, TUNED
 
 
 def check(config: Any) -> None:
-    """UserError for a base that is none, or a pooling."""
+    """Raise UserError for an unknown base or pooling rule."""
     bases = [{}, *config.others.values()]
     bases += [{"weights": config.tuned}] if config.tuned else []
-    for own in bases:
-        shapes_of(outline_of(config, **own), pool=config.pool)
+    for options in bases:
+        shapes_of(outline_of(config, **options), pool=config.pool)
 
 
 def data(config: Any) -> dict[str, Task]:
@@ -29,7 +29,7 @@ def data(config: Any) -> dict[str, Task]:
 
 
 def compute(config: Any, workdir: pathlib.Path) -> dict:
-    """Compare the config's base with itself and the others; finished comparisons are kept."""
+    """Compare the config's base with itself and the others; store each finished comparison."""
     started = time.time()
     base, task = base_of(config), task_of(config, seed=0)
     journal = Journal(workdir / "cells.jsonl")
@@ -47,8 +47,8 @@ def compute(config: Any, workdir: pathlib.Path) -> dict:
 def others(config: Any, base: Base) -> dict[str, Base]:
     """Return the bases to compare with, by name; the first is the base itself."""
     bases = {ITSELF: base}
-    for name, own in config.others.items():
-        bases[name] = base_of(config, **own)
+    for name, options in config.others.items():
+        bases[name] = base_of(config, **options)
     if config.tuned:
         tuned = load_base(config.base, config.tuned)
         bases[TUNED] = tuned.resized(config.size or None, config.crop or None)
@@ -58,8 +58,8 @@ def others(config: Any, base: Base) -> dict[str, Base]:
 def compare(config: Any, base: Base, other: Base, task: Task) -> dict:
     """Return the layers of both bases, and CKA and SVCCA of all pairs.
 
-    `cka` and `svcca` are lists (L, M) for the base's L layers and the other's M; `cka_chance` and
-    `svcca_chance` are the same with the other's rows shuffled.
+    `cka` and `svcca` are lists (L, M) for the base's L layers and the other's M layers;
+    `cka_chance` and `svcca_chance` are the same with the other's rows shuffled.
     """
     options = {"pool": config.pool, "cache": pathlib.Path(config.cache)}
     ours = of_layers(base, task, **options)
