@@ -142,7 +142,8 @@ def test_a_layer_is_called_the_best_only_where_it_can_be_told(seeds, noise, abov
     assert (row["layer"] == "b" and row["seeds"] == seeds) or noise > 1e-3
     assert row["test_above"] == above and row["strongest"] == row["cells"] == 4 * seeds
     assert said in page._sure(row, own, "test")
-    assert f"Of {4 * seeds} penalties {4 * seeds} are the strongest" in page._at_edges([row])[0]
+    cells = 4 * seeds
+    assert f"Of {cells} chosen penalties {cells} are the strongest" in page._at_edges([row])[0]
 
 
 def test_the_report_has_the_numbers_to_take_away(done):
