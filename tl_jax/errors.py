@@ -4,6 +4,7 @@ import difflib
 import numbers
 import re
 from collections.abc import Iterable
+from typing import Any
 
 
 class UserError(ValueError):
@@ -21,6 +22,12 @@ def takes_whole(value: object, what: str, low: int, high: int) -> None:
     whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
     fits = whole and low <= int(value) <= high
     takes(fits, what, f"a whole number, at least {low} and at most {high}", value)
+
+
+def takes_several(values: Iterable[Any], what: str) -> None:
+    """Raise UserError unless there is a value, and none is there twice."""
+    values = tuple(values)
+    takes(0 < len(values) == len(set(values)), what, "one or more, each once", values)
 
 
 def unknown(kind: str, name: str, known: Iterable[str], *, ordered: bool = False) -> UserError:

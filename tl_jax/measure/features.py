@@ -4,6 +4,7 @@ import functools
 import math
 import pathlib
 import re
+import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -36,16 +37,21 @@ def of_layers(
     *,
     layers: Sequence[str] | None = None,
     pool: str = "mean",
-    cache: pathlib.Path,
+    cache: str | pathlib.Path | None,
     parallel: Parallel | None = None,
 ) -> dict[str, LayerFeatures]:
     """The pooled outputs of the layers (default: all below the classifier), by name, forwards.
 
-    `pool`: see `pooled`. Computed in one pass, kept in the folder `cache`, checked when reopened.
+    `pool`: see `pooled_shape`. Computed in one pass, kept in the folder `cache` (empty or None: for
+    as long as the rows are in use), checked when reopened.
     UserError for an unknown layer or rule, and for features that are not finite, with the layer and
     the image.
     """
-    parallel = parallel or Parallel()
+    if not cache:
+        # Deleted under the maps, whose rows stay readable.
+        with tempfile.TemporaryDirectory() as folder:
+            return of_layers(base, task, layers=layers, pool=pool, cache=folder, parallel=parallel)
+    parallel, cache = parallel or Parallel(), pathlib.Path(cache)
     shapes = shapes_of(base, layers=layers, pool=pool)
     names, preprocessing = tuple(shapes), base.preprocessing
     chain = base.chain.cut(names[-1])

@@ -48,15 +48,18 @@ def finished(
             _require_same_data(workdir, data, finished=result is not None)
         if result is not None:
             return result, True
-        if cache:
-            keep_compiled(cache)
+        keep_compiled(cache)
         result = work()
         write_json(workdir / "result.json", result)  # last: it says that all is done
     return result, False
 
 
-def keep_compiled(cache: str | pathlib.Path) -> None:
-    """Let JAX keep what it compiles in the folder `cache`, for the next process."""
+def keep_compiled(cache: str | pathlib.Path | None) -> None:
+    """Let JAX keep what it compiles in the folder `cache` (empty or None: it does not), for the
+    next process.
+    """
+    if not cache:
+        return
     # Absolute, as JAX opens its files whenever it compiles, in whatever folder the program then is.
     compiled = pathlib.Path(cache).absolute() / "compiled"
     jax.config.update("jax_compilation_cache_dir", str(compiled))

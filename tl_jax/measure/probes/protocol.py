@@ -98,8 +98,7 @@ def within(task: Task, budget: float, *, seed: int) -> Examples:
     examples a class, and as much of val in proportion. The same seed's smaller budgets are parts of
     its larger ones. UserError for a class that a split has not, or not enough of.
     """
-    if not (0 < budget <= 1 or budget >= 2 and budget == int(budget)):
-        raise UserError(f"a budget is a share up to 1, or examples a class from 2 on; got {budget}")
+    require_budget(budget)
     labels = taught(task)
     for split, rows in task.splits.items():
         counts = np.bincount(labels[rows], minlength=len(task.classes))
@@ -123,6 +122,14 @@ def within(task: Task, budget: float, *, seed: int) -> Examples:
             parts.append(rng.permutation(own)[: max(1, size)])
         cut.append(np.sort(np.concatenate(parts)))
     return Examples(cut[0], cut[1], test)
+
+
+def require_budget(budget: Any) -> None:
+    """UserError unless it is a share, or a number of examples."""
+    number = isinstance(budget, int | float) and not isinstance(budget, bool)
+    fits = number and (0 < budget <= 1 or budget >= 2 and float(budget).is_integer())
+    if not fits:
+        raise UserError(f"a budget is a share up to 1, or examples a class from 2 on; got {budget}")
 
 
 def taught(task: Task) -> np.ndarray:

@@ -54,7 +54,7 @@ def probe(
     budget: float = 1.0,
     seed: int = 0,
     pool: str = "mean",
-    cache: str | pathlib.Path = ".cache",
+    cache: str | pathlib.Path | None = ".cache",
 ) -> ProbeTable:
     """Fit probes on the features of each layer (default: all below the classifier).
 
@@ -67,7 +67,7 @@ def probe(
             raise UserError("probe takes a task, or images and their labels")
         what = from_arrays("arrays", what, labels, seed=seed)
     examples = protocol.within(what, budget, seed=seed)
-    found = features.of_layers(base, what, layers=layers, pool=pool, cache=pathlib.Path(cache))
+    found = features.of_layers(base, what, layers=layers, pool=pool, cache=cache)
     rows = []
     for layer, own in found.items():
         (answers,) = protocol.examine(own.rows, [(what, examples)], list(probes))

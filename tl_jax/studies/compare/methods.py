@@ -29,7 +29,7 @@ def grouped(results: Sequence[dict]) -> list[list[dict]]:
         group.sort(key=lambda result: result["seed"])
         seeds = [result["seed"] for result in group]
         if len(set(seeds)) < len(seeds):
-            raise UserError(f"a seed is there twice: {seeds}")
+            raise UserError(f"a seed is there twice: {seeds}; name each run once")
     return list(groups.values())
 
 
@@ -42,6 +42,8 @@ def compare_methods(
     UserError for an unknown metric, for runs on different test splits, or where a group
     has no seed in common with the first.
     """
+    if not margin >= 0:  # here in points, as it was given
+        raise UserError(f"a margin is a number from 0 on; got {margin}")
     numbers = [k for k, v in groups[0][0]["test"].items() if isinstance(v, int | float)]
     if metric not in numbers:
         raise unknown("metric", metric, numbers)
@@ -71,7 +73,8 @@ def names_of(configs: Sequence[dict]) -> list[str]:
     flat = [_flat(config) for config in configs]
     keys = list(dict.fromkeys(key for own in flat for key in own if key != "seed"))
     differ = [k for k in keys if len({json.dumps(own.get(k)) for own in flat}) > 1]
-    return [", ".join(f"{k}={own.get(k, 'none')}" for k in differ) or "all" for own in flat]
+    said = [", ".join(f"{k}={own.get(k, 'none')}" for k in differ) or "all" for own in flat]
+    return [text.visible(name) for name in said]
 
 
 def _flat(config: dict, above: str = "") -> dict[str, Any]:

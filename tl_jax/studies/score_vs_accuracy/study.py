@@ -9,10 +9,11 @@ from scipy.special import softmax
 
 from tl_jax import interrupt
 from tl_jax.data.task import Task
+from tl_jax.errors import takes_several
 from tl_jax.measure import scores
 from tl_jax.measure.features import of_layers
 from tl_jax.runs.journal import Journal
-from tl_jax.runs.subject import base_of, outline_of, task_of
+from tl_jax.runs.subject import base_of, outline_of, require_seeds, task_of
 from tl_jax.stats import ranking
 from tl_jax.stats.paired import overlap
 from tl_jax.studies.score_vs_accuracy.candidates import ON_SOURCE, by_candidate
@@ -23,7 +24,9 @@ ACCURACIES = ("head", "fine_tuned")
 
 def check(config: Any) -> None:
     """UserError if a base has no such cut, or nothing below it to tune."""
+    require_seeds(config.seeds)
     for own in config.bases.values():
+        takes_several(own.cuts, "cuts=")
         chain = outline_of(config, **own).chain
         for cut in own.cuts:
             chain.cut(cut).index(config.from_layer)
@@ -59,7 +62,7 @@ def measure(config: Any, name: str, seed: int, journal: Journal, runs: pathlib.P
     base, task = base_of(config, **own), task_of(config, seed)
     classified = base.layers[-1] != base.bottleneck
     layers = [*own.cuts, *base.layers[-1:]] if classified else own.cuts
-    features = of_layers(base, task, layers=layers, cache=pathlib.Path(config.cache))
+    features = of_layers(base, task, layers=layers, cache=config.cache)
     source = score_predictions(features[base.layers[-1]].rows, task) if classified else {}
     for cut in missing:
         interrupt.check()
