@@ -45,7 +45,8 @@ def _reduced(features: np.ndarray, seed: int) -> np.ndarray:
 
     if len(features) < FEWEST:
         raise UserError(
-            f"a map of {len(features)} images says nothing: {FEWEST} or more are needed"
+            f"a map of {len(features)} images says nothing: {FEWEST} or more are needed; "
+            "leave the maps out with maps=()"
         )
     kept = min(KEPT, *features.shape)
     return PCA(kept, random_state=seed).fit_transform(np.asarray(features, np.float32))

@@ -33,9 +33,11 @@ from tl_jax.studies.layer_transfer.treatments import TREATMENTS, beginning
 
 
 def check(config: Any) -> None:
-    """UserError for a base, layers, budgets or arms that are none."""
+    """UserError for a base, layers, budgets, arms or settings that are none."""
     Net(config)
     require(config)
+    for epochs in config.epochs:
+        streamed.settings(config, epochs)
 
 
 def data(config: Any) -> dict[str, Task]:

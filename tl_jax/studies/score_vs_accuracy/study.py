@@ -9,9 +9,10 @@ from scipy.special import softmax
 
 from tl_jax import interrupt
 from tl_jax.data.task import Task
-from tl_jax.errors import takes_several
+from tl_jax.errors import UserError, takes_several, takes_whole
 from tl_jax.measure import scores
 from tl_jax.measure.features import of_layers
+from tl_jax.plans.plan import Settings
 from tl_jax.runs.journal import Journal
 from tl_jax.runs.subject import base_of, outline_of, require_seeds, task_of
 from tl_jax.stats import ranking
@@ -23,13 +24,23 @@ ACCURACIES = ("head", "fine_tuned")
 
 
 def check(config: Any) -> None:
-    """UserError if a base has no such cut, or nothing below it to tune."""
+    """UserError for seeds or settings that are none, a base without such a cut or without anything
+    below it to tune.
+    """
     require_seeds(config.seeds)
-    for own in config.bases.values():
+    for phase in (config.head, config.tune):
+        Settings(**phase)
+    takes_whole(config.resamples, "resamples=", 0, 10**6)
+    for name, own in config.bases.items():
         takes_several(own.cuts, "cuts=")
-        chain = outline_of(config, **own).chain
+        chain, lowest = outline_of(config, **own).chain, config.from_layer
+        chain.index(lowest)
         for cut in own.cuts:
-            chain.cut(cut).index(config.from_layer)
+            if lowest not in chain.cut(cut).names:
+                raise UserError(
+                    f"from_layer={lowest!r} is above the cut at {cut!r} of {name!r}: "
+                    "take a lower one, or leave that cut out"
+                )
 
 
 def data(config: Any) -> dict[str, Task]:
