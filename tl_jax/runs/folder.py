@@ -71,6 +71,8 @@ def claimed(workdir: pathlib.Path, config: dict) -> Generator[dict | None]:
 
     UserError if another process works there or if the folder belongs to another config.
     """
+    if workdir.exists() and not workdir.is_dir():
+        raise UserError(f"{workdir} is a file: take a folder (workdir=)")
     workdir.mkdir(parents=True, exist_ok=True)
     with open(workdir / ".lock", "w") as lock:
         try:
@@ -130,7 +132,10 @@ def _require_same(workdir: pathlib.Path, *, theirs: dict, ours: dict) -> None:
 
 def _read(path: pathlib.Path) -> dict:
     try:
-        return json.loads(path.read_text())
+        found = json.loads(path.read_text())
+        if not isinstance(found, dict):
+            raise ValueError("it holds no object")
+        return found
     except (OSError, ValueError) as error:
         said = f"{path} is lost or damaged ({error}); take another folder (workdir=)"
         raise UserError(said) from error

@@ -84,8 +84,8 @@ def _figure(tables: Tables, arm: Sides) -> study.Section:
     return study.Section(
         f"A to B: {label(arm)}",
         "Lines are means over seeds, shades and the table's low and high their 95 % intervals. "
-        f"{_told(ratio)} Each seed has its own bases, its own fresh layers and, where halves are "
-        "random, its own halves.",
+        f"{_told(ratio, tables.seeds)} Each seed has its own bases, its own fresh layers and, "
+        "where halves are random, its own halves.",
         (
             study.Picture(
                 f"treatments_{name}", "All treatments against n; dashed line: base B.", picture
@@ -260,7 +260,9 @@ def _findings(tables: Tables) -> study.Section:
     )
 
 
-def _told(ratio: float) -> str:
+def _told(ratio: float, seeds: int) -> str:
+    if seeds == 1:
+        return "One seed has none."
     if not ratio:
         return (
             "They are Student's: all seeds share the dataset's own test split, so that the "
