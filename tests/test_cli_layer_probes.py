@@ -209,13 +209,13 @@ def test_one_seed_and_one_budget_have_no_spread(given, tmp_path):
     [
         ({"layers": ("stage1_block7",)}, "did you mean 'stage1_block1'"),
         ({"probes": ("logistik",)}, "did you mean 'logistic'"),
-        ({"probes": ()}, "probes= takes one or more, each once; got ()"),
-        ({"probes": ("ridge", "ridge")}, "probes= takes one or more, each once"),
-        ({"budgets": (1.0, 1.0)}, "budgets= takes one or more, each once; got (1.0, 1.0)"),
+        ({"probes": ()}, "probes= takes a list of one or more, each once; got ()"),
+        ({"probes": ("ridge", "ridge")}, "probes= takes a list of one or more, each once"),
+        ({"budgets": (1.0, 1.0)}, "budgets= takes a list of one or more, each once"),
         ({"budgets": ("nan",)}, "a budget is a share up to 1"),
         ({"budgets": (float("nan"),)}, "a budget is a share up to 1"),
         # one split would count as five, and tell layers apart
-        ({"seeds": (0,) * 5}, "seeds= takes one or more, each once"),
+        ({"seeds": (0,) * 5}, "seeds= takes a list of one or more, each once"),
         ({"seeds": ("a",)}, "a seed takes a whole number"),
         ({"budgets": (400.0,)}, "the budget 400 a class asks for more"),
         ({"budgets": (1.5,)}, "a budget is a share up to 1"),

@@ -140,7 +140,7 @@ def _found(result):
         ({"bases.random.weights": "nowhere.pth"}, "nowhere.pth"),
         ({"task.per_class": 4000}, "for the budget"),
         ({"seeds": (-1,)}, "a seed takes a whole number"),
-        ({"seeds": (0, 0)}, "seeds= takes one or more, each once"),
+        ({"seeds": (0, 0)}, "seeds= takes a list of one or more, each once"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_line(given, tmp_path, capsys, changes, why):

@@ -25,9 +25,10 @@ def takes_whole(value: object, what: str, low: int, high: int) -> None:
 
 
 def takes_several(values: Iterable[Any], what: str) -> None:
-    """Raise UserError unless there is a value, and none is there twice."""
-    values = tuple(values)
-    takes(0 < len(values) == len(set(values)), what, "one or more, each once", values)
+    """Raise UserError unless it is a list with a value in it, and none is there twice."""
+    values = values if isinstance(values, str) else tuple(values)
+    several = not isinstance(values, str) and 0 < len(values) == len(set(values))
+    takes(several, what, "a list of one or more, each once", values)
 
 
 def unknown(kind: str, name: str, known: Iterable[str], *, ordered: bool = False) -> UserError:

@@ -19,7 +19,7 @@ from tl_jax.data.preprocessing import Preprocessing
 from tl_jax.data.task import Task
 from tl_jax.engine import prefix, store
 from tl_jax.engine.parallel import Parallel
-from tl_jax.errors import UserError
+from tl_jax.errors import UserError, takes
 from tl_jax.ops import adaptive_avg_pool
 
 
@@ -92,6 +92,9 @@ def shapes_of(
 
     Needs no weights. UserError for an unknown layer or rule.
     """
+    if layers is not None:
+        names = () if isinstance(layers, str) else layers
+        takes(len(names) > 0, "layers=", "a list of one or more", layers)
     chain = base.chain
     own = base.layers[: chain.index(base.bottleneck) + 1]
     chosen = {chain.index(name) for name in (own if layers is None else layers)}
@@ -108,7 +111,7 @@ def pooled_shape(shape: tuple[int, ...], pool: str) -> tuple[int, ...]:
     square of at most so many features (Goyal et al. 2019, arXiv:1905.01235, which take about 9000).
     Vectors stay as they are.
     """
-    adaptive = re.fullmatch(r"adaptive:(\d+)", pool)
+    adaptive = re.fullmatch(r"adaptive:(\d+)", str(pool))
     if pool != "mean" and not adaptive:
         raise UserError(f"pool is mean or adaptive:<most features>, as adaptive:9000; got {pool!r}")
     if len(shape) == 1:

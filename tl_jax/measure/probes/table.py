@@ -10,7 +10,7 @@ import numpy as np
 from tl_jax.base.base import Base
 from tl_jax.data.task import Task
 from tl_jax.data.tasks.arrays import from_arrays
-from tl_jax.errors import UserError
+from tl_jax.errors import UserError, takes_several
 from tl_jax.measure import features
 from tl_jax.measure.probes import protocol
 
@@ -62,6 +62,7 @@ def probe(
     split by `seed`. `probes`: ridge, logistic, linear_svm, rbf_svm, neighbours, class_means; each
     one's setting is chosen on validation, then tested once. `budget`: see `protocol.within`.
     """
+    takes_several(probes, "probes=")
     if not isinstance(what, Task):
         if labels is None:
             raise UserError("probe takes a task, or images and their labels")
