@@ -1,6 +1,5 @@
 """How a probe is judged: its setting chosen on validation, refitted on both, tested once."""
 
-import numbers
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -127,7 +126,7 @@ def within(task: Task, budget: float, *, seed: int) -> Examples:
 
 def require_budget(budget: Any) -> None:
     """UserError unless it is a share, or a number of examples."""
-    number = isinstance(budget, numbers.Real) and not isinstance(budget, bool)
+    number = isinstance(budget, int | float | np.number) and not isinstance(budget, bool)
     fits = number and (0 < budget <= 1 or budget >= 2 and float(budget).is_integer())
     if not fits:
         said = "a budget is a share up to 1, or examples a class from 2 on"
