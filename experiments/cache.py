@@ -41,8 +41,8 @@ def main(argv: list[str]) -> None:
     older = None if _OLDER.value is None else amount("older", _OLDER.value, "h|d|w")
     most = None if _KEEP.value is None else amount("keep", _KEEP.value, "MB|GB|TB")
     folder, now = pathlib.Path(_CACHE.value), time.time()
-    if not folder.is_dir():
-        raise UserError(f"--cache={folder}: there is no such folder")
+    if not _CACHE.value or not folder.is_dir():
+        raise UserError(f"--cache={_CACHE.value}: there is no such folder")
     stores = store.kept(folder)
     total = sum(one.nbytes for one in stores)
     for one in stores:

@@ -30,6 +30,7 @@ def main(argv: list[str]) -> None:
 
     if len(argv) < 2:
         raise UserError("which runs? python -m experiments.compare runs/elpv_0 runs/elpv_1")
+    table_flags.require_places({"--csv": CSV.value, "--latex": _LATEX.value})
     runs = map(pathlib.Path, argv[1:])
     outcome = study.compute(runs, metric=_METRIC.value, margin=_MARGIN.value)
     if isinstance(outcome, Comparison):

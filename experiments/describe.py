@@ -57,20 +57,12 @@ def _description():
         return tables.of_zoo() if _ALL.value else tables.of_convolutions()
     weights = WEIGHTS.value
     base = outline(BASE.value) if weights is None else load_base(BASE.value, weights)
-    return tables.of_base(base if INPUT.value is None else base.resized(INPUT.value))
+    return tables.of_base(base_flags.resized(base))
 
 
 def _require_places() -> None:
     """Raise UserError if a file cannot be written, before anything is computed."""
-    for flag, file in (("--csv", CSV.value), ("--png", _PNG.value)):
-        if file is None or (flag, file) == ("--csv", "-"):
-            continue
-        if file in ("", "-"):
-            raise UserError(f"{flag}={file} names no file; give one, as in {flag}=table.{flag[2:]}")
-        if pathlib.Path(file).is_dir():
-            raise UserError(f"{flag}: {file!r} cannot be written: it is a folder; name a file")
-        if not pathlib.Path(file).parent.is_dir():
-            raise UserError(f"{flag}: {file!r} cannot be written: there is no such folder")
+    table_flags.require_places({"--csv": CSV.value, "--png": _PNG.value})
     if _PNG.value is not None and importlib.util.find_spec("matplotlib") is None:
         raise UserError("--png needs matplotlib, which is missing: pip install tl_jax[report]")
 

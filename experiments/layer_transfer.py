@@ -11,7 +11,7 @@ their cost is counted.
 from absl import flags
 
 from experiments import cli, study
-from tl_jax.errors import UserError
+from tl_jax.errors import UserError, takes_whole
 
 flags.adopt_module_key_flags(study)
 _CHECK = flags.DEFINE_integer(
@@ -30,6 +30,7 @@ def main(argv: list[str]) -> None:
 
 def check(config, classes: int) -> None:
     """Print the cost of a step by the number of frozen layers."""
+    takes_whole(classes, "--check", 1, 10**6)
     from tl_jax.studies.layer_transfer.net import Net
     from tl_jax.studies.layer_transfer.streamed import step_flops
 

@@ -14,7 +14,7 @@ import sys
 from absl import flags
 
 from experiments import base_flags, cli
-from experiments.base_flags import BASE, INPUT, WEIGHTS
+from experiments.base_flags import BASE, WEIGHTS
 from tl_jax.errors import UserError
 
 flags.adopt_module_key_flags(base_flags)
@@ -25,7 +25,7 @@ _WHITEN = flags.DEFINE_integer("whiten", 0, "Dimensions of PCA-whitening; 0: non
 _EXPAND = flags.DEFINE_integer("expand", 0, "Nearest images averaged with the query; 0: none.")
 _TOP = flags.DEFINE_integer("top", 10, "Images to show.")
 _SHEET = flags.DEFINE_string("sheet", "search.png", "Contact sheet to write.")
-_CACHE = flags.DEFINE_string("cache", ".cache", "Folder for stored features.")
+_CACHE = flags.DEFINE_string("cache", ".cache", "Folder for stored features; empty: none.")
 
 
 def main(argv: list[str]) -> None:
@@ -37,7 +37,7 @@ def main(argv: list[str]) -> None:
     from tl_jax.studies.search import page, study
 
     _check(argv)
-    base = load_base(BASE.value, WEIGHTS.value).resized(INPUT.value)
+    base = base_flags.resized(load_base(BASE.value, WEIGHTS.value))
     images = gallery(_GALLERY.value)
     query = None if _QUERY.value is None else open_file(_QUERY.value, images.grey_range)
     if images.skipped:
@@ -49,7 +49,7 @@ def main(argv: list[str]) -> None:
         )
     keep_compiled(_CACHE.value)
     layers = _LAYER.value or (None if query is None else [base.bottleneck])
-    features = of_layers(base, images, layers=layers, cache=pathlib.Path(_CACHE.value))
+    features = of_layers(base, images, layers=layers, cache=_CACHE.value)
     comparison = study.Comparison(whiten=_WHITEN.value, expand=_EXPAND.value)
     if query is None:
         print(page.table(study.evaluate(images, features, comparison)))

@@ -45,6 +45,11 @@ def call(cache, *flags):
     return programs.run("cache", f"--cache={cache}", *flags)
 
 
+def test_an_empty_name_is_no_folder(cache):
+    done = call("", "--keep=0MB")
+    assert done.returncode == 2 and "--cache=: there is no such folder" in done.stderr
+
+
 def test_it_lists_and_deletes_nothing_unasked(cache):
     before = programs.contents(cache)
     out = call(cache).stdout

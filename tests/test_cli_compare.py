@@ -182,6 +182,45 @@ def test_an_unfinished_run_is_named(tmp_path, capsys, content):
     assert f"error: {tmp_path} is not a finished run" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("content", ["[1]", "null", '{"config": {}, "cells": []}'])
+def test_what_is_no_transfer_is_not_compared(tmp_path, capsys, content):
+    (tmp_path / "result.json").write_text(content)
+    assert cli.status(compare.main, ["compare", str(tmp_path)]) == 2
+    assert f"{tmp_path} holds no result of experiments.transfer" in capsys.readouterr().err
+
+
+def test_a_metric_that_some_runs_lack_is_not_averaged():
+    some, none = result(0, 0.8), result(1, 0.9)
+    for own in (some, none):
+        own["val"] = own["test"] = {k: v for k, v in own["test"].items() if k != "f1"}
+    none["test"] = none["test"] | {"auc": None}
+    del some["test"]["accuracy"]
+    lines = page.table(*study.compare([some, none])).splitlines()
+    assert "test auc, %: not defined in every run" in lines
+    assert "test accuracy, %: not defined in every run" in lines
+    assert not any("f1" in line for line in lines)
+
+
+def test_a_name_of_any_signs_stays_a_cell_of_latex():
+    cells = [("method",), ("a\\b~c^d{e}$x_%<&#>",)]
+    row = page.as_latex(cells).splitlines()[4]
+    assert row == (
+        r"a\textbackslash{}b\textasciitilde{}c\textasciicircum{}d\{e\}\$x\_\%$<$\&\#$>$ \\"
+    )
+    assert names_of([{"path": "a\nb"}, {"path": "c"}]) == [r"path=a\nb", "path=c"]
+
+
+@pytest.mark.parametrize(
+    ("flag", "file"), [("csv", ""), ("csv", "nowhere/t.csv"), ("latex", "-"), ("latex", ".")]
+)
+def test_a_file_that_cannot_be_written_is_refused_at_once(tmp_path, capsys, flag, file):
+    runs = list(written(tmp_path, result(0, 0.88)))
+    with flagsaver.flagsaver(**{flag: file}):
+        assert cli.status(compare.main, ["compare", *runs]) == 2
+    out, err = capsys.readouterr()
+    assert f"--{flag}" in err and not out
+
+
 def test_no_runs(capsys):
     assert cli.status(compare.main, ["compare"]) == 2
     assert "which runs?" in capsys.readouterr().err

@@ -156,7 +156,7 @@ WRONG = [
     ({"base": "vgg16", "all": True}, "describe what?"),
     ({"base": "vgg61"}, "unknown base 'vgg61'; did you mean 'vgg19' or 'vgg16'"),
     ({"base": ""}, "unknown base ''"),
-    ({"base": "vgg16", "input": 0}, "size= takes a whole number, at least 1"),
+    ({"base": "vgg16", "input": 0}, "--input= takes a whole number, at least 1"),
     ({"base": "vgg16", "input": 100_000}, "at most 4096"),
     ({"base": "vgg16", "input": 15}, "inputs of 15 x 15 pixels are too small"),
     ({"base": "vgg16", "input": 31}, "vgg16 needs 32 x 32 at least"),  # it halves five times

@@ -1,7 +1,6 @@
 """Full disks, damaged checkpoints, a loss that is not finite."""
 
 import errno
-import json
 import shutil
 
 import programs
@@ -87,8 +86,16 @@ def test_a_loss_that_is_not_finite(given, tmp_path, capsys, settings, step):
 
 
 @pytest.mark.parametrize("name", ["result.json", "config.json"])
-def test_a_damaged_record_of_a_run(given, done, tmp_path, capsys, name):
+@pytest.mark.parametrize("content", ['{"seed": 0', "[]"])
+def test_a_damaged_record_of_a_run(given, done, tmp_path, capsys, name, content):
     workdir = shutil.copytree(done, tmp_path / "run")
-    (workdir / name).write_text(json.dumps({"seed": 0})[:-1])
+    (workdir / name).write_text(content)
     assert programs.transferred(given, workdir) == 2
     assert f"{workdir / name} is lost or damaged" in programs.error_line(capsys.readouterr().err)
+
+
+def test_a_workdir_that_is_a_file(given, tmp_path, capsys):
+    (tmp_path / "run").write_text("mine")
+    assert programs.transferred(given, tmp_path / "run") == 2
+    assert "run is a file: take a folder" in programs.error_line(capsys.readouterr().err)
+    assert (tmp_path / "run").read_text() == "mine"

@@ -215,6 +215,12 @@ def test_the_steps_on_imagenet_are_compiled_for_their_real_shapes():
         ({"layers": ("conv9",)}, "unknown layer with parameters below the classifier 'conv9'"),
         ({"arms": ("clothes:digits",)}, "unknown group of classes 'clothes'"),
         ({"arms": ("tasks",)}, "the arm 'tasks' needs the task of base A"),
+        ({"arms": ("random", "random")}, "arms= takes a list of one or more, each once"),
+        ({"arms": ("random:random",)}, "unknown group of classes 'random'; known:"),
+        ({"budgets": (-1, 30)}, "a budget takes a whole number"),
+        ({"budgets": (30, 30)}, "budgets= takes a list of one or more, each once"),
+        ({"train.learning_rate": float("nan")}, "learning_rate > 0; got"),
+        ({"train.optimizer": "sgdd"}, "did you mean 'sgd'"),
         ({"epochs": (1,)}, "as many epochs as budgets"),
         ({"task.per_class": 1000}, "has 113 examples, but 1000 are needed for the budget"),
         ({"base": "alexnit"}, "unknown base 'alexnit'; did you mean 'alexnet'"),
@@ -224,6 +230,13 @@ def test_what_makes_no_study_is_refused_in_one_line(cache, tmp_path, capsys, cha
     config = configured(cache, **changed)
     assert cli.status(lambda argv: studied(config, tmp_path), []) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_loss_that_is_not_finite_ends_the_study(cache, tmp_path, capsys):
+    config = configured(cache, **{"train.learning_rate": 1e30})
+    assert cli.status(lambda argv: studied(config, tmp_path), []) == 2
+    assert "the loss is not finite: try a smaller" in capsys.readouterr().err
+    assert not (tmp_path / "result.json").exists()
 
 
 def test_groups_that_overlap_or_name_what_is_not_there_are_refused(cache, tmp_path):

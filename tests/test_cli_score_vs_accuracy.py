@@ -133,10 +133,14 @@ def _found(result):
     ("changes", "why"),
     [
         ({"bases.random.cuts": ("stage1_block7",)}, "did you mean 'stage1_block1'"),
+        ({"head.learning_rate": float("nan")}, "learning_rate > 0; got"),
+        ({"resamples": -1}, "resamples= takes a whole number"),
+        ({"from_layer": "pool"}, "from_layer='pool' is above the cut at"),
         ({"from_layer": "stage9"}, "unknown layer 'stage9'"),
         ({"bases.random.weights": "nowhere.pth"}, "nowhere.pth"),
         ({"task.per_class": 4000}, "for the budget"),
-        ({"seeds": (-1,)}, "a seed is a whole number"),
+        ({"seeds": (-1,)}, "a seed takes a whole number"),
+        ({"seeds": (0, 0)}, "seeds= takes a list of one or more, each once"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_line(given, tmp_path, capsys, changes, why):

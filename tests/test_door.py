@@ -222,6 +222,9 @@ def test_probes_by_layer(task, tmp_path):
     assert rows[0].test == 1.0
     with pytest.raises(UserError, match="a task, or images and their labels"):
         small().probe(images)
+    for wrong in ({"probes": ()}, {"probes": "ridge"}, {"layers": []}, {"layers": "stem"}):
+        with pytest.raises(UserError, match="takes a list of one or more"):
+            small().probe(images, labels, **{"cache": tmp_path, **wrong})
 
 
 def test_the_door_shows_what_is_behind_it():

@@ -43,6 +43,19 @@ def test_they_are_the_means_over_space_in_the_order_of_the_task(base, task, tmp_
         np.testing.assert_allclose(features.rows, wanted, rtol=1e-4, atol=1e-5)
 
 
+def test_without_a_cache_nothing_is_kept(base, task, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    for cache in ("", None):
+        found = of_layers(base, task, layers=LAYERS, cache=cache)
+        wanted = of_layers(base, task, layers=LAYERS, cache=tmp_path / "kept")
+        for name in LAYERS:
+            np.testing.assert_array_equal(found[name].rows, wanted[name].rows)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "kept"]
+    assert not list((tmp_path / "here").iterdir())
+
+
 def test_pooled_to_a_budget_they_keep_some_space(base, task, tmp_path):
     found = of_layers(base, task, layers=LAYERS, pool="adaptive:1024", cache=tmp_path)
     features = found["stage1_block1"]  # (8, 8, 64)

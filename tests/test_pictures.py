@@ -144,3 +144,9 @@ def test_a_scatter_numbers_the_classes():
     assert words == 2 * [str(n) for n in range(1, 13)]  # where they are, and in the legend
     many = svg_words(figures.scatter(np.repeat(points, 2, 0), np.arange(48)))
     assert many == [str(n) for n in range(1, 49)]
+
+
+def test_a_scatter_finds_room_for_points_far_from_zero():
+    """A class's number may stand where the axes, as yet without limits, do not reach."""
+    points = np.array([[1050.0, -366], [1286, 43], [-538, 482], [-916, -773]])
+    assert svg_words(figures.scatter(points, np.array([0, 0, 1, 1])))

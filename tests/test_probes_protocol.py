@@ -166,6 +166,7 @@ def without(split):
         (lambda: protocol.within(task(), 50, seed=0), "class '0' has 24 training examples"),
         (lambda: protocol.within(task(), 1.5, seed=0), "a budget is"),
         (lambda: protocol.within(task(), 0, seed=0), "a budget is"),
+        (lambda: protocol.within(task(), "1", seed=0), "a budget is .* got '1'"),
         (lambda: protocol.within(task(), float("nan"), seed=0), "a budget is"),
         (lambda: protocol.within(without("train"), 1, seed=0), "train split .* no example of '1'"),
         (lambda: protocol.within(without("val"), 5, seed=0), "val split .* no example of '1'"),

@@ -57,6 +57,13 @@ def takes_whole(value: object, what: str, low: int, high: int) -> None:
     takes(fits, what, f"a whole number, at least {low} and at most {high}", value)
 
 
+def takes_several(values: Iterable[Any], what: str) -> None:
+    """Raise UserError unless it is a list with a value in it, and none is there twice."""
+    values = values if isinstance(values, str) else tuple(values)
+    several = not isinstance(values, str) and 0 < len(values) == len(set(values))
+    takes(several, what, "a list of one or more, each once", values)
+
+
 def unknown(kind: str, name: object, known: Iterable[str], *, ordered: bool = False) -> UserError:
     """Return the error for a name that is not among the `known` ones; it suggests near misses.
 

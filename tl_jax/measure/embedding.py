@@ -44,6 +44,9 @@ def _reduced(features: np.ndarray, seed: int) -> np.ndarray:
     from sklearn.decomposition import PCA
 
     if len(features) < FEWEST:
-        raise UserError(f"a map needs {FEWEST} images or more; got {len(features)}")
+        raise UserError(
+            f"a map needs {FEWEST} images or more; got {len(features)}: leave the maps out with "
+            "maps=()"
+        )
     components = min(KEPT, *features.shape)
     return PCA(components, random_state=seed).fit_transform(np.asarray(features, np.float32))

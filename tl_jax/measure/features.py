@@ -4,6 +4,7 @@ import functools
 import math
 import pathlib
 import re
+import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from tl_jax.data.preprocessing import Preprocessing
 from tl_jax.data.task import Task
 from tl_jax.engine import prefix, store
 from tl_jax.engine.parallel import Parallel
-from tl_jax.errors import UserError
+from tl_jax.errors import UserError, takes
 from tl_jax.ops import adaptive_avg_pool
 
 
@@ -36,16 +37,20 @@ def of_layers(
     *,
     layers: Sequence[str] | None = None,
     pool: str = "mean",
-    cache: pathlib.Path,
+    cache: str | pathlib.Path | None,
     parallel: Parallel | None = None,
 ) -> dict[str, LayerFeatures]:
     """Return the pooled outputs of layers (default: all below the classifier) in forward order.
 
-    `pool`: see `pooled_shape`. All are computed in one pass, stored in the folder `cache`, and
-    verified when opened. UserError for an unknown layer or rule, and for features that are not
-    finite, naming the layer and the image.
+    `pool`: see `pooled_shape`. All are computed in one pass, stored in the folder `cache` (empty or
+    None: for as long as the rows are in use), and verified when opened. UserError for an unknown
+    layer or rule, and for features that are not finite, naming the layer and the image.
     """
-    parallel = parallel or Parallel()
+    if not cache:
+        # Deleted under the maps, whose rows stay readable.
+        with tempfile.TemporaryDirectory() as folder:
+            return of_layers(base, task, layers=layers, pool=pool, cache=folder, parallel=parallel)
+    parallel, cache = parallel or Parallel(), pathlib.Path(cache)
     shapes = shapes_of(base, layers=layers, pool=pool)
     names, preprocessing = tuple(shapes), base.preprocessing
     chain = base.chain.cut(names[-1])
@@ -86,6 +91,9 @@ def shapes_of(
 
     Layers are in forward order. Needs no weights. UserError for an unknown layer or rule.
     """
+    if layers is not None:
+        names = () if isinstance(layers, str) else layers
+        takes(len(names) > 0, "layers=", "a list of one or more", layers)
     chain = base.chain
     below_classifier = base.layers[: chain.index(base.bottleneck) + 1]
     chosen = {chain.index(name) for name in (below_classifier if layers is None else layers)}
@@ -102,7 +110,7 @@ def pooled_shape(shape: tuple[int, ...], pool: str) -> tuple[int, ...]:
     square of at most so many features (Goyal et al. 2019, arXiv:1905.01235, which take about 9000).
     Vectors stay as they are.
     """
-    adaptive = re.fullmatch(r"adaptive:(\d+)", pool)
+    adaptive = re.fullmatch(r"adaptive:(\d+)", str(pool))
     if pool != "mean" and not adaptive:
         raise UserError(f"pool is mean or adaptive:<most features>, as adaptive:9000; got {pool!r}")
     if len(shape) == 1:

@@ -176,7 +176,8 @@ def scatter(points: np.ndarray, labels: np.ndarray) -> Drawing:
             number = {"color": colour, "weight": "bold", "ha": "center", "va": "center"}
             paper = {"facecolor": "white", "alpha": 0.8, "lw": 0, "boxstyle": "circle,pad=0.15"}
             x, y = np.median(of_class, 0)
-            axes.text(x, y, str(label + 1), **number, bbox=paper)
+            # It needs no room beside the axes; before their limits are known it would take all.
+            axes.text(x, y, str(label + 1), **number, bbox=paper).set_in_layout(False)
         if len(classes) <= 2 * FEW:
             style = {"markerscale": 2, "handletextpad": 0, "columnspacing": 1}
             figure.legend(loc="outside lower center", ncols=FEW, **style)

@@ -54,8 +54,7 @@ def finished(
             _require_same_data(workdir, data, finished=result is not None)
         if result is not None:
             return result, True
-        if cache:
-            keep_compiled(cache)
+        keep_compiled(cache)
         result = work()
         write_json(workdir / "result.json", result)  # last: it says that all is done
     return result, False
@@ -74,8 +73,12 @@ def _require_apart(images: str, written: Mapping[str, str | os.PathLike | None])
             )
 
 
-def keep_compiled(cache: str | os.PathLike) -> None:
-    """Let JAX keep what it compiles in the folder `cache`, for the next process."""
+def keep_compiled(cache: str | os.PathLike | None) -> None:
+    """Let JAX keep what it compiles in the folder `cache` (empty or None: it does not), for the
+    next process.
+    """
+    if not cache:
+        return
     # Absolute, as JAX opens its files whenever it compiles, in whatever folder the program then is.
     compiled = path_of(cache).absolute() / "compiled"
     jax.config.update("jax_compilation_cache_dir", str(compiled))
@@ -149,7 +152,10 @@ def _require_same(workdir: pathlib.Path, *, theirs: dict, ours: dict) -> None:
 
 def _read(path: pathlib.Path) -> dict:
     try:
-        return dict(json.loads(path.read_text()))
-    except (OSError, TypeError, ValueError) as error:
+        found = json.loads(path.read_text())
+        if not isinstance(found, dict):
+            raise ValueError("it holds no object")
+        return found
+    except (OSError, ValueError) as error:
         said = f"{path} is lost or damaged ({error}); take another folder (workdir=)"
         raise UserError(said) from error

@@ -2,15 +2,17 @@
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tl_jax.base.base import Base
 from tl_jax.base.load import load_base, outline
 from tl_jax.data.files import path_of
 from tl_jax.data.layout import folder_name
+from tl_jax.data.splits import SEEDS
 from tl_jax.data.task import Task
 from tl_jax.data.tasks import TASKS, load_task
+from tl_jax.errors import takes_several, takes_whole
 
 
 def base_of(config: Mapping[str, Any], **changes: Any) -> Base:
@@ -34,6 +36,13 @@ def outline_of(config: Mapping[str, Any], **changes: Any) -> Base:
         shapes = base.chain.shapes(preprocessing.input_shape)[0]
         base = dataclasses.replace(base, preprocessing=preprocessing, variables=shapes)
     return base.resized(settings["size"] or None, settings["crop"] or None)
+
+
+def require_seeds(seeds: Iterable[Any]) -> None:
+    """UserError unless each is a seed, and there once: twice, it would count as two."""
+    takes_several(seeds, "seeds=")
+    for seed in seeds:
+        takes_whole(seed, "a seed", 0, SEEDS - 1)
 
 
 def task_of(config: Any, seed: int) -> Task:

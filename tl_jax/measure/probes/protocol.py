@@ -100,10 +100,7 @@ def within(task: Task, budget: float, *, seed: int) -> Examples:
     a seed are parts of its larger ones. UserError if a split has no example of a class, or train
     has too few.
     """
-    if not (0 < budget <= 1 or budget >= 2 and budget == int(budget)):
-        raise UserError(
-            f"a budget is a share up to 1, or 2 or more examples of each class; got {budget}"
-        )
+    require_budget(budget)
     labels = taught(task)
     for split, rows in task.splits.items():
         counts = np.bincount(labels[rows], minlength=len(task.classes))
@@ -127,6 +124,15 @@ def within(task: Task, budget: float, *, seed: int) -> Examples:
             parts.append(rng.permutation(in_class)[: max(1, size)])
         cut.append(np.sort(np.concatenate(parts)))
     return Examples(cut[0], cut[1], test)
+
+
+def require_budget(budget: Any) -> None:
+    """UserError unless it is a share, or a number of examples."""
+    number = isinstance(budget, int | float | np.number) and not isinstance(budget, bool)
+    fits = number and (0 < budget <= 1 or budget >= 2 and float(budget).is_integer())
+    if not fits:
+        said = "a budget is a share up to 1, or examples a class from 2 on"
+        raise UserError(f"{said}; got {budget!r}")
 
 
 def taught(task: Task) -> np.ndarray:

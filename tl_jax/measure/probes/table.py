@@ -10,7 +10,7 @@ import numpy as np
 from tl_jax.base.base import Base
 from tl_jax.data.task import Task
 from tl_jax.data.tasks.arrays import from_arrays
-from tl_jax.errors import UserError
+from tl_jax.errors import UserError, takes_several
 from tl_jax.measure import features
 from tl_jax.measure.probes import protocol
 
@@ -54,7 +54,7 @@ def probe(
     budget: float = 1.0,
     seed: int = 0,
     pool: str = "mean",
-    cache: str | pathlib.Path = ".cache",
+    cache: str | pathlib.Path | None = ".cache",
 ) -> ProbeTable:
     """Fit probes on the features of each layer (default: all below the classifier).
 
@@ -62,12 +62,13 @@ def probe(
     split by `seed`. `probes`: ridge, logistic, linear_svm, rbf_svm, neighbours, class_means; the
     setting of each is chosen on validation, then tested once. `budget`: see `protocol.within`.
     """
+    takes_several(probes, "probes=")
     if not isinstance(what, Task):
         if labels is None:
             raise UserError("probe takes a task, or images and their labels")
         what = from_arrays("arrays", what, labels, seed=seed)
     examples = protocol.within(what, budget, seed=seed)
-    by_layer = features.of_layers(base, what, layers=layers, pool=pool, cache=pathlib.Path(cache))
+    by_layer = features.of_layers(base, what, layers=layers, pool=pool, cache=cache)
     rows = []
     for layer, of_layer in by_layer.items():
         (answers,) = protocol.examine(of_layer.rows, [(what, examples)], list(probes))

@@ -29,7 +29,7 @@ def grouped(results: Sequence[dict]) -> list[list[dict]]:
         group.sort(key=lambda result: result["seed"])
         seeds = [result["seed"] for result in group]
         if len(set(seeds)) < len(seeds):
-            raise UserError(f"two runs of a config have the same seed: {seeds}")
+            raise UserError(f"two runs of a config have the same seed: {seeds}; name each run once")
     return list(groups.values())
 
 
@@ -42,6 +42,8 @@ def compare_methods(
     nats. UserError for an unknown metric, for runs on different test splits, and for a group
     without a seed in common with the first.
     """
+    if not margin >= 0:  # here in points, as it was given
+        raise UserError(f"a margin is a number from 0 on; got {margin}")
     numbers = [k for k, v in groups[0][0]["test"].items() if isinstance(v, int | float)]
     if metric not in numbers:
         raise unknown("metric", metric, numbers)
@@ -75,7 +77,8 @@ def names_of(configs: Sequence[dict]) -> list[str]:
     keys = list(dict.fromkeys(key for settings in flat for key in settings if key != "seed"))
     differ = [k for k in keys if len({json.dumps(settings.get(k)) for settings in flat}) > 1]
     return [
-        ", ".join(f"{k}={settings.get(k, 'none')}" for k in differ) or "all" for settings in flat
+        text.visible(", ".join(f"{k}={settings.get(k, 'none')}" for k in differ) or "all")
+        for settings in flat
     ]
 
 

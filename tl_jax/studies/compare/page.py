@@ -9,6 +9,11 @@ from typing import Any
 from tl_jax.studies.compare.row import Comparison, Row
 
 Cells = list[tuple]  # the heading, then a row for each line: text, numbers or None
+LATEX = str.maketrans(
+    {sign: "\\" + sign for sign in "&%_#${}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {"<": "$<$", ">": "$>$", "|": "$|$", "±": r"$\pm$"}
+)
 PLACES = {"p": 3, "seconds": 0}  # decimal places; two elsewhere
 
 
@@ -114,6 +119,4 @@ def _text(value: Any, places: int) -> str:
 
 
 def _escaped(text: str) -> str:
-    for sign in "&%_#$":
-        text = text.replace(sign, "\\" + sign)
-    return text.replace("±", r"$\pm$")
+    return text.translate(LATEX)

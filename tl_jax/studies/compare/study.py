@@ -27,7 +27,7 @@ def compute(
 
 
 def compare(results: Sequence[dict]) -> tuple[list[int], list[Row]]:
-    """Return the seeds, in order, and a row for each split and metric.
+    """Return the seeds, in order, and a row for each split and metric that a run has.
 
     UserError unless the results differ only in their seed.
     """
@@ -35,19 +35,24 @@ def compare(results: Sequence[dict]) -> tuple[list[int], list[Row]]:
     if len(groups) > 1:
         raise UserError("these runs are not of one config: they differ in more than the seed")
     seeds = [r["seed"] for r in groups[0]]
-    return seeds, [_row(groups[0], split, m) for split in ("val", "test") for m in METRICS]
+    splits = ("val", "test")
+    metrics = [m for m in METRICS if any(m in r[split] for r in results for split in splits)]
+    return seeds, [_row(groups[0], split, metric) for split in splits for metric in metrics]
 
 
 def result(run: pathlib.Path) -> dict:
-    """Read the result of a finished run; UserError if it has no readable result."""
+    """Read the result of a finished run; UserError if it has none, or one of another program."""
     try:
-        return json.loads((run / "result.json").read_text())
+        found = json.loads((run / "result.json").read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"{run} is not a finished run: it has no readable result.json") from error
+    if not isinstance(found, dict) or not found.keys() >= {"seed", "config", "val", "test"}:
+        raise UserError(f"{run} holds no result of experiments.transfer, which is what is compared")
+    return found
 
 
 def _row(results: Sequence[dict], split: str, metric: str) -> Row:
-    values = [r[split][metric] for r in results]
+    values = [r[split].get(metric) for r in results]
     if None in values:
         return Row(split, metric, None, None, [])
     spread = statistics.stdev(values) if len(values) > 1 else 0.0

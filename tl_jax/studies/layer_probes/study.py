@@ -14,11 +14,11 @@ import tqdm
 
 from tl_jax import interrupt
 from tl_jax.data.task import Task
-from tl_jax.errors import UserError, unknown
+from tl_jax.errors import takes_several, unknown
 from tl_jax.measure.features import of_layers, shapes_of
 from tl_jax.measure.probes import protocol
 from tl_jax.runs.journal import Journal
-from tl_jax.runs.subject import base_of, outline_of, task_of
+from tl_jax.runs.subject import base_of, outline_of, require_seeds, task_of
 from tl_jax.stats.paired import corrected, overlap
 from tl_jax.stats.verdict import verdicts
 from tl_jax.studies.layer_probes import METRICS
@@ -30,12 +30,15 @@ Subsets = dict[tuple[float, int], tuple[Task, protocol.Examples]]  # by budget a
 
 
 def check(config: Any) -> None:
-    """Raise UserError for unknown layers, pooling or probes, and for an empty study."""
-    if not (config.probes and config.budgets and config.seeds):
-        raise UserError("a study needs at least one probe, one budget and one seed")
+    """Raise UserError for unknown layers, pooling, probes, budgets or seeds, or one named twice."""
+    require_seeds(config.seeds)
+    for key in ("probes", "budgets"):
+        takes_several(config[key], f"{key}=")
     for probe in config.probes:
         if probe not in protocol.PROBES:
             raise unknown("probe", probe, protocol.PROBES)
+    for budget in config.budgets:
+        protocol.require_budget(budget)
     shapes_of(outline_of(config), layers=config.layers or None, pool=config.pool)
 
 
@@ -49,7 +52,7 @@ def compute(config: Any, workdir: pathlib.Path) -> dict:
     started = time.time()
     base, subsets = base_of(config), labelled_subsets(config)
     task = subsets[config.budgets[0], config.seeds[0]][0]
-    options = {"pool": config.pool, "cache": pathlib.Path(config.cache)}
+    options = {"pool": config.pool, "cache": config.cache}
     features = of_layers(base, task, layers=config.layers or None, **options)
     ready = time.time()
     journal = Journal(workdir / "cells.jsonl")

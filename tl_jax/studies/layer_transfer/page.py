@@ -85,8 +85,8 @@ def _figure(tables: Tables, arm: Sides) -> study.Section:
     return study.Section(
         f"A to B: {label(arm)}",
         "Lines are means over seeds; shades, and low and high in the table, are their 95 % "
-        f"intervals. {_interval_words(ratio)} Each seed has its own bases, its own fresh layers "
-        "and, if halves are random, its own halves.",
+        f"intervals. {_interval_words(ratio, tables.seeds)} Each seed has its own bases, its own "
+        "fresh layers and, if halves are random, its own halves.",
         (
             study.Picture(
                 f"treatments_{name}", "All treatments against n; dashed line: base B.", picture
@@ -263,7 +263,9 @@ def _findings(tables: Tables) -> study.Section:
     )
 
 
-def _interval_words(ratio: float) -> str:
+def _interval_words(ratio: float, seeds: int) -> str:
+    if seeds == 1:
+        return "One seed has none."
     if not ratio:
         return (
             "They are Student's: all seeds share the dataset's own test split, so the interval is "

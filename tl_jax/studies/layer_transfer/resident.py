@@ -13,6 +13,7 @@ from tl_jax.data.preprocessing import Preprocessing
 from tl_jax.data.task import Task
 from tl_jax.engine import prefix
 from tl_jax.engine.parallel import Parallel
+from tl_jax.errors import UserError
 from tl_jax.studies.layer_transfer.net import Net
 from tl_jax.studies.layer_transfer.training import Trained, Trainer, Training
 from tl_jax.studies.layer_transfer.treatments import layers_up_to
@@ -131,7 +132,12 @@ def _transfers(config: Any, chain: Network, training: Training) -> list[Transfer
 
 
 def _trained(training: Training, done: Transferred) -> list[Trained]:
-    """Split the results, whose leaves are (S, ...), into one for each seed."""
+    """Split the results, whose leaves are (S, ...), into one for each seed.
+
+    UserError for a loss that is not finite.
+    """
+    if not np.isfinite(done.loss).all():
+        raise UserError("the loss is not finite: try a smaller train.learning_rate=")
     trained = []
     for seed, (subset, variables) in enumerate(
         zip(training.subsets, training.variables, strict=True)

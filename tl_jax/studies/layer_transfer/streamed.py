@@ -54,11 +54,16 @@ def trainer(config: Any, net: Net, folder: pathlib.Path) -> Trainer:
     return lambda training: [one(training, seed) for seed in range(len(training.subsets))]
 
 
+def settings(config: Any, epochs: int) -> Settings:
+    """Return how all is trained; UserError for settings that are none."""
+    return Settings(epochs=epochs, best_by="last", batch_norm="batch", **config.train)
+
+
 def _phase(config: Any, chain: Network, stop: str | None, epochs: int) -> Phase:
     """Return the phase that trains everything above `stop` for so many epochs."""
     frozen = layers_up_to(chain, stop)
-    settings = Settings(epochs=epochs, best_by="last", batch_norm="batch", **config.train)
-    return Phase("train", {n: float(n not in frozen) for n in chain.names}, settings)
+    multipliers = {n: float(n not in frozen) for n in chain.names}
+    return Phase("train", multipliers, settings(config, epochs))
 
 
 def step_flops(config: Any, net: Net, classes: int, stop: str | None) -> float:

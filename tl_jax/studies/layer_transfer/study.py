@@ -33,9 +33,11 @@ from tl_jax.studies.layer_transfer.treatments import TREATMENTS, beginning
 
 
 def check(config: Any) -> None:
-    """Raise UserError for an unknown base, layer or arm, or for budgets without epochs."""
+    """Raise UserError for an unknown base, layer, arm or setting, or budgets without epochs."""
     Net(config)
     require(config)
+    for epochs in config.epochs:
+        streamed.settings(config, epochs)
 
 
 def data(config: Any) -> dict[str, Task]:

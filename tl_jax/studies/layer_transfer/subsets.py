@@ -9,7 +9,7 @@ import numpy as np
 
 from tl_jax.data import splits
 from tl_jax.data.task import Task
-from tl_jax.errors import UserError, unknown
+from tl_jax.errors import UserError, takes_several, takes_whole, unknown
 from tl_jax.runs.subject import named_task, task_of
 
 Arm = dict[str, list["ClassSubset"]]  # the names of A and B, and a subset for each seed
@@ -19,12 +19,18 @@ def require(config: Any) -> None:
     """Raise UserError for arms that no data could have, and for an empty study."""
     if len(config.budgets) != len(config.epochs) or not config.budgets or config.seeds < 1:
         raise UserError("a study needs at least one seed, and as many epochs as budgets")
+    takes_several(config.arms, "arms=")
+    takes_several(config.budgets, "budgets=")
+    for budget, epochs in zip(config.budgets, config.epochs, strict=True):
+        takes_whole(budget, "a budget", 0, splits.SEEDS)
+        takes_whole(epochs, "epochs=", 1, splits.SEEDS)
     for arm in config.arms:
         if arm == "tasks" and not config.source.name:
             raise UserError("the arm 'tasks' needs the task of base A: source.name=...")
         for name in () if arm in ("random", "tasks") else arm.split(":"):
             if name not in config.groups:
-                raise unknown("group of classes", name, [*config.groups, "random", "tasks"])
+                whole = () if ":" in arm else ("random", "tasks")
+                raise unknown("group of classes", name, [*config.groups, *whole])
 
 
 def arms(config: Any) -> dict[str, Arm]:

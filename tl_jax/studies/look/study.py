@@ -79,7 +79,7 @@ def compute(config: Any, workdir: pathlib.Path) -> dict:
     base, task = base_of(config), task_of(config, seed=config.seed)
     layer, shape = shown_layer(config, base)
     name, image = _image(config, task)
-    features = of_layers(base, task, layers=[layer], cache=pathlib.Path(config.cache))[layer]
+    features = of_layers(base, task, layers=[layer], cache=config.cache)[layer]
     train = task.splits["train"]
     channels = [config.channel]
     if config.channel < 0:

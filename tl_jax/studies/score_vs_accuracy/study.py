@@ -9,10 +9,12 @@ from scipy.special import softmax
 
 from tl_jax import interrupt
 from tl_jax.data.task import Task
+from tl_jax.errors import UserError, takes_several, takes_whole
 from tl_jax.measure import scores
 from tl_jax.measure.features import of_layers
+from tl_jax.plans.plan import Settings
 from tl_jax.runs.journal import Journal
-from tl_jax.runs.subject import base_of, outline_of, task_of
+from tl_jax.runs.subject import base_of, outline_of, require_seeds, task_of
 from tl_jax.stats import ranking
 from tl_jax.stats.paired import overlap
 from tl_jax.studies.score_vs_accuracy.candidates import ON_SOURCE, by_candidate
@@ -22,11 +24,23 @@ ACCURACIES = ("head", "fine_tuned")
 
 
 def check(config: Any) -> None:
-    """Raise UserError if a base has no such cut, or no `from_layer` below it."""
-    for options in config.bases.values():
-        chain = outline_of(config, **options).chain
-        for cut in options.cuts:
-            chain.cut(cut).index(config.from_layer)
+    """Raise UserError for unknown settings, and if a base has no such cut, or no `from_layer` below
+    it.
+    """
+    require_seeds(config.seeds)
+    for phase in (config.head, config.tune):
+        Settings(**phase)
+    takes_whole(config.resamples, "resamples=", 0, 10**6)
+    for name, own in config.bases.items():
+        takes_several(own.cuts, "cuts=")
+        chain, lowest = outline_of(config, **own).chain, config.from_layer
+        chain.index(lowest)
+        for cut in own.cuts:
+            if lowest not in chain.cut(cut).names:
+                raise UserError(
+                    f"from_layer={lowest!r} is above the cut at {cut!r} of {name!r}: "
+                    "take a lower one, or leave that cut out"
+                )
 
 
 def data(config: Any) -> dict[str, Task]:
@@ -59,7 +73,7 @@ def measure(config: Any, name: str, seed: int, journal: Journal, runs: pathlib.P
     base, task = base_of(config, **options), task_of(config, seed)
     classified = base.layers[-1] != base.bottleneck
     layers = [*options.cuts, *base.layers[-1:]] if classified else options.cuts
-    features = of_layers(base, task, layers=layers, cache=pathlib.Path(config.cache))
+    features = of_layers(base, task, layers=layers, cache=config.cache)
     source = score_predictions(features[base.layers[-1]].rows, task) if classified else {}
     for cut in missing:
         interrupt.check()

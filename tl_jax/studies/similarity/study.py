@@ -61,7 +61,7 @@ def compare(config: Any, base: Base, other: Base, task: Task) -> dict:
     `cka` and `svcca` are lists (L, M) for the base's L layers and the other's M layers;
     `cka_chance` and `svcca_chance` are the same with the other's rows shuffled.
     """
-    options = {"pool": config.pool, "cache": pathlib.Path(config.cache)}
+    options = {"pool": config.pool, "cache": config.cache}
     ours = of_layers(base, task, **options)
     theirs = ours if other is base else of_layers(other, task, **options)
     first = [layer.rows for layer in ours.values()]
