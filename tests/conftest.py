@@ -61,3 +61,13 @@ def stopped(given, tmp_path_factory) -> pathlib.Path:
     with programs.signal_after_epoch(signal.SIGTERM, phase="fine_tune", epoch=1):
         assert programs.transferred(given, workdir) == 128 + signal.SIGTERM
     return workdir
+
+
+@pytest.fixture
+def foreground():
+    """Signals as in a terminal: under `nohup` and in the background some are ignored."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {one: signal.signal(one, handler) for one, handler in usual.items()}
+    yield
+    for one, handler in before.items():
+        signal.signal(one, handler)

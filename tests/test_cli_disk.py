@@ -97,5 +97,6 @@ def test_a_damaged_record_of_a_run(given, done, tmp_path, capsys, name, content)
 def test_a_workdir_that_is_a_file(given, tmp_path, capsys):
     (tmp_path / "run").write_text("mine")
     assert programs.transferred(given, tmp_path / "run") == 2
-    assert "run is a file: take a folder" in programs.error_line(capsys.readouterr().err)
+    said = programs.error_line(capsys.readouterr().err)
+    assert "run is a file, or lies in one: take another" in said
     assert (tmp_path / "run").read_text() == "mine"

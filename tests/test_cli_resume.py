@@ -60,7 +60,8 @@ def test_sigterm(given, done, tmp_path):
     process.terminate()
     ended = programs.ended(process)
     assert ended.returncode == 128 + signal.SIGTERM
-    assert ended.stderr.splitlines()[-1].startswith("SIGTERM: saved; the same command goes on")
+    last = ended.stderr.splitlines()[-1]
+    assert last.startswith("SIGTERM: saved; the same command resumes from here")
     assert "Traceback" not in ended.stderr
     assert 2 <= programs.step(tmp_path) < 20
 

@@ -192,6 +192,7 @@ def test_a_folder_that_is_no_task_says_what_to_do(tmp_path, make, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.usefixtures("foreground")
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_reading_of_a_folder(tmp_path, monkeypatch, signum):
     """Ctrl-C, too, without a program that catches it, as in a notebook."""

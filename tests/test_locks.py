@@ -13,6 +13,7 @@ import pytest
 from tl_jax import interrupt, locks
 
 
+@pytest.mark.usefixtures("foreground")
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_the_waiting(tmp_path, caplog, signum):
     path = tmp_path / "a" / "lock"

@@ -5,10 +5,10 @@ import pathlib
 
 import jax
 import numpy as np
+import programs
 import pytest
 
 import tl_jax
-from experiments import cli
 from tl_jax.errors import UserError
 from tl_jax.runs import soup
 from tl_jax.runs.soup import Ingredient
@@ -90,10 +90,7 @@ def test_runs_that_do_not_fit_together_are_refused(runs, base, task, tmp_path):
         soup.ingredients([first, tmp_path / "head"], metric="accuracy")
 
 
-def test_the_program_says_that_it_does_not_know_a_task_from_python(runs, tmp_path, capsys):
-    from experiments import soup as program
-
-    out = f"--out={tmp_path / 'soup.safetensors'}"
-    program.flags.FLAGS(["soup", out])
-    assert cli.status(program.main, ["soup", *map(str, runs)]) == 2
-    assert "was made from Python" in capsys.readouterr().err
+def test_the_program_says_that_it_does_not_know_a_task_from_python(runs, tmp_path):
+    done = programs.run("soup", f"--out={tmp_path / 'soup.safetensors'}", *runs)
+    assert done.returncode == 2
+    assert "was made from Python" in programs.error_line(done.stderr)
