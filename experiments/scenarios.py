@@ -8,8 +8,6 @@ same command goes on. Cells that fail do not stop the others; --retry tries them
 status is 1 if any failed.
 """
 
-import functools
-import json
 import pathlib
 
 from absl import flags
@@ -24,11 +22,13 @@ _RETRY = flags.DEFINE_bool("retry", False, "Try the cells that failed before aga
 
 def main(argv: list[str]) -> int:
     """Do the study; return 1 if a cell failed."""
+    from tl_jax.runs.results import failures
+
     results: list[dict] = []
     study.by_config(
         lambda *given: results.append(_run(*given)), example="configs/scenarios_digits.py"
     )(argv)
-    return int(any(row.get("error") is not None for row in results[0]["rows"]))
+    return int(bool(failures(results[0])))
 
 
 def _run(config, workdir: pathlib.Path, name: str) -> dict:
@@ -36,11 +36,8 @@ def _run(config, workdir: pathlib.Path, name: str) -> dict:
 
     if _WORKERS.value < 1:
         raise UserError(f"--workers is at least 1; got {_WORKERS.value}")
-    done = workdir / "result.json"
-    if _RETRY.value and done.exists() and "error" in json.loads(done.read_text())["rows"][0].keys():
-        done.unlink()
-    options = functools.partial(dict, workers=_WORKERS.value, retry=_RETRY.value)
-    result, before = studies.run("scenarios", config, workdir, name=name, **options())
+    how = {"workers": _WORKERS.value, "retry": _RETRY.value}
+    result, before = studies.run("scenarios", config, workdir, name=name, **how)
     return study.say(studies.summary("scenarios", result), result, before, workdir)
 
 

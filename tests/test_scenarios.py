@@ -8,9 +8,13 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from tl_jax.errors import UserError
+from tl_jax.interrupt import Interrupted
+from tl_jax.measure import handmade
 from tl_jax.runs import pool
 from tl_jax.runs.config import load_config
+from tl_jax.runs.results import failures
 from tl_jax.stats import paired
+from tl_jax.studies import run as studies
 from tl_jax.studies.scenarios import cells
 from tl_jax.studies.scenarios.space import drawn
 from tl_jax.studies.scenarios.verdicts import against_reference, overlap
@@ -76,6 +80,10 @@ def test_cells_that_share_splits_are_next_to_each_other():
         ({"draws": 0}, "at least 1"),
         ({"plans": {"from_scratch": {"plan": "full", "space": {}}}}, "empty space of settings"),
         ({"plans": {"from_scratch": {"probe": "svm"}}}, "unknown probe of the plan 'from_scratch'"),
+        (
+            {"plans": {"from_scratch": {"probe": "ridge", "features": "pixles"}}},
+            "unknown features .* 'pixles'; did you mean 'pixels'",
+        ),
     ],
 )
 def test_what_is_no_grid_is_refused_before_anything_is_computed(changes, said):
@@ -202,3 +210,52 @@ def test_so_many_seeds_settle_it(count, ratio, mean):
         assert half(1000) >= beyond
     else:
         assert half(needed) < beyond and (needed == 2 or half(needed - 1) >= beyond)
+
+
+# The whole study
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """Two plans on pixels, which need no training: the reference, and nearest class means."""
+    found = load_config("configs/scenarios_digits.py")
+    with found.unlocked():
+        found.plans = {name: {"probe": probe, "features": "pixels"}
+                       for name, probe in (("from_scratch", "class_means"), ("rbf", "rbf_svm"))}
+        found.budgets, found.seeds, found.cache = (5,), 2, str(tmp_path / "cache")
+    return found
+
+
+def test_a_cell_that_fails_is_tried_again_on_request(tiny, tmp_path, monkeypatch):
+    whole, features = tmp_path / "study", handmade.features
+    calls = []
+
+    def once_broken(task, kind):
+        calls.append(kind)
+        if len(calls) == 2:
+            raise OSError("the disk is gone")
+        return features(task, kind)
+
+    monkeypatch.setattr(handmade, "features", once_broken)
+    result, _ = studies.run("scenarios", tiny, whole, name="tiny")
+    (failed,) = failures(result)
+    assert failed["error"] == "OSError: the disk is gone" and len(calls) == 4
+    assert "1 of 4 cells failed" in studies.summary("scenarios", result)
+    again, before = studies.run("scenarios", tiny, whole, name="tiny")
+    assert before and again == result and len(calls) == 4
+    mended, before = studies.run("scenarios", tiny, whole, name="tiny", retry=True)
+    assert not before and not failures(mended) and len(calls) == 5
+    assert [row["test"] for row in mended["rows"] if row != failed] and len(mended["rows"]) == 4
+    lines = (whole / "cells.csv").read_text().splitlines()
+    assert len(lines) == 5 and lines[0].startswith("task,base,seed,budget,plan,")
+
+
+def test_a_signal_is_no_failure_of_a_cell(tiny, tmp_path, monkeypatch):
+    def stopped(task, kind):
+        raise Interrupted(15)
+
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        patch.setattr(handmade, "features", stopped)
+        studies.run("scenarios", tiny, tmp_path / "study", name="tiny")
+    result, _ = studies.run("scenarios", tiny, tmp_path / "study", name="tiny")
+    assert len(result["rows"]) == 4 and not failures(result)

@@ -32,6 +32,7 @@ def finished(
     data: Callable[[], dict] | None = None,
     images: Iterable[str] = (),
     needs_report: bool = True,
+    stands: Callable[[dict], bool] = lambda result: True,
 ) -> tuple[dict, bool]:
     """Return the result that the folder holds; if it holds none, do the `work` first.
 
@@ -39,9 +40,9 @@ def finished(
     JSON-able data; `cache` is a folder for what JAX compiles (empty or None: it is not kept).
     `check` raises UserError for what is wrong with the config, before anything slow is read. `data`
     loads the tasks and tells them, as `identity.of_tasks` does. `images` are the folders of their
-    images. UserError if another process works in the folder, if it belongs to another config or to
-    other data, if it or the cache lies among the images, or if a report is needed and what draws it
-    is not installed.
+    images. A result for which `stands` is false is computed again. UserError if another process
+    works in the folder, if it belongs to another config or to other data, if it or the cache lies
+    among the images, or if a report is needed and what draws it is not installed.
     """
     for folder in images:
         _require_apart(folder, {"workdir": workdir, "cache": cache})
@@ -52,7 +53,7 @@ def finished(
             check()
         if data is not None:
             _require_same_data(workdir, data, finished=result is not None)
-        if result is not None:
+        if result is not None and stands(result):
             return result, True
         keep_compiled(cache)
         result = work()

@@ -6,9 +6,12 @@ Imports no JAX: a worker chooses its cores before JAX looks at them.
 import concurrent.futures
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
+
+from tl_jax import interrupt
 
 Work = Callable[[Any], Any]
 Done = tuple[Any, Any]  # the item, and what came of it: a value, or the Exception
@@ -31,8 +34,8 @@ def in_turn(work: Work, items: Sequence[Any]) -> Iterator[Done]:
 def in_processes(work: Work, items: Sequence[Any], *, workers: int) -> Iterator[Done]:
     """Yield each item with what `work` makes of it in one of several processes, as they finish.
 
-    Each process has cores of its own. Where one dies, what was at work is done again, alone in a
-    new process; WorkerDied stands for what kills that one too.
+    Each process has cores of its own and leaves Ctrl-C to this one. Where one dies, what was at
+    work is done again, alone in a new process; WorkerDied stands for what kills that one too.
     """
     left = list(items)
     while left:
@@ -65,6 +68,8 @@ def _alone(work: Work, item: Any) -> Any:
 def _tried(work: Work, item: Any) -> Any:
     try:
         return work(item)
+    except interrupt.Interrupted:  # a signal is no failure of the work
+        raise
     except Exception as error:
         return error
 
@@ -81,7 +86,8 @@ def _executor(workers: int) -> concurrent.futures.ProcessPoolExecutor:
 
 
 def _begin(numbers: Any, workers: int) -> None:
-    """Leave the worker its share of the cores; at least one."""
+    """Leave the worker its share of the cores, at least one, and Ctrl-C to its parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "sched_setaffinity") and not numbers.empty():
         cores = sorted(os.sched_getaffinity(0))
         number = numbers.get()

@@ -137,7 +137,7 @@ def _phase(
         "multipliers": dict(phase.multipliers),
         "views": views.count(phase.settings.views),
         "stopped_early": len(rows) < phase.settings.epochs,
-        "trained_parameters": _count(recipe(problem.setup, phase).of_trained(variables)["params"]),
+        "trained_parameters": trained_parameters(problem, phase, variables),
         "seconds": sum(r["train_seconds"] + r["compile_seconds"] for r in rows),
     }
 
@@ -220,6 +220,16 @@ def git() -> dict[str, Any] | None:
         return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain"))}
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def failures(result: dict) -> list[dict]:
+    """Return the rows of a result that say with what error their cell failed."""
+    return [row for row in result.get("rows", ()) if row.get("error") is not None]
+
+
+def trained_parameters(problem: Problem, phase: Phase, variables: Any) -> int:
+    """Return how many parameters a phase trains."""
+    return _count(recipe(problem.setup, phase).of_trained(variables)["params"])
 
 
 def _count(tree: Any) -> int:

@@ -20,6 +20,7 @@ from tl_jax.data.task import Task
 from tl_jax.errors import UserError
 from tl_jax.stats import metrics
 from tl_jax.train.identity import changed_data
+from tl_jax.train.objectives.cross_entropy import Classification
 
 BATCH = 256  # images that are open at once
 
@@ -72,7 +73,7 @@ def uniform(parts: Sequence[Ingredient], task: Task, *, metric: str) -> Soup:
 
 def greedy(parts: Sequence[Ingredient], task: Task, *, metric: str) -> Soup:
     """From the best on validation down, add each run with which validation does not fall."""
-    sign = -1 if metric in ("loss", "ece") else 1
+    sign = -1 if metric in metrics.LOWER_IS_BETTER else 1
     best, *others = sorted(parts, key=lambda part: -sign * part.val)
     kept, soup = [best], Soup(best.base, (best.run,), best.val)
     for part in others:
@@ -100,9 +101,7 @@ def judged(base: Base, task: Task, split: str) -> dict[str, Any]:
         base.predict([task.image(int(row)) for row in rows[first : first + BATCH]])
         for first in range(0, len(rows), BATCH)
     ]
-    names = ("labels", "targets", "weights", "graded_labels", "graded_weights")
-    truth = {name: task.truth[name][rows] for name in names}
-    return metrics.evaluate(np.concatenate(parts), **truth, classes=task.classes)
+    return Classification().finish(np.concatenate(parts), task, rows)
 
 
 def _read(run: pathlib.Path) -> tuple[dict, dict]:

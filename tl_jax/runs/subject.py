@@ -61,6 +61,7 @@ def folder_of(options: Mapping[str, Any]) -> str:
 def folders_of(config: Mapping[str, Any]) -> list[str]:
     """`folder_of` the tasks that a config names."""
     tasks = [config[key] for key in ("task", "source") if key in config]
+    tasks += config.get("tasks", {}).values()
     return [path for path in map(folder_of, tasks) if path]
 
 

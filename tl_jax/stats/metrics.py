@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+LOWER_IS_BETTER = ("loss", "ece")  # of all others more is better
 BINS = 10  # in the expected calibration error
 
 

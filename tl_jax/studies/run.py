@@ -25,7 +25,8 @@ def run(
     """Return the study's result from `workdir`; if it has none, run the study first.
 
     Also return whether the result was there before. `name` is the result's name. `how` are options
-    of the study's `compute` that do not change what it finds. After an interruption the same call
+    of the study's `compute` that do not change what it finds; with `retry` a result with failures
+    is computed again. After an interruption the same call
     resumes the study.
     """
     part, lines = _part(study, "study"), []
@@ -53,6 +54,7 @@ def run(
         check=lambda: part.check(config),
         data=data,
         images=subject.folders_of(config),
+        stands=lambda result: not (how.get("retry") and results.failures(result)),
     )
 
 

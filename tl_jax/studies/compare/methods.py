@@ -3,17 +3,16 @@
 import json
 import statistics
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from tl_jax.errors import UserError, unknown
 from tl_jax.report import text
+from tl_jax.runs.config import flat
+from tl_jax.stats.metrics import LOWER_IS_BETTER
 from tl_jax.stats.paired import Estimate, corrected, paired
 from tl_jax.stats.verdict import holm, verdicts
 from tl_jax.studies.compare.row import Comparison, Difference, Method
-
-LOWER_IS_BETTER = ("loss", "ece")
 
 
 def grouped(results: Sequence[dict]) -> list[list[dict]]:
@@ -73,21 +72,13 @@ def compare_methods(
 
 def names_of(configs: Sequence[dict]) -> list[str]:
     """Return for each config the settings that differ between configs, as `a.b=1, c=2`."""
-    flat = [_flat(config) for config in configs]
-    keys = list(dict.fromkeys(key for settings in flat for key in settings if key != "seed"))
-    differ = [k for k in keys if len({json.dumps(settings.get(k)) for settings in flat}) > 1]
+    every = [flat(config) for config in configs]
+    keys = list(dict.fromkeys(key for settings in every for key in settings if key != "seed"))
+    differ = [k for k in keys if len({json.dumps(settings.get(k)) for settings in every}) > 1]
     return [
         text.visible(", ".join(f"{k}={settings.get(k, 'none')}" for k in differ) or "all")
-        for settings in flat
+        for settings in every
     ]
-
-
-def _flat(config: dict, above: str = "") -> dict[str, Any]:
-    settings: dict[str, Any] = {}
-    for key, value in config.items():
-        inner = _flat(value, f"{above}{key}.") if isinstance(value, dict) else {above + key: value}
-        settings |= inner
-    return settings
 
 
 def _values(group: Sequence[dict], metric: str) -> dict[int, float]:

@@ -19,6 +19,7 @@ from tl_jax.errors import UserError, unknown
 from tl_jax.measure import features, handmade
 from tl_jax.measure.probes import protocol
 from tl_jax.runs import settings, transfer
+from tl_jax.runs.results import trained_parameters
 from tl_jax.runs.subject import base_of, named_task, outline_of
 from tl_jax.studies.scenarios.space import drawn
 from tl_jax.train.inputs import for_plan
@@ -63,6 +64,8 @@ def require(config: Mapping[str, Any]) -> None:
         if "probe" in plan:
             if plan["probe"] not in protocol.PROBES:
                 raise unknown(f"probe of the plan {name!r}", plan["probe"], protocol.PROBES)
+            if (kind := plan.get("features", "base")) not in {"base", *handmade.KINDS}:
+                raise unknown(f"features of the plan {name!r}", kind, ["base", *handmade.KINDS])
             continue
         if not space and config["draws"] > 1:
             raise UserError(
@@ -166,15 +169,8 @@ def _trained(
         )
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    learn = {name for phase in problem.plan.phases for name in phase.trained}
-    sizes = (np.size(leaf) for name in learn for leaf in _leaves(done.variables["params"], name))
-    return done.scores, int(sum(sizes))
-
-
-def _leaves(params: Mapping[str, Any], name: str) -> list[Any]:
-    import jax
-
-    return jax.tree.leaves(params.get(name, {}))
+    counts = [trained_parameters(problem, p, done.variables) for p in problem.plan.phases]
+    return done.scores, max(counts)
 
 
 def nested(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

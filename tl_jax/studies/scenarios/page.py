@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tl_jax.report import figures, study
+from tl_jax.runs.results import failures
 from tl_jax.stats.paired import corrected
 from tl_jax.studies.scenarios.verdicts import TESTED, overlap
 
@@ -24,7 +25,7 @@ def write(workdir: pathlib.Path, result: dict) -> None:
         workdir,
         title="Which way of transferring wins?",
         lead=summary(result),
-        sections=[*sections, _verdicts(result), *_failed(rows)],
+        sections=[*sections, _verdicts(result), *_failed(failures(result))],
         facts={
             "grid": f"{len(config['tasks'])} tasks, {len(config['bases'])} bases, "
             f"{len(config['budgets'])} budgets, {len(config['plans'])} plans, "
@@ -49,7 +50,7 @@ def summary(result: dict) -> str:
         own = [_where(one) for one in verdicts if one["verdict"] == word]
         if own:
             lines.append(f"{word.capitalize()}: {'; '.join(own[:6])}{', ...' * (len(own) > 6)}.")
-    if failed := sum(row.get("error") is not None for row in result["rows"]):
+    if failed := len(failures(result)):
         lines.append(f"{failed} of {len(result['rows'])} cells failed; --retry tries them again.")
     return " ".join(lines)
 
@@ -117,7 +118,7 @@ def _verdicts(result: dict) -> study.Section:
 
 def _failed(rows: Sequence[dict]) -> list[study.Section]:
     columns = ("task", "base", "seed", "budget", "plan", "error")
-    lines = [tuple(row.get(c) for c in columns) for row in rows if row.get("error") is not None]
+    lines = [tuple(row.get(c) for c in columns) for row in rows]
     if not lines:
         return []
     table = study.Table("failed", "Cells that failed", columns, lines)

@@ -1,13 +1,14 @@
 """The settings that a plan is tuned over: a declared space, drawn from as often for every plan."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from tl_jax import registry
 from tl_jax.errors import UserError
+from tl_jax.runs.config import flat
 
 SPACES: dict[str, Callable[..., Any]] = {}
 
@@ -44,15 +45,7 @@ def drawn(space: Mapping[str, Any], *, seed: tuple[int, ...]) -> dict[str, Any]:
     """
     rng = np.random.default_rng(seed)
     values = {}
-    for name, spec in sorted(_flat(space)):
+    for name, spec in sorted(flat(space).items()):
         draw, options = registry.chosen(f"space of {name}:", spec, SPACES)
         values[name] = draw(rng, **options)
     return values
-
-
-def _flat(space: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
-    for name, value in space.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{above}{name}.")
-        else:
-            yield above + name, value
