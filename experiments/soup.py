@@ -8,11 +8,11 @@ with `tl_jax.load_base("soup.safetensors")`.
 """
 
 import json
-import pathlib
 
 from absl import flags
 
 from experiments import cli
+from tl_jax.data.files import path_of
 from tl_jax.errors import UserError
 
 _OUT = flags.DEFINE_string("out", "soup.safetensors", "File to be written.")
@@ -25,7 +25,7 @@ def main(argv: list[str]) -> None:
     from tl_jax.runs import soup
     from tl_jax.runs.subject import named_task
 
-    runs, out = [pathlib.Path(run) for run in argv[1:]], pathlib.Path(_OUT.value)
+    runs, out = [path_of(run) for run in argv[1:]], path_of(_OUT.value)
     if not runs:
         raise UserError("which runs? python -m experiments.soup runs/mine_lr1 runs/mine_lr2")
     if out.is_dir() or not out.parent.is_dir():
@@ -36,13 +36,15 @@ def main(argv: list[str]) -> None:
         raise UserError(f"{runs[0]} was made from Python, and its task is not known here: call "
                         "tl_jax.runs.soup.greedy with the task")  # fmt: skip
     task = named_task(config["task"], config["seed"])
+    soup.require_same_data(runs[0], task)
     mix = soup.uniform if _UNIFORM.value else soup.greedy
     found = mix(parts, task, metric=_METRIC.value)
-    for part in sorted(parts, key=lambda part: -part.val):
-        print(f"{part.run}\tval {percent(part.val)}\t{'in' if part.run in found.kept else 'out'}")
+    shown = "{:.4f}".format if _METRIC.value == "loss" else percent
+    for part in parts:
+        print(f"{part.run}\tval {shown(part.val)}\t{'in' if part.run in found.kept else 'out'}")
     tested = soup.judged(found.base, task, "test")[_METRIC.value]
     found.base.save(out)
-    print(f"soup of {len(found.kept)}: val {percent(found.val)}, test {percent(tested)}, {out}")
+    print(f"soup of {len(found.kept)}: val {shown(found.val)}, test {shown(tested)}, {out}")
 
 
 if __name__ == "__main__":

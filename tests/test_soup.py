@@ -90,6 +90,15 @@ def test_runs_that_do_not_fit_together_are_refused(runs, base, task, tmp_path):
         soup.ingredients([first, tmp_path / "head"], metric="accuracy")
 
 
+def test_a_task_that_has_changed_since_is_refused(runs, task):
+    first = next(iter(runs))
+    soup.require_same_data(first, task)
+    rows = task.splits["test"]
+    moved = dataclasses.replace(task, splits={**task.splits, "test": rows[1:]})
+    with pytest.raises(UserError, match=f"other data: test examples: {len(rows)} then"):
+        soup.require_same_data(first, moved)
+
+
 def test_the_program_says_that_it_does_not_know_a_task_from_python(runs, tmp_path):
     done = programs.run("soup", f"--out={tmp_path / 'soup.safetensors'}", *runs)
     assert done.returncode == 2

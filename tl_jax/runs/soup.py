@@ -19,7 +19,7 @@ from tl_jax.base.load import load_base
 from tl_jax.data.task import Task
 from tl_jax.errors import UserError
 from tl_jax.stats import metrics
-from tl_jax.train.identity import changed_data
+from tl_jax.train.identity import changed_data, of_tasks
 from tl_jax.train.objectives.cross_entropy import Classification
 
 BATCH = 256  # images that are open at once
@@ -83,6 +83,15 @@ def greedy(parts: Sequence[Ingredient], task: Task, *, metric: str) -> Soup:
             kept.append(part)
             soup = Soup(base, tuple(one.run for one in kept), value)
     return soup
+
+
+def require_same_data(run: pathlib.Path, task: Task) -> None:
+    """UserError, with what changed, if the task is no longer the one that the run belongs to.
+
+    A soup would be judged by images that its runs have trained on.
+    """
+    if changed := changed_data(_read(run)[1], of_tasks({"": task})):
+        raise UserError(f"{run} belongs to other data: {'; '.join(changed[:3])}")
 
 
 def mixed(bases: Sequence[Base]) -> Base:
