@@ -10,12 +10,16 @@ def get_config() -> ml_collections.ConfigDict:
     config.budgets = (0,)  # training examples a class, validation in proportion; 0: all
     config.seeds = 5  # splits drawn anew, each with a training of its own
     config.first_seed = 0
-    # By name: a transfer's settings, and the `space` of those that are drawn; or a `probe` on
-    # `features` (base, pixels or hog)
+    # By name: a transfer's settings, and the `space` of those that are drawn; or a `probe`
+    # (logistic, linear_svm, neighbours, class_means, ..., head2toe) on `features` (base, of its
+    # `layer`; pixels or hog)
     config.plans = ml_collections.ConfigDict()
     config.reference = "from_scratch"  # the plan that the others are compared with
     config.draws = 2  # of each plan's settings, the best on validation tested
     config.metric = "accuracy"  # or weighted_accuracy
+    # steps that every plan makes at the least, spread evenly over its phases: more epochs at small
+    # budgets, of a few batches each
+    config.least_steps = 0
     config.margin = 0.0  # share of accuracy that counts as nothing
     config.settings = ml_collections.ConfigDict()  # of all transfers, below the plans' own
     config.cache = ".cache"

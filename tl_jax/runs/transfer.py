@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from tl_jax.base import file
@@ -24,7 +24,7 @@ from tl_jax.engine import prefix
 from tl_jax.engine.parallel import Parallel
 from tl_jax.engine.prefix import Inputs
 from tl_jax.errors import UserError, takes
-from tl_jax.plans.plan import Phase, Plan
+from tl_jax.plans.plan import Plan
 from tl_jax.plans.strategies import make_plan
 from tl_jax.report import page, text
 from tl_jax.runs import folder, log, results, settings, subject
@@ -32,7 +32,6 @@ from tl_jax.runs.settings import TransferSettings
 from tl_jax.train import evaluate, identity, loop, objectives
 from tl_jax.train.inputs import for_plan
 from tl_jax.train.problem import Problem
-from tl_jax.train.state import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -195,17 +194,20 @@ def work(
     cache = path_of(own.cache) if own.cache else None
     kept = {"cache": cache, "dtype": own.cache_dtype, "workdir": workdir}
     inputs_for = for_plan(problem, test_views=own.test_views, **kept)
-    done = trained(
+    variables, progress, inputs = loop.run(
         problem,
         variables,
         inputs_for,
         workdir=workdir,
-        test_views=own.test_views,
         checkpoint_seconds=own.checkpoint_seconds,
         write=log.writer(workdir),
     )
+    by_split = {
+        split: judged(problem, variables, inputs, split, test_views=own.test_views)
+        for split in ("val", "test")
+    }
     # What came of it.
-    whole = done.variables | {"params": problem.chain.combine(done.variables["params"])}
+    whole = variables | {"params": problem.chain.combine(variables["params"])}
     found = {"variables": select(whole, ready.layers), "classes": task.classes}
     final = dataclasses.replace(ready, **found, views=own.test_views)
     final.save(workdir / file.NAME)
@@ -214,51 +216,34 @@ def work(
         config=config,
         problem=problem,
         base=dataclasses.replace(final, weights=ready.weights),
-        variables=done.variables,
-        progress=done.progress,
-        scores=done.scores,
-        predictions=done.predictions,
+        variables=variables,
+        progress=progress,
+        scores={split: one.scores for split, one in by_split.items()},
+        predictions={split: one.predictions for split, one in by_split.items()},
         total_seconds=time.time() - started,
     )
     for setback in text.setbacks(result["plan"]["phases"]):
         logger.warning("%s", setback)
     if page.can_be_drawn():
-        shown = {"history": done.progress.history, "probabilities": done.predictions["test"]}
+        shown = {"history": progress.history, "probabilities": by_split["test"].predictions}
         page.write(workdir, result=result, task=task, **shown)
     return result
 
 
-class Trained(NamedTuple):
-    """What training gives."""
+class Judged(NamedTuple):
+    """What a split says of trained weights."""
 
-    variables: Any
-    progress: Progress
-    predictions: dict[str, Any]  # by split, (n, ...) each
-    scores: dict[str, dict[str, Any]]  # every metric, by split
+    predictions: Any  # (n, ...)
+    scores: dict[str, Any]  # every metric
 
 
-def trained(
-    problem: Problem,
-    variables: Any,
-    inputs_for: Callable[[Phase, Any], Inputs],
-    *,
-    workdir: pathlib.Path,
-    test_views: str = "none",
-    checkpoint_seconds: float = 30.0,
-    write: Callable[[dict], None] = lambda row: None,
-) -> Trained:
-    """Train the problem's plan from `variables`, then judge it on val and test, which is looked at
-    once. `workdir` holds the checkpoints.
-    """
-    saving = {"workdir": workdir, "checkpoint_seconds": checkpoint_seconds, "write": write}
-    variables, progress, inputs = loop.run(problem, variables, inputs_for, **saving)
-    predictions, scores = {}, {}
-    for split in ("val", "test"):
-        rows = problem.task.splits[split]
-        found = evaluate.predictions(problem, variables, inputs, rows, test_views)
-        predictions[split] = found
-        scores[split] = evaluate.finished(problem, rows, found)
-    return Trained(variables, progress, predictions, scores)
+def judged(
+    problem: Problem, variables: Any, inputs: Inputs, split: str, *, test_views: str = "none"
+) -> Judged:
+    """Judge the weights that training has given, on the inputs of its last phase."""
+    rows = problem.task.splits[split]
+    found = evaluate.predictions(problem, variables, inputs, rows, test_views)
+    return Judged(found, evaluate.finished(problem, rows, found))
 
 
 class Posed(NamedTuple):

@@ -48,17 +48,17 @@ def run(
     variables: Any,
     inputs_for: Callable[[Phase, Any], prefix.Inputs],
     *,
-    workdir: pathlib.Path,
+    workdir: pathlib.Path | None,
     checkpoint_seconds: float = 30.0,
     write: Callable[[dict], None] = lambda row: None,
 ) -> tuple[Any, Progress, prefix.Inputs]:
     """Train the plan's phases; return the best variables, what happened, and the last inputs.
 
     The run resumes from the newest whole checkpoint in `workdir`, if there is one; a kill costs at
-    most the last `checkpoint_seconds` of work. `write` gets each epoch's row, also those before a
-    resume. UserError if a loss is not finite, and if the checkpoints belong to other data, another
-    plan or seed, or other first weights; Interrupted, after saving everything, if a signal asked to
-    stop.
+    most the last `checkpoint_seconds` of work; without a `workdir` (None) nothing is kept. `write`
+    gets each epoch's row, also those before a resume. UserError if a loss is not finite, and if the
+    checkpoints belong to other data, another plan or seed, or other first weights; Interrupted,
+    after saving everything, if a signal asked to stop.
     """
     saver, anchor = Saver(problem, variables, workdir, checkpoint_seconds), variables
     progress, variables, state, best = resume(

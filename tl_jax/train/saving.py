@@ -24,14 +24,20 @@ from tl_jax.train.survey import Survey
 
 
 class Saver:
-    """Writes a checkpoint when enough time has passed, and when a signal asks to stop."""
+    """Writes a checkpoint when enough time has passed, and when a signal asks to stop.
 
-    def __init__(self, problem: Problem, variables: Any, workdir: pathlib.Path, seconds: float):
-        self.folder, self.seconds = workdir / "checkpoints", seconds
+    Without a `workdir` it writes none: a signal then costs the whole run.
+    """
+
+    def __init__(
+        self, problem: Problem, variables: Any, workdir: pathlib.Path | None, seconds: float
+    ):
+        self.folder, self.seconds = workdir and workdir / "checkpoints", seconds
         self.phases = problem.plan.phases
-        self.identity = of_problem(problem, variables)
         self.last = time.monotonic()
-        checkpoint.remove_leftovers(self.folder)
+        if self.folder is not None:
+            self.identity = of_problem(problem, variables)
+            checkpoint.remove_leftovers(self.folder)
 
     def offer(self, progress: Progress, variables: Any, state: State, best: Any, now=False) -> None:
         """Save if a checkpoint is due; raise Interrupted after saving if a signal asked to stop.
@@ -42,10 +48,11 @@ class Saver:
         if not agreed(due or interrupt.requested()):
             return
         require_finite(state)
-        trained_before = changed(self.phases, variables, progress.phase)
-        tree = {"variables": trained_before, "state": state._asdict(), "best": best}
-        meta = dataclasses.asdict(progress) | {"identity": self.identity}
-        checkpoint.save(self.folder, int(state.step), tree, meta)
+        if self.folder is not None:
+            trained_before = changed(self.phases, variables, progress.phase)
+            tree = {"variables": trained_before, "state": state._asdict(), "best": best}
+            meta = dataclasses.asdict(progress) | {"identity": self.identity}
+            checkpoint.save(self.folder, int(state.step), tree, meta)
         self.last = time.monotonic()
         if signum := agreed(interrupt.requested()):
             raise interrupt.Interrupted(signum)
@@ -95,8 +102,8 @@ def resume(
         host = jax.tree.map(lambda a: np.empty(a.shape, a.dtype), expected)
         return {"variables": host[0], "state": state._asdict(), "best": host[1]}
 
-    restored = checkpoint.restore_latest(saver.folder, template)
-    if restored is None:
+    restored = saver.folder and checkpoint.restore_latest(saver.folder, template)
+    if not restored:
         return Progress(), variables, None, None
     tree = restored.state
     progress = {field.name: restored.meta[field.name] for field in dataclasses.fields(Progress)}

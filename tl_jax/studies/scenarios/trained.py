@@ -1,0 +1,125 @@
+"""Plans that train a network: each tuned by as many draws of its settings as any other."""
+
+import dataclasses
+import math
+import pathlib
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from tl_jax.base.base import Base
+from tl_jax.data.task import Task
+from tl_jax.engine.prefix import Inputs
+from tl_jax.errors import UserError
+from tl_jax.plans.plan import Plan
+from tl_jax.runs import settings, transfer
+from tl_jax.runs.results import trained_parameters
+from tl_jax.studies.scenarios.space import drawn
+from tl_jax.train import loop
+from tl_jax.train.inputs import for_plan
+from tl_jax.train.problem import Problem
+
+
+def require(
+    config: Mapping[str, Any], name: str, plan: Mapping[str, Any], bases: Sequence[Base]
+) -> None:
+    """UserError for a space that is empty or cannot be read, and for settings that do not fit."""
+    space = plan.get("space", {})
+    values = drawn(space, seed=(0,))
+    if not space and config["draws"] > 1:
+        raise UserError(
+            f"the plan {name!r} has an empty space of settings, so {config['draws']} draws are "
+            "one: give it a space, or set draws=1"
+        )
+    given = settings.divided(_settings(config, plan, values))
+    for base in bases:
+        transfer.check(base, *given)
+
+
+class Draw(NamedTuple):
+    """One training, with settings drawn from the plan's space."""
+
+    values: dict[str, Any]
+    val: dict[str, Any]  # every metric on validation
+    problem: Problem
+    variables: Any
+    inputs: Inputs
+    test_views: str
+
+
+def figures(
+    config: Mapping[str, Any], name: str, base: Base, task: Task, seed: int
+) -> dict[str, Any]:
+    """Return the figures of a cell: validation chooses among the draws, the best one is tested."""
+    plan, metric = config["plans"][name], config["metric"]
+    best, tried = None, []
+    for number in range(config["draws"]):
+        values = drawn(plan.get("space", {}), seed=(seed, number, zlib.crc32(name.encode())))
+        draw = _draw(config, plan, values, base, task, seed)
+        tried.append({"settings": values, "val": draw.val[metric]})
+        if best is None or draw.val[metric] > best.val[metric]:
+            best = draw
+    assert best is not None  # there is at least one draw
+    test = transfer.judged(
+        best.problem, best.variables, best.inputs, "test", test_views=best.test_views
+    ).scores
+    counts = [trained_parameters(best.problem, p, best.variables) for p in best.problem.plan.phases]
+    return {
+        "val": best.val[metric],
+        "test": test["accuracy"],
+        "test_weighted": test["weighted_accuracy"],
+        "chosen": best.values,
+        "trained_parameters": max(counts),
+        "tried": tried,
+    }
+
+
+def _draw(config, own_plan, values, base: Base, task: Task, seed: int) -> Draw:
+    given = _settings(config, own_plan, values) | {"seed": seed, "cache": config["cache"]}
+    own, options = settings.divided(given)
+    problem, _, start = transfer.posed(base, task, own, options)
+    steps = max(1, len(task.splits["train"]) // own.batch_size)  # an epoch
+    plan = lengthened(problem.plan, config["least_steps"], steps=steps)
+    problem = dataclasses.replace(problem, plan=plan)
+    cache = pathlib.Path(config["cache"])
+    inputs_for = for_plan(problem, test_views=own.test_views, cache=cache, dtype=own.cache_dtype)
+    variables, _, inputs = loop.run(problem, start, inputs_for, workdir=None)
+    val = transfer.judged(problem, variables, inputs, "val", test_views=own.test_views).scores
+    return Draw(values, val, problem, variables, inputs, own.test_views)
+
+
+def lengthened(plan: Plan, least: int, *, steps: int) -> Plan:
+    """Return the plan with so many epochs that it makes `least` steps, spread evenly over its
+    phases, where an epoch has so many `steps`; phases that have more epochs keep them.
+    """
+    epochs = math.ceil(least / len(plan.phases) / steps)
+    phases = []
+    for phase in plan.phases:
+        longer = dataclasses.replace(phase.settings, epochs=max(phase.settings.epochs, epochs))
+        phases.append(dataclasses.replace(phase, settings=longer))
+    return dataclasses.replace(plan, phases=tuple(phases))
+
+
+def _settings(
+    config: Mapping[str, Any], plan: Mapping[str, Any], values: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Of all transfers, over these the plan's own, over these the values drawn for it."""
+    own = {name: value for name, value in plan.items() if name != "space"}
+    return nested([config["settings"], own, values])
+
+
+def nested(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Merge settings, the later over the earlier: {"tune": {"epochs": 3}} and {"tune.decay": 0}
+    give {"tune": {"epochs": 3, "decay": 0}}.
+    """
+    found: dict[str, Any] = {}
+    for path, value in (pair for layer in layers for pair in layer.items()):
+        *above, name = path.split(".")
+        place = found
+        for part in above:
+            place = place.setdefault(part, {})
+        if isinstance(value, Mapping):
+            place[name] = {**place.get(name, {}), **value}
+        else:
+            place[name] = value
+    return found
