@@ -13,10 +13,10 @@ TOP = "stage4_block1"
 def get_config():
     config = scenarios.get_config()
     config.tasks.elpv = {"name": "elpv", "targets": "graded", "val": 0.2, "test": 0.25}
-    config.bases.lite0 = scenarios.base("efficientnet_lite0", size=96, crop=1.0)
+    config.bases.lite0 = scenarios.base("efficientnet_lite0", size=80, crop=1.0)
     config.budgets = (5, 20, 80, 200, 500)
     config.metric = "weighted_accuracy"
-    config.least_steps = 80
+    config.least_steps = 60
     config.settings = {"train_head": {"epochs": 3, "learning_rate": 5e-3}, "cache_dtype": "float16"}
     config.settings.train_head.best_by = "last"
     config.settings.tune = {"epochs": 3, "schedule": "one_cycle", "weight_decay": 1e-2}
@@ -40,13 +40,6 @@ def get_config():
     plans.gradual = plan("gradual_unfreezing", TUNE, from_layer=TOP, factor=2.6)
     plans.gradual.tune = {"schedule": "slanted_triangular", "epochs": 1}
     plans.middle_block = plan("one_block", TUNE, block="stage4")
-
-    # The upper half, regularised, averaged, augmented
-    plans.l2_sp = plan("head_then_fine_tune", TUNE, from_layer=TOP)
-    plans.l2_sp.objective = "cross_entropy+l2_sp"
-    plans.ema = plan("head_then_fine_tune", TUNE, from_layer=TOP, objective="averaged(rate=0.05)")
-    plans.randaugment = plan("head_then_fine_tune", TUNE, from_layer=TOP)
-    plans.randaugment.tune = {"augment": "randaugment"}
 
     # Few parameters
     few = {"tune": {"learning_rate": "log(1e-3, 2e-2)"}}

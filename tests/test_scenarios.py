@@ -15,7 +15,7 @@ from tl_jax.runs.config import load_config
 from tl_jax.runs.results import failures
 from tl_jax.stats import paired
 from tl_jax.studies import run as studies
-from tl_jax.studies.scenarios import cells
+from tl_jax.studies.scenarios import cells, trained
 from tl_jax.studies.scenarios.space import drawn
 from tl_jax.studies.scenarios.verdicts import against_reference, overlap
 
@@ -93,7 +93,7 @@ def test_what_is_no_grid_is_refused_before_anything_is_computed(changes, said):
 
 def test_later_settings_stand_over_earlier_ones():
     shared, own = {"tune": {"epochs": 3, "clip": 0.0}, "dropout": 0.2}, {"tune": {"epochs": 4}}
-    found = cells.nested([shared, own, {"tune.learning_rate": 0.1}])
+    found = trained.nested([shared, own, {"tune.learning_rate": 0.1}])
     assert found == {"tune": {"epochs": 4, "clip": 0.0, "learning_rate": 0.1}, "dropout": 0.2}
     assert shared["tune"]["epochs"] == 3
 
@@ -230,11 +230,11 @@ def test_a_cell_that_fails_is_tried_again_on_request(tiny, tmp_path, monkeypatch
     whole, features = tmp_path / "study", handmade.features
     calls = []
 
-    def once_broken(task, kind):
+    def once_broken(task, kind, **where):
         calls.append(kind)
         if len(calls) == 2:
             raise OSError("the disk is gone")
-        return features(task, kind)
+        return features(task, kind, **where)
 
     monkeypatch.setattr(handmade, "features", once_broken)
     result, _ = studies.run("scenarios", tiny, whole, name="tiny")
@@ -251,7 +251,7 @@ def test_a_cell_that_fails_is_tried_again_on_request(tiny, tmp_path, monkeypatch
 
 
 def test_a_signal_is_no_failure_of_a_cell(tiny, tmp_path, monkeypatch):
-    def stopped(task, kind):
+    def stopped(task, kind, **where):
         raise Interrupted(15)
 
     with monkeypatch.context() as patch, pytest.raises(Interrupted):

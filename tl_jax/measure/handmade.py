@@ -4,12 +4,14 @@ Raw pixels, and histograms of oriented gradients (Dalal & Triggs 2005, "Histogra
 gradients for human detection") by scikit-image.
 """
 
+import pathlib
 from collections.abc import Callable
 
 import numpy as np
 import PIL.Image
 
 from tl_jax.data.task import Task
+from tl_jax.engine import prefix, store
 from tl_jax.errors import UserError, unknown
 
 PIXELS, HOG = 32, 64  # sides to which images are resized
@@ -36,8 +38,20 @@ def hog(image: PIL.Image.Image) -> np.ndarray:
 KINDS: dict[str, Callable[[PIL.Image.Image], np.ndarray]] = {"pixels": pixels, "hog": hog}
 
 
-def features(task: Task, kind: str) -> np.ndarray:
-    """Return the features (N, D) of every example of a task; UserError for an unknown kind."""
+def features(task: Task, kind: str, *, cache: str | pathlib.Path | None = None) -> np.ndarray:
+    """Return the features (N, D) of every example of a task, kept in the folder `cache` if there is
+    one. UserError for an unknown kind.
+    """
     if kind not in KINDS:
         raise unknown("features", kind, KINDS)
-    return np.stack([KINDS[kind](task.image(index)) for index in range(len(task.ids))])
+
+    def compute(first: int, last: int) -> np.ndarray:
+        return np.stack([KINDS[kind](task.image(index)) for index in range(first, last)])
+
+    if not cache:
+        return compute(0, len(task.ids))
+    key = prefix.cache_key("handmade", kind, task.fingerprint)
+    shape = (len(task.ids), *compute(0, 1)[0].shape)
+    kept = store.Store(pathlib.Path(cache) / key, shape, np.float32, f"{kind} features")
+    store.require_room([kept.need()])
+    return store.build(kept, compute, progress=prefix.bar(kept.what))

@@ -1,6 +1,5 @@
 """Plans that train no network: a shallow classifier on features off the shelf, or made by hand."""
 
-import hashlib
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,8 +14,6 @@ from tl_jax.measure.probes import protocol
 
 PROBES = (*protocol.PROBES, "head2toe")
 OPTIONS = ("probe", "features", "layer")
-
-_handmade: dict[tuple[str, str], np.ndarray] = {}  # the last ones made
 
 
 def require(
@@ -67,10 +64,4 @@ def _rows(plan: Mapping[str, Any], base: Base, task: Task, cache: str) -> np.nda
     if kind == "base":
         layer = plan.get("layer") or base.bottleneck
         return features.of_layers(base, task, layers=[layer], cache=cache)[layer].rows
-    # Other budgets and seeds of a task have the same images.
-    key = kind, hashlib.sha256("\n".join([task.name, *map(str, task.ids)]).encode()).hexdigest()
-    if key not in _handmade:
-        kept = {one: rows for one, rows in _handmade.items() if one[1] == key[1]}
-        _handmade.clear()
-        _handmade.update(kept | {key: handmade.features(task, kind)})
-    return _handmade[key]
+    return handmade.features(task, kind, cache=cache)
