@@ -25,6 +25,7 @@ def subject() -> ml_collections.ConfigDict:
     config.task.targets = ""  # elpv: graded, soft or plain
     config.task.on_unreadable = ""  # folder: stop (default) or skip
     config.task.duplicates = ""  # folder: keep (default) or drop, of files that are the same
+    config.task.only = ()  # the classes that are kept; empty: all
     config.task.val = 0.15  # share of the examples, where the data have no such split themselves
     config.task.test = 0.15
     config.task.per_class = 0  # label budget: training examples a class, val in proportion; 0: all

@@ -38,7 +38,9 @@ def _run(config, workdir: pathlib.Path, name: str) -> dict:
         raise UserError(f"--workers is at least 1; got {_WORKERS.value}")
     how = {"workers": _WORKERS.value, "retry": _RETRY.value}
     result, before = studies.run("scenarios", config, workdir, name=name, **how)
-    return study.say(studies.summary("scenarios", result), result, before, workdir)
+    study.say(studies.summary("scenarios", result), result, before, workdir)
+    print(f"table: {workdir / 'cells.csv'}, a row a cell")
+    return result
 
 
 if __name__ == "__main__":

@@ -126,3 +126,28 @@ def test_names_of_classes_are_text_and_different():
     assert load_task((images(), LABELS), name="mine").name == "mine"
     with pytest.raises(UserError, match="classes have different names; repeated: a"):
         from_arrays("letters", images(), LABELS, seed=0, classes="aba")
+
+
+def test_some_classes_are_a_task_of_their_own():
+    whole = load_task("digits", seed=3, per_class=20)
+    some = load_task("digits", seed=3, per_class=20, only=("8", "3"))
+    assert some.classes == ("8", "3") and len(some.splits["train"]) == 40
+    for split, rows in some.splits.items():
+        own = [i for i in whole.splits[split] if whole.classes[whole.labels[i]] in "83"]
+        assert [some.ids[i] for i in rows] == [whole.ids[i] for i in own]
+        for mine, theirs in zip(rows, own, strict=True):
+            assert some.classes[some.labels[mine]] == whole.classes[whole.labels[theirs]]
+    assert some.fingerprint != whole.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("only", "said"),
+    [
+        (("8", "threee"), "unknown class 'threee'"),
+        (("8",), "at least two classes, each once"),
+        ("83", "only= takes a list of classes"),
+    ],
+)
+def test_classes_that_are_none_are_refused(only, said):
+    with pytest.raises(UserError, match=said):
+        load_task("digits", only=only)

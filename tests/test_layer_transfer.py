@@ -16,6 +16,7 @@ from tl_jax.chain.network import Network
 from tl_jax.chain.places import Layer
 from tl_jax.chain.variables import select
 from tl_jax.data.preprocessing import Preprocessing
+from tl_jax.data.subset import ClassSubset, group
 from tl_jax.data.tasks.arrays import from_arrays
 from tl_jax.errors import UserError
 from tl_jax.models import alexnet_small
@@ -28,7 +29,7 @@ from tl_jax.studies.layer_transfer.published import (
     PUBLISHED_DISSIMILAR_BASE,
 )
 from tl_jax.studies.layer_transfer.resident import Images, Transfer, transferred
-from tl_jax.studies.layer_transfer.subsets import ClassSubset, group, halves
+from tl_jax.studies.layer_transfer.subsets import halves
 from tl_jax.studies.layer_transfer.tables import Tables, decomposition
 from tl_jax.studies.layer_transfer.treatments import TREATMENTS, beginning, cuts
 from tl_jax.train.fit import Run, batches
@@ -225,7 +226,7 @@ def test_halves_share_no_class_and_are_of_one_size(count, seed):
 def test_too_few_classes_to_halve_and_groups_that_are_none():
     with pytest.raises(UserError, match="3 classes cannot be halved"):
         halves("abc", 0)
-    with pytest.raises(UserError, match="unknown class in a group 'Sandel'; did you mean 'Sandal'"):
+    with pytest.raises(UserError, match="unknown class 'Sandel'; did you mean 'Sandal'"):
         group(("Sandal", "Bag"), ("Sandel", "Bag"))
     for wrong in (("Bag",), ("Bag", "Bag")):
         with pytest.raises(UserError, match="at least two classes, each once"):

@@ -6,13 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from sklearn.datasets import load_digits
 
+from tl_jax.base.load import load_base
+from tl_jax.data.tasks import load_task
 from tl_jax.errors import UserError
 from tl_jax.interrupt import Interrupted
 from tl_jax.measure import handmade
+from tl_jax.plans.plan import Phase, Plan, Settings
 from tl_jax.runs import pool
 from tl_jax.runs.config import load_config
 from tl_jax.runs.results import failures
+from tl_jax.runs.transfer import transfer
 from tl_jax.stats import paired
 from tl_jax.studies import run as studies
 from tl_jax.studies.scenarios import cells, trained
@@ -103,6 +108,16 @@ def test_a_layer_that_is_none_is_said_before_anything_is_computed():
         "dropout": "uniform(0, 0.5)"}}}  # fmt: skip
     with pytest.raises(UserError, match="unknown block 'stage9'"):
         cells.require(config(plans=plans))
+
+
+def test_every_plan_makes_the_least_number_of_steps():
+    """Of 6 an epoch, 40 steps in two phases are 20 each: 4 epochs. A phase of 5 keeps them."""
+    phases = [
+        Phase(name, {"a": 1.0}, Settings(epochs=epochs)) for name, epochs in (("x", 1), ("y", 5))
+    ]
+    longer = trained.lengthened(Plan("p", tuple(phases)), 40, steps=6)
+    assert [phase.settings.epochs for phase in longer.phases] == [4, 5]
+    assert trained.lengthened(longer, 0, steps=6) == longer
 
 
 # Workers
@@ -250,6 +265,12 @@ def test_a_cell_that_fails_is_tried_again_on_request(tiny, tmp_path, monkeypatch
     assert len(lines) == 5 and lines[0].startswith("task,base,seed,budget,plan,")
 
 
+def test_a_budget_that_a_class_has_not_is_said_at_once(tiny, tmp_path):
+    tiny.budgets = (5, 500)
+    with pytest.raises(UserError, match="class '.' has .* examples, but 500 are needed"):
+        studies.run("scenarios", tiny, tmp_path / "study", name="tiny")
+
+
 def test_a_signal_is_no_failure_of_a_cell(tiny, tmp_path, monkeypatch):
     def stopped(task, kind, **where):
         raise Interrupted(15)
@@ -259,3 +280,70 @@ def test_a_signal_is_no_failure_of_a_cell(tiny, tmp_path, monkeypatch):
         studies.run("scenarios", tiny, tmp_path / "study", name="tiny")
     result, _ = studies.run("scenarios", tiny, tmp_path / "study", name="tiny")
     assert len(result["rows"]) == 4 and not failures(result)
+
+
+# With trainings
+
+HOW = {"learning_rate": 1e-2, "best_by": "last", "epochs": 20}
+SETTINGS = {"train_head": HOW, "tune": {**HOW, "batch_norm": "batch"}, "cut": "stage1_block1"}
+
+
+def grid(tmp_path, base, *plans, **changes):
+    """A study of digits at 16 pixels, whose plans are tuned by no draws."""
+    found = load_config("configs/scenarios_digits.py")
+    with found.unlocked():
+        found.bases = {"base": {"weights": "", "crop": 1.0, "channels": 0, "size": 16, **base}}
+        found.plans = {plan: {"plan": plan} for plan in plans}
+        found.update({"budgets": (20,), "draws": 1, "settings": SETTINGS, **changes})
+        found.cache = str(tmp_path / "cache")
+    return found
+
+
+@pytest.mark.slow
+def test_a_base_that_learned_noise_hurts(tmp_path):
+    """Its features are of shuffled labels, and a head on them is far below training anew."""
+    digits = load_digits()
+    images = (15.9 * digits.images).astype(np.uint8)
+    noise = load_task((images, np.random.default_rng(0).permutation(digits.target)), per_class=30)
+    fresh = load_base("efficientnet_lite0", "random:0").resized(16, 1.0)
+    given = {"plan": "from_scratch", "cache": tmp_path / "cache", **SETTINGS}
+    transfer(fresh, noise, workdir=tmp_path / "noise", **given)
+    config = grid(tmp_path, {"base": str(tmp_path / "noise")}, "head_only", "from_scratch")
+    with config.unlocked():
+        del config.settings.cut
+    result, _ = studies.run("scenarios", config, tmp_path / "study", name="noise")
+    (found,) = result["verdicts"]
+    assert found["verdict"] == "hurts" and found["high"] < -0.1, found
+
+
+@pytest.mark.slow
+def test_a_base_that_learned_nothing_neither_helps_nor_hurts(tmp_path):
+    config = grid(
+        tmp_path, {"base": "efficientnet_lite0", "weights": "random:7"}, "full", "from_scratch"
+    )
+    result, _ = studies.run("scenarios", config, tmp_path / "study", name="nothing")
+    (found,) = result["verdicts"]
+    assert found["verdict"] == "cannot tell" and abs(found["difference"]) < 0.1, found
+
+
+def test_only_the_draw_that_validation_chose_is_tested(tmp_path, monkeypatch):
+    config = grid(
+        tmp_path, {"base": "efficientnet_lite0", "weights": "random:0"}, "head_only", draws=3,
+        reference="head_only", seeds=1,
+    )  # fmt: skip
+    with config.unlocked():
+        config.plans.head_only.space = {"train_head": {"learning_rate": "log(1e-3, 1e-1)"}}
+        config.settings.train_head.epochs = 2
+    splits, judged = [], trained.transfer.judged
+
+    def noted(problem, variables, inputs, split, **how):
+        splits.append(split)
+        return judged(problem, variables, inputs, split, **how)
+
+    monkeypatch.setattr(trained.transfer, "judged", noted)
+    (row,) = cells.cells(config.to_dict())
+    found = cells.row(config.to_dict(), row)
+    assert splits == ["val", "val", "val", "test"]
+    best = max(found["tried"], key=lambda one: one["val"])
+    assert found["chosen"] == best["settings"] and found["val"] == best["val"]
+    assert len({one["settings"]["train_head.learning_rate"] for one in found["tried"]}) == 3

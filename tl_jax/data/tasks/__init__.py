@@ -4,11 +4,12 @@ import importlib
 import inspect
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tl_jax import registry
 from tl_jax.data.files import path_of
+from tl_jax.data.subset import ClassSubset, group
 from tl_jax.data.task import Task
 from tl_jax.errors import UserError, takes, unknown
 
@@ -31,7 +32,7 @@ def register_task(function: Callable[..., Task]) -> Callable[..., Task]:
     return registry.register(TASKS, "task")(function)
 
 
-def load_task(what: Any, *, seed: int = 0, **options: Any) -> Task:
+def load_task(what: Any, *, seed: int = 0, only: Sequence[str] = (), **options: Any) -> Task:
     """The task that `what` says, with the splits of `seed`:
 
     * a name: 'digits', 'elpv', 'fashion_mnist', 'folder:<path>', 'tfds:<name>', or a registered
@@ -40,8 +41,9 @@ def load_task(what: Any, *, seed: int = 0, **options: Any) -> Task:
     * arrays: a pair of images (N, H, W) or (N, H, W, 1 or 3), uint8, and labels (N,);
     * a function `(*, seed, ...) -> Task` of your own.
 
-    `options` are those of the task's function, such as `val`, `test` and `per_class`. UserError for
-    an unknown name or option, and for what is wrong with the data.
+    `only`: the classes that are kept, in this order; empty: all. `options` are those of the task's
+    function, such as `val`, `test` and `per_class`. UserError for an unknown name, class or option,
+    and for what is wrong with the data.
 
     >>> task = load_task("digits", seed=0, val=0.2, test=0.2)
     >>> {split: len(rows) for split, rows in task.splits.items()}
@@ -49,6 +51,10 @@ def load_task(what: Any, *, seed: int = 0, **options: Any) -> Task:
     >>> task.open(0).size, task.classes[task.labels[0]]
     ((8, 8), '0')
     """
+    if only:
+        takes(not isinstance(only, str), "only=", "a list of classes", only)
+        whole = load_task(what, seed=seed, **options)
+        return ClassSubset(whole, group(whole.classes, only)).alone()
     if isinstance(what, tuple) and len(what) == 2:
         from tl_jax.data.tasks.arrays import from_arrays
 

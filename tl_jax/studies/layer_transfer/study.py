@@ -20,13 +20,14 @@ import flax.traverse_util
 import numpy as np
 
 from tl_jax import interrupt
+from tl_jax.data.subset import ClassSubset
 from tl_jax.data.task import Task
 from tl_jax.runs.journal import Journal
 from tl_jax.runs.subject import task_of
 from tl_jax.stats.paired import overlap
 from tl_jax.studies.layer_transfer import resident, streamed
 from tl_jax.studies.layer_transfer.net import Net
-from tl_jax.studies.layer_transfer.subsets import Arm, ClassSubset, arms, require, source
+from tl_jax.studies.layer_transfer.subsets import Arm, arms, require, source
 from tl_jax.studies.layer_transfer.tables import Tables
 from tl_jax.studies.layer_transfer.training import Trained, Trainer, Training, drawn_seed
 from tl_jax.studies.layer_transfer.treatments import TREATMENTS, beginning

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from tl_jax.studies.layer_transfer.subsets import ClassSubset
+from tl_jax.data.subset import ClassSubset
 
 
 class Training(NamedTuple):

@@ -38,6 +38,8 @@ def compute(config: Any, workdir: pathlib.Path, *, workers: int = 1, retry: bool
     failed before are tried again.
     """
     plain = config.to_dict()
+    for options in plain["tasks"].values():  # a budget that a class has not is said at once
+        named_task({**options, "per_class": max(plain["budgets"])}, plain["first_seed"])
     every, journal = cells(plain), Journal(workdir / "cells.jsonl")
     todo = [cell for cell in every if _is_wanted(journal.get(**cell._asdict()), retry)]
     work, started = functools.partial(row, plain), time.time()

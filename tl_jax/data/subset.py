@@ -1,0 +1,70 @@
+"""Some classes of a task."""
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from tl_jax.data import splits
+from tl_jax.data.task import Task
+from tl_jax.errors import UserError, unknown
+
+
+def group(classes: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    """Return the classes of these names; UserError for an unknown one or fewer than two."""
+    for name in names:
+        if name not in classes:
+            raise unknown("class", name, classes)
+    if len(set(names)) < 2 or len(set(names)) < len(names):
+        raise UserError(f"a group needs at least two classes, each once; got {', '.join(names)!r}")
+    return tuple(names)
+
+
+class ClassSubset(NamedTuple):
+    """Some classes of a task, as a task of their own that shares its examples."""
+
+    task: Task
+    classes: tuple[str, ...]
+
+    @property
+    def class_numbers(self) -> np.ndarray:
+        """The number of each of the task's classes in the subset, or -1: (C,) int32."""
+        order = {name: number for number, name in enumerate(self.classes)}
+        return np.array([order.get(name, -1) for name in self.task.classes], np.int32)
+
+    def rows(self, split: str, *, per_class: int = 0, seed: int = 0) -> np.ndarray:
+        """Return the split's examples (n,) of these classes, `per_class` of each (0: all)."""
+        rows = self.task.splits[split]
+        rows = rows[self.class_numbers[self.task.labels[rows]] >= 0]
+        if per_class:
+            names = np.array(self.task.classes)[self.task.labels[rows]]
+            rows = rows[splits.budget(np.arange(len(rows)), names, per_class=per_class, seed=seed)]
+        return rows
+
+    def alone(self, *, per_class: int = 0, seed: int = 0) -> Task:
+        """Return the subset as a `Task`, without the other examples.
+
+        A budget cuts only train: the study's trainings keep their last weights, so no label of val
+        chooses anything.
+        """
+        members = np.flatnonzero(self.class_numbers[self.task.labels] >= 0)
+        columns = [self.task.classes.index(name) for name in self.classes]
+        rows_of = {name: self.rows(name) for name in self.task.splits}
+        rows_of["train"] = self.rows("train", per_class=per_class, seed=seed)
+        truth = {name: array[members] for name, array in self.task.truth.items()}
+        truth["targets"] = truth["targets"][:, columns]
+        for name in ("labels", "graded_labels"):
+            truth[name] = self.class_numbers[truth[name]]
+        digest = hashlib.sha256(repr((self.task.fingerprint, self.classes)).encode()).hexdigest()
+        return dataclasses.replace(
+            self.task,
+            classes=self.classes,
+            ids=tuple(self.task.ids[i] for i in members),
+            open=lambda index: self.task.image(int(members[index])),
+            truth=truth,
+            arrays={name: array[members] for name, array in self.task.arrays.items()},
+            splits={name: np.searchsorted(members, rows) for name, rows in rows_of.items()},
+            fingerprint=digest,
+        )
