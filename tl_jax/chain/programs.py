@@ -9,6 +9,10 @@ from tl_jax import ops
 from tl_jax.chain.network import Network
 from tl_jax.chain.variables import Variables
 
+# Programs of a kind that a process holds. A study of scenarios goes from plan to plan and back, and
+# each has a few; one that is dropped is traced again.
+KEPT = 128
+
 
 def forward(
     network: Network,
@@ -22,7 +26,7 @@ def forward(
     return forward_program(network, start, stop)(variables, x)
 
 
-@functools.lru_cache(maxsize=32)
+@functools.lru_cache(maxsize=KEPT)
 def forward_program(network: Network, start: str | None, stop: str | None) -> ops.Inference:
     """Return the program, a function of variables and `x`, that `forward` calls."""
 

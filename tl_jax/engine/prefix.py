@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tl_jax import progress
-from tl_jax.chain import code
+from tl_jax.chain import code, programs
 from tl_jax.chain.network import Net, Network
 from tl_jax.chain.places import IMAGE, Known, Layer
 from tl_jax.chain.variables import fingerprint, select
@@ -245,7 +245,7 @@ def _forward(network, preprocessing, stop, variables, known):
     return Net(network, params, stats, prepare=prepare)(known, stop)
 
 
-@functools.lru_cache(maxsize=8)  # so that another run's frozen layers need no new program
+@functools.lru_cache(maxsize=programs.KEPT)  # another run's frozen layers need no new program
 def _mapped(network, preprocessing, stop, parallel) -> Callable:
     return parallel.map(functools.partial(_forward, network, preprocessing, stop))
 

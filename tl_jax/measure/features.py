@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tl_jax.base.base import Base
+from tl_jax.chain import programs
 from tl_jax.chain.network import Network
 from tl_jax.chain.variables import select
 from tl_jax.data.preprocessing import Preprocessing
@@ -140,7 +141,7 @@ def _forward(
     return jnp.concatenate(pooled, axis=1)
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=programs.KEPT)
 def _mapped(chain, preprocessing, names, pool, parallel) -> Callable:
     return parallel.map(functools.partial(_forward, chain, preprocessing, names, pool))
 

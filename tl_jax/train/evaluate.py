@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from tl_jax import progress
+from tl_jax.chain import programs
 from tl_jax.chain.places import Known
 from tl_jax.chain.variables import select
 from tl_jax.data import loader, views
@@ -136,17 +137,17 @@ def _predict(setup: Setup, fixed: Any, known: Known, carry: Any = ()) -> tuple[A
     return setup.objective.predict(setup.bound(fixed), {"inputs": known}, carry)
 
 
-@functools.lru_cache(maxsize=8)  # compiled once for all epochs, and for all runs of these shapes
+@functools.lru_cache(maxsize=programs.KEPT)  # compiled once for all runs of these shapes
 def _predictor(setup: Setup) -> Callable:
     return setup.parallel.map(lambda fixed, known: _predict(setup, fixed, known)[0])
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=programs.KEPT)
 def _stream_predictor(setup: Setup) -> Callable:
     return jax.jit(functools.partial(_predict, setup))
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=programs.KEPT)
 def _resident_predictor(setup: Setup) -> Callable:
     def predict(fixed, data, order):
         def one(order):
@@ -157,6 +158,6 @@ def _resident_predictor(setup: Setup) -> Callable:
     return setup.parallel.resident_map(predict)
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=programs.KEPT)
 def _score(setup: Setup) -> Callable[[Any, Any], dict[str, Term]]:
     return jax.jit(setup.objective.score)

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tl_jax.chain import programs
 from tl_jax.chain.network import Net
 from tl_jax.chain.variables import merged, overlaid, select
 from tl_jax.ops import BatchNorm
@@ -85,7 +86,7 @@ def with_statistics(work: PhaseRun, variables: Any) -> Any:
     return merged(variables, {"params": {}, "batch_stats": mean})
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=programs.KEPT)
 def _statistics_step(recipe: Recipe) -> Callable:
     setup, trained = recipe.setup, recipe.trained
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tl_jax.chain import programs
 from tl_jax.chain import variables as leaves_of
 from tl_jax.chain.network import Net
 from tl_jax.chain.places import Known
@@ -205,7 +206,7 @@ def taken(data: dict, order: dict) -> dict[str, Any]:
     return {"inputs": Known(known), **truth}
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=programs.KEPT)
 def _prefix(setup: Setup, stop: str) -> Callable:
     def forward(fixed, known):
         params = setup.cast(fixed["params"])
@@ -214,12 +215,12 @@ def _prefix(setup: Setup, stop: str) -> Callable:
     return setup.parallel.map(forward)
 
 
-@functools.lru_cache(maxsize=8)  # so that a second run of a recipe compiles nothing
+@functools.lru_cache(maxsize=programs.KEPT)  # so that a second run of a recipe compiles nothing
 def _step(recipe: Recipe) -> jax.stages.Wrapped:
     return recipe.setup.parallel.step(functools.partial(update, recipe))
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=programs.KEPT)
 def resident_program(recipe: Recipe) -> jax.stages.Wrapped:
     """Return the compiled `resident_steps` of a recipe."""
     return recipe.setup.parallel.resident_steps(functools.partial(resident_steps, recipe))
