@@ -14,7 +14,7 @@ def get_config():
     config = scenarios.get_config()
     config.tasks.elpv = {"name": "elpv", "targets": "graded", "val": 0.2, "test": 0.25}
     config.bases.lite0 = scenarios.base("efficientnet_lite0", size=80, crop=1.0)
-    config.budgets = (5, 20, 80, 200, 500)
+    config.budgets = (5, 20, 80, 200, 400)
     config.metric = "weighted_accuracy"
     config.least_steps = 60
     config.settings = {"train_head": {"epochs": 3, "learning_rate": 5e-3}, "cache_dtype": "float16"}

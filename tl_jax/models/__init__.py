@@ -89,15 +89,24 @@ def _families() -> dict[str, Family]:
     return {name: module for module in loaded for name in getattr(module, "VARIANTS", ())}
 
 
+@functools.cache
+def _small() -> dict[str, Family]:
+    """Return the architectures that nobody publishes weights for, which are not in the zoo."""
+    from tl_jax.models import alexnet_small
+
+    own = Registered(alexnet_small.build, alexnet_small.preprocessing(), ())
+    return {"alexnet_small": own}
+
+
 def names() -> list[str]:
-    """Return the names of all architectures that can be built, in alphabetical order."""
+    """Return the names of all architectures in the zoo, in alphabetical order."""
     return sorted(_families())
 
 
 def canonical(name: str) -> str:
     """Return the architecture's name in the zoo; UserError with the near miss if it is unknown."""
     ours = ALIASES.get(name, name)
-    if ours not in _families():
+    if ours not in {**_families(), **_small()}:
         if near := _elsewhere().get(_bare(name)):
             raise UserError(f"unknown base {name!r}; did you mean {near!r}?")
         raise unknown("base", name, [*names(), *ALIASES])
@@ -124,4 +133,4 @@ def published(name: str) -> dict[str, Published]:
 
 def family(name: str) -> Family:
     """Return the family file, or the registered base, of the architecture `name`."""
-    return _families()[canonical(name)]
+    return {**_families(), **_small()}[canonical(name)]

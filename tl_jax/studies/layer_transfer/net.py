@@ -7,7 +7,6 @@ from typing import Any
 from tl_jax import models
 from tl_jax.chain.network import Network
 from tl_jax.errors import unknown
-from tl_jax.models import alexnet_small
 from tl_jax.studies.layer_transfer.treatments import cuts
 
 
@@ -15,13 +14,10 @@ class Net:
     """The config's architecture, its preprocessing, and the layers after which it is cut."""
 
     def __init__(self, config: Any):
-        if config.base == "alexnet_small":
-            self._build, preprocessing = alexnet_small.build, alexnet_small.preprocessing()
-        else:
-            family, name = models.family(config.base), models.canonical(config.base)
-            form = family.forms(name)[0]
-            self._build = functools.partial(family.build, name, form)
-            preprocessing = family.preprocessing(name, form)
+        family, name = models.family(config.base), models.canonical(config.base)
+        form = family.forms(name)[0]
+        self._build = functools.partial(family.build, name, form)
+        preprocessing = family.preprocessing(name, form)
         if config.channels:
             preprocessing = preprocessing.with_channels(config.channels)
         changes = {k: config[k] for k in ("size", "crop") if config[k]}
