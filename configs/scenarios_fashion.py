@@ -1,4 +1,4 @@
-r"""Dresses, coats and shirts of Fashion-MNIST, from bases pretrained on other classes and on digits.
+r"""Dresses, coats and shirts (Fashion-MNIST) from bases pretrained on other classes and digits.
 
 The bases are the small AlexNet, trained from fresh weights (a minute each):
 

@@ -2,10 +2,13 @@
 
     python -m experiments.scenarios --config=configs/scenarios_digits.py
     python -m experiments.scenarios --config=configs/scenarios_digits.py --workers=2
+    python -m experiments.scenarios --config=configs/scenarios_elpv.py \
+        --table=docs/scenarios_elpv.csv
 
 A grid of tasks, bases, label budgets, plans and seeds. Every cell is kept as it finishes, and the
 same command goes on. Cells that fail do not stop the others; --retry tries them again. The exit
-status is 1 if any failed.
+status is 1 if any failed. --table draws the report of a table that the config's study has given,
+cells.csv, and computes nothing.
 """
 
 import pathlib
@@ -13,11 +16,13 @@ import pathlib
 from absl import flags
 
 from experiments import cli, study
+from tl_jax.data.files import path_of
 from tl_jax.errors import UserError
 
 flags.adopt_module_key_flags(study)
 _WORKERS = flags.DEFINE_integer("workers", 1, "Processes, each with cores of its own.")
 _RETRY = flags.DEFINE_bool("retry", False, "Try the cells that failed before again.")
+_TABLE = flags.DEFINE_string("table", "", "Show this table, and compute nothing.")
 
 
 def main(argv: list[str]) -> int:
@@ -34,6 +39,9 @@ def main(argv: list[str]) -> int:
 def _run(config, workdir: pathlib.Path, name: str) -> dict:
     from tl_jax.studies import run as studies
 
+    if _TABLE.value:
+        result = studies.shown("scenarios", config, workdir, name=name, table=path_of(_TABLE.value))
+        return study.say(studies.summary("scenarios", result), result, False, workdir)
     if _WORKERS.value < 1:
         raise UserError(f"--workers is at least 1; got {_WORKERS.value}")
     how = {"workers": _WORKERS.value, "retry": _RETRY.value}

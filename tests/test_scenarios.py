@@ -1,7 +1,10 @@
 """The study of scenarios: spaces, cells, workers, verdicts."""
 
+import json
+
 import numpy as np
 import pool_work
+import pyarrow.parquet
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,8 +23,9 @@ from tl_jax.runs.results import failures
 from tl_jax.runs.transfer import transfer
 from tl_jax.stats import paired
 from tl_jax.studies import run as studies
-from tl_jax.studies.scenarios import cells, trained
+from tl_jax.studies.scenarios import cells, table, trained
 from tl_jax.studies.scenarios.space import drawn
+from tl_jax.studies.scenarios.study import of_table
 from tl_jax.studies.scenarios.verdicts import against_reference, overlap
 
 # Spaces
@@ -262,7 +266,7 @@ def test_a_cell_that_fails_is_tried_again_on_request(tiny, tmp_path, monkeypatch
     assert not before and not failures(mended) and len(calls) == 5
     assert [row["test"] for row in mended["rows"] if row != failed] and len(mended["rows"]) == 4
     lines = (whole / "cells.csv").read_text().splitlines()
-    assert len(lines) == 5 and lines[0].startswith("task,base,seed,budget,plan,")
+    assert len(lines) == 5 and lines[0].startswith("version,given,task,base,")
 
 
 def test_a_budget_that_a_class_has_not_is_said_at_once(tiny, tmp_path):
@@ -347,3 +351,52 @@ def test_only_the_draw_that_validation_chose_is_tested(tmp_path, monkeypatch):
     best = max(found["tried"], key=lambda one: one["val"])
     assert found["chosen"] == best["settings"] and found["val"] == best["val"]
     assert len({one["settings"]["train_head.learning_rate"] for one in found["tried"]}) == 3
+
+
+# Tables
+
+
+@pytest.fixture
+def table_of(tiny, tmp_path):
+    studies.run("scenarios", tiny, tmp_path / "study", name="tiny")
+    return tmp_path / "study" / "cells.csv"
+
+
+def test_a_table_gives_the_same_verdicts_without_computing(tiny, table_of, tmp_path, monkeypatch):
+    monkeypatch.setattr(cells, "row", None)
+    shown = studies.shown("scenarios", tiny, tmp_path / "shown", name="tiny", table=table_of)
+    whole = json.loads((tmp_path / "study" / "result.json").read_text())
+    assert shown["verdicts"] == whole["verdicts"]
+    for own, other in zip(shown["rows"], whole["rows"], strict=True):
+        assert {name: own[name] for name in other} == other
+    again = (tmp_path / "shown" / "cells.csv").read_text()
+    assert again == table_of.read_text()
+
+
+def test_parquet_has_what_csv_has(table_of):
+    lines = pyarrow.parquet.read_table(table_of.with_suffix(".parquet")).to_pylist()
+    for line, row in zip(lines, table.read(table_of), strict=True):
+        plain = {k: json.dumps(v) if isinstance(v, dict | list) else v for k, v in row.items()}
+        assert line == {**plain, "version": 1}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("version,", "vrsion,", "is no table of scenarios: it is cells.csv"),
+        ("\n1,", "\n0,", "is a table of version 0, and this reads version 1"),
+        (",rbf,", ",rbff,", "unknown plan in .*'rbff'; did you mean 'rbf'"),
+        ("digits,lite0,1,", "digits,lite0,7,", "another config, which has the cell task digits"),
+        ("digits,lite0,1,", "digits,lite0,one,", "line [0-9]+: invalid literal"),
+    ],
+)
+def test_tables_that_do_not_fit_are_refused(tiny, table_of, old, new, said):
+    table_of.write_text(table_of.read_text().replace(old, new))
+    with pytest.raises(UserError, match=said):
+        of_table(tiny, table_of)
+
+
+def test_a_table_of_other_settings_is_refused(tiny, table_of):
+    tiny.least_steps = 7
+    with pytest.raises(UserError, match="another config: other settings of task digits"):
+        of_table(tiny, table_of)

@@ -107,28 +107,39 @@ def heat_map(
     return Drawing(draw, width=size, height=0.8 * size)
 
 
-def over_budgets(
-    budgets: Sequence[str], series: Mapping[str, Sequence[tuple[float, float]]], *, label: str
+def by_plan(
+    budgets: Sequence[str],
+    series: Mapping[str, Sequence[tuple[float, float]]],
+    *,
+    reference: str,
+    label: str,
 ) -> Drawing:
-    """Lines over B label budgets; `series` are (mean, half of its interval), (B,).
+    """A panel for each of B budgets, with a line a plan: its mean and interval.
 
-    Fractions, shown in percent.
+    `series` are (mean, half of the interval) of each plan, (B,), as fractions, shown in percent.
+    The plan `reference` stands out, and its mean goes through all lines.
     """
 
     def draw(figure: "Figure") -> None:
-        axes, places = figure.subplots(), np.arange(len(budgets))
-        for (name, values), colour in zip(series.items(), itertools.cycle(COLOURS), strict=False):
-            mean, half = np.array(values, np.float64).T
-            axes.fill_between(places, mean - half, mean + half, color=colour, alpha=0.12, lw=0)
-            axes.plot(places, mean, color=colour, marker="o", ms=3, label=name)
-        axes.set_xticks(places, budgets)
-        axes.set(ylabel=label, xlabel="labels")
-        low, high = axes.get_ylim()  # intervals of few seeds reach beyond what accuracies can be
-        axes.set_ylim(max(low, 0), min(high, 1))
-        axes.yaxis.set_major_formatter(UNITS["%"])
-        figure.legend(loc="outside upper center", ncols=5, handlelength=1.8)
+        all_axes = figure.subplots(1, len(budgets), sharex=True, sharey=True, squeeze=False)[0]
+        names = list(series)
+        for number, (axes, budget) in enumerate(zip(all_axes, budgets, strict=True)):
+            axes.axvline(series[reference][number][0], color=ORANGE, lw=0.9)
+            for place, name in enumerate(names):
+                mean, half = series[name][number]
+                colour = ORANGE if name == reference else BLUE
+                axes.plot((mean - half, mean + half), (place, place), color=colour, lw=1.2)
+                axes.plot(mean, place, color=colour, marker="o", ms=4)
+            axes.set_title(budget, fontsize="medium")
+            axes.grid(axis="x", alpha=0.4)
+            axes.xaxis.set_major_formatter(UNITS["%"])
+        all_axes[0].set_yticks(range(len(names)), names)
+        all_axes[0].invert_yaxis()
+        low, high = all_axes[0].get_xlim()  # intervals of few seeds reach beyond 0 and 1
+        all_axes[0].set_xlim(max(low, 0), min(high, 1))
+        figure.supxlabel(label, fontsize="medium")
 
-    return Drawing(draw, width=WIDE, height=4.3)
+    return Drawing(draw, width=WIDE, height=1.2 + 0.24 * len(series))
 
 
 def over_rates(

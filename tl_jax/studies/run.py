@@ -39,12 +39,7 @@ def run(
     def work() -> dict:
         for line in lines:
             logger.info("%s", line)
-        findings = part.compute(config, workdir, **how)
-        material = findings.pop("material", {})
-        named = {"name": name, "config": config.to_dict()}
-        result = results.finite({**named, **findings, **results.provenance(study)})
-        _part(study, "page").write(workdir, result, **material)
-        return result
+        return _shown(study, config, workdir, name, part.compute(config, workdir, **how))
 
     return folder.finished(
         work,
@@ -56,6 +51,20 @@ def run(
         images=subject.folders_of(config),
         stands=lambda result: not (how.get("retry") and results.failures(result)),
     )
+
+
+def shown(study: str, config: Any, workdir: pathlib.Path, *, name: str, table: Any) -> dict:
+    """Return the result that a table of the study holds, with its page in `workdir`."""
+    with folder.claimed(workdir, config.to_dict()):
+        return _shown(study, config, workdir, name, _part(study, "study").of_table(config, table))
+
+
+def _shown(study: str, config: Any, workdir: pathlib.Path, name: str, findings: dict) -> dict:
+    material = findings.pop("material", {})
+    named = {"name": name, "config": config.to_dict()}
+    result = results.finite({**named, **findings, **results.provenance(study)})
+    _part(study, "page").write(workdir, result, **material)
+    return result
 
 
 def summary(study: str, result: dict) -> str:

@@ -1,14 +1,14 @@
 """How scenarios are shown: accuracy over the label budget by plan, verdicts, cost, every cell."""
 
-import csv
-import json
 import pathlib
 from collections.abc import Sequence
-from typing import Any
+
+import numpy as np
 
 from tl_jax.report import figures, study
 from tl_jax.runs.results import failures
 from tl_jax.stats.paired import corrected
+from tl_jax.studies.scenarios import table
 from tl_jax.studies.scenarios.verdicts import TESTED, overlap
 
 WORDS = ("helps", "hurts", "cannot tell")
@@ -18,7 +18,7 @@ def write(workdir: pathlib.Path, result: dict) -> None:
     """Write the page, its tables, and every cell as cells.csv and, with pyarrow, cells.parquet."""
     config, rows = result["config"], result["rows"]
     good = [row for row in rows if row.get("error") is None]
-    _write_tidy(workdir, rows)
+    table.write(workdir, rows, config)
     pairs = dict.fromkeys((row["task"], row["base"]) for row in good)
     sections = [_section(task, base, good, config) for task, base in pairs]
     study.write(
@@ -81,11 +81,15 @@ def _section(task: str, base: str, rows: Sequence[dict], config: dict) -> study.
         costs.append((plan, max(parameters, default=None), *seconds))
     heads = tuple(map(_budget, budgets))
     slug = f"{task}_{base}"
-    picture = figures.over_budgets(heads, series, label=config["metric"].replace("_", " "))
-    caption = "Test accuracy over the label budget; shaded: 95 % intervals of the mean over seeds"
+    label = f"{config['metric'].replace('_', ' ')} on test"
+    picture = figures.by_plan(heads, series, reference=config["reference"], label=label)
+    caption = (
+        "By label budget the mean over seeds and its 95 % interval; the vertical line is "
+        f"{config['reference']}"
+    )
     return study.Section(
         f"{task} from {base}",
-        "Mean over seeds, on test. Every plan has the same splits, budget and tuning effort.",
+        f"Every plan has the same splits, labels and tuning effort. {_chosen(own, config)}",
         (study.Picture(f"budgets_{slug}", caption, picture),),
         (
             study.Table(
@@ -97,6 +101,22 @@ def _section(task: str, base: str, rows: Sequence[dict], config: dict) -> study.
             ),
         ),
     )  # fmt: skip
+
+
+def _chosen(rows: Sequence[dict], config: dict) -> str:
+    """Which plan validation chooses at each budget, and what test says of it."""
+    column, chosen = TESTED[config["metric"]], []
+    for budget in config["budgets"]:
+        plans: dict[str, list[dict]] = {}
+        for row in rows:
+            if row["budget"] == budget:
+                plans.setdefault(row["plan"], []).append(row)
+        if not plans:
+            continue
+        best = max(plans, key=lambda plan: np.mean([row["val"] for row in plans[plan]]))
+        test = np.mean([row[column] for row in plans[best]])
+        chosen.append(f"{best} at {_budget(budget)} ({100 * test:.1f} % on test)")
+    return f"The best on validation, as a mean over seeds: {'; '.join(chosen)}."
 
 
 def _verdicts(result: dict) -> study.Section:
@@ -123,23 +143,3 @@ def _failed(rows: Sequence[dict]) -> list[study.Section]:
         return []
     table = study.Table("failed", "Cells that failed", columns, lines)
     return [study.Section("What failed", "The others are not touched by it.", (), (table,))]
-
-
-def _write_tidy(workdir: pathlib.Path, rows: Sequence[dict]) -> None:
-    """A row a cell; settings as JSON."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    lines = [{name: _plain(row.get(name)) for name in names} for row in rows]
-    with open(workdir / "cells.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(lines)
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError:
-        return
-    parquet.write_table(pyarrow.Table.from_pylist(lines), workdir / "cells.parquet")
-
-
-def _plain(value: Any) -> Any:
-    return json.dumps(value) if isinstance(value, dict | list) else value

@@ -14,6 +14,7 @@ from tl_jax.data.task import Task
 from tl_jax.runs import pool
 from tl_jax.runs.journal import Journal
 from tl_jax.runs.subject import named_task
+from tl_jax.studies.scenarios import table
 from tl_jax.studies.scenarios.cells import Cell, cells, error_of, require, row
 from tl_jax.studies.scenarios.verdicts import against_reference
 
@@ -54,6 +55,13 @@ def compute(config: Any, workdir: pathlib.Path, *, workers: int = 1, retry: bool
         _say(count, len(todo), len(every) - len(todo), failed, time.time() - started)
         interrupt.check()
     rows = [journal.get(**cell._asdict()) or {} for cell in every]
+    return {"rows": rows, "verdicts": against_reference(rows, plain)}
+
+
+def of_table(config: Any, path: pathlib.Path) -> dict:
+    """Return the findings that a table of this config holds, and compute no cell."""
+    plain, rows = config.to_dict(), table.read(path)
+    table.require_of(path, rows, plain)
     return {"rows": rows, "verdicts": against_reference(rows, plain)}
 
 
