@@ -17,7 +17,7 @@ WINDOW = 0.875  # of a side: AlexNet's 224 of 256 pixels
 
 def numbers(views: str) -> tuple[int, ...]:
     """Return the numbers of a set's views; UserError, with the near miss, for an unknown set."""
-    if views not in SETS:
+    if views not in tuple(SETS):  # a list has no hash
         raise unknown("views", views, SETS)
     return SETS[views]
 
