@@ -33,7 +33,7 @@ class Settings:
     clip: float = 1.0  # largest norm of the trained layers' gradients; 0: no clipping
     batch_norm: str = "frozen"  # of trained layers: running statistics kept, batch's, re-estimated
     leaves: str = ""  # pattern of the parameters that learn inside trained layers, as "bias$"; all
-    # numbered views: flip (2), flips (4: both ways), dihedral (8: turns), crops (10: corners)
+    # numbered views: flip (2), flips (4: both ways), dihedral (8: turns), crops (10: corners too)
     views: str = "none"
     augment: Any = ""  # random augmentation of pixels in the step, as "crop+flip+mixup(0.2)"; none
     accumulate: int = 1  # parts in which a batch is run, where it does not fit the memory whole

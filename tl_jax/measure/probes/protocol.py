@@ -25,10 +25,9 @@ class Answers(NamedTuple):
     outputs: np.ndarray | None = None  # (G, M, K); only linear probes have them
 
     def over_views(self, views: int, classes: int) -> "Answers":
-        """Return the answers to M / `views` images; the queries are their views, one by one.
+        """Return the answers to M / `views` images, whose views are the queries, view by view.
 
-        They follow from the mean of the outputs, or else from a vote, where ties go to the first
-        class.
+        The mean of the outputs decides; without outputs a vote, where ties go to the first class.
         """
         settings, queries = self.classes.shape
         shape = (settings, views, queries // views, -1)
@@ -159,11 +158,12 @@ def examine(
 ) -> list[dict[str, dict]]:
     """Return the results of the probes on features (N, D), for several sets of examples at once.
 
-    With features (V, N, D) of V views of each image a probe learns from all views of the examples,
-    and answers with the mean over the views (`Answers.over_views`). A `linear_svm` is then the
-    CNNaug-SVM of Razavian et al. 2014 (arXiv:1403.6382), and with features (N, D) their CNN-SVM,
-    but for this: they scale each feature vector to length 1 and, with views, take signed square
-    roots before, where features here stay as they are; and they have 16 views, with rotations.
+    With features (V, N, D) in V views of each image, as `features.of_layers` gives them, a probe
+    learns from all views of the examples and answers with the mean over the views
+    (`Answers.over_views`). Then `linear_svm` is the CNNaug-SVM of Razavian et al. 2014
+    (arXiv:1403.6382), and with features (N, D) their CNN-SVM, with two differences. They scale
+    feature vectors to length 1, in CNNaug-SVM after a signed power; here features stay as they are.
+    Their views are 16, with rotations.
 
     A result has `setting`, chosen on validation (see `Probe`); `val`, its accuracy there, weighted
     like the loss; then `test` and `test_weighted`, accuracy and confidence-weighted accuracy after
