@@ -26,6 +26,7 @@ def get_config():
     config.task.test = 0.25
     config.layers = ()  # empty: every layer below the classifier
     config.pool = "mean"  # or adaptive:<most features>
+    config.views = "none"  # or flip, flips, dihedral, crops: learn from all, decide by their mean
     # Any of ridge, logistic, linear_svm, rbf_svm, neighbours, class_means
     config.probes = ("ridge", "logistic", "linear_svm", "rbf_svm", "neighbours", "class_means")
     # Up to 1 a share of train and val, from 2 on training examples of each class

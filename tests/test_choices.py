@@ -62,15 +62,22 @@ def test_last_weights_are_judged_by_the_objectives_own_criterion_if_it_has_one()
 @pytest.mark.parametrize(
     ("phases", "said"),
     [
-        ([("val_loss", 2, 20)], "epoch 2 of 20 by validation loss"),
+        ([("val_loss", 2, 20)], "epoch 2 of 20 by validation loss, 18 stepped back"),
         ([("last", 9, 9)], "epoch 9 of 9, the last"),
-        ([("val_accuracy", n, 20) for n in (7, 3)], "epochs 3 to 7 of 20 by validation accuracy"),
-        ([("train_far", 4, n) for n in (5, 9)], "epoch 4 of 5 to 9 by training far"),
+        (
+            [("val_accuracy", n, 20) for n in (7, 3)],
+            "epochs 3 to 7 of 20 by validation accuracy, 13 to 17 stepped back",
+        ),
+        (
+            [("train_far", n, n + 4 * (n > 5)) for n in (5, 9)],
+            "epochs 5 to 9 of 5 to 13 by training far, 0 to 4 stepped back",
+        ),
+        ([("val_loss", 4, 4)], "epoch 4 of 4 by validation loss"),
         (
             [("val_loss", 1, 2), ("last", 2, 2)],
-            "epoch 1 of 2 by validation loss; epoch 2 of 2, the last",
+            "epoch 1 of 2 by validation loss, 1 stepped back; epoch 2 of 2, the last",
         ),
-        ([("", 1, 2)], "epoch 1 of 2"),  # of before it was written down
+        ([("", 1, 2)], "epoch 1 of 2, 1 stepped back"),  # of before it was written down
     ],
 )
 def test_kept_epochs_are_said_in_words(phases, said):

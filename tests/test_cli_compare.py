@@ -158,7 +158,7 @@ def test_the_table_is_written_as_csv_and_latex(tmp_path, capsys):
     assert (second["pairs"], second["verdict"]) == ("5", "helps")
     assert float(second["difference"]) == pytest.approx(0.05)
     assert (second["seconds"], second["trained parameters"]) == ("60.0", "1200")
-    assert first["kept"] == "epochs 1 to 5 of 9 by validation loss"
+    assert first["kept"] == "epochs 1 to 5 of 9 by validation loss, 4 to 8 stepped back"
     lines = (tmp_path / "c.tex").read_text().splitlines()
     assert lines[0] == r"\begin{tabular}{lrrrrrrrrrrrr}" and lines[-1] == r"\end{tabular}"
     assert all(line.count("&") == 12 for line in lines if line.endswith(r"\\"))

@@ -12,6 +12,7 @@ from experiments import cli, study
 from tl_jax.base.load import load_base
 from tl_jax.data.tasks import load_task
 from tl_jax.interrupt import Interrupted
+from tl_jax.measure.features import of_layers
 from tl_jax.measure.probes import linear, protocol
 from tl_jax.runs.config import load_config
 from tl_jax.studies.layer_probes import METRICS, page
@@ -199,6 +200,26 @@ def test_a_study_does_not_go_on_with_other_data(given, photos, done, tmp_path, c
         (workdir / "result.json").unlink(missing_ok=True)
 
 
+def test_a_study_says_in_which_views_its_probes_saw_the_images(given, photos, done, tmp_path):
+    small = {"seeds": (0,), "budgets": (1.0,), "probes": ("class_means",), "layers": LAYERS[:1]}
+    result = run(config(given, views="crops", **small), tmp_path)
+    said = "10 of each image (crops), the decision is their mean"
+    assert f"views: {said}" in page.summary(result)
+    assert said in (tmp_path / "report.html").read_text()
+    assert ",crops,stem," in (tmp_path / "best_layers.csv").read_text()
+    assert ",none,stem," in (done[0] / "best_layers.csv").read_text()
+    assert "views: " not in page.summary(done[1])
+    base = load_base("efficientnet_lite0", "random:0").resized(32, 1.0)
+    task = load_task("folder", path=str(photos), seed=0, val=0.2, test=0.25)
+    x = of_layers(base, task, layers=LAYERS[:1], views="crops", cache=given["cache"])["stem"].rows
+    both, test = np.concatenate([task.splits[s] for s in ("train", "val")]), task.splits["test"]
+    model = neighbors.NearestCentroid()
+    model.fit(np.concatenate(x[:, both]), np.tile(task.labels[both], 10))
+    votes = sum(np.eye(len(task.classes))[model.predict(view)] for view in x[:, test])
+    right = np.mean(votes.argmax(1) == task.labels[test])
+    assert cell(result)["probes"]["class_means"]["test"] == pytest.approx(right)
+
+
 def test_one_seed_and_one_budget_have_no_spread(given, tmp_path):
     one = config(given, seeds=(0,), budgets=(1.0,), probes=("class_means",), layers=LAYERS[:1])
     result = run(one, tmp_path)
@@ -223,6 +244,7 @@ def test_one_seed_and_one_budget_have_no_spread(given, tmp_path):
         ({"budgets": (1.5,)}, "a budget is a share up to 1"),
         ({"seeds": (-1,)}, "a seed takes a whole number"),
         ({"pool": "max"}, "pool is mean or adaptive"),
+        ({"views": "crop"}, "unknown views 'crop'; did you mean 'crops'"),
         ({"weights": "nowhere.pth"}, "nowhere.pth"),
     ],
 )

@@ -138,7 +138,7 @@ def test_two_activations_that_look_alike_do_not_share_an_output(tmp_path):
         chain = Network((Layer("conv", Conv(2, activation=activation)),))
         variables = chain.init(0, (1, small.SIZE, small.SIZE, 3))
         below = prefix.pixels(small.task(), small.PREPROCESSING, cache=tmp_path)
-        options = {"examples": 8, "stored_views": 1, "parallel": Parallel(), "dtype": "float32"}
+        options = {"examples": 8, "stored_views": (0,), "parallel": Parallel(), "dtype": "float32"}
         with pytest.raises(UserError, match="layer 'conv' is made of .*<lambda>"):
             prefix.features(chain, variables, below, "conv", cache=tmp_path, **options)
         outputs.append(chain.apply(variables, np.ones((1, 8, 8, 3), np.float32)).output)

@@ -214,7 +214,9 @@ def test_probes_by_layer(task, tmp_path):
     table = small().probe(task, probes=("ridge", "class_means"), cache=tmp_path)
     assert [row.layer for row in table.rows[::2]] == ["stem", "stage1_block1"]
     assert table.best().val == max(row.val for row in table.rows)
-    assert "stage1_block1" in str(table)
+    assert re.search(r"stage1_block1 .* none .* %", str(table))
+    (row,) = small().probe(task, layers=["stem"], probes=("ridge",), views="flip", cache="").rows
+    assert (row.views, row.dimensions) == ("flip", table.rows[0].dimensions)
     rng = np.random.default_rng(0)
     labels = np.arange(60) % 2
     images = np.uint8(rng.integers(0, 100, (60, 8, 8)) + 100 * labels[:, None, None])
@@ -222,6 +224,9 @@ def test_probes_by_layer(task, tmp_path):
     assert rows[0].test == 1.0
     with pytest.raises(UserError, match="a task, or images and their labels"):
         small().probe(images)
+    for name in ("flop", ["flip"], 2):
+        with pytest.raises(UserError, match="unknown views .*flip"):
+            small().probe(images, labels, views=name, cache=tmp_path)
     for wrong in ({"probes": ()}, {"probes": "ridge"}, {"layers": []}, {"layers": "stem"}):
         with pytest.raises(UserError, match="takes a list of one or more"):
             small().probe(images, labels, **{"cache": tmp_path, **wrong})

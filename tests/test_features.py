@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tl_jax.base.load import load_base
+from tl_jax.data import views
 from tl_jax.data.tasks.arrays import from_arrays
 from tl_jax.errors import UserError
 from tl_jax.measure.features import of_layers, pooled_shape
@@ -41,6 +42,21 @@ def test_they_are_the_means_over_space_in_the_order_of_the_task(base, task, tmp_
         assert features.shape == wanted.shape[1:]
         wanted = wanted.mean((1, 2)) if wanted.ndim == 4 else wanted
         np.testing.assert_allclose(features.rows, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_in_several_views_they_are_those_of_each_view(base, task, tmp_path):
+    found = of_layers(base, task, layers=LAYERS, views="crops", cache=tmp_path)
+    plain = of_layers(base, task, layers=LAYERS, cache=tmp_path)
+    pixels = base.preprocessing.fitted([task.open(i) for i in range(len(task.ids))])
+    for name in LAYERS:
+        rows = found[name].rows
+        assert rows.shape == (10, *plain[name].rows.shape)
+        np.testing.assert_allclose(rows[0], plain[name].rows, rtol=1e-4, atol=1e-5)
+        for number, place in ((1, 1), (14, 8)):  # a corner's number follows 0, 1, 8, 9, ..., 13
+            images = base.preprocessing.normalise(views.view(pixels, number))
+            wanted = base(images, layer=name)
+            wanted = wanted.mean((1, 2)) if wanted.ndim == 4 else wanted
+            np.testing.assert_allclose(rows[place], wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_without_a_cache_nothing_is_kept(base, task, tmp_path, monkeypatch):

@@ -240,7 +240,7 @@ def batch_statistics(pixels):
 def first_epoch(mine):
     """The pixels of the batches of a run's first epoch, as they are, not augmented."""
     read = prefix.decoded(mine.task, mine.preprocessing).read
-    options = {"views": 1, "batch_size": mine.batch_size, "seed": (mine.seed, 0, 0)}
+    options = {"views": (0,), "batch_size": mine.batch_size, "seed": (mine.seed, 0, 0)}
     order = loader.epoch_order(mine.task.splits["train"], **options)
     return [read(examples, numbers) for examples, numbers in zip(*order, strict=True)]
 

@@ -2,6 +2,7 @@ import itertools
 import time
 
 import numpy as np
+import PIL.Image
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,7 +12,7 @@ from tl_jax.data import loader, views
 EXAMPLES = np.arange(100, 137)  # 37: no batch size below divides it
 
 
-def epoch(*, seed=(0, 0, 0), views=8, batch_size=8, examples=EXAMPLES, **options):
+def epoch(*, seed=(0, 0, 0), views=range(8), batch_size=8, examples=EXAMPLES, **options):
     """Examples and views of an epoch's batches: (S, B, 2)."""
     options |= {"views": views, "batch_size": batch_size, "seed": seed}
     return np.stack(loader.epoch_order(examples, **options), -1)
@@ -40,10 +41,12 @@ def test_what_is_left_out_is_another_each_epoch():
 
 
 def test_views_are_drawn_evenly():
-    numbers = np.concatenate([epoch(seed=(0, 0, e), views=4)[..., 1].flat for e in range(40)])
-    counts = np.bincount(numbers, minlength=4)
-    assert len(counts) == 4 and (abs(counts / len(numbers) - 1 / 4) < 0.05).all()
-    assert not epoch(views=1)[..., 1].any()
+    own = (0, 1, 8, 15)
+    numbers = np.concatenate([epoch(seed=(0, 0, e), views=own)[..., 1].flat for e in range(40)])
+    drawn, counts = np.unique(numbers, return_counts=True)
+    assert tuple(drawn) == own
+    assert (abs(counts / len(numbers) - 1 / 4) < 0.05).all()
+    assert not epoch(views=(0,))[..., 1].any()
 
 
 @settings(max_examples=20, deadline=None)
@@ -114,3 +117,37 @@ def test_the_views_of_a_square_are_its_symmetries():
     stacked = np.stack([square, square + 9])
     for number in range(8):
         np.testing.assert_array_equal(views.view(stacked, number)[0, ..., 0], seen[number])
+
+
+def test_the_ten_crops_are_the_image_its_corners_and_their_mirror_images():
+    """Windows of 7 of 8 pixels, enlarged to 8: a step between two pixels becomes 7/8 of one."""
+    across = np.broadcast_to(10 * np.arange(8, dtype=np.uint8)[:, None], (8, 8, 1))
+    image = np.concatenate([across, across.swapaxes(0, 1)], -1)  # grey rises rightwards, downwards
+    near = [0, 8, 17, 26, 34, 43, 52, 60]  # 10 * (7/8 * (i + 1/2) - 1/2), from 0 to 60, rounded
+    far = [10, 18, 27, 36, 44, 53, 62, 70]
+    own = views.numbers("crops")
+    seen = [views.view(image, number) for number in own]
+    np.testing.assert_array_equal(seen[0], image)
+    for plain, mirrored in zip(seen[::2], seen[1::2], strict=True):
+        np.testing.assert_array_equal(mirrored, plain[:, ::-1])
+    corners = ((near, near), (near, far), (far, near), (far, far))
+    for crop, (right, down) in zip(seen[2::2], corners, strict=True):
+        np.testing.assert_array_equal(crop[..., 0], np.tile(right, (8, 1)))
+        np.testing.assert_array_equal(crop[..., 1], np.tile(down, (8, 1)).T)
+    assert len({crop.tobytes() for crop in seen}) == len(own) == 10
+
+
+@pytest.mark.parametrize("side", [1, 3, 32, 45])
+def test_a_corner_is_enlarged_as_pillow_does_it(side):
+    images = np.random.default_rng(0).integers(0, 256, (2, side, side, 4)).astype(np.uint8)
+    window = round(224 / 256 * side)
+    for number, left, top in ((8, 0, 0), (14, side - window, side - window)):
+        box = (left, top, left + window, top + window)
+        crops = views.view(images, number)
+        assert (crops.shape, crops.dtype) == (images.shape, np.uint8)
+        for image, crop in zip(images, crops, strict=True):
+            planes = [PIL.Image.fromarray(np.ascontiguousarray(image[..., c])) for c in range(4)]
+            bilinear = PIL.Image.Resampling.BILINEAR
+            wanted = [np.asarray(p.crop(box).resize((side, side), bilinear)) for p in planes]
+            # Pillow rounds after each of the two directions.
+            np.testing.assert_allclose(crop, np.stack(wanted, -1).astype(int), atol=1)

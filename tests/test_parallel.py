@@ -116,7 +116,7 @@ def refused(way: str) -> list[str]:
 def cache_key(folder: pathlib.Path) -> str:
     """Of one layer's features, computed there."""
     pixels = prefix.decoded(small.task(), small.PREPROCESSING)
-    options = {"examples": 120, "stored_views": 1, "cache": folder, "dtype": "float32"}
+    options = {"examples": 120, "stored_views": (0,), "cache": folder, "dtype": "float32"}
     chain, variables = small.chain(), small.variables()
     return prefix.features(chain, variables, pixels, "stem", parallel=Parallel(), **options).key
 

@@ -57,7 +57,7 @@ def uncached(tmp_path_factory):
 def features(cache, *, stop=CUT, variables=None, below=None, dtype="float32", **changes):
     """The task's features at `stop`, from pixels."""
     below = below or prefix.pixels(small.task(), small.PREPROCESSING, cache=cache)
-    options = {"examples": len(EVERY), "stored_views": 2, "parallel": Parallel()} | changes
+    options = {"examples": len(EVERY), "stored_views": (0, 1), "parallel": Parallel()} | changes
     variables = variables or small.variables()
     return prefix.features(
         small.chain(), variables, below, stop, cache=cache, dtype=dtype, **options
@@ -176,6 +176,31 @@ def test_evaluation_averages_the_probabilities_of_the_views(cached, uncached):
             logits = forward(small.chain(), variables, small.PREPROCESSING.normalise(x))
             wanted = wanted + jax.nn.softmax(logits) / 2
         np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-5)
+
+
+def test_sets_of_views_that_differ_are_stored_together(tmp_path):
+    """Trained on four flips, judged on ten crops: twelve views are stored, and read as such."""
+    mine = problem(tune=small.settings(views="flips", batch_norm="batch", learning_rate=1e-3))
+    test, by_hand, found = mine.task.splits["test"], 0, []
+    for cache in (tmp_path / "cache", None):
+        inputs_for = for_plan(mine, test_views="crops", cache=cache, dtype="float32")
+        folder = tmp_path / str(cache is None)
+        variables, _, inputs = train.run(mine, small.variables(), inputs_for, workdir=folder)
+        found.append(evaluate.predictions(mine, variables, inputs, test, "crops"))
+    np.testing.assert_allclose(*found, rtol=1e-3, atol=1e-4)
+    assert (f"output of {CUT}", 12 * len(EVERY) * 8 * 8 * 8 * 4) in written(tmp_path / "cache")
+    images = np.stack([np.asarray(mine.task.open(e)) for e in test]).astype(np.float32)
+    crops = [images] + [
+        jax.image.resize(images[:, top : top + 7, left : left + 7], images.shape, "linear")
+        for top in (0, 1)
+        for left in (0, 1)
+    ]
+    for crop in crops:
+        for x in (crop, crop[..., ::-1]):
+            pixels = np.rint(x).astype(np.uint8)[..., None]
+            normal = small.PREPROCESSING.normalise(pixels)
+            by_hand += jax.nn.softmax(forward(small.chain(), variables, normal)) / 10
+    np.testing.assert_allclose(found[1], by_hand, rtol=1e-3, atol=1e-4)
 
 
 def test_phases_share_what_none_of_them_trains(tmp_path, caplog):
@@ -384,7 +409,8 @@ def test_the_key_is_of_all_that_the_features_depend_on(tmp_path, nothing_compute
         features(tmp_path, variables=changed(own, "params", "stem")).key,
         features(tmp_path, variables=changed(own, "batch_stats", CUT)).key,
         features(tmp_path, stop="stage1_block1").key,
-        features(tmp_path, stored_views=4).key,
+        features(tmp_path, stored_views=(0, 1, 2, 3)).key,
+        features(tmp_path, stored_views=(0, 8)).key,
         features(tmp_path, dtype="float16").key,
         features(tmp_path, below=below(mean=(120.0, 110.0, 101.0))).key,
         features(tmp_path, below=below(crop=0.9)).key,

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from sklearn import linear_model, metrics, neighbors
+from sklearn import linear_model, metrics, neighbors, svm
 
 from tl_jax.data.tasks.arrays import from_arrays
 from tl_jax.errors import UserError
@@ -74,6 +74,60 @@ def test_settings_are_chosen_on_validation_and_tested_after_refitting_on_both():
     assert all(0.5 < own["test"] == own["test_weighted"] <= 1 for own in answer.values())
 
 
+def in_views(mine, count=3, noise=0.5):
+    """Features (V, N, D) that differ from view to view."""
+    x, rng = features(mine, noise=0.3), np.random.default_rng(1)
+    return x + noise * rng.standard_normal((count, *x.shape))
+
+
+def test_probes_learn_from_all_views_and_answer_with_their_mean():
+    """As scikit-learn's models on the views of all examples, asked for each view of an image:
+    linear ones for their outputs, neighbours for their votes.
+    """
+    mine = task()
+    x, own = in_views(mine), protocol.within(mine, 1, seed=0)
+    (answer,) = protocol.examine(x, [(mine, own)], ("ridge", "linear_svm", "neighbours"))
+    x -= np.concatenate(x[:, np.concatenate([own.train, own.val])]).mean(0)
+    targets = np.eye(CLASSES)[mine.labels]
+
+    def mean(model, rows, query, *, truth, ask):
+        model.fit(np.concatenate(x[:, rows]), np.concatenate([truth[rows]] * 3))
+        return np.mean([ask(model, view) for view in x[:, query]], 0)
+
+    def tested(model, **how):
+        found = mean(model, np.concatenate([own.train, own.val]), own.test, **how)
+        return np.mean(found.argmax(1) == mine.labels[own.test])
+
+    count, losses = 3 * len(own.train), []
+    for l2 in linear.L2:
+        how = {"truth": targets, "ask": linear_model.Ridge.predict}
+        found = mean(linear_model.Ridge(alpha=count * l2), own.train, own.val, **how)
+        losses.append(np.mean((found - targets[own.val]) ** 2))
+    assert answer["ridge"]["setting"] == linear.L2[int(np.argmin(losses))]
+
+    count += 3 * len(own.val)
+    got = answer["linear_svm"]  # large intercepts cost next to nothing
+    model = svm.LinearSVC(C=1 / (count * got["setting"]), intercept_scaling=100, max_iter=100_000)
+    how = {"truth": mine.labels, "ask": svm.LinearSVC.decision_function}
+    assert got["test"] == tested(model, **how)
+
+    got = answer["neighbours"]
+    model = neighbors.KNeighborsClassifier(got["setting"], metric="cosine")
+    how = {"truth": mine.labels, "ask": lambda model, view: np.eye(CLASSES)[model.predict(view)]}
+    assert got["test"] == tested(model, **how)
+
+
+def test_a_linear_probe_of_views_is_asked_for_their_mean_feature():
+    """The mean of linear outputs is the output of the mean; copies of a view change nothing."""
+    mine = task()
+    own, x, probes = protocol.within(mine, 1, seed=0), in_views(mine), ("ridge", "linear_svm")
+    mean = x.copy()
+    mean[:, own.test] = x[:, own.test].mean(0)
+    for one, other in ((x, mean), (x[0], np.repeat(x[:1], 3, 0))):
+        found = [protocol.examine(each, [(mine, own)], probes) for each in (one, other)]
+        assert found[0] == found[1]
+
+
 def test_a_penalty_is_chosen_by_the_loss_on_validation():
     mine = task()
     x, own = features(mine), protocol.within(mine, 1, seed=0)
@@ -102,7 +156,7 @@ def test_what_few_and_uneven_examples_choose_survives_the_refit():
     own = protocol.Examples(train, val, np.concatenate([own[20:] for own in rows]))
     (answer,) = protocol.examine(x, [(mine, own)], ("ridge", "logistic", "linear_svm", "rbf_svm"))
     # The strongest penalty is no less accurate on validation, and useless afterwards.
-    both = protocol._points(x, mine, np.concatenate([train, val]), own.test)
+    both = protocol._points(x[None], mine, np.concatenate([train, val]), own.test)
     strongest = linear.classes(linear.ridge(both, linear.L2[:1]).outputs(both.query))
     assert np.mean(strongest == mine.labels[own.test]) < 0.4
     assert {name: got["test"] for name, got in answer.items() if got["test"] < 0.6} == {}

@@ -262,8 +262,9 @@ def test_page_shows_the_run(tmp_path, cells):
         assert shown.text.count(layer) >= 1
     assert len(shown.all("td", "cached")) == 4 + 2
     assert len(shown.all("td", "trained")) == 1 + 3
-    for words in ("1 head", "2 top", "0.25", "0.5", "3 of 9", "stopped early", "77 MiB", "2,562"):
+    for words in ("1 head", "2 top", "0.25", "0.5", "3 of 9, stopped early", "77 MiB", "2,562"):
         assert words in shown.text
+    assert "kept: epoch 2 of 3 by validation loss, 1 stepped back" in shown.text
     test = result["test"]
     for key in ("accuracy", "weighted_accuracy", "f1", "auc", "ece"):
         assert text.percent(test[key]) in shown.text
@@ -465,7 +466,7 @@ def test_terminal_table(cells):
     ]
     lines = report.terminal_table(result).splitlines()
     assert lines[0] == "a-run: lite0 to cells by gradual, seed 7"
-    assert lines[1] == "phase head: epoch 2 of 3 by validation loss"
+    assert lines[1] == "phase head: epoch 2 of 3 by validation loss, 1 stepped back"
     assert [line.split() for line in lines[2:7]] == [
         ["val", "test"],
         ["accuracy", "86.1", "%", "80.0", "%"],
@@ -476,6 +477,12 @@ def test_terminal_table(cells):
     assert lines[7].split() == "88.4 % accuracy, VGG [31m19 (Deitsch 2019)".split()
     assert lines[8].startswith("cost: 7 min 11 s (compile 41.3 s), 31.2 ms a step, 812 images/s")
     assert "\x1b" not in "".join(lines)
+    early = make_phase(epochs=50, epochs_run=15, best_epoch=12, stopped_early=True)
+    result["plan"]["phases"] = [early]
+    assert report.terminal_table(result).splitlines()[1] == (
+        "phase head: epoch 12 of 15 by validation loss, 3 stepped back; stopped early, "
+        "50 epochs were planned"
+    )
 
 
 def test_terminal_table_leaves_out_a_weighted_accuracy_that_says_nothing_new(cells):

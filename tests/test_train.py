@@ -88,7 +88,7 @@ def regression(mine, features):
     for number, phase in enumerate(mine.plan.phases):
         for epoch in range(phase.settings.epochs):
             total = weight = 0
-            options = {"views": 1, "batch_size": 16, "seed": (mine.seed, number, epoch)}
+            options = {"views": (0,), "batch_size": 16, "seed": (mine.seed, number, epoch)}
             for e in loader.epoch_order(task.splits["train"], **options)[0]:
                 w = task.weights[e]
                 each, error = loss(e)
@@ -357,7 +357,7 @@ def test_it_goes_on_in_the_middle_of_an_epoch(tmp_path, monkeypatch, how, ends, 
 def test_a_loss_that_is_not_finite_is_found_in_the_middle_of_a_call(tmp_path, monkeypatch):
     monkeypatch.setattr(train, "CALL_SECONDS", 1e6)
     mine, inputs = on_vectors(), two_views()
-    order = {"views": 2, "batch_size": 16, "seed": (3, 0, 1)}  # of the second epoch
+    order = {"views": (0, 1), "batch_size": 16, "seed": (3, 0, 1)}  # of the second epoch
     examples, numbers = loader.epoch_order(mine.task.splits["train"], **order)
     first, _ = loader.epoch_order(mine.task.splits["train"], **order | {"seed": (3, 0, 0)})
     bad = next(e for e in np.setdiff1d(examples, first))  # left out in the first
@@ -414,7 +414,7 @@ def poisoned(inputs, example: int):
 
 def test_the_first_step_that_is_not_finite_is_named_and_what_was_before_is_kept(tmp_path):
     mine, inputs = small.problem("head_only"), pooled()
-    options = {"views": 1, "batch_size": 16, "seed": (0, 0, 1)}  # of the second epoch
+    options = {"views": (0,), "batch_size": 16, "seed": (0, 0, 1)}  # of the second epoch
     order, _ = loader.epoch_order(mine.task.splits["train"], **options)
     bad = poisoned(inputs, order[2][5])
     finished = []

@@ -225,7 +225,7 @@ class Base:
         Padded to `BATCH`, so that one program serves any number of images.
         """
         padded = np.concatenate([pixels, np.repeat(pixels[:1], BATCH - len(pixels), 0)])
-        seen = (views.view(padded, number) for number in range(views.count(self.views)))
+        seen = (views.view(padded, number) for number in views.numbers(self.views))
         logits = [forward(self.preprocessing.normalise(view)) for view in seen]
         return np.mean([jax.nn.softmax(x) for x in logits], 0)[: len(pixels)]
 

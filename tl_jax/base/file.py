@@ -100,7 +100,7 @@ def _model(about: dict, flat: dict[str, np.ndarray]) -> Model:
     classes = tuple(map(str, about["classes"]))
     if classes and len(classes) != architecture.classes:
         raise ValueError(f"{len(classes)} names for {architecture.classes} classes")
-    views.count(about["views"])
+    views.numbers(about["views"])
     # Means and deviations of another number than the channels would show in the shape.
     pixels = jax.ShapeDtypeStruct((*preprocessing.input_shape[:3], 1), np.uint8)
     shape = jax.eval_shape(preprocessing.normalise, pixels).shape

@@ -14,23 +14,25 @@ Read = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (B,) examples, (B,) vie
 def epoch_order(
     examples: np.ndarray,
     *,
-    views: int,
+    views: Sequence[int],
     batch_size: int,
     seed: Sequence[int],
     ordered: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Examples and views, (S, B) each, of the S full batches of one epoch.
 
-    Shuffled, each example in a random view: `seed` (numbers, such as run, phase and epoch) decides.
-    The remainder that does not fill a batch is left out; it is another one each epoch. With
-    `ordered`, examples are consecutive parts of a stream and are not shuffled: each row of a batch
-    goes on where that row of the batch before ended, so rows are lanes through the stream.
+    Shuffled, each example in one of the `views` at random: `seed` (numbers, such as run, phase and
+    epoch) decides. The remainder that does not fill a batch is left out; it is another one each
+    epoch. With `ordered`, examples are consecutive parts of a stream and are not shuffled: each row
+    of a batch goes on where that row of the batch before ended, so rows are lanes through the
+    stream.
     """
     rng = np.random.default_rng(list(seed))
     steps = len(examples) // batch_size
     kept = steps * batch_size
     order = np.asarray(examples) if ordered else rng.permutation(examples)
-    chosen = rng.integers(views, size=len(order))[:kept].reshape(steps, batch_size)
+    drawn = rng.integers(len(views), size=len(order))[:kept].reshape(steps, batch_size)
+    chosen = np.asarray(views)[drawn]
     if ordered:
         return order[:kept].reshape(batch_size, steps).T, chosen
     return order[:kept].reshape(steps, batch_size), chosen

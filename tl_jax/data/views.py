@@ -1,26 +1,58 @@
-"""Augmentation as a numbered, finite set of views of an image, so that each can be stored."""
+"""Augmentation as numbered, finite sets of views of an image, so that each view can be stored."""
 
 import numpy as np
 
 from tl_jax.errors import unknown
 
-# Each set begins with the ones before it: what is stored for one serves the smaller ones.
-COUNTS = {"none": 1, "flip": 2, "flips": 4, "dihedral": 8}
+# In every set view 0, the image itself, is the first one, and numbers ascend.
+SETS = {
+    "none": (0,),
+    "flip": (0, 1),
+    "flips": (0, 1, 2, 3),
+    "dihedral": tuple(range(8)),
+    "crops": (0, 1, *range(8, 16)),
+}
+WINDOW = 0.875  # of a side: AlexNet's 224 of 256 pixels
 
 
-def count(views: str) -> int:
-    """How many views the augmentation has; view 0 is the image itself."""
-    if views not in COUNTS:
-        raise unknown("views", views, COUNTS)
-    return COUNTS[views]
+def numbers(views: str) -> tuple[int, ...]:
+    """Return the numbers of a set's views; UserError, with the near miss, for an unknown set."""
+    if views not in tuple(SETS):  # a list has no hash
+        raise unknown("views", views, SETS)
+    return SETS[views]
 
 
 def view(images: np.ndarray, number: int) -> np.ndarray:
-    """View `number` of square `images` (..., S, S, C): of its three bits the first mirrors left to
-    right, the second top to bottom, and the third gives a quarter turn.
+    """Return view `number` of square uint8 `images` (..., S, S, C), of the same shape.
+
+    A number is four bits: 1 mirrors left to right, 2 top to bottom, and 4 gives a quarter turn.
+    With 8 the view is a window at a corner, enlarged to S: 2 and 4 then say bottom and right.
+
+    `crops` are the ten crops of Krizhevsky et al. 2012, section 4.1: four corners and the centre,
+    each also mirrored. The image itself, which preprocessing cut out of the middle, is the centre.
     """
+    if number & 8:
+        images = _window(images, bottom=bool(number & 2), right=bool(number & 4))
+        return images[..., ::-1, :] if number & 1 else images
     if number & 1:
         images = images[..., :, ::-1, :]
     if number & 2:
         images = images[..., ::-1, :, :]
     return np.rot90(images, axes=(-3, -2)) if number & 4 else images
+
+
+def _window(images: np.ndarray, *, bottom: bool, right: bool) -> np.ndarray:
+    """Return the window of side `WINDOW` * S at a corner, enlarged to S by linear interpolation."""
+    side = images.shape[-2]
+    window = round(WINDOW * side)
+    # Pixels are squares: the centre of pixel i is i + 0.5. Beyond the outer centres nothing varies.
+    at = np.clip((np.arange(side) + 0.5) * window / side - 0.5, 0, window - 1)
+    low = np.minimum(at.astype(int), max(0, window - 2))
+    share = (at - low).astype(np.float32)
+    for axis, far in ((-3, bottom), (-2, right)):
+        first = low + (side - window if far else 0)
+        last = np.minimum(first + 1, side - 1)
+        shares = share.reshape(-1, *[1] * (-axis - 1))
+        near, next_ = (np.take(images, rows, axis).astype(np.float32) for rows in (first, last))
+        images = near + shares * (next_ - near)
+    return np.rint(images).astype(np.uint8)

@@ -151,7 +151,7 @@ def features_store(
     shape: tuple[int, ...],
     *,
     examples: int,
-    stored_views: int,
+    stored_views: tuple[int, ...],
     cache: pathlib.Path,
     dtype: str,
 ) -> Store:
@@ -161,9 +161,9 @@ def features_store(
     """
     layers = chain.path([*below.arrays, *([below.place] if below.read else [])], [stop])
     key = cache_key(
-        "features", below.key, *outputs_of(chain, variables, layers), str(stored_views), dtype
+        "features", below.key, *outputs_of(chain, variables, layers), repr(stored_views), dtype
     )
-    return Store(cache / key, (examples * stored_views, *shape), dtype, f"output of {stop}")
+    return Store(cache / key, (examples * len(stored_views), *shape), dtype, f"output of {stop}")
 
 
 def outputs_of(chain: Network, variables: Any, layers: Sequence[Layer]) -> tuple[str, str]:
@@ -184,7 +184,7 @@ def features(
     stop: str,
     *,
     examples: int,
-    stored_views: int,
+    stored_views: tuple[int, ...],
     parallel: Parallel,
     cache: pathlib.Path,
     dtype: str,
@@ -192,7 +192,7 @@ def features(
     """The output of the layer `stop` for every example in every view, run once, kept on disk.
 
     `below` is what it is computed from: pixels, or the stored output of a lower layer. Kept as
-    `dtype`; rows are ordered view by view.
+    `dtype`; rows are ordered view by view, in the order of `stored_views`, which ascend.
     """
 
     def needed(known: Known) -> Known:
@@ -208,10 +208,11 @@ def features(
 
     run = _mapped(chain, below.preprocessing, stop, parallel)(parallel.place(used))
     batch = -(-store.BLOCK // parallel.count) * parallel.count
+    numbers = np.repeat(stored_views, examples)
 
     def compute(first: int, last: int) -> np.ndarray:
-        rows = np.arange(first, first + batch) % (examples * stored_views)
-        batch_in = parallel.share(needed(below.known(rows % examples, rows // examples)))
+        rows = np.arange(first, first + batch) % len(numbers)
+        batch_in = parallel.share(needed(below.known(rows % examples, numbers[rows])))
         out = parallel.gathered(run(batch_in))[: last - first]
         with np.errstate(over="ignore"):  # said better below
             found = out.astype(dtype)
@@ -224,7 +225,7 @@ def features(
     rows = store.build(kept, compute, progress=bar(kept.what))
 
     def row(numbers: np.ndarray, views: np.ndarray) -> np.ndarray:
-        return views * examples + numbers
+        return np.searchsorted(stored_views, views) * examples + numbers
 
     def read(numbers: np.ndarray, views: np.ndarray) -> np.ndarray:
         return store.take(rows, row(numbers, views))

@@ -15,7 +15,9 @@ import numpy as np
 from tl_jax.base.base import Base
 from tl_jax.chain import programs
 from tl_jax.chain.network import Network
+from tl_jax.chain.places import IMAGE
 from tl_jax.chain.variables import select
+from tl_jax.data import views as sets
 from tl_jax.data.preprocessing import Preprocessing
 from tl_jax.data.task import Task
 from tl_jax.engine import prefix, store
@@ -27,7 +29,7 @@ from tl_jax.ops import adaptive_avg_pool
 class LayerFeatures(NamedTuple):
     """The features of a layer for the N examples of a task, in the task's order."""
 
-    rows: np.ndarray  # (N, D) float32, mapped from disk
+    rows: np.ndarray  # (N, D) float32, mapped from disk; in several views (V, N, D)
     shape: tuple[int, ...]  # of the layer's output for one image: (H, W, C) or (D,)
     pooled: tuple[int, ...]  # of that output after pooling, with D entries: (h, w, C) or (D,)
 
@@ -38,19 +40,22 @@ def of_layers(
     *,
     layers: Sequence[str] | None = None,
     pool: str = "mean",
+    views: str = "none",
     cache: str | pathlib.Path | None,
     parallel: Parallel | None = None,
 ) -> dict[str, LayerFeatures]:
     """Return the pooled outputs of layers (default: all below the classifier) in forward order.
 
-    `pool`: see `pooled_shape`. All are computed in one pass, stored in the folder `cache` (empty or
-    None: for as long as the rows are in use), and verified when opened. UserError for an unknown
-    layer or rule, and for features that are not finite, naming the layer and the image.
+    `pool`: see `pooled_shape`. `views`: a set of `data.views`, in whose order they come. All are
+    computed in one pass, stored in the folder `cache` (empty or None: for as long as the rows are
+    in use), and verified when opened. UserError for an unknown layer, rule or set, and for features
+    that are not finite, naming the layer and the image.
     """
     if not cache:
-        # Deleted under the maps, whose rows stay readable.
-        with tempfile.TemporaryDirectory() as folder:
-            return of_layers(base, task, layers=layers, pool=pool, cache=folder, parallel=parallel)
+        how = {"layers": layers, "pool": pool, "views": views, "parallel": parallel}
+        with tempfile.TemporaryDirectory() as folder:  # deleted under the maps, which stay readable
+            return of_layers(base, task, cache=folder, **how)
+    numbers, count = sets.numbers(views), len(task.ids)
     parallel, cache = parallel or Parallel(), pathlib.Path(cache)
     shapes = shapes_of(base, layers=layers, pool=pool)
     names, preprocessing = tuple(shapes), base.preprocessing
@@ -59,30 +64,28 @@ def of_layers(
 
     used = select(base.variables, chain.names)
     pixels = prefix.pixels_store(task, preprocessing, cache=cache)
-    key = prefix.cache_key(
-        "layers",
-        pixels.folder.name,
-        *prefix.outputs_of(chain, used, chain.layers),
-        repr(names),
-        pool,
-    )
+    outputs = prefix.outputs_of(chain, used, chain.layers)
+    rule = repr(names), pool, repr(numbers)
+    key = prefix.cache_key("layers", pixels.folder.name, *outputs, *rule)
     what = f"features of {len(names)} layers"
-    stored = store.Store(cache / key, (len(task.ids), int(ends[-1])), np.float32, what)
+    stored = store.Store(cache / key, (count * len(numbers), int(ends[-1])), np.float32, what)
     store.require_room([pixels.need(), stored.need()])
     below = prefix.pixels(task, preprocessing, cache=cache)
     run = _mapped(chain, preprocessing, names, pool, parallel)(parallel.place(used))
     batch = -(-store.BLOCK // parallel.count) * parallel.count
 
     def compute(first: int, last: int) -> np.ndarray:
-        examples = np.arange(first, first + batch) % len(task.ids)
-        images = below.images(examples)
-        rows = parallel.gathered(run(parallel.share(images)))[: last - first]
-        _require_finite(rows, dict(zip(names, ends, strict=True)), task.ids[first:last])
-        return rows
+        rows = np.arange(first, first + batch) % stored.shape[0]
+        images = below.known(rows % count, np.take(numbers, rows // count))[IMAGE]
+        found = parallel.gathered(run(parallel.share(images)))[: last - first]
+        ids = [task.ids[row % count] for row in rows]
+        _require_finite(found, dict(zip(names, ends, strict=True)), ids)
+        return found
 
     rows = store.build(stored, compute, progress=prefix.bar(what))
     parts = zip(names, np.split(rows, ends[:-1], axis=1), strict=True)
-    return {name: LayerFeatures(part, *shapes[name]) for name, part in parts}
+    by_view = (len(numbers),) * (len(numbers) > 1)
+    return {n: LayerFeatures(p.reshape(*by_view, count, -1), *shapes[n]) for n, p in parts}
 
 
 def shapes_of(

@@ -11,7 +11,7 @@ from tl_jax.errors import UserError, takes, takes_type, takes_types, unknown
 
 CHOICES = {
     "batch_norm": ("frozen", "batch", "recalibrate"),
-    "views": tuple(views.COUNTS),
+    "views": tuple(views.SETS),
 }
 STARTS = ("pretrained", "fresh", "redrawn")
 
@@ -33,7 +33,8 @@ class Settings:
     clip: float = 1.0  # largest norm of the trained layers' gradients; 0: no clipping
     batch_norm: str = "frozen"  # of trained layers: running statistics kept, batch's, re-estimated
     leaves: str = ""  # pattern of the parameters that learn inside trained layers, as "bias$"; all
-    views: str = "none"  # numbered views: flip (2), flips (4: both ways), dihedral (8: turns)
+    # numbered views: flip (2), flips (4: both ways), dihedral (8: turns), crops (10: corners too)
+    views: str = "none"
     augment: Any = ""  # random augmentation of pixels in the step, as "crop+flip+mixup(0.2)"; none
     accumulate: int = 1  # parts in which a batch is run, where it does not fit the memory whole
     # metric that selects the epoch whose weights are kept: val_loss, val_accuracy, ... or last;

@@ -110,7 +110,8 @@ def column(name: str) -> str:
 def kept(phase: dict, *others: dict) -> str:
     """Return which epoch a phase handed on and what chose it, or the same for several runs.
 
-    For example 'epoch 2 of 20 by validation loss', 'epochs 2 to 9 of 20 by validation loss'.
+    For example 'epoch 2 of 5 by validation loss, 3 stepped back', 'epochs 2 to 9 of 20, ...'.
+    Stepped back are the epochs after the one handed on: their training is undone.
     """
     phrases = []
     for by in dict.fromkeys(one["best_by"] for one in (phase, *others)):
@@ -118,9 +119,10 @@ def kept(phase: dict, *others: dict) -> str:
         epochs = {one["best_epoch"] for one in chosen}
         why = ", the last" if by == "last" else f" by {column(by)}" if by else ""
         what = "epoch" if len(epochs) == 1 else "epochs"
-        phrases.append(
-            f"{what} {_span(epochs)} of {_span({one['epochs_run'] for one in chosen})}{why}"
-        )
+        ends = {one["epochs_run"] for one in chosen}
+        undone = {one["epochs_run"] - (one["best_epoch"] or one["epochs_run"]) for one in chosen}
+        back = f", {_span(undone)} stepped back" if any(undone) else ""
+        phrases.append(f"{what} {_span(epochs)} of {_span(ends)}{why}{back}")
     return "; ".join(phrases)
 
 
@@ -173,7 +175,11 @@ def terminal_table(result: dict) -> str:
         f"{printable(result['name'])}: {printable(result['base']['name'])} to "
         f"{printable(result['task']['name'])} by {printable(result['plan']['name'])}, "
         f"seed {result['seed']}",
-        *(f"phase {printable(phase['name'])}: {kept(phase)}" for phase in result["plan"]["phases"]),
+        *(
+            f"phase {printable(phase['name'])}: {kept(phase)}"
+            + (f"; stopped early, {phase['epochs']} epochs were planned" * phase["stopped_early"])
+            for phase in result["plan"]["phases"]
+        ),
         *setbacks(result["plan"]["phases"]),
         f"{'':<18} {'val':>9} {'test':>9}",
         *rows,

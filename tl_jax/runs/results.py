@@ -135,7 +135,7 @@ def _phase(
     return settings | {
         "name": phase.name,
         "multipliers": dict(phase.multipliers),
-        "views": views.count(phase.settings.views),
+        "views": len(views.numbers(phase.settings.views)),
         "stopped_early": len(rows) < phase.settings.epochs,
         "trained_parameters": trained_parameters(problem, phase, variables),
         "seconds": sum(r["train_seconds"] + r["compile_seconds"] for r in rows),

@@ -97,7 +97,7 @@ def for_plan(
     phases = problem.plan.phases
     prefix.require_dtype(dtype)
     for view in (test_views, *(phase.settings.views for phase in phases)):
-        views.count(view)
+        views.numbers(view)
     readings: dict[str, Reading] = {}  # by phase; they do not depend on the weights
 
     def inputs(phase: Phase, variables: Any) -> Inputs:
@@ -119,23 +119,27 @@ def for_plan(
 def _readings(problem: Problem, variables: Any, test_views: str) -> list[Reading]:
     """Return what each phase stores and reads.
 
-    The highest place that all phases may read is stored in as many views as any phase needs. A
+    The highest place that all phases may read is stored in all views that any phase needs. A
     phase that may read a higher place stores that too, in the views that it needs itself.
     """
     phases = problem.plan.phases
     of_phases = [asked(problem, phase, variables) for phase in phases]
     readable = [set(one.places.found) for one in of_phases]
     common = [place for place in of_phases[0].places.found if all(place in one for one in readable)]
-    train_views = [views.count(phase.settings.views) for phase in phases]
-    test_count = views.count(test_views)
-    shared = ((common[0], max(test_count, *train_views)),) if common else ()
+    for_train = [views.numbers(phase.settings.views) for phase in phases]
+    for_test = views.numbers(test_views)
+    shared = ((common[0], _all(for_test, *for_train)),) if common else ()
     readings = []
-    for phase, needs, count in zip(phases, of_phases, train_views, strict=True):
+    for phase, needs, own in zip(phases, of_phases, for_train, strict=True):
         stored, highest = shared, next(iter(needs.places.found), None)
         if highest is not None and highest not in dict(shared):
-            stored += ((highest, max(count, test_count if phase is phases[-1] else 1)),)
+            stored += ((highest, _all(own, for_test if phase is phases[-1] else ())),)
         readings.append(Reading(phase, *needs, stored))
     return readings
+
+
+def _all(*sets: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(sorted(set().union(*sets)))
 
 
 def _by_source(problem: Problem, of: Callable[[Task], Inputs]) -> Inputs:
@@ -157,14 +161,14 @@ def _stored(
 ) -> Inputs:
     """Return the task's inputs for a phase: the highest of its stored outputs, or raw inputs."""
     inputs = prefix.pixels(task, problem.preprocessing, cache=cache)
-    for place, count in reading.stored:
+    for place, numbers in reading.stored:
         inputs = prefix.features(
             problem.chain,
             variables,
             inputs,
             place,
             examples=len(task.ids),
-            stored_views=count,
+            stored_views=numbers,
             parallel=problem.parallel,
             cache=cache,
             dtype=dtype,

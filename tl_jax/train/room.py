@@ -30,7 +30,7 @@ class Reading(NamedTuple):
     recipe: Recipe
     survey: Survey
     places: Places
-    stored: tuple[tuple[str, int], ...]  # places, the lowest first, and how many views of each
+    stored: tuple[tuple[str, tuple[int, ...]], ...]  # places, the lowest first, with their views
 
 
 def require(

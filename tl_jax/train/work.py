@@ -34,7 +34,7 @@ class Source(NamedTuple):
     task: Task
     inputs: Inputs
     batch_size: int
-    views: int  # batches draw examples in this many views
+    views: tuple[int, ...]  # batches draw examples in these views
 
     def batch(self, examples: np.ndarray, numbers: np.ndarray) -> dict[str, Any]:
         """Return inputs and truth of examples (B,) in their views (B,), on the host."""
@@ -45,7 +45,7 @@ class Source(NamedTuple):
         """Return examples and views, (S, B) each, of an epoch's batches."""
         return loader.epoch_order(
             self.task.splits["train"],
-            views=self.views if augment else 1,
+            views=self.views if augment else (0,),
             batch_size=self.batch_size,
             seed=seed,
             ordered=self.task.ordered,
@@ -59,14 +59,14 @@ class PhaseRun:
         self.problem, self.phase, self.number, self.inputs = problem, phase, number, inputs
         self.recipe, self.survey, places = asked(problem, phase, variables)
         inputs_of = inputs.others or {"": inputs}
-        view_count = views.count(phase.settings.views)
+        numbers = views.numbers(phase.settings.views)
         size_of = problem.parallel.batch_size
         self.sources = {
             name: Source(
                 task,
                 inputs_of[name],
                 size_of(problem.batch_size, len(task.splits["train"])),
-                view_count if task.open is not None else 1,
+                numbers if task.open is not None else (0,),
             )
             for name, task in problem.trained_on.items()
         }

@@ -24,6 +24,19 @@ class Answers(NamedTuple):
     classes: np.ndarray  # (G, M)
     outputs: np.ndarray | None = None  # (G, M, K); only linear probes have them
 
+    def over_views(self, views: int, classes: int) -> "Answers":
+        """Return the answers to M / `views` images, whose views are the queries, view by view.
+
+        The mean of the outputs decides; without outputs a vote, where ties go to the first class.
+        """
+        settings, queries = self.classes.shape
+        shape = (settings, views, queries // views, -1)
+        if self.outputs is None:
+            votes = np.eye(classes)[self.classes].reshape(shape).sum(1)
+            return Answers(votes.argmax(2))
+        outputs = self.outputs.reshape(shape).mean(1)
+        return Answers(linear.classes(outputs), outputs)
+
 
 class Probe(NamedTuple):
     """A kind of classifier, and the settings that validation chooses from.
@@ -145,6 +158,13 @@ def examine(
 ) -> list[dict[str, dict]]:
     """Return the results of the probes on features (N, D), for several sets of examples at once.
 
+    With features (V, N, D) in V views of each image, as `features.of_layers` gives them, a probe
+    learns from all views of the examples and answers with the mean over the views
+    (`Answers.over_views`). Then `linear_svm` is the CNNaug-SVM of Razavian et al. 2014
+    (arXiv:1403.6382), and with features (N, D) their CNN-SVM, with two differences. They scale
+    feature vectors to length 1, in CNNaug-SVM after a signed power; here features stay as they are.
+    Their views are 16, with rotations.
+
     A result has `setting`, chosen on validation (see `Probe`); `val`, its accuracy there, weighted
     like the loss; then `test` and `test_weighted`, accuracy and confidence-weighted accuracy after
     refitting on train and val. A probe that is left out (see `RBF_EXAMPLES`) has no result.
@@ -153,6 +173,7 @@ def examine(
     for name in probes:
         if name not in PROBES:
             raise unknown("probe", name, PROBES)
+    features = features if features.ndim == 3 else features[None]
     both = [np.concatenate([rows.train, rows.val]) for _, rows in several]
     chosen_on = [_points(features, task, rows.train, rows.val) for task, rows in several]
     tested_on = [
@@ -161,13 +182,14 @@ def examine(
     ]
     results: list[dict[str, dict]] = [{} for _ in several]
     for name in probes:
-        if name == "rbf_svm" and max(map(len, both)) > RBF_EXAMPLES:
+        if name == "rbf_svm" and len(features) * max(map(len, both)) > RBF_EXAMPLES:
             continue
         probe = PROBES[name]
         truth = [(taught(task)[rows.val], task.weights[rows.val]) for task, rows in several]
-        on_val = probe.answers(chosen_on, [probe.settings] * len(several))
+        on_val = _answered(probe, chosen_on, [probe.settings] * len(several), len(features))
         chosen = [probe.chosen(a, *known) for a, known in zip(on_val, truth, strict=True)]
-        final = probe.answers(tested_on, [[probe.settings[number]] for number in chosen])
+        settings = [[probe.settings[number]] for number in chosen]
+        final = _answered(probe, tested_on, settings, len(features))
         for i, (task, rows) in enumerate(several):
             predicted = final[i].classes[0]
             graded = predicted == task.graded_labels[rows.test]
@@ -181,5 +203,17 @@ def examine(
 
 
 def _points(features: np.ndarray, task: Task, rows: np.ndarray, query: np.ndarray) -> Points:
+    """Return the points of examples in all views; `features` are (V, N, D)."""
     truth = {"labels": taught(task)[rows], "weights": task.weights[rows]}
-    return in_principal_axes(features[rows], features[query], classes=len(task.classes), **truth)
+    return in_principal_axes(
+        *(np.concatenate(features[:, own]) for own in (rows, query)),
+        classes=len(task.classes),
+        **{name: np.tile(array, len(features)) for name, array in truth.items()},
+    )
+
+
+def _answered(
+    probe: Probe, sets: Sequence[Points], settings: Sequence[Sequence[Any]], views: int
+) -> list[Answers]:
+    answers = zip(probe.answers(sets, settings), sets, strict=True)
+    return [of_views.over_views(views, points.classes) for of_views, points in answers]

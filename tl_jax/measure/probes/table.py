@@ -21,6 +21,7 @@ class ProbeRow(NamedTuple):
     layer: str
     probe: str
     dimensions: int
+    views: str  # of each image, see `probe`
     setting: Any  # chosen on validation
     val: float  # accuracy
     test: float
@@ -37,10 +38,11 @@ class ProbeTable:
         return max(self.rows, key=lambda row: row.val)
 
     def __str__(self) -> str:
-        lines = [f"{'layer':<20}{'probe':<14}{'features':>9}{'val':>9}{'test':>9}"]
+        lines = [f"{'layer':<20}{'probe':<14}{'features':>9}  {'views':<9}{'val':>8}{'test':>9}"]
         for row in self.rows:
+            features = f"{row.dimensions:>9}  {row.views:<8}"
             accuracies = f"{100 * row.val:7.1f} %{100 * row.test:7.1f} %"
-            lines.append(f"{row.layer:<20}{row.probe:<14}{row.dimensions:>9}{accuracies}")
+            lines.append(f"{row.layer:<20}{row.probe:<14}{features}{accuracies}")
         return "\n".join(lines)
 
 
@@ -54,6 +56,7 @@ def probe(
     budget: float = 1.0,
     seed: int = 0,
     pool: str = "mean",
+    views: str = "none",
     cache: str | pathlib.Path | None = ".cache",
 ) -> ProbeTable:
     """Fit probes on the features of each layer (default: all below the classifier).
@@ -61,6 +64,8 @@ def probe(
     `what` is a task, or images (N, H, W) or (N, H, W, 1 or 3), uint8, with `labels` (N,), which are
     split by `seed`. `probes`: ridge, logistic, linear_svm, rbf_svm, neighbours, class_means; the
     setting of each is chosen on validation, then tested once. `budget`: see `protocol.within`.
+    `views`: none, flip, flips, dihedral or crops; a probe learns from all of them, and answers with
+    the mean over an image's views (see `protocol.examine`).
     """
     takes_several(probes, "probes=")
     if not isinstance(what, Task):
@@ -68,13 +73,14 @@ def probe(
             raise UserError("probe takes a task, or images and their labels")
         what = from_arrays("arrays", what, labels, seed=seed)
     examples = protocol.within(what, budget, seed=seed)
-    by_layer = features.of_layers(base, what, layers=layers, pool=pool, cache=cache)
+    how = {"layers": layers, "pool": pool, "views": views, "cache": cache}
+    by_layer = features.of_layers(base, what, **how)
     rows = []
     for layer, of_layer in by_layer.items():
         (answers,) = protocol.examine(of_layer.rows, [(what, examples)], list(probes))
-        size = of_layer.rows.shape[1]
+        size = of_layer.rows.shape[-1]
         rows += [
-            ProbeRow(layer, name, size, answer["setting"], answer["val"], answer["test"])
+            ProbeRow(layer, name, size, views, answer["setting"], answer["val"], answer["test"])
             for name, answer in answers.items()
         ]
     return ProbeTable(tuple(rows))

@@ -6,6 +6,7 @@ import pathlib
 
 import numpy as np
 
+from tl_jax.data import views
 from tl_jax.report import figures, study, text
 from tl_jax.runs.results import finite
 from tl_jax.runs.subject import task_name
@@ -41,6 +42,7 @@ def write(workdir: pathlib.Path, result: dict) -> None:
             "base": f"{config['base']} ({config['weights'] or 'published weights'})",
             "task": task_name(config["task"]),
             "features": f"each layer's output pooled by the rule {config['pool']}",
+            "views": _views(config["views"]),
             "examples": f"{train:,} to train on, {val:,} to choose by",
             "seeds": ", ".join(map(str, grid.seeds)),
             "metric": METRICS[metric].replace("_", " "),
@@ -56,12 +58,21 @@ def summary(result: dict) -> str:
     means = [grid.values(grid.largest, probe, metric).mean(1) for probe in grid.probes]
     for layer, line in zip(grid.layers, zip(*means, strict=True), strict=True):
         lines.append(f"{layer:22}" + "".join(f"{100 * x:13.1f}" for x in line))
+    if result["config"]["views"] != "none":
+        lines.append(f"views: {_views(result['config']['views'])}")
     for budget in sorted(grid.budgets, key=grid.examples):
         row = _best(result["best"], budget)
         examples = f"{_named(budget)} ({grid.examples(budget)[0]} examples)"
         sure = f"{_percent(row, metric)}; {_sure(row, grid, metric)}"
         lines.append(f"{examples:28}{row['probe']} on {row['layer']}: {sure}")
     return "\n".join([*lines, *_at_edges(result["best"])])
+
+
+def _views(name: str) -> str:
+    count = len(views.numbers(name))
+    if count == 1:
+        return "the image itself"
+    return f"{count} of each image ({name}), the decision is their mean"
 
 
 def _sure(row: dict, grid: ProbeGrid, metric: str) -> str:
@@ -143,6 +154,8 @@ def _depth(result: dict, grid: ProbeGrid, metric: str) -> study.Section:
     words = (
         "Settings are chosen on validation: penalties by the probe's own loss, other settings by "
         "accuracy. Then the probe is refitted on train and validation together and tested once. "
+        "If there are several views of each image, a probe learns from all of them, and its "
+        "decision is the mean over the image's views: of the outputs if it is linear, else a vote. "
         "Nearest neighbours are nearest by the cosine of centred features. Shaded: the 95 % "
         "interval of the mean over seeds, if there are several. If each seed draws its own splits "
         "from one dataset, these overlap, and the interval is widened for it (Nadeau & Bengio "
@@ -197,6 +210,7 @@ def _budgets(result: dict, grid: ProbeGrid, metric: str) -> study.Section:
             _named(row["budget"]),
             *grid.examples(row["budget"]),
             PROBES[row["probe"]],
+            result["config"]["views"],
             row["layer"],
             row["val"],
             row["test"],
@@ -206,8 +220,8 @@ def _budgets(result: dict, grid: ProbeGrid, metric: str) -> study.Section:
         )
         for row in sorted(result["best"], key=lambda row: grid.examples(row["budget"]))
     ]
-    columns = ("labels", "training examples", "validation examples", "probe", "best layer")
-    columns += ("validation", "test", "test sd", "weighted test", "weighted test sd")
+    columns = ("labels", "training examples", "validation examples", "probe", "views")
+    columns += ("best layer", "validation", "test", "test sd", "weighted test", "weighted test sd")
     return study.Section(
         "Fewer labels",
         "A budget cuts the training and validation examples of every class by the same share, but "

@@ -13,6 +13,7 @@ import threadpoolctl
 import tqdm
 
 from tl_jax import interrupt
+from tl_jax.data import views
 from tl_jax.data.task import Task
 from tl_jax.errors import takes_several, unknown
 from tl_jax.measure.features import of_layers, shapes_of
@@ -30,7 +31,9 @@ Subsets = dict[tuple[float, int], tuple[Task, protocol.Examples]]  # by budget a
 
 
 def check(config: Any) -> None:
-    """Raise UserError for unknown layers, pooling, probes, budgets or seeds, or one named twice."""
+    """Raise UserError for unknown layers, pooling, views, probes, budgets or seeds, and for one of
+    them that is named twice.
+    """
     require_seeds(config.seeds)
     for key in ("probes", "budgets"):
         takes_several(config[key], f"{key}=")
@@ -39,6 +42,7 @@ def check(config: Any) -> None:
             raise unknown("probe", probe, protocol.PROBES)
     for budget in config.budgets:
         protocol.require_budget(budget)
+    views.numbers(config.views)
     shapes_of(outline_of(config), layers=config.layers or None, pool=config.pool)
 
 
@@ -52,7 +56,7 @@ def compute(config: Any, workdir: pathlib.Path) -> dict:
     started = time.time()
     base, subsets = base_of(config), labelled_subsets(config)
     task = subsets[config.budgets[0], config.seeds[0]][0]
-    options = {"pool": config.pool, "cache": config.cache}
+    options = {"pool": config.pool, "views": config.views, "cache": config.cache}
     features = of_layers(base, task, layers=config.layers or None, **options)
     ready = time.time()
     journal = Journal(workdir / "cells.jsonl")
@@ -91,11 +95,14 @@ class Job(NamedTuple):
 def fill(
     journal: Journal, config: Any, features: Mapping[str, np.ndarray], subsets: Subsets
 ) -> None:
-    """Examine the cells that the journal lacks, the longest first; `features` (N, D) by layer."""
+    """Examine the cells that the journal lacks, the longest first.
+
+    `features` by layer are (N, D) or, in V views, (V, N, D).
+    """
 
     def size(job: Job) -> int:
         sizes = (len(subsets[job.budget, seed][1].train) for seed in job.seeds)
-        return features[job.layer].shape[1] * sum(sizes)
+        return features[job.layer].shape[-1] * sum(sizes)
 
     def examine(job: Job) -> list[dict]:
         several = [subsets[job.budget, seed] for seed in job.seeds]
