@@ -12,7 +12,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.first_seed = 0
     # By name: a transfer's settings, and the `space` of those that are drawn; or a `probe`
     # (logistic, linear_svm, neighbours, class_means, ..., head2toe) on `features` (base, of its
-    # `layer`; pixels or hog)
+    # `layer` in `views`; pixels or hog)
     config.plans = ml_collections.ConfigDict()
     config.reference = "from_scratch"  # the plan that the others are compared with
     config.draws = 2  # of each plan's settings, the best on validation tested

@@ -22,6 +22,8 @@ def get_config():
     config.settings.tune.update({"views": "flip", "best_by": "last"})
     plans, plan = config.plans, scenarios.plan
     plans.hog_svm = {"probe": "linear_svm", "features": "hog"}
+    plans.cnn_svm = {"probe": "linear_svm"}
+    plans.cnn_aug_svm = {"probe": "linear_svm", "views": "crops"}
     plans.logistic = {"probe": "logistic"}
     plans.class_means = {"probe": "class_means"}
     plans.head2toe = {"probe": "head2toe"}

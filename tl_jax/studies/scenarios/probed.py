@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 
 from tl_jax.base.base import Base
+from tl_jax.data import views
 from tl_jax.data.task import Task
 from tl_jax.errors import UserError, unknown
 from tl_jax.measure import features, handmade, head2toe
 from tl_jax.measure.probes import protocol
 
 PROBES = (*protocol.PROBES, "head2toe")
-OPTIONS = ("probe", "features", "layer")
+OPTIONS = ("probe", "features", "layer", "views")
 
 
 def require(
@@ -28,8 +29,11 @@ def require(
     kinds = ("base", *handmade.KINDS)
     if (kind := plan.get("features", "base")) not in kinds:
         raise unknown(f"features of the plan {name!r}", kind, kinds)
-    if plan["probe"] == "head2toe" and (kind != "base" or plan.get("layer")):
-        raise UserError(f"the plan {name!r}: head2toe takes the features of all layers of the base")
+    views.numbers(plan.get("views", "none"))
+    if kind != "base" and plan.get("views", "none") != "none":
+        raise UserError(f"the plan {name!r}: features made by hand have no views")
+    if plan["probe"] == "head2toe" and (kind != "base" or {"layer", "views"} & set(plan)):
+        raise UserError(f"the plan {name!r}: head2toe takes all layers, in one view")
     for base in bases:
         if layer := plan.get("layer"):
             features.shapes_of(base, layers=[layer])
@@ -49,7 +53,7 @@ def figures(plan: Mapping[str, Any], base: Base, task: Task, cache: str) -> dict
     if plan["probe"] not in answers:
         raise UserError(f"{plan['probe']} takes too long on {len(examples.train)} examples")
     answer = answers[plan["probe"]]
-    return _told(answer, {"penalty": answer["setting"]}, rows.shape[1], task)
+    return _told(answer, {"penalty": answer["setting"]}, rows.shape[-1], task)
 
 
 def _told(answer: Mapping[str, Any], chosen: Any, width: int, task: Task) -> dict[str, Any]:
@@ -59,9 +63,10 @@ def _told(answer: Mapping[str, Any], chosen: Any, width: int, task: Task) -> dic
 
 
 def _rows(plan: Mapping[str, Any], base: Base, task: Task, cache: str) -> np.ndarray:
-    """The features (N, D) of all examples, whatever split they are in."""
+    """The features (N, D) of all examples, or (V, N, D) in V views, whatever split they are in."""
     kind = plan.get("features", "base")
     if kind == "base":
         layer = plan.get("layer") or base.bottleneck
-        return features.of_layers(base, task, layers=[layer], cache=cache)[layer].rows
+        options = {"layers": [layer], "views": plan.get("views", "none"), "cache": cache}
+        return features.of_layers(base, task, **options)[layer].rows
     return handmade.features(task, kind, cache=cache)
