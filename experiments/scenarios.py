@@ -2,10 +2,15 @@
 
     python -m experiments.scenarios --config=configs/scenarios_digits.py
     python -m experiments.scenarios --config=configs/scenarios_digits.py --workers=2
+    python -m experiments.scenarios --config=configs/scenarios_digits.py --cluster=auto
 
 A grid of tasks, bases, label budgets, plans and seeds. Every cell is kept as it finishes, and the
 same command goes on. Cells that fail do not stop the others; --retry tries them again. The exit
 status is 1 if any failed.
+
+--cluster=auto makes the cells tasks of the Ray cluster that this machine belongs to (`ray start`),
+--cluster=local of one of this machine alone. Every machine needs tl_jax, the data and a working
+folder at the same place; this process alone writes results.
 """
 
 import pathlib
@@ -16,7 +21,10 @@ from experiments import cli, study
 from tl_jax.errors import UserError
 
 flags.adopt_module_key_flags(study)
-_WORKERS = flags.DEFINE_integer("workers", 1, "Processes, each with cores of its own.")
+_WORKERS = flags.DEFINE_integer(
+    "workers", 1, "Processes (of a cluster: on its smallest machine), each with cores of its own."
+)
+_CLUSTER = flags.DEFINE_string("cluster", "", "A Ray cluster that does the cells: auto or local.")
 _RETRY = flags.DEFINE_bool("retry", False, "Try the cells that failed before again.")
 
 
@@ -32,11 +40,14 @@ def main(argv: list[str]) -> int:
 
 
 def _run(config, workdir: pathlib.Path, name: str) -> dict:
+    from tl_jax.runs import cluster
     from tl_jax.studies import run as studies
 
     if _WORKERS.value < 1:
         raise UserError(f"--workers is at least 1; got {_WORKERS.value}")
-    how = {"workers": _WORKERS.value, "retry": _RETRY.value}
+    if _CLUSTER.value:
+        cluster.require(_CLUSTER.value)
+    how = {"workers": _WORKERS.value, "retry": _RETRY.value, "cluster": _CLUSTER.value}
     result, before = studies.run("scenarios", config, workdir, name=name, **how)
     return study.say(studies.summary("scenarios", result), result, before, workdir)
 
