@@ -17,8 +17,7 @@ def work(item: int) -> float:
 
 
 def slow(file: str) -> str:
-    """Return the name after a minute, if it is one of a file, where the process then notes its id.
-    """
+    """Return the name, after a minute if it is a file's, in which the process notes its id."""
     if file:
         pathlib.Path(file).write_text(str(os.getpid()))
         time.sleep(60)

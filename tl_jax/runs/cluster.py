@@ -55,6 +55,7 @@ def _all_at_once(
     ray: Any, work: pool.Work, left: list, *, share: dict[str, int]
 ) -> Iterator[pool.Done]:
     """An attempt at all items: Ray chooses when and where."""
+    # Ray's own retries have no end where memory is short.
     task = ray.remote(max_retries=0, **share)(_done_there)
     here, cpus = os.getcwd(), share["num_cpus"]
     running = {task.remote(pickle.dumps((work, item)), here, cpus): item for item in left}
@@ -67,7 +68,7 @@ def _all_at_once(
                 yield running.pop(reference), _found(ray, reference)
     finally:
         for reference in running:
-            ray.cancel(reference)
+            ray.cancel(reference)  # raises KeyboardInterrupt in it
         if running:
             ray.wait([*running], num_returns=len(running), timeout=GRACE)
 
@@ -134,7 +135,7 @@ def _connected(ray: Any, kind: str) -> Generator[None]:
             "this machine belongs to no Ray cluster: `ray start --head` begins one, "
             "`ray start --address=HOST:PORT` joins one, and --cluster=local needs none"
         ) from error
-    except (OSError, RuntimeError, ray.exceptions.RayError) as error:  # another version, token
+    except Exception as error:  # Ray raises many kinds: another version, token, no room
         raise UserError(f"the Ray cluster cannot be used: {error}") from error
     finally:
         if signal.getsignal(signal.SIGTERM) is not handler:
