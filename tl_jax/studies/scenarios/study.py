@@ -62,14 +62,14 @@ def compute(
     return {"rows": rows, "verdicts": against_reference(rows, plain)}
 
 
+def _is_wanted(found: dict | None, retry: bool) -> bool:
+    return found is None or (retry and found.get("error") is not None)
+
+
 def _spread(workers: int, cluster: str) -> Callable[..., Iterator[pool.Done]]:
     if cluster:
         return functools.partial(in_ray, kind=cluster, workers=workers)
     return functools.partial(pool.in_processes, workers=workers) if workers > 1 else pool.in_turn
-
-
-def _is_wanted(found: dict | None, retry: bool) -> bool:
-    return found is None or (retry and found.get("error") is not None)
 
 
 def _named(cell: Cell) -> str:
