@@ -8,6 +8,7 @@ TIMM = ["huggingface-hub"]
 REPORT = ["matplotlib", "jinja2"]
 TENSORBOARD = ["tensorboardX"]
 STUDIES = ["umap-learn", "pyarrow"]
+RAY = ["ray>=2.60.0,<3"]
 ONEDNN = ["onednn-cpu-gomp; sys_platform == 'linux' and platform_machine == 'x86_64'"]
 BENCH = [*ONEDNN, "psutil", "timm", "torch", "torchvision"]
 
@@ -52,6 +53,7 @@ setup(
         "report": REPORT,
         "tensorboard": TENSORBOARD,
         "studies": STUDIES,
+        "ray": RAY,
         "onednn": ONEDNN,
         "bench": BENCH,
         "dev": [
@@ -61,6 +63,7 @@ setup(
             *REPORT,
             *TENSORBOARD,
             *STUDIES,
+            *RAY,
             *ONEDNN,
             "h5py",
             "hypothesis",

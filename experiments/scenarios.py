@@ -2,6 +2,7 @@
 
     python -m experiments.scenarios --config=configs/scenarios_digits.py
     python -m experiments.scenarios --config=configs/scenarios_digits.py --workers=2
+    python -m experiments.scenarios --config=configs/scenarios_digits.py --cluster=auto
     python -m experiments.scenarios --config=configs/scenarios_elpv.py \
         --table=docs/scenarios_elpv.csv
 
@@ -9,6 +10,10 @@ A grid of tasks, bases, label budgets, plans and seeds. Every cell is kept as it
 same command goes on. Cells that fail do not stop the others; --retry tries them again. The exit
 status is 1 if any failed. --table draws the report of a table that the config's study has given,
 cells.csv, and computes nothing.
+
+--cluster=auto makes the cells tasks of the Ray cluster that this machine belongs to (`ray start`),
+--cluster=local of one of this machine alone. Every machine needs tl_jax, the data and a working
+folder at the same place; this process alone writes results.
 """
 
 import pathlib
@@ -20,7 +25,10 @@ from tl_jax.data.files import path_of
 from tl_jax.errors import UserError
 
 flags.adopt_module_key_flags(study)
-_WORKERS = flags.DEFINE_integer("workers", 1, "Processes, each with cores of its own.")
+_WORKERS = flags.DEFINE_integer(
+    "workers", 1, "Processes (of a cluster: on its smallest machine), each with cores of its own."
+)
+_CLUSTER = flags.DEFINE_string("cluster", "", "A Ray cluster that does the cells: auto or local.")
 _RETRY = flags.DEFINE_bool("retry", False, "Try the cells that failed before again.")
 _TABLE = flags.DEFINE_string("table", "", "Show this table, and compute nothing.")
 
@@ -37,6 +45,7 @@ def main(argv: list[str]) -> int:
 
 
 def _run(config, workdir: pathlib.Path, name: str) -> dict:
+    from tl_jax.runs import cluster
     from tl_jax.studies import run as studies
 
     if _TABLE.value:
@@ -44,7 +53,9 @@ def _run(config, workdir: pathlib.Path, name: str) -> dict:
         return study.say(studies.summary("scenarios", result), result, False, workdir)
     if _WORKERS.value < 1:
         raise UserError(f"--workers is at least 1; got {_WORKERS.value}")
-    how = {"workers": _WORKERS.value, "retry": _RETRY.value}
+    if _CLUSTER.value:
+        cluster.require(_CLUSTER.value)
+    how = {"workers": _WORKERS.value, "retry": _RETRY.value, "cluster": _CLUSTER.value}
     result, before = studies.run("scenarios", config, workdir, name=name, **how)
     study.say(studies.summary("scenarios", result), result, before, workdir)
     print(f"table: {workdir / 'cells.csv'}, a row a cell")

@@ -1,9 +1,8 @@
-"""The study of scenarios: spaces, cells, workers, verdicts."""
+"""The study of scenarios: spaces, cells, verdicts."""
 
 import json
 
 import numpy as np
-import pool_work
 import pyarrow.parquet
 import pytest
 from hypothesis import given
@@ -17,7 +16,6 @@ from tl_jax.errors import UserError
 from tl_jax.interrupt import Interrupted
 from tl_jax.measure import handmade
 from tl_jax.plans.plan import Phase, Plan, Settings
-from tl_jax.runs import pool
 from tl_jax.runs.config import load_config
 from tl_jax.runs.results import failures
 from tl_jax.runs.transfer import transfer
@@ -122,25 +120,6 @@ def test_every_plan_makes_the_least_number_of_steps():
     longer = trained.lengthened(Plan("p", tuple(phases)), 40, steps=6)
     assert [phase.settings.epochs for phase in longer.phases] == [4, 5]
     assert trained.lengthened(longer, 0, steps=6) == longer
-
-
-# Workers
-
-
-def test_a_failure_does_not_stop_the_others():
-    found = dict(pool.in_turn(lambda item: 1 / item, [1, 0, 2]))
-    assert found[1] == 1 and found[2] == 0.5 and isinstance(found[0], ZeroDivisionError)
-
-
-def test_a_worker_that_dies_costs_nothing_but_its_own_work(tmp_path, monkeypatch):
-    """13 ends every process that takes it, 7 only the first."""
-    monkeypatch.setenv("TL_JAX_TEST_ONCE", str(tmp_path / "once"))
-    items = [1, 2, 7, 4, 0, 13, 8]
-    done = list(pool.in_processes(pool_work.work, items, workers=2))
-    assert sorted(item for item, _ in done) == sorted(items)
-    found = dict(done)
-    assert isinstance(found[13], pool.WorkerDied) and isinstance(found[0], ZeroDivisionError)
-    assert {item: found[item] for item in (1, 2, 4, 7, 8)} == {i: 1 / i for i in (1, 2, 4, 7, 8)}
 
 
 # Verdicts

@@ -4,17 +4,27 @@ Imports no JAX: a worker chooses its cores before JAX looks at them.
 """
 
 import concurrent.futures
+import contextlib
+import functools
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+import tempfile
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import Connection, wait
 from typing import Any
 
+import tqdm
+
 from tl_jax import interrupt
+from tl_jax.runs import cores
 
 Work = Callable[[Any], Any]
 Done = tuple[Any, Any]  # the item, and what came of it: a value, or the Exception
+
+PAUSE = 0.2  # seconds between two looks at the signals
 
 
 class WorkerDied(Exception):
@@ -28,7 +38,8 @@ def in_turn(work: Work, items: Sequence[Any]) -> Iterator[Done]:
     """Yield each item with what `work` makes of it, in order; an Exception does not stop the rest.
     """
     for item in items:
-        yield item, _tried(work, item)
+        interrupt.check()
+        yield item, tried(work, item)
 
 
 def in_processes(work: Work, items: Sequence[Any], *, workers: int) -> Iterator[Done]:
@@ -36,36 +47,32 @@ def in_processes(work: Work, items: Sequence[Any], *, workers: int) -> Iterator[
 
     Each process has cores of its own and leaves Ctrl-C to this one. Where one dies, what was at
     work is done again, alone in a new process; WorkerDied stands for what kills that one too.
+    Interrupted after a signal: what has finished is yielded before, the processes end at once.
+    """
+    return again_alone(functools.partial(_until_one_dies, work, workers=workers), items)
+
+
+def again_alone(attempt: Callable[[list], Iterator[Done]], items: Sequence[Any]) -> Iterator[Done]:
+    """Yield what `attempt` makes of the items; those that died with their worker get a second
+    attempt, each alone.
+
+    `attempt` takes items off the list that it is given, all or some of them, and yields each of
+    these with what came of it: WorkerDied if its worker died.
     """
     left = list(items)
     while left:
-        lost: list[Any] = []
-        with _executor(workers) as executor:
-            running: dict[Any, Any] = {}
-            while (left or running) and not lost:
-                while left and len(running) < workers:
-                    item = left.pop(0)
-                    running[executor.submit(_tried, work, item)] = item
-                done, _ = concurrent.futures.wait(running, return_when="FIRST_COMPLETED")
-                for future in done:
-                    item = running.pop(future)
-                    if isinstance(future.exception(), BrokenProcessPool):
-                        lost.append(item)
-                    else:
-                        yield item, future.result()
-            lost += running.values()
-        yield from ((item, _alone(work, item)) for item in lost)
+        lost = []
+        for item, found in attempt(left):
+            if isinstance(found, WorkerDied):
+                lost.append(item)
+            else:
+                yield item, found
+        for item in lost:
+            yield from attempt([item])
 
 
-def _alone(work: Work, item: Any) -> Any:
-    with _executor(1) as executor:
-        try:
-            return executor.submit(_tried, work, item).result()
-        except BrokenProcessPool:
-            return WorkerDied()
-
-
-def _tried(work: Work, item: Any) -> Any:
+def tried(work: Work, item: Any) -> Any:
+    """Return what `work` makes of the item, or the Exception that it raises."""
     try:
         return work(item)
     except interrupt.Interrupted:  # a signal is no failure of the work
@@ -74,21 +81,53 @@ def _tried(work: Work, item: Any) -> Any:
         return error
 
 
-def _executor(workers: int) -> concurrent.futures.ProcessPoolExecutor:
-    # Spawned: a fork of a process in which JAX runs threads hangs.
-    context = multiprocessing.get_context("spawn")
-    numbers = context.SimpleQueue()
-    for number in range(workers):
-        numbers.put(number)
-    return concurrent.futures.ProcessPoolExecutor(
-        workers, mp_context=context, initializer=_begin, initargs=(numbers, workers)
-    )
+def _until_one_dies(work: Work, left: list, *, workers: int) -> Iterator[Done]:
+    """An attempt that ends when a process dies, and with it all that were at work."""
+    running: dict[concurrent.futures.Future, Any] = {}
+    broken = False
+    with _executor(workers) as executor:
+        while running or (left and not broken):
+            interrupt.check()
+            try:
+                while left and len(running) < workers and not broken:
+                    running[executor.submit(tried, work, left[0])] = left[0]
+                    del left[0]
+            except BrokenProcessPool:
+                broken = True
+            done, _ = concurrent.futures.wait(running, PAUSE, return_when="FIRST_COMPLETED")
+            for future in done:
+                died = isinstance(future.exception(), BrokenProcessPool)
+                broken |= died
+                yield running.pop(future), WorkerDied() if died else future.result()
 
 
-def _begin(numbers: Any, workers: int) -> None:
+@contextlib.contextmanager
+def _executor(workers: int) -> Generator[concurrent.futures.ProcessPoolExecutor]:
+    """Yield an executor whose processes end at once if an exception leaves the block, and if this
+    process dies. What they leave among the temporary files goes too.
+    """
+    context = multiprocessing.get_context("spawn")  # a fork of JAX's threads hangs
+    leash, end = context.Pipe(duplex=False)
+    with leash, end, tempfile.TemporaryDirectory(prefix="tl_jax_") as scratch:
+        with concurrent.futures.ProcessPoolExecutor(
+            workers, mp_context=context, initializer=_begin, initargs=(workers, leash, scratch)
+        ) as executor:
+            try:
+                yield executor
+            except BaseException:
+                end.close()
+                raise
+
+
+def _begin(workers: int, leash: Connection, scratch: str) -> None:
     """Leave the worker its share of the cores, at least one, and Ctrl-C to its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(os, "sched_setaffinity") and not numbers.empty():
-        cores = sorted(os.sched_getaffinity(0))
-        number = numbers.get()
-        os.sched_setaffinity(0, set(cores[number::workers] or cores))
+    cores.take(workers)
+    tempfile.tempdir = scratch
+    tqdm.tqdm.set_lock(threading.RLock())  # its own would be a semaphore, which outlives a kill
+    threading.Thread(target=_end_with, args=(leash,), daemon=True).start()
+
+
+def _end_with(leash: Connection) -> None:
+    wait([leash])  # the other end is closed; nothing is ever sent
+    os._exit(1)

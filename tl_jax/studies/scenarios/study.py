@@ -7,11 +7,12 @@ import functools
 import logging
 import pathlib
 import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from tl_jax import interrupt
 from tl_jax.data.task import Task
 from tl_jax.runs import pool
+from tl_jax.runs.cluster import in_ray
 from tl_jax.runs.journal import Journal
 from tl_jax.runs.subject import named_task
 from tl_jax.studies.scenarios import table
@@ -32,11 +33,19 @@ def data(config: Any) -> dict[str, Task]:
     return {name: named_task(options, seed) for name, options in config.tasks.items()}
 
 
-def compute(config: Any, workdir: pathlib.Path, *, workers: int = 1, retry: bool = False) -> dict:
+def compute(
+    config: Any,
+    workdir: pathlib.Path,
+    *,
+    workers: int = 1,
+    retry: bool = False,
+    cluster: str = "",
+) -> dict:
     """Compute the cells that are not there yet; return a row for each, and verdicts.
 
-    A cell that fails has an `error` in its row, and the others go on; with `retry` those that
-    failed before are tried again.
+    So many `workers` at a time: processes, or tasks on each machine of a Ray `cluster`. A cell that
+    fails has an `error` in its row, and the others go on; with `retry` those that failed before are
+    tried again.
     """
     plain = config.to_dict()
     for options in plain["tasks"].values():  # a budget that a class has not is said at once
@@ -44,16 +53,14 @@ def compute(config: Any, workdir: pathlib.Path, *, workers: int = 1, retry: bool
     every, journal = cells(plain), Journal(workdir / "cells.jsonl")
     todo = [cell for cell in every if _is_wanted(journal.get(**cell._asdict()), retry)]
     work, started = functools.partial(row, plain), time.time()
-    spread = functools.partial(pool.in_processes, workers=workers) if workers > 1 else pool.in_turn
     failed = 0
-    for count, (cell, found) in enumerate(spread(work, todo), 1):
+    for count, (cell, found) in enumerate(_spread(workers, cluster)(work, todo), 1):
         if isinstance(found, Exception):
             failed += 1
             logger.warning("%s failed: %s", _named(cell), error_of(found))
             found = {"error": error_of(found)}
         journal.add(found, **cell._asdict())
         _say(count, len(todo), len(every) - len(todo), failed, time.time() - started)
-        interrupt.check()
     rows = [journal.get(**cell._asdict()) or {} for cell in every]
     return {"rows": rows, "verdicts": against_reference(rows, plain)}
 
@@ -67,6 +74,12 @@ def of_table(config: Any, path: pathlib.Path) -> dict:
 
 def _is_wanted(found: dict | None, retry: bool) -> bool:
     return found is None or (retry and found.get("error") is not None)
+
+
+def _spread(workers: int, cluster: str) -> Callable[..., Iterator[pool.Done]]:
+    if cluster:
+        return functools.partial(in_ray, kind=cluster, workers=workers)
+    return functools.partial(pool.in_processes, workers=workers) if workers > 1 else pool.in_turn
 
 
 def _named(cell: Cell) -> str:
