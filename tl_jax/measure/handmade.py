@@ -30,7 +30,7 @@ def hog(image: PIL.Image.Image) -> np.ndarray:
     try:
         from skimage.feature import hog as of
     except ImportError:
-        raise UserError("HOG needs scikit-image: pip install 'tl_jax[hog]'") from None
+        raise UserError("HOG needs scikit-image: pip install 'tl_jax[studies]'") from None
     small = image.convert("L").resize((HOG, HOG), PIL.Image.Resampling.BILINEAR)
     return of(np.asarray(small), 9, (8, 8), (2, 2)).astype(np.float32)
 

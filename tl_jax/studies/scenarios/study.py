@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from tl_jax.data.task import Task
-from tl_jax.runs import pool
+from tl_jax.runs import folder, pool
 from tl_jax.runs.cluster import in_ray
 from tl_jax.runs.journal import Journal
 from tl_jax.runs.subject import named_task
@@ -52,7 +52,7 @@ def compute(
         named_task({**options, "per_class": max(plain["budgets"])}, plain["first_seed"])
     every, journal = cells(plain), Journal(workdir / "cells.jsonl")
     todo = [cell for cell in every if _is_wanted(journal.get(**cell._asdict()), retry)]
-    work, started = functools.partial(row, plain), time.time()
+    work, started = functools.partial(_row, plain), time.time()
     failed = 0
     for count, (cell, found) in enumerate(_spread(workers, cluster)(work, todo), 1):
         if isinstance(found, Exception):
@@ -63,6 +63,11 @@ def compute(
         _say(count, len(todo), len(every) - len(todo), failed, time.time() - started)
     rows = [journal.get(**cell._asdict()) or {} for cell in every]
     return {"rows": rows, "verdicts": against_reference(rows, plain)}
+
+
+def _row(config: dict, cell: Cell) -> dict:
+    folder.keep_compiled(config["cache"])  # a worker process has not been told yet
+    return row(config, cell)
 
 
 def of_table(config: Any, path: pathlib.Path) -> dict:
