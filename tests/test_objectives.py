@@ -71,7 +71,7 @@ class Centred(CrossEntropy):
         noise = Term(jax.random.uniform(key) + memory["queue"].sum())
         return Loss({**made.terms, "far": Term(far, 1.0, 0.1)}, memory, {"noise": noise})
 
-    def refresh(self, fold, memory):
+    def refresh(self, fold, memory, epoch):
         def add(net, batch, total):
             features = net(batch["inputs"], "pool", train=False)
             return total[0] + features.sum(0), total[1] + len(features)

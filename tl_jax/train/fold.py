@@ -5,7 +5,7 @@ re-estimated batch statistics.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -14,19 +14,55 @@ import numpy as np
 
 from tl_jax.chain.network import Net
 from tl_jax.chain.variables import merged, overlaid, select
+from tl_jax.data import loader
 from tl_jax.ops import BatchNorm
 from tl_jax.train.step import Recipe, State, evaluated
 from tl_jax.train.work import PhaseRun
 
 
-def fold(work: PhaseRun, variables: Any, each: Callable[[Net, Any, Any], Any], total: Any) -> Any:
-    """Fold `each(net, batch, total) -> total` over an epoch in view 0, in inference mode."""
+def fold(
+    work: PhaseRun,
+    variables: Any,
+    anchor: Any,
+    each: Callable[[Net, Any, Any], Any],
+    total: Any,
+) -> Any:
+    """Fold `each(net, batch, total) -> total` over the training examples in view 0, in inference
+    mode. `anchor`: the run's first variables.
+    """
     setup = work.recipe.setup
-    fixed = setup.parallel.place(select(variables, work.layers))
-    run = jax.jit(lambda fixed, batch, total: each(setup.bound(fixed), batch, total))
-    for batch in work.batches(0, augment=False):
-        total = run(fixed, batch, total)
+    weights = {"now": variables} | ({"anchor": anchor} if work.survey.anchor else {})
+    placed = {name: select(one, work.layers) for name, one in weights.items()}
+    placed = setup.parallel.place(placed)
+
+    @jax.jit
+    def run(weights, batch, total):
+        views = {
+            name: (setup.cast(one["params"]), one["batch_stats"])
+            for name, one in weights.items()
+            if name != "now"
+        }
+        return each(setup.bound(weights["now"], views=views), batch, total)
+
+    for batch in _once(work):
+        total = run(placed, batch, total)
     return total
+
+
+def _once(work: PhaseRun) -> Iterator[Any]:
+    """Yield batches that have each training example once, the last of which may be smaller; of
+    several sources the first epoch's batches.
+    """
+    if len(work.sources) > 1:
+        return work.batches(0, augment=False)
+    (source,) = work.sources.values()
+    examples, size = source.task.splits["train"], source.batch_size
+
+    def batch(first: int) -> Any:
+        part = examples[first : first + size]
+        return source.batch(part, np.zeros(len(part), int))
+
+    return loader.read_ahead(range(0, len(examples), size), batch)
 
 
 def first_memory(work: PhaseRun, variables: Any, anchor: Any) -> Any:
@@ -49,13 +85,13 @@ def first_memory(work: PhaseRun, variables: Any, anchor: Any) -> Any:
     return jax.device_get(jax.jit(begin)(*selected, batch))
 
 
-def refreshed(work: PhaseRun, variables: Any, state: State) -> State:
+def refreshed(work: PhaseRun, variables: Any, anchor: Any, state: State, epoch: int) -> State:
     """Return the state with its memory refreshed, if the objective does so before each epoch."""
     objective = work.problem.objective
     if objective.refresh is None:
         return state
     now = merged(variables, evaluated(work.recipe.setup, state))
-    memory = objective.refresh(functools.partial(fold, work, now), state.memory)
+    memory = objective.refresh(functools.partial(fold, work, now, anchor), state.memory, epoch)
     return state._replace(memory=memory)
 
 
