@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from tl_jax.chain.network import Net
 from tl_jax.chain.source_head import SOURCE_HEAD
+from tl_jax.errors import takes, takes_type
 from tl_jax.train.objective import Loss, Now
 from tl_jax.train.objectives.cross_entropy import CrossEntropy, entropy
 
@@ -25,6 +26,11 @@ class CoTuning(CrossEntropy):
     """
 
     weight: float = 2.3
+
+    def __post_init__(self):
+        super().__post_init__()
+        takes_type("co_tuning: weight", float, self.weight)
+        takes(self.weight >= 0, "co_tuning: weight", "a number from 0 on", self.weight)
 
     @property
     def source_head(self) -> bool:

@@ -32,6 +32,7 @@ class LearningWithoutForgetting:
 
     def __post_init__(self):
         takes_types(self)
+        takes(self.weight >= 0, "lwf: weight", "a number from 0 on", self.weight)
         takes(self.temperature > 0, "lwf: temperature", "a number above 0", self.temperature)
 
     def __call__(self, net: Net, batch: Any) -> dict[str, Term]:
