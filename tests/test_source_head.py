@@ -109,6 +109,7 @@ def test_it_learns_as_the_head_does_where_more_than_the_head_learns(plan, wanted
     trained = asked(problem, problem.plan.phases[-1], variables).recipe.of_trained(variables)
     assert trained["params"].keys() >= {"head", "source_head"} or plan == "head_only"
     plain = pose("cross_entropy", plan=plan).problem.plan
+    assert all(tuple(one.multipliers) == problem.chain.names for one in problem.plan.phases)
     for one, other in zip(problem.plan.phases, plain.phases, strict=True):
         assert other.multipliers.items() <= one.multipliers.items()
 

@@ -99,12 +99,14 @@ class Phase:
         """See `Plan.with_tail`."""
         head, learns = new[-1], set(self.trained) - set(new)
         rate = self.multipliers.get(head, 0.0) if learns else 0.0
+        rates = {**dict.fromkeys(tail, rate), **self.multipliers}
+        below = [name for name in rates if name not in {*tail, *new}]
         leaves = self.settings.leaves
         if leaves and re.search(leaves, f"{head}/"):  # the whole head learns, but layers in part
             leaves = "|".join([*(f"^{name}/" for name in tail), leaves])
         return dataclasses.replace(
             self,
-            multipliers={**dict.fromkeys(tail, rate), **self.multipliers},
+            multipliers={name: rates[name] for name in (*below, *tail, *new) if name in rates},
             settings=dataclasses.replace(self.settings, leaves=leaves),
         )
 

@@ -44,6 +44,8 @@ def make(spec: str | Objective) -> Objective:
     if isinstance(spec, Objective):
         return spec
     first, *others = registry.summands("objective", spec)
+    if first.split("(")[0] in TERMS:
+        raise UserError(f"{first!r} is a term, which an objective takes: cross_entropy+{first}")
     function, options = registry.chosen("objective", first, OBJECTIVES)
     objective: Any = function(**options)
     if not others:
