@@ -102,7 +102,7 @@ class Phase:
         rates = {**dict.fromkeys(tail, rate), **self.multipliers}
         below = [name for name in rates if name not in {*tail, *new}]
         leaves = self.settings.leaves
-        if leaves and re.search(leaves, f"{head}/"):  # the whole head learns, but layers in part
+        if leaves and re.search(leaves, f"{head}/"):  # the whole head, of others a part
             leaves = "|".join([*(f"^{name}/" for name in tail), leaves])
         return dataclasses.replace(
             self,

@@ -5,7 +5,7 @@ re-estimated batch statistics.
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -16,6 +16,7 @@ from tl_jax.chain.network import Net
 from tl_jax.chain.variables import merged, overlaid, select
 from tl_jax.data import loader
 from tl_jax.ops import BatchNorm
+from tl_jax.train.problem import Setup
 from tl_jax.train.step import Recipe, State, evaluated
 from tl_jax.train.work import PhaseRun
 
@@ -30,23 +31,24 @@ def fold(
     """Fold `each(net, batch, total) -> total` over the training examples in view 0, in inference
     mode. `anchor`: the run's first variables.
     """
-    setup = work.recipe.setup
-    weights = {"now": variables} | ({"anchor": anchor} if work.survey.anchor else {})
-    placed = {name: select(one, work.layers) for name, one in weights.items()}
-    placed = setup.parallel.place(placed)
+    setup, anchors = work.recipe.setup, {"anchor": anchor} if work.survey.anchor else {}
+    placed = setup.parallel.place(
+        (select(variables, work.layers), {n: select(a, work.layers) for n, a in anchors.items()})
+    )
 
     @jax.jit
     def run(weights, batch, total):
-        views = {
-            name: (setup.cast(one["params"]), one["batch_stats"])
-            for name, one in weights.items()
-            if name != "now"
-        }
-        return each(setup.bound(weights["now"], views=views), batch, total)
+        return each(_bound(setup, *weights), batch, total)
 
     for batch in _once(work):
         total = run(placed, batch, total)
     return total
+
+
+def _bound(setup: Setup, variables: Any, others: Mapping[str, Any]) -> Net:
+    """Return the network with these weights, in inference mode, and `others` by view."""
+    views = {n: (setup.cast(tree["params"]), tree["batch_stats"]) for n, tree in others.items()}
+    return setup.bound(variables, views=views)
 
 
 def _once(work: PhaseRun) -> Iterator[Any]:
@@ -75,11 +77,8 @@ def first_memory(work: PhaseRun, variables: Any, anchor: Any) -> Any:
     def begin(variables, anchor, batch):
         if work.recipe.augment is not None:
             batch = work.recipe.augment(jax.random.key(work.problem.seed), batch)
-        views = {
-            name: (setup.cast(tree["params"]), tree["batch_stats"])
-            for name, tree in (("anchor", anchor), ("average", variables))
-        }
-        return setup.objective.begin(setup.bound(variables, views=views), batch)
+        net = _bound(setup, variables, {"anchor": anchor, "average": variables})
+        return setup.objective.begin(net, batch)
 
     selected = select(variables, layers), select(anchor, layers)
     return jax.device_get(jax.jit(begin)(*selected, batch))

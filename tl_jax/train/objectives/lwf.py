@@ -37,10 +37,9 @@ class LearningWithoutForgetting:
 
     def __call__(self, net: Net, batch: Any) -> dict[str, Term]:
         """`lwf`."""
-        logits = net(batch["inputs"], SOURCE_HEAD), self._first(net, batch)
-        own, first = (jax.nn.log_softmax(z.astype(jnp.float32) / self.temperature) for z in logits)
+        own = net(batch["inputs"], SOURCE_HEAD)
+        first = net.at("anchor")(batch["inputs"], SOURCE_HEAD, train=False)
+        scaled = (z.astype(jnp.float32) / self.temperature for z in (own, first))
+        own, first = map(jax.nn.log_softmax, scaled)
         gaps, weights = optax.losses.kl_divergence(own, jnp.exp(first)), batch["weights"]
         return {"lwf": Term((gaps * weights).sum(), weights.sum(), self.weight)}
-
-    def _first(self, net: Net, batch: Any) -> jax.Array:
-        return net.at("anchor")(batch["inputs"], SOURCE_HEAD, train=False)
