@@ -217,18 +217,19 @@ def test_heads_compute_what_they_say():
     got = chain.apply(variables, x).output
     np.testing.assert_allclose(got, both @ dense["kernel"] + dense["bias"], 1e-5, 1e-5)
 
-    chain = Network(heads.make("vgg_head", 3))
+    assert heads.make("vgg_head", 3)[0].module.features == 4096  # VGG's own
+    chain = Network(heads.make("vgg_head(hidden=6)", 3))
     variables = chain.init(0, x.shape)
     h = x.reshape(2, -1)
     for name in ("head_fc1", "head_fc2"):
         h = np.maximum(h @ variables["params"][name]["Dense_0"]["kernel"], 0)
-        assert h.shape == (2, 4096)
+        assert h.shape == (2, 6)
     got = chain.apply(variables, x).output
     kernel = variables["params"]["head"]["Dense_0"]["kernel"]
     np.testing.assert_allclose(got, h @ kernel, 1e-3, 1e-4)
     dropped = chain.apply(variables, x, train=True, rng=jax.random.key(0)).output
     np.testing.assert_array_equal(dropped, got)  # no dropout was asked for
-    dropping = Network(heads.make("vgg_head", 3, dropout=0.5))
+    dropping = Network(heads.make("vgg_head(hidden=6)", 3, dropout=0.5))
     assert (dropping.apply(variables, x, train=True, rng=jax.random.key(0)).output != got).all()
 
 
@@ -249,6 +250,8 @@ def test_a_cut_alone_keeps_what_is_below():
         (lambda b: b.with_head(3, cut="head"), "would keep the old classifier; .*'pool'"),
         (lambda b: b.with_head(3, cut="stage9"), "unknown layer 'stage9'"),
         (lambda b: b.with_head(3, head="linaer"), "unknown head 'linaer'; did you mean 'linear'"),
+        (lambda b: b.with_head(3, head="vgg_head(hiden=9)"), "did you mean 'hidden'"),
+        (lambda b: b.with_head(3, head="vgg_head(hidden=0)"), "hidden takes a whole number, at"),
         (lambda b: b.with_head(3, dropout=1.0), "dropout is a share"),
         (lambda b: b.with_head(0), "classes= takes a whole number, at least 1"),
         (lambda b: b.with_head(3).with_head(3, cut="head"), "unknown layer 'head'"),

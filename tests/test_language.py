@@ -121,7 +121,7 @@ def test_states_go_from_batch_to_batch_and_epochs_begin_anew(trained, tmp_path):
     first, second = itertools.islice(work.batches(0), 2)
     np.testing.assert_array_equal(first["targets"][:, -1], second["inputs"]["tokens"][:, 0])
     memory = {"lstm1.state": np.ones((LANES, FEATURES))}
-    again = mine.objective.refresh(None, memory)
+    again = mine.objective.refresh(None, memory, 1)
     assert not np.any(again["lstm1.state"])
 
 

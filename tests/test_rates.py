@@ -1,6 +1,9 @@
 """The learning-rate finder: its rule on curves that are known, and a sweep of a small network."""
 
+import dataclasses
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import small
@@ -11,6 +14,8 @@ from experiments import study
 from tl_jax.runs.config import load_config
 from tl_jax.train import rates
 from tl_jax.train.inputs import for_plan
+from tl_jax.train.objective import Loss, Term
+from tl_jax.train.objectives.cross_entropy import CrossEntropy
 from tl_jax.train.rates import Sweep
 
 GRID = np.geomspace(1e-6, 10, 100)
@@ -55,6 +60,28 @@ def test_a_sweep_trains_until_the_loss_diverges_and_leaves_the_weights_alone():
     smooth = rates.smoothed(found.losses)
     assert smooth[-1] >= rates.DIVERGED * smooth.min()
     assert 1e-4 < rates.suggested(found) < 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Epochs(CrossEntropy):
+    """Its loss is the number of refreshes."""
+
+    def begin(self, net, batch):
+        return jnp.zeros(())
+
+    def refresh(self, fold, memory, epoch):
+        return memory + 1
+
+    def loss(self, net, batch, memory, now):
+        return Loss({"loss": Term(memory + 0 * net(batch["inputs"], "head").sum())}, memory)
+
+
+def test_a_sweep_refreshes_the_memory_before_each_epoch():
+    mine, variables = small.problem("head_only", objective=Epochs()), small.variables()
+    inputs_for = for_plan(mine, test_views="none", cache=None, dtype="float32")
+    inputs = inputs_for(mine.plan.phases[0], variables)
+    found = rates.sweep(mine, 0, variables, inputs, lowest=1e-5, highest=1e-4, steps=6)
+    assert found.losses.tolist() == [1, 1, 1, 1, 2, 2]  # four steps an epoch
 
 
 def test_the_program_suggests_a_rate_for_each_phase(tmp_path):

@@ -124,6 +124,7 @@ def test_a_line_says_an_objective_and_its_terms():
     "spec, said",
     [
         ("cross_entropy+l2sp", "term 'l2sp'.*l2_sp"),
+        ("lwf(2.0)", r"'lwf\(2.0\)' is a term, .*: cross_entropy\+lwf\(2.0\)"),
         ("byol+l2_sp", "'byol' takes no further terms"),
         ("cross_entropy+", "names with options"),
         ("cross_entropy+bss(eta=x)", "neither a name nor"),

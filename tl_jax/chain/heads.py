@@ -6,7 +6,9 @@ import jax.numpy as jnp
 
 from tl_jax import ops, registry
 from tl_jax.chain.places import Layer
-from tl_jax.errors import UserError, takes
+from tl_jax.errors import UserError, takes, takes_whole
+
+MAX_HIDDEN = 100_000
 
 
 class Classifier(nn.Module):
@@ -63,11 +65,12 @@ def zero(classes: int, dropout: float) -> tuple[Layer, ...]:
     return (Layer("head", Classifier(classes, dropout, zero=True)),)
 
 
-def vgg_head(classes: int, dropout: float) -> tuple[Layer, ...]:
-    """Return two dense layers of 4096 and the classifier, as in AlexNet and VGG."""
+def vgg_head(classes: int, dropout: float, hidden: int = 4096) -> tuple[Layer, ...]:
+    """Return two dense layers of `hidden` and the classifier, as in AlexNet and VGG."""
+    takes_whole(hidden, "vgg_head: hidden", 1, MAX_HIDDEN)
     return (
-        Layer("head_fc1", Hidden(4096, dropout)),
-        Layer("head_fc2", Hidden(4096, dropout)),
+        Layer("head_fc1", Hidden(hidden, dropout)),
+        Layer("head_fc2", Hidden(hidden, dropout)),
         Layer("head", Classifier(classes)),
     )
 

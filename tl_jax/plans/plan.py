@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from tl_jax.data import views
@@ -96,6 +96,21 @@ class Phase:
         if not self.trained:
             raise UserError(f"phase {self.name!r} trains no layer: give one a multiplier above 0")
 
+    def with_tail(self, tail: Collection[str], new: Sequence[str]) -> "Phase":
+        """See `Plan.with_tail`."""
+        head, learns = new[-1], set(self.trained) - set(new)
+        rate = self.multipliers.get(head, 0.0) if learns else 0.0
+        rates = {**dict.fromkeys(tail, rate), **self.multipliers}
+        below = [name for name in rates if name not in {*tail, *new}]
+        leaves = self.settings.leaves
+        if leaves and re.search(leaves, f"{head}/"):  # the whole head, of others a part
+            leaves = "|".join([*(f"^{name}/" for name in tail), leaves])
+        return dataclasses.replace(
+            self,
+            multipliers={name: rates[name] for name in (*below, *tail, *new) if name in rates},
+            settings=dataclasses.replace(self.settings, leaves=leaves),
+        )
+
     @property
     def trained(self) -> tuple[str, ...]:
         """Names of the layers that learn, in forward order."""
@@ -124,3 +139,12 @@ class Plan:
         names = [phase.name for phase in self.phases]
         if repeated := sorted({name for name in names if names.count(name) > 1}):
             raise UserError(f"phases of a plan have different names; repeated: {repeated}")
+
+    def with_tail(self, tail: Collection[str], new: Sequence[str]) -> "Plan":
+        """The plan for a chain with the layers `tail` beside those of the head, `new`.
+
+        They learn at the head's rate in phases that train more than the head, unless a phase names
+        them. On frozen features nothing that they learn would reach the head, and of a gradient
+        that is 0 but for rounding Adam would make steps.
+        """
+        return dataclasses.replace(self, phases=tuple(p.with_tail(tail, new) for p in self.phases))

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 from tl_jax.base import file
 from tl_jax.base.base import Base
 from tl_jax.base.load import load_base
-from tl_jax.chain import adapters
+from tl_jax.chain import adapters, source_head
 from tl_jax.chain.network import Network
+from tl_jax.chain.places import Layer
 from tl_jax.chain.variables import fingerprint, merged, select
 from tl_jax.data.files import path_of
 from tl_jax.data.task import Task
@@ -275,6 +276,13 @@ def posed(
         ready = ready.started(plan.start, own.seed)
     added = [name for name in chain.names if name not in ready.layers]
     fresh = chain.init(own.seed, ready.preprocessing.input_shape, added) if added else {}
+    variables = merged(ready.variables, fresh) if added else ready.variables
+    objective = objectives.make(own.objective)
+    if objective.source_head:
+        tail = _source_head(base, ready, plan)
+        chain = source_head.with_tail(chain, ready.architecture.cut, tail)
+        plan = plan.with_tail([layer.name for layer in tail], _new(ready))
+        variables = merged(variables, source_head.variables(base.variables, tail))
     problem = Problem(
         chain,
         ready.preprocessing,
@@ -284,14 +292,19 @@ def posed(
         seed=own.seed,
         batch_size=own.batch_size,
         precision=own.precision,
-        objective=objectives.make(own.objective),
+        objective=objective,
         sources=sources,
     )
-    return Posed(problem, ready, merged(ready.variables, fresh) if added else ready.variables)
+    return Posed(problem, ready, variables)
 
 
 def _headed(base: Base, classes: int, own: TransferSettings) -> Base:
     return base.with_head(classes, cut=own.cut, head=own.head, dropout=own.dropout, seed=own.seed)
+
+
+def _new(ready: Base) -> tuple[str, ...]:
+    """The names of the layers of the new head."""
+    return ready.layers[ready.chain.index(ready.architecture.cut) + 1 :]
 
 
 def _adapted(ready: Base, own: TransferSettings) -> Network:
@@ -302,6 +315,22 @@ def _adapted(ready: Base, own: TransferSettings) -> Network:
     return adapters.make(own.adapters, ready.chain, ready.variables["params"], kept)
 
 
+def _source_head(base: Base, ready: Base, plan: Plan) -> tuple[Layer, ...]:
+    """The layers of the base's own classifier, as a tail of the base with its new head.
+
+    UserError if there is none, and if the plan leaves its weights behind.
+    """
+    what = "the objective asks for the classifier that the base came with"
+    if base.architecture.cut and not base.architecture.head:
+        raise UserError(
+            f"{what}, but this {base.name} ends at {base.layers[-1]!r}: give the base whole, and "
+            f"cut={base.layers[-1]!r} as a setting"
+        )
+    if plan.start != "pretrained":
+        raise UserError(f"{what}, but the plan {plan.name!r} starts from other weights")
+    return source_head.tail(base.chain, ready.architecture.cut)
+
+
 def _planned(
     ready: Base, chain: Network, own: TransferSettings, options: Mapping[str, Any]
 ) -> Plan:
@@ -310,7 +339,7 @@ def _planned(
         return own.plan
     layers, names = ready.layers, chain.names
     roles = {
-        "new": layers[ready.chain.index(ready.architecture.cut) + 1 :],
+        "new": _new(ready),
         "weightless": [name for name in layers if not ready.variables["params"].get(name)],
         "adapters": [name for name in names if name not in layers],
     }
@@ -325,6 +354,7 @@ def check(base: Base, own: TransferSettings, options: Mapping[str, Any]) -> None
     `base` may have shapes for weights.
     """
     ready = _headed(base, 2, own)
-    _planned(ready, _adapted(ready, own), own, options)
-    objectives.make(own.objective)
+    plan = _planned(ready, _adapted(ready, own), own, options)
+    if objectives.make(own.objective).source_head:
+        _source_head(base, ready, plan)
     prefix.require_dtype(own.cache_dtype)

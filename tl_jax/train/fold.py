@@ -5,7 +5,7 @@ re-estimated batch statistics.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -15,19 +15,57 @@ import numpy as np
 from tl_jax.chain import programs
 from tl_jax.chain.network import Net
 from tl_jax.chain.variables import merged, overlaid, select
+from tl_jax.data import loader
 from tl_jax.ops import BatchNorm
+from tl_jax.train.problem import Setup
 from tl_jax.train.step import Recipe, State, evaluated
 from tl_jax.train.work import PhaseRun
 
 
-def fold(work: PhaseRun, variables: Any, each: Callable[[Net, Any, Any], Any], total: Any) -> Any:
-    """Fold `each(net, batch, total) -> total` over an epoch in view 0, in inference mode."""
-    setup = work.recipe.setup
-    fixed = setup.parallel.place(select(variables, work.layers))
-    run = jax.jit(lambda fixed, batch, total: each(setup.bound(fixed), batch, total))
-    for batch in work.batches(0, augment=False):
-        total = run(fixed, batch, total)
+def fold(
+    work: PhaseRun,
+    variables: Any,
+    anchor: Any,
+    each: Callable[[Net, Any, Any], Any],
+    total: Any,
+) -> Any:
+    """Fold `each(net, batch, total) -> total` over the training examples in view 0, in inference
+    mode. `anchor`: the run's first variables.
+    """
+    setup, anchors = work.recipe.setup, {"anchor": anchor} if work.survey.anchor else {}
+    placed = setup.parallel.place(
+        (select(variables, work.layers), {n: select(a, work.layers) for n, a in anchors.items()})
+    )
+
+    @jax.jit
+    def run(weights, batch, total):
+        return each(_bound(setup, *weights), batch, total)
+
+    for batch in _once(work):
+        total = run(placed, batch, total)
     return total
+
+
+def _bound(setup: Setup, variables: Any, others: Mapping[str, Any]) -> Net:
+    """Return the network with these weights, in inference mode, and `others` by view."""
+    views = {n: (setup.cast(tree["params"]), tree["batch_stats"]) for n, tree in others.items()}
+    return setup.bound(variables, views=views)
+
+
+def _once(work: PhaseRun) -> Iterator[Any]:
+    """Yield batches that have each training example once, the last of which may be smaller; of
+    several sources the first epoch's batches.
+    """
+    if len(work.sources) > 1:
+        return work.batches(0, augment=False)
+    (source,) = work.sources.values()
+    examples, size = source.task.splits["train"], source.batch_size
+
+    def batch(first: int) -> Any:
+        part = examples[first : first + size]
+        return source.batch(part, np.zeros(len(part), int))
+
+    return loader.read_ahead(range(0, len(examples), size), batch)
 
 
 def first_memory(work: PhaseRun, variables: Any, anchor: Any) -> Any:
@@ -40,23 +78,20 @@ def first_memory(work: PhaseRun, variables: Any, anchor: Any) -> Any:
     def begin(variables, anchor, batch):
         if work.recipe.augment is not None:
             batch = work.recipe.augment(jax.random.key(work.problem.seed), batch)
-        views = {
-            name: (setup.cast(tree["params"]), tree["batch_stats"])
-            for name, tree in (("anchor", anchor), ("average", variables))
-        }
-        return setup.objective.begin(setup.bound(variables, views=views), batch)
+        net = _bound(setup, variables, {"anchor": anchor, "average": variables})
+        return setup.objective.begin(net, batch)
 
     selected = select(variables, layers), select(anchor, layers)
     return jax.device_get(jax.jit(begin)(*selected, batch))
 
 
-def refreshed(work: PhaseRun, variables: Any, state: State) -> State:
+def refreshed(work: PhaseRun, variables: Any, anchor: Any, state: State, epoch: int) -> State:
     """Return the state with its memory refreshed, if the objective does so before each epoch."""
     objective = work.problem.objective
     if objective.refresh is None:
         return state
     now = merged(variables, evaluated(work.recipe.setup, state))
-    memory = objective.refresh(functools.partial(fold, work, now), state.memory)
+    memory = objective.refresh(functools.partial(fold, work, now, anchor), state.memory, epoch)
     return state._replace(memory=memory)
 
 

@@ -87,7 +87,7 @@ def run(
         ):
             save = functools.partial(saver.offer, progress, variables, best=best)
             if progress.batch == 0:
-                state = fold.refreshed(work, variables, state)
+                state = fold.refreshed(work, variables, anchor, state, progress.epoch)
             state, cost = train_epoch(work, fixed, state, progress, save)
             row = assess(work, variables, state, progress) | cost
             progress.history.append(row)

@@ -60,14 +60,16 @@ class Objective:
     average: ClassVar[Callable[[Now, Any], Any] | None] = None
     # (gradients by term, values by term, memory, now) -> gradient, memory
     resolve: ClassVar[Callable[..., tuple[Any, Any]] | None] = None
-    # (fold, memory) -> memory, before each epoch; fold(each, total) makes one pass over the phase's
-    # training batches in view 0 and inference mode: each(net, batch, total) -> total
-    refresh: ClassVar[Callable[[Callable, Any], Any] | None] = None
+    # (fold, memory, epoch) -> memory, before each epoch of the phase, numbered from 0;
+    # fold(each, total) makes one pass over the training examples in view 0 and inference mode:
+    # each(net, batch, total) -> total
+    refresh: ClassVar[Callable[[Callable, Any, int], Any] | None] = None
     evaluates = "trained"  # or "average": what is evaluated, chosen and handed on
     chosen_by = "val_loss"  # the column of an epoch's row by which the best epoch is chosen
     lower = ("loss",)  # metrics of which less is better; of all others more is
     coupled = False  # whether an example's loss depends on the others of its batch
     judges = ""  # of several sources, the one whose val and test splits are scored
+    source_head = False  # whether it asks for the place `SOURCE_HEAD`: the base's old classifier
 
     def begin(self, net: Net, batch: Any) -> Any:
         """The first memory: arrays that go from step to step."""

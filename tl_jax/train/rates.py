@@ -73,6 +73,7 @@ def sweep(
     fixed = problem.parallel.place(work.frozen(variables, variables, 0))
     prefix_fn, losses = work.prefix(fixed), []
     for epoch in range(settings.epochs):
+        state = fold.refreshed(work, variables, variables, state, epoch)
         for batch in work.batches(epoch):
             interrupt.check()
             batch = prefix_fn(problem.parallel.share(batch))

@@ -61,6 +61,7 @@ def places(recipe: Recipe, variables: Any, batch: Any, single: Any) -> Places:
     """
     network, why = recipe.setup.network, ""
     trained, stores = set(recipe.trained), _storable(recipe, variables, single["inputs"])
+    changing = [below for below in network.below.values() if below & trained]
     for layer in reversed(network.layers):
         if layer.name not in stores or network.below[layer.name] & trained:
             continue
@@ -68,7 +69,8 @@ def places(recipe: Recipe, variables: Any, batch: Any, single: Any) -> Places:
         try:
             needs = survey(recipe, variables, at(batch), at(single))
         except Unreachable as missing:
-            why = why or f"it asks for {missing.place!r}, which {layer.name!r} is computed from"
+            if any(layer.name in below for below in changing):  # else it would spare little
+                why = why or f"it asks for {missing.place!r}, which {layer.name!r} is computed from"
             continue
         below = [n for n in reversed(network.names) if n in network.below[layer.name]]
         readable = tuple(name for name in below if name in stores)
@@ -125,7 +127,7 @@ def _survey(recipe: Recipe, variables: Any, batch: Any, single: Any, *, anchor: 
             named = {**loss.terms, **loss.logs}
             terms += [term_name(objective.turns, turn, name) for name in named]
         if objective.refresh is not None:
-            objective.refresh(lambda each, total: each(net, batch, total), memory)
+            objective.refresh(lambda each, total: each(net, batch, total), memory, 0)
         predictions, carry = objective.predict(net, single, ())
         scores = objective.score(predictions, single)
         asked.update(

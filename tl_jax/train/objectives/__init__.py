@@ -8,18 +8,21 @@ from tl_jax.errors import UserError
 from tl_jax.train.objective import Objective
 from tl_jax.train.objectives.averaged import Averaged
 from tl_jax.train.objectives.byol import BYOL
+from tl_jax.train.objectives.co_tuning import CoTuning
 from tl_jax.train.objectives.cross_entropy import CrossEntropy
 from tl_jax.train.objectives.delta import Delta
 from tl_jax.train.objectives.discrepancy import Discrepancy
 from tl_jax.train.objectives.domain_adversarial import DomainAdversarial
 from tl_jax.train.objectives.l2_sp import L2SP
 from tl_jax.train.objectives.language_model import LanguageModel
+from tl_jax.train.objectives.lwf import LearningWithoutForgetting
 from tl_jax.train.objectives.spectral import SpectralShrinkage
 from tl_jax.train.objectives.tasks import PCGrad, Tasks
 
 OBJECTIVES = {
     "averaged": Averaged,
     "byol": BYOL,
+    "co_tuning": CoTuning,
     "cross_entropy": CrossEntropy,
     "delta": Delta,
     "discrepancy": Discrepancy,
@@ -30,7 +33,7 @@ OBJECTIVES = {
 }
 
 # What can be added to an objective that is a cross entropy: (net, batch) -> {name: Term}
-TERMS = {"bss": SpectralShrinkage, "l2_sp": L2SP}
+TERMS = {"bss": SpectralShrinkage, "l2_sp": L2SP, "lwf": LearningWithoutForgetting}
 
 
 def make(spec: str | Objective) -> Objective:
@@ -41,6 +44,8 @@ def make(spec: str | Objective) -> Objective:
     if isinstance(spec, Objective):
         return spec
     first, *others = registry.summands("objective", spec)
+    if first.split("(")[0] in TERMS:
+        raise UserError(f"{first!r} is a term, which an objective takes: cross_entropy+{first}")
     function, options = registry.chosen("objective", first, OBJECTIVES)
     objective: Any = function(**options)
     if not others:

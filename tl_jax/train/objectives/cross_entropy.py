@@ -62,7 +62,8 @@ class CrossEntropy(Classification):
 
     `smoothing`: share of the targets that is spread evenly over the classes (Szegedy et al. 2016,
     arXiv:1512.00567, section 7). `also`: functions (net, batch) -> {name: Term} that add terms;
-    one whose terms couple the examples of a batch has an attribute `coupled`.
+    one whose terms couple the examples of a batch has an attribute `coupled`, one that asks for the
+    base's old classifier an attribute `source_head`.
     """
 
     smoothing: float = 0.0
@@ -76,6 +77,11 @@ class CrossEntropy(Classification):
     def coupled(self) -> bool:
         """Whether a term of `also` depends on more than one example."""
         return any(getattr(extra, "coupled", False) for extra in self.also)
+
+    @property
+    def source_head(self) -> bool:
+        """Whether a term of `also` asks for the base's old classifier."""
+        return any(getattr(extra, "source_head", False) for extra in self.also)
 
     def loss(self, net: Net, batch: Any, memory: Any, now: Now) -> Loss:
         """One term, `loss`, and those of `also`."""

@@ -37,7 +37,7 @@ class LanguageModel(Objective):
         places = ((f"{name}.state", module, reads or ()) for name, module, reads in layers)
         return {place: module.initial(rows) for place, module, reads in places if place in reads}
 
-    def refresh(self, fold: Any, memory: Any) -> Any:
+    def refresh(self, fold: Any, memory: Any, epoch: int) -> Any:
         """The stream begins again."""
         return jax.tree.map(jnp.zeros_like, memory)
 
