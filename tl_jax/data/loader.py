@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from tl_jax.data import balance
+
 READ_AHEAD = 4  # batches; Grain's default of 500 would fill the memory
 THREADS = 2
 
@@ -18,18 +20,23 @@ def epoch_order(
     batch_size: int,
     seed: Sequence[int],
     ordered: bool = False,
+    classes: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Examples and views, (S, B) each, of the S full batches of one epoch.
 
     Shuffled, each example in a random view: `seed` (numbers, such as run, phase and epoch) decides.
     The remainder that does not fill a batch is left out; it is another one each epoch. With
     `ordered`, examples are consecutive parts of a stream and are not shuffled: each row of a batch
-    goes on where that row of the batch before ended, so rows are lanes through the stream.
+    goes on where that row of the batch before ended, so rows are lanes through the stream. With
+    `classes` (n,), of the examples, each class is drawn as often: see `balance.balanced`.
     """
     rng = np.random.default_rng(list(seed))
     steps = len(examples) // batch_size
     kept = steps * batch_size
-    order = np.asarray(examples) if ordered else rng.permutation(examples)
+    if classes is not None:
+        order = np.asarray(examples)[balance.balanced(rng, classes, kept)]
+    else:
+        order = np.asarray(examples) if ordered else rng.permutation(examples)
     chosen = rng.integers(views, size=len(order))[:kept].reshape(steps, batch_size)
     if ordered:
         return order[:kept].reshape(batch_size, steps).T, chosen

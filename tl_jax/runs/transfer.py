@@ -16,8 +16,10 @@ from tl_jax.base import file
 from tl_jax.base.base import Base
 from tl_jax.base.load import load_base
 from tl_jax.chain import adapters
+from tl_jax.chain.depth import with_stochastic_depth
 from tl_jax.chain.network import Network
 from tl_jax.chain.variables import fingerprint, merged, select
+from tl_jax.data import balance
 from tl_jax.data.files import path_of
 from tl_jax.data.task import Task
 from tl_jax.engine import prefix
@@ -280,6 +282,8 @@ def posed(
     for split in ("val", "test"):
         if not len(task.splits[split]):
             raise UserError(f"the task {task.name!r} has no examples to judge by in {split}")
+    if own.class_weights and sources:
+        raise UserError("class_weights= is of a single task, and there are sources=: leave one out")
     ready = _headed(base, len(task.classes), own)
     if ready.preprocessing.grey_range != task.grey_range:
         expected = dataclasses.replace(ready.preprocessing, grey_range=task.grey_range)
@@ -293,13 +297,14 @@ def posed(
     problem = Problem(
         chain,
         ready.preprocessing,
-        task,
+        balance.weighted(task) if own.class_weights else task,
         plan,
         Parallel(own.parallel),
         seed=own.seed,
         batch_size=own.batch_size,
         precision=own.precision,
         objective=objectives.make(own.objective),
+        stochastic_depth=own.stochastic_depth,
         sources=sources,
     )
     return Posed(problem, ready, merged(ready.variables, fresh) if added else ready.variables)
@@ -340,6 +345,7 @@ def check(base: Base, own: TransferSettings, options: Mapping[str, Any]) -> None
     `base` may have shapes for weights.
     """
     ready = _headed(base, 2, own)
-    _planned(ready, _adapted(ready, own), own, options)
+    chain = with_stochastic_depth(_adapted(ready, own), own.stochastic_depth)
+    _planned(ready, chain, own, options)
     objectives.make(own.objective)
     prefix.require_dtype(own.cache_dtype)

@@ -34,6 +34,7 @@ class Source(NamedTuple):
     inputs: Inputs
     batch_size: int
     views: int  # batches draw examples in this many views
+    classes: np.ndarray | None = None  # of the training examples, if each is drawn as often
 
     def batch(self, examples: np.ndarray, numbers: np.ndarray) -> dict[str, Any]:
         """Return inputs and truth of examples (B,) in their views (B,), on the host."""
@@ -48,6 +49,7 @@ class Source(NamedTuple):
             batch_size=self.batch_size,
             seed=seed,
             ordered=self.task.ordered,
+            classes=self.classes,
         )
 
 
@@ -59,13 +61,14 @@ class PhaseRun:
         self.recipe, self.survey, places = asked(problem, phase, variables)
         inputs_of = inputs.others or {"": inputs}
         view_count = views.count(phase.settings.views)
-        size_of = problem.parallel.batch_size
+        size_of, classes = problem.parallel.batch_size, problem.drawn_classes(phase)
         self.sources = {
             name: Source(
                 task,
                 inputs_of[name],
                 size_of(problem.batch_size, len(task.splits["train"])),
                 view_count if task.open is not None else 1,
+                classes,
             )
             for name, task in problem.trained_on.items()
         }
