@@ -196,7 +196,7 @@ def test_without_a_probability_the_network_is_the_same_and_without_branches_it_i
     last = with_stochastic_depth(chain, 0.2).layers[chain.index("stage7_block1")].module
     assert last.drop_branch == pytest.approx(0.2)
     with pytest.raises(
-        UserError, match="stochastic_depth=0.2 leaves out residual branches, and no"
+        UserError, match="stochastic_depth=0.2 leaves out residual branches, and this"
     ):
         with_stochastic_depth(small.chain(), 0.2)
     for wrong, said in (

@@ -38,8 +38,7 @@ def with_stochastic_depth(network: Network, last: float) -> Network:
     blocks = [one.name for one in network.layers if hasattr(one.module, "drop_branch")]
     if not blocks:
         raise UserError(
-            f"stochastic_depth={last} leaves out residual branches, and no layer has one "
-            f"({', '.join(network.names)}): take 0"
+            f"stochastic_depth={last} leaves out residual branches, and this base has none: take 0"
         )
     layers = {one.name: one for one in network.layers}
     for number, name in enumerate(blocks, 1):
