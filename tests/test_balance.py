@@ -2,6 +2,7 @@
 
 import collections
 
+import jax
 import numpy as np
 import pytest
 import small
@@ -16,13 +17,15 @@ from tl_jax.data.tasks.arrays import from_arrays
 from tl_jax.errors import UserError
 from tl_jax.runs import settings as run_settings
 from tl_jax.runs import transfer
+from tl_jax.train import loop
+from tl_jax.train.inputs import for_plan
 from tl_jax.train.objectives.domain_adversarial import DomainAdversarial
 
 
 def unequal(**truth):
     """100 images of noise: 70 of class 0, 22 of class 1, 8 of class 2."""
     labels = np.repeat([0, 1, 2], [70, 22, 8])
-    images = np.random.default_rng(0).integers(0, 255, (100, 32, 32)).astype(np.uint8)
+    images = np.random.default_rng(0).integers(0, 255, (100, 8, 8)).astype(np.uint8)
     return from_arrays("unequal", images, labels, seed=0, val=0.25, test=0.25).with_truth(**truth)
 
 
@@ -39,28 +42,36 @@ def test_class_weights_are_those_of_scikit_learn_times_the_examples_own():
 
 
 def test_the_loss_of_a_step_is_weighted_and_that_of_an_evaluation_is_not(tmp_path):
-    """The first step of a head, on all training examples, with graded targets."""
+    """The first step of a head, on all training examples, of which raters were in doubt."""
     doubt = np.random.default_rng(1).uniform(0.5, 1, 100).astype(np.float32)
     task = unequal(weights=doubt)
     train, val = task.splits["train"], task.splits["val"]
-    base = load_base("efficientnet_lite0", "random:0").resized(32).cut("stage1_block1")
-    options = {"plan": "head_only", "dropout": 0.0, "batch_size": len(train)}
-    options |= {"train_head": {"epochs": 1, "learning_rate": 1e-2}, "cache": None}
-    own, rest = run_settings.divided(options)
-    headed = transfer.posed(base, task, own, rest).base
 
-    def mean_loss(of, rows, weights):
-        found = of.predict([task.open(int(row)) for row in rows])
-        return np.average(-np.log(found[np.arange(len(rows)), task.labels[rows]]), weights=weights)
+    def mean_loss(variables, rows, weights):
+        pixels = small.PREPROCESSING([task.open(int(row)) for row in rows])
+        found = jax.nn.log_softmax(small.chain().apply(variables, pixels).output)
+        return np.average(-found[np.arange(len(rows)), task.labels[rows]], weights=weights)
 
     labels = task.labels[train]
     factors = compute_class_weight("balanced", classes=np.unique(labels), y=labels)[labels]
-    for spec, weights in (("balanced", doubt[train] * factors), ("", doubt[train])):
-        run = tl_jax.transfer(base, task, **options, class_weights=spec)
-        (row,) = run.history
-        assert row["train_loss"] == pytest.approx(mean_loss(headed, train, weights), rel=1e-3)
-        assert row["val_loss"] == pytest.approx(mean_loss(run.base, val, doubt[val]), rel=1e-3)
-        assert run.val["loss"] == pytest.approx(row["val_loss"], rel=1e-3)
+    head = small.settings(epochs=1)
+    for of, weights in ((balance.weighted(task), doubt[train] * factors), (task, doubt[train])):
+        mine = small.problem("head_only", head=head, task=of, batch_size=len(train))
+        inputs_for = for_plan(mine, test_views="none", cache=tmp_path / "cache", dtype="float32")
+        folder = tmp_path / str(of is task)
+        variables, progress, _ = loop.run(mine, small.variables(), inputs_for, workdir=folder)
+        (row,) = progress.history
+        wanted = mean_loss(small.variables(), train, weights)
+        assert row["train_loss"] == pytest.approx(wanted, rel=1e-4)
+        assert row["val_loss"] == pytest.approx(mean_loss(variables, val, doubt[val]), rel=1e-4)
+
+
+def test_a_transfer_trains_on_the_weights_that_it_is_told():
+    base, task = load_base("resnet18", "random:1").resized(32), unequal()
+    for spec, wanted in (("balanced", balance.weighted(task).weights), ("", task.weights)):
+        given = {"cut": "stage1_block1", "plan": "full", "class_weights": spec}
+        mine = transfer.posed(base, task, *run_settings.divided(given)).problem
+        np.testing.assert_array_equal(mine.task.weights, wanted)
 
 
 def drawn(labels, **options):

@@ -30,8 +30,8 @@ DROPOUT = {"jit": 0.5, "pmap": 0.0}  # jit draws masks for the whole batch, pmap
 
 
 def trained(workdir: pathlib.Path, way: str, *, dropout: float):
-    """Variables and losses of a run that trains by the statistics of the batch in some channels, and
-    by running ones in others, on however many devices.
+    """Variables and losses of a run, on however many devices; some channels train by the statistics
+    of the batch, and others by running ones.
     """
     chain = small.chain(frozen_dropout=0.0, dropout=dropout)
     usual = {"weight_decay": 0.1, "best_by": "last", "optimizer": "sgd"}

@@ -22,13 +22,13 @@ def train_labels(task: Task, setting: str) -> np.ndarray:
     return task.truth["labels"][task.splits["train"]]
 
 
-def weighted(task: Task, setting: str = "class_weights=balanced") -> Task:
+def weighted(task: Task) -> Task:
     """Return the task with weights of training examples multiplied by N / (C n): of N training
     examples in C classes, n have the example's class (scikit-learn's "balanced" class weights).
 
     The other splits keep their weights, so that all metrics do.
     """
-    labels = train_labels(task, setting)
+    labels = train_labels(task, "class_weights=balanced")
     classes, number, counts = np.unique(labels, return_inverse=True, return_counts=True)
     factors = len(labels) / (len(classes) * counts)
     weights = task.truth.get("weights", np.ones(len(task.ids), np.float32)).copy()
@@ -37,9 +37,9 @@ def weighted(task: Task, setting: str = "class_weights=balanced") -> Task:
 
 
 def balanced(rng: np.random.Generator, labels: np.ndarray, count: int) -> np.ndarray:
-    """Return `count` positions in `labels` (n,) where each class comes as often, but for one.
+    """Return `count` positions in `labels` (n,), where the counts of classes differ by 1 at most.
 
-    Classes take turns in a random order, so that each stretch is balanced too. Within a class every
+    Classes take turns in a random order, so that each batch is balanced too. Within a class every
     example is drawn before one is drawn again.
     """
     classes, labels = np.unique(labels, return_inverse=True)
