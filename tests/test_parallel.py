@@ -30,9 +30,12 @@ DROPOUT = {"jit": 0.5, "pmap": 0.0}  # jit draws masks for the whole batch, pmap
 
 
 def trained(workdir: pathlib.Path, way: str, *, dropout: float):
-    """Variables and losses of a run that trains by batch statistics, on however many devices."""
+    """Variables and losses of a run, on however many devices; some channels train by the statistics
+    of the batch, and others by running ones.
+    """
     chain = small.chain(frozen_dropout=0.0, dropout=dropout)
-    tune = small.settings(batch_norm="batch", weight_decay=0.1, best_by="last", optimizer="sgd")
+    usual = {"weight_decay": 0.1, "best_by": "last", "optimizer": "sgd"}
+    tune = small.settings(batch_norm="stochastic(p=0.3)", **usual)
     mine = small.problem("fine_tune_top", tune=tune, chain=chain, parallel=Parallel(way))
     inputs_for = for_plan(mine, test_views="none", cache=workdir, dtype="float32")
     variables, progress, _ = train.run(mine, small.variables(), inputs_for, workdir=workdir)

@@ -201,9 +201,9 @@ def test_the_best_epochs_weights_are_handed_on(tmp_path, monkeypatch, settings, 
 
 
 def both_phases():
-    tune = small.settings(batch_norm="batch", views="flip", weight_decay=0.1)
+    tune = small.settings(batch_norm="stochastic", views="flip", weight_decay=0.1)
     chain = small.chain(dropout=0.25)
-    head = small.settings(schedule="one_cycle")
+    head = small.settings(schedule="one_cycle", sampling="balanced")
     return small.problem("head_then_fine_tune", head=head, tune=tune, chain=chain)
 
 

@@ -227,8 +227,9 @@ class Net:
 
     `params` are the combined parameters, `stats` the running statistics by layer, which calls
     update. Layers in `train` draw dropout masks from `key`, and layers in `norm` normalise by the
-    batch. `views` has other weights by name, (params, stats) each. Of a known value, layers read
-    `prepare(place, value)`: normalised pixels, in the run's precision.
+    batch, but for the channels that `running`, a probability and a key, selects: see
+    `ops.stochastic`. `views` has other weights by name, (params, stats) each. Of a known value,
+    layers read `prepare(place, value)`: normalised pixels, in the run's precision.
     """
 
     def __init__(
@@ -239,12 +240,13 @@ class Net:
         *,
         train: Collection[str] = (),
         norm: Collection[str] = (),
+        running: tuple[float, jax.Array | None] = (0.0, None),
         key: jax.Array | None = None,
         views: Mapping[str, tuple[Any, Any]] = {},
         prepare: Callable[[str, Any], Any] = lambda place, value: value,
     ):
         self.network, self.params, self.stats = network, params, dict(stats)
-        self.train, self.norm, self.key = train, norm, key
+        self.train, self.norm, self.running, self.key = train, norm, running, key
         self.views, self.prepare = views, prepare
         self._passes: dict[tuple[int, bool], _Pass] = {}
 
@@ -270,7 +272,7 @@ class Net:
     def at(self, view: str) -> "Net":
         """Return the network with other weights: "anchor" (the run's first) or "average".
 
-        It draws no dropout masks and updates no statistics.
+        It draws nothing at random and updates no statistics.
         """
         if view not in self.views:
             raise Unreachable(view, self.views)
@@ -287,11 +289,13 @@ class Net:
             variables["batch_stats"] = self.stats[name]
         rngs = {}
         if train and name in self.train and self.key is not None:
-            key = self.key if number == 0 else jax.random.fold_in(self.key, number)
-            # The name decides, so a layer draws the same masks wherever in the chain a run starts.
-            rngs["dropout"] = jax.random.fold_in(key, zlib.crc32(name.encode()))
+            rngs["dropout"] = _key_of(name, number, self.key)
         if train and name in self.norm and name in self.stats:
-            value, updated = module.apply(variables, *read, rngs=rngs, mutable=["batch_stats"])
+            p, key = self.running
+            if p and key is not None:
+                rngs["batch_norm"] = _key_of(name, number, key)
+            with ops.stochastic(p):
+                value, updated = module.apply(variables, *read, rngs=rngs, mutable=["batch_stats"])
             self.stats[name] = updated["batch_stats"]
             return value
         return module.apply(variables, *read, rngs=rngs)
@@ -300,6 +304,13 @@ class Net:
         if place not in values:
             values[place] = self.prepare(place, known[place])
         return values[place]
+
+
+def _key_of(layer: str, number: int, key: jax.Array) -> jax.Array:
+    """Return the key of a layer in a pass."""
+    key = key if number == 0 else jax.random.fold_in(key, number)
+    # The name decides, so a layer draws the same masks wherever in the chain a run starts.
+    return jax.random.fold_in(key, zlib.crc32(layer.encode()))
 
 
 class ShapeNet(Net):

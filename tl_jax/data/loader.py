@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from tl_jax.data import balance
+
 READ_AHEAD = 4  # batches; Grain's default of 500 would fill the memory
 THREADS = 2
 
@@ -18,6 +20,7 @@ def epoch_order(
     batch_size: int,
     seed: Sequence[int],
     ordered: bool = False,
+    classes: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Examples and views, (S, B) each, of the S full batches of one epoch.
 
@@ -25,12 +28,16 @@ def epoch_order(
     epoch) decides. The remainder that does not fill a batch is left out; it is another one each
     epoch. With `ordered`, examples are consecutive parts of a stream and are not shuffled: each row
     of a batch goes on where that row of the batch before ended, so rows are lanes through the
-    stream.
+    stream. With `classes` (n,), of the examples, each class is drawn as often: see
+    `balance.balanced`.
     """
     rng = np.random.default_rng(list(seed))
     steps = len(examples) // batch_size
     kept = steps * batch_size
-    order = np.asarray(examples) if ordered else rng.permutation(examples)
+    if classes is not None:
+        order = np.asarray(examples)[balance.balanced(rng, classes, kept)]
+    else:
+        order = np.asarray(examples) if ordered else rng.permutation(examples)
     drawn = rng.integers(len(views), size=len(order))[:kept].reshape(steps, batch_size)
     chosen = np.asarray(views)[drawn]
     if ordered:

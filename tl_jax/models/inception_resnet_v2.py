@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import flax.linen as nn
 import jax
 
+from tl_jax.chain import depth
 from tl_jax.chain.network import Network
 from tl_jax.chain.places import Layer
 from tl_jax.data.preprocessing import Preprocessing, minus_one_to_one
@@ -36,11 +37,13 @@ class Residual(nn.Module):
     branch: tuple[Branch, ...]
     scale: float
     relu: bool = True
+    drop_branch: float = 0.0  # see `chain.depth`
 
     @nn.compact
     def __call__(self, x):
         y = side_by_side(self.branch, x)
-        x = x + self.scale * Conv(x.shape[-1], name="project")(y)
+        y = Conv(x.shape[-1], name="project")(y, None, depth.kept(self, x))
+        x = x + self.scale * y
         return jax.nn.relu(x) if self.relu else x
 
 

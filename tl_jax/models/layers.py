@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 
 from tl_jax import ops
+from tl_jax.chain import depth
 from tl_jax.chain.heads import Classifier
 from tl_jax.chain.places import Layer
 from tl_jax.weights.convert import Rule
@@ -28,13 +29,18 @@ class Conv(nn.Module):
     activation: Callable[[jax.Array], jax.Array] | None = None
 
     @nn.compact
-    def __call__(self, x, residual=None):
-        """`residual` (N, H', W', features), if any, is added before the activation."""
+    def __call__(self, x, residual=None, kept=None):
+        """`residual` (N, H', W', features), if any, is added before the activation; the convolution
+        is first multiplied by `kept` (N, 1, 1, 1), if any.
+        """
         kernel, convolve = _convolution(self, x)
         bias = None
         if self.bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(x.dtype)
-        return convolve(x, kernel.astype(x.dtype), bias, residual, activation=self.activation)
+        run = functools.partial(convolve, x, kernel.astype(x.dtype), bias)
+        if kept is None:
+            return run(residual, activation=self.activation)
+        return _joined(run(), residual, kept, self.activation)
 
 
 class ConvNorm(nn.Module):
@@ -55,12 +61,22 @@ class ConvNorm(nn.Module):
     scale: bool = True
 
     @nn.compact
-    def __call__(self, x, residual=None):
-        """`residual` (N, H', W', features), if any, is added before the activation."""
+    def __call__(self, x, residual=None, kept=None):
+        """`residual` (N, H', W', features), if any, is added before the activation; the norm's
+        output is first multiplied by `kept` (N, 1, 1, 1), if any.
+        """
         kernel, convolve = _convolution(self, x)
         bias = self.param("bias", nn.initializers.zeros, (self.features,)) if self.bias else None
         norm = ops.BatchNorm(self.epsilon, use_scale=self.scale, name="norm")
-        return norm(x, convolve, kernel, bias, residual, self.activation)
+        if kept is None:
+            return norm(x, convolve, kernel, bias, residual, self.activation)
+        return _joined(norm(x, convolve, kernel, bias), residual, kept, self.activation)
+
+
+def _joined(y, residual, kept, activation):
+    """Return `activation`, if any, of a residual and a branch that some examples leave out."""
+    y = y * kept if residual is None else y * kept + residual
+    return activation(y) if activation else y
 
 
 def _convolution(module, x):
@@ -127,6 +143,7 @@ class InvertedResidual(nn.Module):
     epsilon: float = 1e-5
     activation: Callable[[jax.Array], jax.Array] = jax.nn.relu6
     squeeze: bool = False
+    drop_branch: float = 0.0  # see `chain.depth`; of blocks that add their input
 
     @nn.compact
     def __call__(self, x):
@@ -138,8 +155,9 @@ class InvertedResidual(nn.Module):
         y = conv(self.width, self.kernel, self.stride, padding, depthwise=True, name="depthwise")(y)
         if self.squeeze:
             y = SqueezeExcite(round_channels(self.width / 4), name="squeeze")(y)
+        project = conv(self.features, activation=None, name="project")
         fits = self.stride == 1 and x.shape[-1] == self.features
-        return conv(self.features, activation=None, name="project")(y, x if fits else None)
+        return project(y, x, depth.kept(self, x)) if fits else project(y)
 
 
 def inverted_residuals(

@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from tl_jax import ops
+from tl_jax.chain import depth
 from tl_jax.chain.network import Network
 from tl_jax.chain.places import Layer
 from tl_jax.data.preprocessing import Preprocessing, caffe, imagenet, minus_one_to_one
@@ -62,6 +63,7 @@ class Block(nn.Module):
     features: int
     stride: int
     form: str
+    drop_branch: float = 0.0  # see `chain.depth`
 
     @nn.compact
     def __call__(self, x):
@@ -79,7 +81,8 @@ class Block(nn.Module):
         if x.shape[-1] != self.features or self.stride != 1:
             x = conv(self.features, 1, self.stride, 0, activation=None, name="shortcut")(x)
         features, kernel, stride = convs[-1]
-        return conv(features, kernel, stride, kernel // 2, name=f"conv{len(convs)}")(y, x)
+        last = conv(features, kernel, stride, kernel // 2, name=f"conv{len(convs)}")
+        return last(y, x, depth.kept(self, x))
 
 
 class StemV2(nn.Module):
@@ -97,6 +100,7 @@ class BlockV2(nn.Module):
     width: int
     stride: int
     project: bool
+    drop_branch: float = 0.0  # see `chain.depth`
 
     @nn.compact
     def __call__(self, x):
@@ -108,7 +112,7 @@ class BlockV2(nn.Module):
             x = x[:, :: self.stride, :: self.stride]
         y = conv(self.width, 1, 1, 0, name="conv1")(y)
         y = conv(self.width, 3, self.stride, 1, name="conv2")(y)
-        return Conv(4 * self.width, 1, 1, 0, name="conv3")(y, x)
+        return Conv(4 * self.width, 1, 1, 0, name="conv3")(y, x, depth.kept(self, x))
 
 
 def forms(name: str) -> tuple[str, ...]:

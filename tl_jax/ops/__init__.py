@@ -20,7 +20,7 @@ from typing import Any
 _MODULES = {
     "convolution": ("conv",),
     "dense": ("dot_general",),
-    "norm": ("BatchNorm", "batch_norm", "scale_and_shift", "synchronised"),
+    "norm": ("BatchNorm", "batch_norm", "scale_and_shift", "stochastic", "synchronised"),
     "pooling": ("adaptive_avg_pool", "avg_pool", "max_pool"),
     "programs": ("Inference", "inference", "materialise"),
     "windows": ("Padding",),

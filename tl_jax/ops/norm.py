@@ -50,6 +50,24 @@ def synchronised(axis_name: str) -> Generator[None]:
         _sync_axis.pop()
 
 
+_running: list[float] = [0.0]
+
+
+@contextlib.contextmanager
+def stochastic(p: float) -> Generator[None]:
+    """In all that is traced inside, a `BatchNorm` in training takes a channel's running statistics,
+    as they were before the step, with probability `p`, and the batch's otherwise.
+
+    Unless `p` is 0 it draws from a key called `batch_norm`. Kou et al. 2020, Stochastic
+    Normalization; as in their code, each of the two normalises with the same scale and offset.
+    """
+    _running.append(p)
+    try:
+        yield
+    finally:
+        _running.pop()
+
+
 def _over_devices(x):
     return jax.lax.pmean(x, _sync_axis[-1]) if _sync_axis else x
 
@@ -166,21 +184,33 @@ class BatchNorm(nn.Module):
             if convolve is not None:
                 bias = None if bias is None else bias.astype(x.dtype)
                 x = convolve(x, kernel.astype(x.dtype), bias)
-            scale = jnp.broadcast_to(scale, shape)
-            fused = activation if residual is None else None
+            scale, p = jnp.broadcast_to(scale, shape), _running[-1]
+            fused = activation if residual is None and not p else None
             y, batch_mean, batch_var = batch_norm(x, scale, offset, self.epsilon, fused)
+            if p:
+                factor, shift = _folded(scale, offset, mean.value, var.value, self.epsilon)
+                by_running = scale_and_shift(x, factor.astype(x.dtype), shift.astype(x.dtype))
+                selected = jax.random.bernoulli(self.make_rng("batch_norm"), p, shape)
+                y = jnp.where(selected, by_running, y)
             decay = self.momentum
             mean.value = decay * mean.value + (1 - decay) * batch_mean
             var.value = decay * var.value + (1 - decay) * batch_var
-            return y if residual is None else _activated(y + residual, activation)
+            y = y if residual is None else y + residual
+            return y if fused else _activated(y, activation)
         centre = mean.value if bias is None else mean.value - bias
-        factor = scale * jax.lax.rsqrt(var.value + self.epsilon)
-        shift = (offset - centre * factor).astype(x.dtype)
+        factor, shift = _folded(scale, offset, centre, var.value, self.epsilon)
+        shift = shift.astype(x.dtype)
         if convolve is not None:
             kernel = (kernel * factor).astype(x.dtype)
             return convolve(x, kernel, shift, residual, activation=activation)
         y = scale_and_shift(x, factor.astype(x.dtype), shift)
         return _activated(y if residual is None else y + residual, activation)
+
+
+def _folded(scale, offset, mean, var, epsilon):
+    """Return the factor and the shift (C,) by which running statistics normalise."""
+    factor = scale * jax.lax.rsqrt(var + epsilon)
+    return factor, offset - mean * factor
 
 
 def _activated(y, activation):

@@ -8,9 +8,10 @@ from typing import Any
 
 from tl_jax.data import views
 from tl_jax.errors import UserError, takes, takes_type, takes_types, unknown
+from tl_jax.plans import norms
 
 CHOICES = {
-    "batch_norm": ("frozen", "batch", "recalibrate"),
+    "sampling": ("shuffled", "balanced"),
     "views": tuple(views.SETS),
 }
 STARTS = ("pretrained", "fresh", "redrawn")
@@ -31,11 +32,15 @@ class Settings:
     schedule: Any = "cosine"
     weight_decay: float = 1e-4  # decoupled; kernels only
     clip: float = 1.0  # largest norm of the trained layers' gradients; 0: no clipping
-    batch_norm: str = "frozen"  # of trained layers: running statistics kept, batch's, re-estimated
+    # of trained layers: frozen (running statistics, kept), batch (the batch's), recalibrate
+    # (running ones, re-estimated), stochastic(p=0.5) (running ones with probability p, by channel)
+    batch_norm: str = "frozen"
     leaves: str = ""  # pattern of the parameters that learn inside trained layers, as "bias$"; all
     # numbered views: flip (2), flips (4: both ways), dihedral (8: turns), crops (10: corners too)
     views: str = "none"
     augment: Any = ""  # random augmentation of pixels in the step, as "crop+flip+mixup(0.2)"; none
+    # of training examples: shuffled, each at most once an epoch; or balanced, each class as often
+    sampling: str = "shuffled"
     accumulate: int = 1  # parts in which a batch is run, where it does not fit the memory whole
     # metric that selects the epoch whose weights are kept: val_loss, val_accuracy, ... or last;
     # empty: the objective's own, of a classification val_accuracy
@@ -55,6 +60,7 @@ class Settings:
                 raise unknown(field, getattr(self, field), known)
         for field in ("optimizer", "schedule"):
             schedules.require(getattr(self, field), field)
+        norms.make(self.batch_norm)
         if self.epochs < 1 or not 0 < self.learning_rate < math.inf:  # nor is NaN
             raise UserError(
                 f"a phase needs epochs >= 1 and a finite learning_rate > 0; "

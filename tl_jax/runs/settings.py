@@ -36,6 +36,12 @@ class TransferSettings:
     # cross_entropy+l2_sp(alpha=0.01, beta=0.01)+bss(eta=0.001)+lwf(weight=4, temperature=3); from
     # Python any Objective
     objective: Any = "cross_entropy"
+    # of training examples in the loss: balanced, N / (C n) for n of N examples in one of C classes;
+    # empty: 1
+    class_weights: str = ""
+    # the last block's probability of leaving its residual branch out in training; it grows linearly
+    # with depth (Huang et al. 2016, arXiv:1603.09382)
+    stochastic_depth: float = 0.0
     seed: int = 0  # of fresh weights, order, views, augmentation and dropout
     batch_size: int = 32
     test_views: str = "none"  # views over which the final probabilities are averaged
@@ -48,6 +54,8 @@ class TransferSettings:
 
     def __post_init__(self):
         takes_types(self)
+        if self.class_weights not in ("", "balanced"):
+            raise unknown("class_weights", self.class_weights, ["balanced"])
 
 
 def defaults() -> dict[str, Any]:

@@ -9,23 +9,25 @@ import shutil
 import tempfile
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from tl_jax.base import file
 from tl_jax.base.base import Base
 from tl_jax.base.load import load_base
 from tl_jax.chain import adapters, source_head
+from tl_jax.chain.depth import with_stochastic_depth
 from tl_jax.chain.network import Network
 from tl_jax.chain.places import Layer
 from tl_jax.chain.variables import fingerprint, merged, select
+from tl_jax.data import balance
 from tl_jax.data.files import path_of
 from tl_jax.data.task import Task
 from tl_jax.engine import prefix
 from tl_jax.engine.parallel import Parallel
 from tl_jax.engine.prefix import Inputs
 from tl_jax.errors import UserError, takes
-from tl_jax.plans.plan import Plan
+from tl_jax.plans.plan import Phase, Plan
 from tl_jax.plans.strategies import make_plan
 from tl_jax.report import page, text
 from tl_jax.runs import folder, log, results, settings, subject
@@ -33,6 +35,7 @@ from tl_jax.runs.settings import TransferSettings
 from tl_jax.train import evaluate, identity, loop, objectives
 from tl_jax.train.inputs import for_plan
 from tl_jax.train.problem import Problem
+from tl_jax.train.state import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -195,20 +198,17 @@ def work(
     cache = path_of(own.cache) if own.cache else None
     kept = {"cache": cache, "dtype": own.cache_dtype, "workdir": workdir}
     inputs_for = for_plan(problem, test_views=own.test_views, **kept)
-    variables, progress, inputs = loop.run(
+    done = trained(
         problem,
         variables,
         inputs_for,
+        test_views=own.test_views,
         workdir=workdir,
         checkpoint_seconds=own.checkpoint_seconds,
         write=log.writer(workdir),
     )
-    by_split = {
-        split: judged(problem, variables, inputs, split, test_views=own.test_views)
-        for split in ("val", "test")
-    }
     # What came of it.
-    whole = variables | {"params": problem.chain.combine(variables["params"])}
+    whole = done.variables | {"params": problem.chain.combine(done.variables["params"])}
     found = {"variables": select(whole, ready.layers), "classes": task.classes}
     final = dataclasses.replace(ready, **found, views=own.test_views)
     final.save(workdir / file.NAME)
@@ -217,18 +217,48 @@ def work(
         config=config,
         problem=problem,
         base=dataclasses.replace(final, weights=ready.weights),
-        variables=variables,
-        progress=progress,
-        scores={split: one.scores for split, one in by_split.items()},
-        predictions={split: one.predictions for split, one in by_split.items()},
+        variables=done.variables,
+        progress=done.progress,
+        scores=done.scores,
+        predictions=done.predictions,
         total_seconds=time.time() - started,
     )
     for setback in text.setbacks(result["plan"]["phases"]):
         logger.warning("%s", setback)
     if page.can_be_drawn():
-        shown = {"history": progress.history, "probabilities": by_split["test"].predictions}
+        shown = {"history": done.progress.history, "probabilities": done.predictions["test"]}
         page.write(workdir, result=result, task=task, **shown)
     return result
+
+
+class Trained(NamedTuple):
+    """What training gives."""
+
+    variables: Any
+    progress: Progress
+    predictions: dict[str, Any]  # by split, (n, ...) each
+    scores: dict[str, dict[str, Any]]  # every metric, by split
+
+
+def trained(
+    problem: Problem,
+    variables: Any,
+    inputs_for: Callable[[Phase, Any], Inputs],
+    *,
+    test_views: str = "none",
+    **saving: Any,
+) -> Trained:
+    """Train the problem's plan from `variables`, then judge it on val and test, which is looked at
+    once. `saving`: see `loop.run`.
+    """
+    variables, progress, inputs = loop.run(problem, variables, inputs_for, **saving)
+    by_split = {
+        split: judged(problem, variables, inputs, split, test_views=test_views)
+        for split in ("val", "test")
+    }
+    predictions = {split: one.predictions for split, one in by_split.items()}
+    scores = {split: one.scores for split, one in by_split.items()}
+    return Trained(variables, progress, predictions, scores)
 
 
 class Judged(NamedTuple):
@@ -266,6 +296,8 @@ def posed(
     for split in ("val", "test"):
         if not len(task.splits[split]):
             raise UserError(f"the task {task.name!r} has no examples to judge by in {split}")
+    if own.class_weights and sources:
+        raise UserError("class_weights= is of a single task, and there are sources=: leave one out")
     ready = _headed(base, len(task.classes), own)
     if ready.preprocessing.grey_range != task.grey_range:
         expected = dataclasses.replace(ready.preprocessing, grey_range=task.grey_range)
@@ -286,13 +318,14 @@ def posed(
     problem = Problem(
         chain,
         ready.preprocessing,
-        task,
+        balance.weighted(task) if own.class_weights else task,
         plan,
         Parallel(own.parallel),
         seed=own.seed,
         batch_size=own.batch_size,
         precision=own.precision,
         objective=objective,
+        stochastic_depth=own.stochastic_depth,
         sources=sources,
     )
     return Posed(problem, ready, variables)
@@ -354,7 +387,8 @@ def check(base: Base, own: TransferSettings, options: Mapping[str, Any]) -> None
     `base` may have shapes for weights.
     """
     ready = _headed(base, 2, own)
-    plan = _planned(ready, _adapted(ready, own), own, options)
+    chain = with_stochastic_depth(_adapted(ready, own), own.stochastic_depth)
+    plan = _planned(ready, chain, own, options)
     if objectives.make(own.objective).source_head:
         _source_head(base, ready, plan)
     prefix.require_dtype(own.cache_dtype)

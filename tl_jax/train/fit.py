@@ -13,6 +13,7 @@ from tl_jax.chain.variables import select
 from tl_jax.engine.parallel import Parallel
 from tl_jax.errors import UserError
 from tl_jax.ops import BatchNorm
+from tl_jax.plans import norms
 from tl_jax.plans.plan import Phase, Settings
 from tl_jax.train import optim
 from tl_jax.train.objectives.cross_entropy import CrossEntropy
@@ -103,7 +104,7 @@ def fit(
         return state, state.sums["loss"][0] / state.sums["loss"][1]
 
     params, stats = map(_float32, select(run.variables, layers).values())
-    if batch_norm == "recalibrate":
+    if norms.make(batch_norm).anew:
         stats = _recalibrated(run, chain, start, stats, inputs, size)
     state, losses = jax.lax.scan(one_epoch, _begin(of_steps, params, stats), jnp.arange(epochs))
     return Fitted({"params": state.params, "batch_stats": state.batch_stats}, losses)

@@ -17,6 +17,7 @@ from tl_jax.chain.network import Net
 from tl_jax.chain.variables import merged, overlaid, select
 from tl_jax.data import loader
 from tl_jax.ops import BatchNorm
+from tl_jax.plans import norms
 from tl_jax.train.problem import Setup
 from tl_jax.train.step import Recipe, State, evaluated
 from tl_jax.train.work import PhaseRun
@@ -101,7 +102,7 @@ def recalibrated(work: PhaseRun, variables: Any) -> Any:
     They are the mean of the batches' statistics over one epoch, as in Li et al. 2018 (AdaBN). Every
     batch is in view 0 and is normalised by its own statistics.
     """
-    if work.phase.settings.batch_norm != "recalibrate":
+    if not norms.make(work.phase.settings.batch_norm).anew:
         return variables
     return with_statistics(work, variables)
 

@@ -1,21 +1,25 @@
 """The settings of a run: network, tasks, plan and objective; everything but the variables."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
+from tl_jax.chain.depth import with_stochastic_depth
 from tl_jax.chain.network import Net, Network
 from tl_jax.chain.places import Known
+from tl_jax.data import balance
 from tl_jax.data.preprocessing import Preprocessing
 from tl_jax.data.splits import require_seed
 from tl_jax.data.task import Task
 from tl_jax.engine.parallel import Parallel
 from tl_jax.engine.prefix import prepared
 from tl_jax.errors import UserError, unknown
-from tl_jax.plans.plan import Plan
+from tl_jax.plans import norms
+from tl_jax.plans.plan import Phase, Plan
 from tl_jax.train.objective import Objective
 from tl_jax.train.objectives.cross_entropy import CrossEntropy
 
@@ -63,6 +67,7 @@ class Problem:
     batch_size: int = 32
     precision: str = "float32"  # of activations; weights and statistics stay float32
     objective: Objective = CrossEntropy()
+    stochastic_depth: float = 0.0  # the last block's probability of leaving its branch out
     sources: Mapping[str, Task] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
@@ -76,6 +81,7 @@ class Problem:
             )
         for phase in self.plan.phases:
             phase.require_layers(self.chain.names)
+            self.drawn_classes(phase)
         for turn in self.objective.turns:
             for name in (*turn.only, *turn.never):
                 self.chain.index(name)
@@ -96,11 +102,25 @@ class Problem:
                         f"phase {phase.name!r}: a batch of {size} on {self.parallel.count} devices "
                         f"cannot be run in {phase.settings.accumulate} parts of equal size"
                     )
-                if phase.settings.batch_norm == "batch" and size == phase.settings.accumulate:
+                norm = phase.settings.batch_norm
+                if norms.make(norm).by_batch and size == phase.settings.accumulate:
                     raise UserError(
-                        f"phase {phase.name!r}: batch_norm=batch normalises by one example at a "
+                        f"phase {phase.name!r}: batch_norm={norm} normalises by one example at a "
                         "time: take a batch_size above accumulate, or batch_norm=frozen"
                     )
+
+    def drawn_classes(self, phase: Phase) -> np.ndarray | None:
+        """Return the class (n,) of each training example, of which the phase draws each as often;
+        None if it does not. UserError if there are no such classes.
+        """
+        if phase.settings.sampling != "balanced":
+            return None
+        if self.sources:
+            raise UserError(
+                f"phase {phase.name!r}: sampling=balanced looks at the classes of a single task, "
+                "and there are several sources: take sampling=shuffled"
+            )
+        return balance.train_labels(self.task, f"phase {phase.name!r}: sampling=balanced")
 
     def require_whole_batches(self, what: str) -> None:
         """Raise UserError if a step sees only a part of a batch, which makes `what` impossible."""
@@ -115,10 +135,12 @@ class Problem:
         """The tasks that the run trains on, by name; a single one is called ""."""
         return self.sources or {"": self.task}
 
-    @property
+    @functools.cached_property
     def setup(self) -> Setup:
         """The part of the settings that programs are compiled for."""
-        return Setup(self.chain, self.objective, self.preprocessing, self.parallel, self.precision)
+        # Not in `chain`: what is stored of it serves every probability.
+        chain = with_stochastic_depth(self.chain, self.stochastic_depth)
+        return Setup(chain, self.objective, self.preprocessing, self.parallel, self.precision)
 
 
 def sample(task: Task, known: Any, *, size: int, real: bool = False) -> dict[str, Any]:

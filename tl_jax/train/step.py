@@ -17,12 +17,13 @@ from tl_jax.chain import variables as leaves_of
 from tl_jax.chain.network import Net
 from tl_jax.chain.variables import overlaid, select
 from tl_jax.engine.parallel import Parallel
+from tl_jax.plans import norms
 from tl_jax.plans.plan import Phase
 from tl_jax.train import optim
 from tl_jax.train.objective import Loss, Now, Term, Turn, mean
 from tl_jax.train.problem import Setup
 
-_AUGMENT, _OBJECTIVE = (zlib.crc32(what) for what in (b"augmentation", b"objective"))
+_AUGMENT, _OBJECTIVE, _NORM = map(zlib.crc32, (b"augmentation", b"objective", b"batch norm"))
 
 
 class Recipe(NamedTuple):
@@ -36,6 +37,7 @@ class Recipe(NamedTuple):
     leaves: str = ""  # pattern of the parameters that are trained inside these layers
     augment: Callable[[Any, Any], Any] | None = None  # (key, batch) -> batch, on raw inputs
     accumulate: int = 1  # number of parts of a batch that run one after the other
+    running: float = 0.0  # with "batch": each channel's probability of running statistics instead
 
     def factors(self, params: Mapping[str, Any]) -> dict[str, float]:
         """Return the multipliers of the trained layers that `params` has."""
@@ -59,15 +61,17 @@ class Recipe(NamedTuple):
 def recipe(setup: Setup, phase: Phase, augment: Callable | None = None) -> Recipe:
     """Return the recipe of a phase's steps."""
     settings = phase.settings
+    norm = norms.make(settings.batch_norm)
     return Recipe(
         setup,
         tuple((name, factor) for name, factor in phase.multipliers.items() if factor > 0),
         settings.optimizer,
         settings.clip,
-        "batch" if settings.batch_norm == "batch" else "frozen",
+        "batch" if norm.by_batch else "frozen",
         settings.leaves,
         augment,
         settings.accumulate,
+        norm.running,
     )
 
 
@@ -216,6 +220,8 @@ def bound(recipe: Recipe, state: State, params: Any, stats: Any, fixed: Any, key
     """Return the network of a step: trained layers in training mode, with views of the weights."""
     setup = recipe.setup
     normed = recipe.trained if recipe.batch_norm == "batch" else ()
+    # Channels are of the whole batch, so all devices draw the same; examples are of one device.
+    channels = jax.random.fold_in(key, _NORM)
     key = setup.parallel.key(key)
 
     def views(name: str) -> tuple[Any, Any]:
@@ -231,6 +237,7 @@ def bound(recipe: Recipe, state: State, params: Any, stats: Any, fixed: Any, key
         {**fixed["batch_stats"], **stats},
         train=recipe.trained,
         norm=normed,
+        running=(recipe.running, channels),
         key=key,
         views={name: views(name) for name in available},
         prepare=setup.prepare,

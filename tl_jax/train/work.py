@@ -35,6 +35,7 @@ class Source(NamedTuple):
     inputs: Inputs
     batch_size: int
     views: tuple[int, ...]  # batches draw examples in these views
+    classes: np.ndarray | None = None  # of the training examples, if each is drawn as often
 
     def batch(self, examples: np.ndarray, numbers: np.ndarray) -> dict[str, Any]:
         """Return inputs and truth of examples (B,) in their views (B,), on the host."""
@@ -49,6 +50,7 @@ class Source(NamedTuple):
             batch_size=self.batch_size,
             seed=seed,
             ordered=self.task.ordered,
+            classes=self.classes,
         )
 
 
@@ -60,13 +62,14 @@ class PhaseRun:
         self.recipe, self.survey, places = asked(problem, phase, variables)
         inputs_of = inputs.others or {"": inputs}
         numbers = views.numbers(phase.settings.views)
-        size_of = problem.parallel.batch_size
+        size_of, classes = problem.parallel.batch_size, problem.drawn_classes(phase)
         self.sources = {
             name: Source(
                 task,
                 inputs_of[name],
                 size_of(problem.batch_size, len(task.splits["train"])),
                 numbers if task.open is not None else (0,),
+                classes,
             )
             for name, task in problem.trained_on.items()
         }
