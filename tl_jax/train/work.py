@@ -26,9 +26,6 @@ from tl_jax.train.step import Recipe, State, update
 from tl_jax.train.survey import taken_out
 
 LARGE_TEMPORARIES = 2**26  # bytes worth waiting for; far more than a batch
-# Share of a step that one look at the heap may take. It takes as long as there are free pieces in
-# the heap: 5 to 40 ms once a network has been compiled.
-LOOK = 0.01
 
 
 class Source(NamedTuple):
@@ -87,9 +84,7 @@ class PhaseRun:
         self.step = _step(self.recipe)
         self.compiled: Callable | None = None
         self.compile_seconds = 0.0
-        self.temporaries = self.held = 0  # bytes of the program, and in use before its last call
-        self.called = 0.0  # when the last call began
-        self.waits: bool | None = None  # for temporaries; None: no step has shown what that costs
+        self.temporaries = 0  # bytes of the program
         self.pace = 1  # steps in one call, where inputs are on the device
 
     def _layers(self) -> tuple[str, ...]:
@@ -180,22 +175,13 @@ class PhaseRun:
             if jax.default_backend() == "cpu":
                 used: Any = self.compiled.memory_analysis()
                 self.temporaries = used.temp_size_in_bytes
-        self.held = heap.in_use() if self.waits else 0
-        self.called = time.perf_counter()
         return self.compiled(*args)
 
     def finish(self, state: State) -> None:
-        """Wait for the call that returns `state`, and until its temporary memory is released, if
-        that costs little beside a step.
-        """
+        """Wait for the call that returns `state`, and until its temporary memory is released."""
         jax.block_until_ready(state.step)
-        if self.waits:
-            heap.wait(self.held + self.temporaries // 2, seconds=0.01)
-        elif self.waits is None and self.called:
-            done = time.perf_counter()
-            heap.in_use()
-            cheap = time.perf_counter() - done < LOOK * (done - self.called)
-            self.waits = cheap and self.temporaries >= LARGE_TEMPORARIES
+        if self.temporaries >= LARGE_TEMPORARIES:
+            heap.await_release()
 
 
 def resident_steps(
