@@ -66,7 +66,8 @@ def row(config: Mapping[str, Any], cell: Cell) -> dict[str, Any]:
         figures = trained.figures(config, cell.plan, base, task, cell.seed)
     sizes = {f"n_{split}": len(rows) for split, rows in task.splits.items()}
     test = hashlib.sha256(np.sort(task.splits["test"]).tobytes()).hexdigest()[:16]
-    about = {**sizes, "n_all": len(task.ids), "test_split": test}
+    counts = {**sizes, "n_all": len(task.ids), "n_classes": len(task.classes)}
+    about = {**counts, "test_split": test}
     return {**figures, **about, "seconds": time.time() - started}
 
 

@@ -14,7 +14,17 @@ VERSION = 1  # of the columns and of what they mean
 SHARED = ("settings", "draws", "metric", "least_steps")  # what all cells of a config depend on
 OF_TYPE: dict[str, Any] = {
     **dict.fromkeys(
-        ("seed", "budget", "n_train", "n_val", "n_test", "n_all", "trained_parameters"), int
+        (
+            "seed",
+            "budget",
+            "n_train",
+            "n_val",
+            "n_test",
+            "n_all",
+            "n_classes",
+            "trained_parameters",
+        ),
+        int,
     ),
     **dict.fromkeys(("val", "test", "test_weighted", "seconds"), float),
     **dict.fromkeys(("chosen", "tried"), json.loads),
