@@ -47,6 +47,10 @@ bench: .venv/bench
 	$(BIN)/python -m benchmarks.frozen
 	$(BIN)/python -m benchmarks.ops
 	$(BIN)/python -m benchmarks.start
+	$(BIN)/python -m benchmarks.winograd
+	$(BIN)/python -m benchmarks.depthwise
+	$(BIN)/python -m benchmarks.probes
+	$(BIN)/python -m benchmarks.scenarios
 
 lint: .venv/dev
 	$(BIN)/ruff check .

@@ -67,7 +67,7 @@ def of_layers(
     outputs = prefix.outputs_of(chain, used, chain.layers)
     rule = repr(names), pool, repr(numbers)
     key = prefix.cache_key("layers", pixels.folder.name, *outputs, *rule)
-    what = f"features of {len(names)} layers"
+    what = f"features of {names[0] if len(names) == 1 else f'{len(names)} layers'}"
     stored = store.Store(cache / key, (count * len(numbers), int(ends[-1])), np.float32, what)
     store.require_room([pixels.need(), stored.need()])
     below = prefix.pixels(task, preprocessing, cache=cache)
