@@ -210,7 +210,7 @@ def test_plans_have_their_means_and_intervals_by_budget_beside_the_reference():
     figure = Figure()
     drawing.draw(figure)
     panels = figure.axes
-    drawn = [[line.get_xdata().tolist() for line in axes.lines] for axes in panels]
+    drawn = [[np.asarray(line.get_xdata()).tolist() for line in axes.lines] for axes in panels]
     assert drawn[0][:3] == [[0.5, 0.5], [0.4, 0.6], [0.5]] and drawn[0][4] == [0.7]
     np.testing.assert_allclose(drawn[1][3], (0.7, 1.1))
     assert panels[0].get_xlim() == panels[1].get_xlim() and panels[0].get_xlim()[1] == 1
