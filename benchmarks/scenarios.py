@@ -49,9 +49,9 @@ def main(argv: list[str]) -> None:
         print(f"| one study | {study:.0f} | |", flush=True)
         for name, cache in (("runs, a cache each", None), ("runs, one cache", root / "cache")):
             seconds = _runs(config, root / name.replace(" ", "_"), cache)
-            own = 3600 / (config.draws * statistics.mean(seconds))
+            cells = 3600 / (config.draws * statistics.mean(seconds))
             spread = f"{min(seconds):.0f} to {max(seconds):.0f} s a run"
-            print(f"| {name} ({spread}) | {own:.0f} | {study / own:.1f} |", flush=True)
+            print(f"| {name} ({spread}) | {cells:.0f} | {study / cells:.1f} |", flush=True)
     print(f"{len(PLANS)} plans, budgets {BUDGETS}, {_TIMES.value} seeds{idle_note(busy)}")
 
 
@@ -75,17 +75,18 @@ def _study(folder: pathlib.Path) -> float:
 
 def _runs(config, folder: pathlib.Path, cache: pathlib.Path | None) -> list[float]:
     """Return the seconds of a run of each plan at each budget, of the first draw's kind."""
-    found = []
+    seconds = []
     for plan in PLANS:
         for budget in BUDGETS:
-            own = {k: v for k, v in flat(config.plans[plan].to_dict()).items() if "space" not in k}
-            changes = flat(config.settings.to_dict()) | own | flat(config.bases.lite0.to_dict())
+            settings = flat(config.settings.to_dict()) | flat(config.plans[plan].to_dict())
+            changes = {k: v for k, v in settings.items() if not k.startswith("space")}
+            changes |= flat(config.bases.lite0.to_dict())
             task = {f"task.{k}": v for k, v in config.tasks.elpv.items()}
             changes |= task | {"task.per_class": budget}
             workdir = folder / f"{plan}_{budget}"
             changes["cache"] = str(cache or workdir / "cache")
-            found.append(_timed("experiments.transfer", RUN.format(changes=changes), workdir))
-    return found
+            seconds.append(_timed("experiments.transfer", RUN.format(changes=changes), workdir))
+    return seconds
 
 
 def _timed(program: str, text: str, workdir: pathlib.Path) -> float:

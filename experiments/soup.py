@@ -38,13 +38,13 @@ def main(argv: list[str]) -> None:
     task = named_task(config["task"], config["seed"])
     soup.require_same_data(runs[0], task)
     mix = soup.uniform if _UNIFORM.value else soup.greedy
-    found = mix(parts, task, metric=_METRIC.value)
+    mixed = mix(parts, task, metric=_METRIC.value)
     shown = "{:.4f}".format if _METRIC.value == "loss" else percent
     for part in parts:
-        print(f"{part.run}\tval {shown(part.val)}\t{'in' if part.run in found.kept else 'out'}")
-    tested = soup.judged(found.base, task, "test")[_METRIC.value]
-    found.base.save(out)
-    print(f"soup of {len(found.kept)}: val {shown(found.val)}, test {shown(tested)}, {out}")
+        print(f"{part.run}\tval {shown(part.val)}\t{'in' if part.run in mixed.kept else 'out'}")
+    tested = soup.judged(mixed.base, task, "test")[_METRIC.value]
+    mixed.base.save(out)
+    print(f"soup of {len(mixed.kept)}: val {shown(mixed.val)}, test {shown(tested)}, {out}")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
 import os
 import pathlib
 import sys
+import threading
 import time
+from typing import Any
 
 
 def work(item: int) -> float:
@@ -14,6 +16,11 @@ def work(item: int) -> float:
         os._exit(1)
     assert "jax" not in sys.modules
     return 1 / item
+
+
+def unsendable(item: int) -> Any:
+    """Return the item, or, of 0, what cannot be pickled."""
+    return item or threading.Lock()
 
 
 def slow(file: str) -> str:

@@ -62,6 +62,11 @@ def test_a_worker_that_dies_costs_nothing_but_its_own_work(spread, tmp_path):
     assert {item: found[item] for item in (1, 2, 4, 7, 8)} == {i: 1 / i for i in (1, 2, 4, 7, 8)}
 
 
+def test_what_cannot_be_sent_back_is_a_failure_of_its_own_work():
+    found = dict(pool.in_processes(pool_work.unsendable, [0, 1, 0], workers=1))
+    assert isinstance(found[0], TypeError) and found[1] == 1
+
+
 def test_a_worker_may_die_while_another_ones_work_is_being_noted(tmp_path):
     found = {}
     for item, value in PROCESSES(pool_work.work, [1, 7, 2, 4]):

@@ -188,6 +188,22 @@ def test_examples_count_with_the_weight_that_the_task_gives_them():
         assert got["test_weighted"] > 0.9
 
 
+def test_validation_is_counted_as_test_is():
+    """Targets name the next class: what a probe learns is not what accuracy counts."""
+    mine = task()
+    targets = np.roll(mine.targets, 1, axis=1)
+    odd = np.arange(len(mine.ids)) % 2
+    graded = {"graded_labels": targets.argmax(1) * odd, "graded_weights": odd + 0.5 * (1 - odd)}
+    shifted = mine.with_truth(targets=targets, **graded)
+    x, own = features(mine, noise=0.01), protocol.within(mine, 1, seed=0)
+    (answer,) = protocol.examine(x, [(shifted, own)], ("class_means",))
+    got, rows = answer["class_means"], own.val
+    hits = targets[rows].argmax(1) == graded["graded_labels"][rows]
+    assert got["val"] == 1 and got["val_accuracy"] == got["test"] == 0
+    weighted = np.average(hits, weights=graded["graded_weights"][rows])
+    assert got["val_weighted_accuracy"] == pytest.approx(weighted) and 0 < weighted < 1
+
+
 def test_more_dimensions_than_examples_of_noise_teach_nothing():
     mine = task()
     x = np.random.default_rng(1).standard_normal((120, 200))

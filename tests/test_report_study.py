@@ -10,6 +10,7 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from test_report import Page
 
 import tl_jax
@@ -198,6 +199,21 @@ def test_a_heat_map_writes_few_values_and_shades_many():
     names = [f"layer{i}" for i in range(20)]
     shown = figures.heat_map(np.eye(20), names, names, label="CKA", along=("a", "b"))
     assert {*names, "a", "b"} <= set(svg_words(shown))
+
+
+def test_plans_have_their_means_and_intervals_by_budget_beside_the_reference():
+    """The reference has no figure at the second budget, and `few` no interval."""
+    nothing = (float("nan"), float("nan"))
+    series = {"scratch": [(0.5, 0.1), nothing], "few": [(0.7, float("nan")), (0.9, 0.2)]}
+    drawing = figures.by_plan(("5", "all"), series, reference="scratch", label="accuracy")
+    assert {"5", "all", "scratch", "few", "accuracy"} <= set(svg_words(drawing))
+    figure = Figure()
+    drawing.draw(figure)
+    panels = figure.axes
+    drawn = [[np.asarray(line.get_xdata()).tolist() for line in axes.lines] for axes in panels]
+    assert drawn[0][:3] == [[0.5, 0.5], [0.4, 0.6], [0.5]] and drawn[0][4] == [0.7]
+    np.testing.assert_allclose(drawn[1][3], (0.7, 1.1))
+    assert panels[0].get_xlim() == panels[1].get_xlim() and panels[0].get_xlim()[1] == 1
 
 
 @pytest.mark.parametrize("form", ["svg", "pdf"])

@@ -1,6 +1,7 @@
 """The study of scenarios: spaces, cells, verdicts."""
 
 import json
+import pathlib
 
 import numpy as np
 import pyarrow.parquet
@@ -84,12 +85,23 @@ def test_cells_that_share_splits_are_next_to_each_other():
     [
         ({"budgets": ()}, "needs budgets"),
         ({"reference": "from_scrach"}, "unknown reference 'from_scrach'; did you mean 'from_scr"),
-        ({"draws": 0}, "at least 1"),
+        ({"budgets": (5, 5)}, "budgets= takes a list of one or more, each once"),
+        ({"budgets": (-5, 20)}, "a budget takes a whole number, at least 0"),
+        ({"draws": 0}, "draws= takes a whole number, at least 1"),
+        ({"first_seed": -1}, "first_seed= takes a whole number, at least 0"),
+        ({"metric": "acuracy"}, "unknown metric 'acuracy'; did you mean 'accuracy'"),
+        ({"margin": 1.0}, "margin= takes a share of accuracy below 1"),
+        ({"settings": {"seed": 3}}, "the study itself sets seed; leave it out"),
+        ({"settings": {"test_views": "flp"}}, "unknown views 'flp'; did you mean 'flip'"),
         ({"plans": {"from_scratch": {"plan": "full", "space": {}}}}, "empty space of settings"),
         ({"plans": {"from_scratch": {"probe": "svm"}}}, "unknown probe of the plan 'from_scratch'"),
         (
             {"plans": {"from_scratch": {"probe": "ridge", "features": "pixles"}}},
             "unknown features .* 'pixles'; did you mean 'pixels'",
+        ),
+        (
+            {"plans": {"from_scratch": {"probe": "ridge", "features": "hog", "layer": "stem"}}},
+            "features made by hand have no layer",
         ),
     ],
 )
@@ -98,10 +110,24 @@ def test_what_is_no_grid_is_refused_before_anything_is_computed(changes, said):
         cells.require(config(**changes))
 
 
+@pytest.mark.parametrize("name", ["digits", "elpv", "folder", "regularised"])
+def test_our_own_studies_are_grids(name):
+    """Fashion's bases are runs of one's own."""
+    cells.require(load_config(f"configs/scenarios_{name}.py").to_dict())
+
+
+def test_every_value_that_may_be_drawn_is_looked_at_before_anything_is_computed():
+    """Of 10 draws for 5 seeds about a third are the objective that there is not."""
+    objectives = "one_of(('cross_entropy', 'delta', 'detla'))"
+    plans = {"from_scratch": {"plan": "full", "space": {"objective": objectives}}}
+    with pytest.raises(UserError, match="unknown objective 'detla'; did you mean 'delta'"):
+        cells.require(config(plans=plans))
+
+
 def test_later_settings_stand_over_earlier_ones():
-    shared, own = {"tune": {"epochs": 3, "clip": 0.0}, "dropout": 0.2}, {"tune": {"epochs": 4}}
-    found = trained.nested([shared, own, {"tune.learning_rate": 0.1}])
-    assert found == {"tune": {"epochs": 4, "clip": 0.0, "learning_rate": 0.1}, "dropout": 0.2}
+    shared = {"tune": {"epochs": 3, "clip": 0.0}, "dropout": 0.2}
+    merged = trained.nested([shared, {"tune": {"epochs": 4}}, {"tune.learning_rate": 0.1}])
+    assert merged == {"tune": {"epochs": 4, "clip": 0.0, "learning_rate": 0.1}, "dropout": 0.2}
     assert shared["tune"]["epochs"] == 3
 
 
@@ -193,21 +219,43 @@ def test_of_plans_that_are_worth_the_same_few_are_said_to_help_or_hurt():
     assert alarms / 300 <= 0.05
 
 
-@given(st.integers(5, 20), st.floats(0, 1), st.floats(0.5, 3))
-def test_so_many_seeds_settle_it(count, ratio, mean):
+@given(st.integers(5, 20), st.floats(0, 1), st.floats(0.5, 3), st.sampled_from([0.95, 0.999]))
+def test_so_many_seeds_settle_it(count, ratio, mean, level):
     values = mean + np.random.default_rng(0).normal(size=count)
     estimate = paired.corrected(values, ratio=ratio)
-    needed = paired.seeds_to_settle(estimate, margin=0.1, ratio=ratio)
+    needed = paired.seeds_to_settle(estimate, margin=0.1, ratio=ratio, level=level)
     deviation = values.std(ddof=1)
 
     def half(seeds):
-        return stats.t.ppf(0.975, seeds - 1) * deviation * np.sqrt(1 / seeds + ratio)
+        return stats.t.ppf((1 + level) / 2, seeds - 1) * deviation * np.sqrt(1 / seeds + ratio)
 
     beyond = abs(values.mean()) - 0.1
     if needed is None:
         assert half(1000) >= beyond
     else:
         assert half(needed) < beyond and (needed == 2 or half(needed - 1) >= beyond)
+
+
+def test_seeds_that_settle_one_verdict_settle_it_among_others():
+    """So many seeds of the same mean and spread do give a verdict, beside eight of nothing."""
+    differences = np.array([0.03, -0.01, 0.02, 0.0, 0.03])
+
+    def among(differences, others=8):
+        plans = rows(differences, fixed=True)
+        for other in range(others):
+            noise = np.random.default_rng(other).normal(0, 0.1, len(differences))
+            nothing = rows(noise - noise.mean(), fixed=True)[1::2]
+            plans += [{**row, "plan": str(other)} for row in nothing]
+        names = dict.fromkeys(["from_scratch", "plan", *map(str, range(others))], {})
+        return against_reference(plans, {**PLANS, "plans": names})[0]
+
+    verdict = among(differences)
+    assert verdict["verdict"] == "cannot tell"
+    needed = verdict["seeds_to_settle"]
+    again = np.resize(differences - differences.mean(), needed)
+    again = (again - again.mean()) * differences.std(ddof=1) / again.std(ddof=1)
+    assert among(again + differences.mean())["verdict"] == "helps"
+    assert among(differences, others=0)["seeds_to_settle"] < needed
 
 
 # The whole study
@@ -316,7 +364,9 @@ def test_only_the_draw_that_validation_chose_is_tested(tmp_path, monkeypatch):
     )  # fmt: skip
     with config.unlocked():
         config.plans.head_only.space = {"train_head": {"learning_rate": "log(1e-3, 1e-1)"}}
-        config.settings.train_head.epochs = 2
+        config.settings.train_head.epochs, config.cache = 2, ""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     splits, judged = [], trained.transfer.judged
 
     def noted(problem, variables, inputs, split, **how):
@@ -330,6 +380,25 @@ def test_only_the_draw_that_validation_chose_is_tested(tmp_path, monkeypatch):
     best = max(found["tried"], key=lambda one: one["val"])
     assert found["chosen"] == best["settings"] and found["val"] == best["val"]
     assert len({one["settings"]["train_head.learning_rate"] for one in found["tried"]}) == 3
+    assert not list(pathlib.Path().iterdir())  # without a cache nothing is kept
+
+
+def test_a_draw_that_diverges_is_not_chosen(tmp_path):
+    config = grid(tmp_path, {"base": "efficientnet_lite0", "weights": "random:0"}, "head_only")
+    with config.unlocked():
+        config.settings.train_head.epochs = 2
+        config.reference, config.seeds, config.draws, config.cache = "head_only", 1, 4, ""
+        config.plans.head_only.space = {"train_head": {"learning_rate": "one_of((1e-2, 1e38))"}}
+    (cell,) = cells.cells(config.to_dict())
+    row = cells.row(config.to_dict(), cell)
+    tried = {draw["settings"]["train_head.learning_rate"]: draw for draw in row["tried"]}
+    assert row["chosen"] == {"train_head.learning_rate": 1e-2} and len(row["tried"]) == 4
+    assert row["val"] == tried[1e-2]["val"] and tried[1e38]["val"] is None
+    assert "the loss is not finite" in tried[1e38]["error"]
+    with config.unlocked():
+        config.plans.head_only.space.train_head.learning_rate = "one_of((1e38,))"
+    with pytest.raises(UserError, match="all draws diverged: the loss is not finite"):
+        cells.row(config.to_dict(), cell)
 
 
 # Tables
@@ -366,6 +435,7 @@ def test_parquet_has_what_csv_has(table_of):
         ("\n1,", "\n0,", "is a table of version 0, and this reads version 1"),
         (",rbf,", ",rbff,", "unknown plan in .*'rbff'; did you mean 'rbf'"),
         ("digits,lite0,1,", "digits,lite0,7,", "another config, which has the cell task digits"),
+        ("digits,lite0,1,", "digits,lite0,0,", "has a cell twice: task digits"),
         ("digits,lite0,1,", "digits,lite0,one,", "line [0-9]+: invalid literal"),
     ],
 )

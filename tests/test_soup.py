@@ -78,6 +78,8 @@ def test_runs_that_do_not_fit_together_are_refused(runs, base, task, tmp_path):
         soup.ingredients([first], metric="accuracy")
     with pytest.raises(UserError, match="has no 'acuracy' on validation"):
         soup.ingredients(list(runs), metric="acuracy")
+    with pytest.raises(UserError, match="has no 'per_class' on validation"):
+        soup.ingredients(list(runs), metric="per_class")
     with pytest.raises(UserError, match="is no finished run"):
         soup.ingredients([first, tmp_path], metric="accuracy")
     options = {"plan": "head_only", "train_head": {"epochs": 1}, "batch_size": 20, "cache": None}

@@ -18,6 +18,7 @@ from tl_jax.chain.network import Network
 from tl_jax.chain.places import IMAGE
 from tl_jax.chain.variables import select
 from tl_jax.data import views as sets
+from tl_jax.data.files import path_of
 from tl_jax.data.preprocessing import Preprocessing
 from tl_jax.data.task import Task
 from tl_jax.engine import prefix, store
@@ -56,7 +57,7 @@ def of_layers(
         with tempfile.TemporaryDirectory() as folder:  # deleted under the maps, which stay readable
             return of_layers(base, task, cache=folder, **how)
     numbers, count = sets.numbers(views), len(task.ids)
-    parallel, cache = parallel or Parallel(), pathlib.Path(cache)
+    parallel, cache = parallel or Parallel(), path_of(cache)
     shapes = shapes_of(base, layers=layers, pool=pool)
     names, preprocessing = tuple(shapes), base.preprocessing
     chain = base.chain.cut(names[-1])

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import PIL.Image
 
+from tl_jax.data.files import path_of
 from tl_jax.data.task import Task
 from tl_jax.engine import prefix, store
 from tl_jax.errors import UserError, unknown
@@ -52,6 +53,6 @@ def features(task: Task, kind: str, *, cache: str | pathlib.Path | None = None) 
         return compute(0, len(task.ids))
     key = prefix.cache_key("handmade", kind, task.fingerprint)
     shape = (len(task.ids), *compute(0, 1)[0].shape)
-    kept = store.Store(pathlib.Path(cache) / key, shape, np.float32, f"{kind} features")
+    kept = store.Store(path_of(cache) / key, shape, np.float32, f"{kind} features")
     store.require_room([kept.need()])
     return store.build(kept, compute, progress=prefix.bar(kept.what))

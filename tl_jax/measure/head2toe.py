@@ -28,6 +28,7 @@ class Head2Toe(NamedTuple):
     val: float  # accuracy
     test: float
     test_weighted: float
+    answer: dict[str, Any]  # all that `protocol.examine` says of it
 
 
 def fit(
@@ -56,10 +57,11 @@ def fit(
         if best is None or answers["logistic"]["val"] > best[0]["val"]:
             best = answers["logistic"], share, kept
     answer, share, kept = best
-    ends = np.cumsum([own.shape[1] for own in layers.values()])
+    ends = np.cumsum([features.shape[1] for features in layers.values()])
     counts = np.bincount(np.searchsorted(ends, kept, side="right"), minlength=len(layers))
     by_layer = dict(zip(layers, counts.tolist(), strict=True))
-    return Head2Toe(share, by_layer, answer["val"], answer["test"], answer["test_weighted"])
+    figures = answer["val"], answer["test"], answer["test_weighted"]
+    return Head2Toe(share, by_layer, *figures, answer)
 
 
 def relevance(rows: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:

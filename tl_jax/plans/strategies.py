@@ -170,8 +170,8 @@ def register_plan(strategy: Callable[..., Plan]) -> Callable[..., Plan]:
 
     `names` are the layers in forward order, `new` those of the head, `weightless` those without
     parameters, `adapters` those beside others; the last three are given to a function that asks for
-    them. Its other parameters are
-    settings of a transfer: `from_layer`, `factor`, phases' `train_head` and `tune`, or its own.
+    them. Its other parameters are settings of a transfer: `from_layer`, `factor`, phases'
+    `train_head` and `tune`, or its own.
     """
     return registry.register(STRATEGIES, "plan")(strategy)
 
@@ -199,11 +199,11 @@ def make_plan(
     adapters: Names = (),
     options: Mapping[str, Any],
 ) -> Plan:
-    """The plan of a strategy, or of the one of that name, for a chain of layers `names`.
+    """Return the plan of a strategy, or of the one of that name, for a chain of layers `names`.
 
     `new` are the layers of the head, `weightless` those without parameters, `adapters` those beside
-    others that hold an update of theirs. `options` may hold more
-    than this strategy asks for; what it asks for must be there.
+    others that hold an update of theirs. `options` may hold more than this strategy asks for; what
+    it asks for must be there.
     """
     if isinstance(strategy, str):
         if strategy not in STRATEGIES:

@@ -114,7 +114,7 @@ def by_plan(
     reference: str,
     label: str,
 ) -> Drawing:
-    """A panel for each of B budgets, with a line a plan: its mean and interval.
+    """Draw a panel for each of B budgets, with a line a plan: its mean and interval.
 
     `series` are (mean, half of the interval) of each plan, (B,), as fractions, shown in percent.
     The plan `reference` stands out, and its mean goes through all lines.
@@ -149,7 +149,7 @@ def over_rates(
     marks: Mapping[str, float],
     label: str,
 ) -> Drawing:
-    """Lines over S learning rates on a logarithmic axis, (S,) each.
+    """Draw lines over S learning rates on a logarithmic axis, (S,) each.
 
     `marks` are rates with a name; `label` is the vertical axis'. The last line stands out.
     """

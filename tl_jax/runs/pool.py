@@ -96,9 +96,10 @@ def _until_one_dies(work: Work, left: list, *, workers: int) -> Iterator[Done]:
                 broken = True
             done, _ = concurrent.futures.wait(running, PAUSE, return_when="FIRST_COMPLETED")
             for future in done:
-                died = isinstance(future.exception(), BrokenProcessPool)
+                error = future.exception()  # `tried` raises none, but results may not be picklable
+                died = isinstance(error, BrokenProcessPool)
                 broken |= died
-                yield running.pop(future), WorkerDied() if died else future.result()
+                yield running.pop(future), WorkerDied() if died else error or future.result()
 
 
 @contextlib.contextmanager

@@ -49,20 +49,20 @@ def ingredients(runs: Sequence[pathlib.Path], *, metric: str) -> list[Ingredient
     """
     if len(runs) < 2:
         raise UserError(f"a soup is made of two runs or more; got {len(runs)}")
-    told = [(run, *_read(run)) for run in runs]
-    first, _, data = told[0]
-    found = []
-    for run, result, own in told:
-        if result["val"].get(metric) is None:
+    finished = [(run, *_read(run)) for run in runs]
+    (first, _, first_data), parts = finished[0], []
+    for run, result, data in finished:
+        value = result.get("val", {}).get(metric)
+        if not isinstance(value, int | float):
             raise UserError(f"{run} has no {metric!r} on validation")
-        if changed := changed_data(data, own):
+        if changed := changed_data(first_data, data):
             raise UserError(f"{run} and {first} do not fit together: {'; '.join(changed[:3])}")
-        found.append(Ingredient(run, load_base(run), float(result["val"][metric])))
-    for other in found[1:]:
+        parts.append(Ingredient(run, load_base(run), float(value)))
+    for other in parts[1:]:
         for name in ("architecture", "preprocessing", "classes", "views"):
-            if getattr(other.base, name) != getattr(found[0].base, name):
+            if getattr(other.base, name) != getattr(parts[0].base, name):
                 raise UserError(f"{other.run} and {first} do not fit together: another {name}")
-    return found
+    return parts
 
 
 def uniform(parts: Sequence[Ingredient], task: Task, *, metric: str) -> Soup:

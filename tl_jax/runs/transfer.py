@@ -20,7 +20,7 @@ from tl_jax.chain.depth import with_stochastic_depth
 from tl_jax.chain.network import Network
 from tl_jax.chain.places import Layer
 from tl_jax.chain.variables import fingerprint, merged, select
-from tl_jax.data import balance
+from tl_jax.data import balance, views
 from tl_jax.data.files import path_of
 from tl_jax.data.task import Task
 from tl_jax.engine import prefix
@@ -382,7 +382,7 @@ def _planned(
 
 
 def check(base: Base, own: TransferSettings, options: Mapping[str, Any]) -> None:
-    """UserError for a cut, head, plan, objective or type of the cache that is none.
+    """UserError for a cut, head, plan, objective, views or type of the cache that is none.
 
     `base` may have shapes for weights.
     """
@@ -392,3 +392,4 @@ def check(base: Base, own: TransferSettings, options: Mapping[str, Any]) -> None
     if objectives.make(own.objective).source_head:
         _source_head(base, ready, plan)
     prefix.require_dtype(own.cache_dtype)
+    views.numbers(own.test_views)

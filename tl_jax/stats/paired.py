@@ -94,10 +94,16 @@ def paired(one: Mapping[Any, float], other: Mapping[Any, float], *, ratio: float
 
 
 def seeds_to_settle(
-    estimate: Estimate, *, margin: float, ratio: float, least: int = 2, most: int = 1000
+    estimate: Estimate,
+    *,
+    margin: float,
+    ratio: float,
+    least: int = 2,
+    most: int = 1000,
+    level: float = LEVEL,
 ) -> int | None:
-    """Return the fewest figures J, `least` or more, whose 95 % interval would leave the margin out,
-    if mean and spread stayed as estimated; None where `most` do not.
+    """Return the fewest figures J, `least` or more, whose interval would leave the margin out, if
+    mean and spread stayed as estimated; None where `most` do not. `level` is the interval's.
 
     With overlapping splits the interval has a least width, however many are drawn: then only other
     data settle it.
@@ -109,7 +115,7 @@ def seeds_to_settle(
         return None
     deviation = estimate.error / np.sqrt(1 / estimate.count + ratio)
     counts = np.arange(max(least, 2), most + 1)
-    quantiles = stats.t.ppf((1 + LEVEL) / 2, counts - 1)
+    quantiles = stats.t.ppf((1 + level) / 2, counts - 1)
     (enough,) = np.nonzero(quantiles * deviation * np.sqrt(1 / counts + ratio) < beyond)
     return int(counts[enough[0]]) if len(enough) else None
 

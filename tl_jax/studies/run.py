@@ -26,8 +26,7 @@ def run(
 
     Also return whether the result was there before. `name` is the result's name. `how` are options
     of the study's `compute` that do not change what it finds; with `retry` a result with failures
-    is computed again. After an interruption the same call
-    resumes the study.
+    is computed again. After an interruption the same call resumes the study.
     """
     part, lines = _part(study, "study"), []
 

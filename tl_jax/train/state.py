@@ -123,10 +123,14 @@ def snapshot(recipe: Recipe, state: State) -> Any:
     return jax.device_get(evaluated(recipe.setup, state))
 
 
+class Diverged(UserError):
+    """Training came to a loss or weights that are not finite."""
+
+
 def require_finite(state: State) -> None:
-    """Raise UserError that names the first step whose loss was not finite, if there is one."""
+    """Raise Diverged, which names the first step whose loss was not finite, if there is one."""
     if (step := int(state.bad)) >= 0:
-        raise UserError(
+        raise Diverged(
             f"the loss is not finite at step {step}: try a smaller learning_rate; "
             "the last good checkpoint is kept"
         )

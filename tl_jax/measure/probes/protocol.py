@@ -166,8 +166,9 @@ def examine(
     Their views are 16, with rotations.
 
     A result has `setting`, chosen on validation (see `Probe`); `val`, its accuracy there, weighted
-    like the loss; then `test` and `test_weighted`, accuracy and confidence-weighted accuracy after
-    refitting on train and val. A probe that is left out (see `RBF_EXAMPLES`) has no result.
+    like the loss; `val_accuracy` and `val_weighted_accuracy`, as they are counted on test; then
+    `test` and `test_weighted`, accuracy and confidence-weighted accuracy after refitting on train
+    and val. A probe that is left out (see `RBF_EXAMPLES`) has no result.
     UserError for an unknown probe.
     """
     for name in probes:
@@ -191,15 +192,26 @@ def examine(
         settings = [[probe.settings[number]] for number in chosen]
         final = _answered(probe, tested_on, settings, len(features))
         for i, (task, rows) in enumerate(several):
-            predicted = final[i].classes[0]
-            graded = predicted == task.graded_labels[rows.test]
+            by_setting, predicted = on_val[i].classes, final[i].classes[0]
+            val = _tested(by_setting[chosen[i]], task, rows.val)
+            test = _tested(predicted, task, rows.test)
             results[i][name] = {
                 "setting": probe.settings[chosen[i]],
-                "val": float(accuracies(on_val[i].classes, *truth[i])[chosen[i]]),
-                "test": float((predicted == task.labels[rows.test]).mean()),
-                "test_weighted": float(np.average(graded, weights=task.graded_weights[rows.test])),
+                "val": float(accuracies(by_setting, *truth[i])[chosen[i]]),
+                **{f"val_{metric}": value for metric, value in val.items()},
+                "test": test["accuracy"],
+                "test_weighted": test["weighted_accuracy"],
             }
     return results
+
+
+def _tested(predicted: np.ndarray, task: Task, rows: np.ndarray) -> dict[str, float]:
+    """Return the accuracies of predictions (M,) of these examples, plain and by confidence."""
+    graded = predicted == task.graded_labels[rows]
+    return {
+        "accuracy": float((predicted == task.labels[rows]).mean()),
+        "weighted_accuracy": float(np.average(graded, weights=task.graded_weights[rows])),
+    }
 
 
 def _points(features: np.ndarray, task: Task, rows: np.ndarray, query: np.ndarray) -> Points:

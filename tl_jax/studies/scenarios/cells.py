@@ -1,21 +1,21 @@
 """The cells of the grid: what each is, and what one gives."""
 
 import functools
-import hashlib
 import json
 import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from tl_jax.base.base import Base
+from tl_jax.data import splits
 from tl_jax.data.task import Task
-from tl_jax.errors import UserError, unknown
+from tl_jax.errors import UserError, takes, takes_several, takes_whole, unknown
 from tl_jax.runs.subject import base_of, named_task, outline_of
 from tl_jax.studies.scenarios import probed, trained
+from tl_jax.studies.scenarios.verdicts import TESTED
 
 KEPT = 2  # bases and tasks that a process holds at a time
+MOST = 10**9  # of a config's whole numbers
 
 
 class Cell(NamedTuple):
@@ -26,6 +26,10 @@ class Cell(NamedTuple):
     seed: int
     budget: int  # training examples a class; 0: all there are
     plan: str
+
+    def described(self) -> str:
+        """Return the cell in words, for a line of text."""
+        return ", ".join(f"{part} {value}" for part, value in self._asdict().items())
 
 
 def cells(config: Mapping[str, Any]) -> list[Cell]:
@@ -47,8 +51,14 @@ def require(config: Mapping[str, Any]) -> None:
             raise UserError(f"a study of scenarios needs {part}: the config names none")
     if config["reference"] not in config["plans"]:
         raise unknown("reference", config["reference"], config["plans"])
-    if config["draws"] < 1 or config["seeds"] < 1:
-        raise UserError("draws and seeds are at least 1")
+    takes_several(config["budgets"], "budgets=")
+    for budget in config["budgets"]:
+        takes_whole(budget, "a budget", 0, MOST)
+    for number, least in (("seeds", 1), ("first_seed", 0), ("draws", 1), ("least_steps", 0)):
+        takes_whole(config[number], f"{number}=", least, MOST)
+    if config["metric"] not in TESTED:
+        raise unknown("metric", config["metric"], TESTED)
+    takes(0 <= config["margin"] < 1, "margin=", "a share of accuracy below 1", config["margin"])
     outlines = [outline_of(base) for base in config["bases"].values()]
     for name, plan in config["plans"].items():
         (probed if "probe" in plan else trained).require(config, name, plan, outlines)
@@ -61,14 +71,13 @@ def row(config: Mapping[str, Any], cell: Cell) -> dict[str, Any]:
     task = _task(json.dumps(config["tasks"][cell.task]), cell.budget, cell.seed)
     base = _base(json.dumps(config["bases"][cell.base]))
     if "probe" in plan:
-        figures = probed.figures(plan, base, task, config["cache"])
+        figures = probed.figures(config, cell.plan, base, task)
     else:
         figures = trained.figures(config, cell.plan, base, task, cell.seed)
     sizes = {f"n_{split}": len(rows) for split, rows in task.splits.items()}
-    test = hashlib.sha256(np.sort(task.splits["test"]).tobytes()).hexdigest()[:16]
-    counts = {**sizes, "n_all": len(task.ids), "n_classes": len(task.classes)}
-    about = {**counts, "test_split": test}
-    return {**figures, **about, "seconds": time.time() - started}
+    sizes |= {"n_all": len(task.ids), "n_classes": len(task.classes)}
+    test_split = splits.identity(task.splits["test"])
+    return {**figures, **sizes, "test_split": test_split, "seconds": time.time() - started}
 
 
 @functools.lru_cache(maxsize=KEPT)

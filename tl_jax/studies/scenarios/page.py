@@ -12,6 +12,8 @@ from tl_jax.studies.scenarios import table
 from tl_jax.studies.scenarios.verdicts import TESTED, overlap
 
 WORDS = ("helps", "hurts", "cannot tell")
+PREPOSITIONS = {"task": "of", "base": "from"}
+NAMED = 6  # scenarios in the summary, for a verdict
 
 
 def write(workdir: pathlib.Path, result: dict) -> None:
@@ -19,8 +21,8 @@ def write(workdir: pathlib.Path, result: dict) -> None:
     config, rows = result["config"], result["rows"]
     good = [row for row in rows if row.get("error") is None]
     table.write(workdir, rows, config)
-    pairs = dict.fromkeys((row["task"], row["base"]) for row in good)
-    sections = [_section(task, base, good, config) for task, base in pairs]
+    pairs = _file_names(good)
+    sections = [_section(*pair, good, config, name) for pair, name in pairs.items()]
     study.write(
         workdir,
         title="Which way of transferring wins?",
@@ -43,33 +45,49 @@ def write(workdir: pathlib.Path, result: dict) -> None:
 def summary(result: dict) -> str:
     """How often each verdict was given, and how many cells failed."""
     verdicts, config = result["verdicts"], result["config"]
-    said = [own["verdict"] for own in verdicts]
-    counts = ", ".join(f"{said.count(word)} times {word}" for word in WORDS if word in said)
+    words = [verdict["verdict"] for verdict in verdicts]
+    counts = ", ".join(f"{word} {words.count(word)}" for word in WORDS if word in words)
     lines = [f"Beside {config['reference']} at the same budget: {counts or 'nothing to compare'}."]
     for word in WORDS[:2]:
-        own = [_where(one) for one in verdicts if one["verdict"] == word]
-        if own:
-            lines.append(f"{word.capitalize()}: {'; '.join(own[:6])}{', ...' * (len(own) > 6)}.")
+        where = [_where(verdict, config) for verdict in verdicts if verdict["verdict"] == word]
+        if where:
+            more = ", ..." * (len(where) > NAMED)
+            lines.append(f"{word.capitalize()}: {'; '.join(where[:NAMED])}{more}.")
     if failed := len(failures(result)):
         lines.append(f"{failed} of {len(result['rows'])} cells failed; --retry tries them again.")
     return " ".join(lines)
 
 
-def _where(own: dict) -> str:
-    return f"{own['plan']} at {_budget(own['budget'])} ({100 * own['difference']:+.1f} points)"
+def _where(verdict: dict, config: dict) -> str:
+    """Plan, budget and difference; of several tasks and bases also which."""
+    several = [part for part in ("task", "base") if len(config[f"{part}s"]) > 1]
+    words = [verdict["plan"], "at", _budget(verdict["budget"])]
+    words += [f"{PREPOSITIONS[part]} {verdict[part]}" for part in several]
+    return f"{' '.join(words)} ({100 * verdict['difference']:+.1f} points)"
 
 
 def _budget(budget: int) -> str:
     return f"{budget} a class" if budget else "all labels"
 
 
-def _section(task: str, base: str, rows: Sequence[dict], config: dict) -> study.Section:
-    own = [row for row in rows if (row["task"], row["base"]) == (task, base)]
+def _file_names(rows: Sequence[dict]) -> dict[tuple[str, str], str]:
+    """Return for each task and base what its files are called, no two the same."""
+    names: dict[tuple[str, str], str] = {}
+    for pair in dict.fromkeys((row["task"], row["base"]) for row in rows):
+        name = study.file_name("_".join(pair))
+        names[pair] = f"{name}_{len(names)}" if name in names.values() else name
+    return names
+
+
+def _section(
+    task: str, base: str, rows: Sequence[dict], config: dict, file_name: str
+) -> study.Section:
+    rows = [row for row in rows if (row["task"], row["base"]) == (task, base)]
     budgets, plans = list(config["budgets"]), list(config["plans"])
-    column, ratio = TESTED[config["metric"]], overlap(own)
+    column, ratio = TESTED[config["metric"]], overlap(rows)
 
     def values(plan: str, budget: int, name: str) -> list[float]:
-        return [row[name] for row in own if (row["plan"], row["budget"]) == (plan, budget)]
+        return [row[name] for row in rows if (row["plan"], row["budget"]) == (plan, budget)]
 
     lines, costs, series = [], [], {}
     for plan in plans:
@@ -77,10 +95,9 @@ def _section(task: str, base: str, rows: Sequence[dict], config: dict) -> study.
         lines.append((plan, *(mean.mean for mean in means)))
         series[plan] = [(mean.mean, mean.half) for mean in means]
         seconds = [corrected(values(plan, b, "seconds"), ratio=0).mean for b in budgets]
-        parameters = values(plan, budgets[-1], "trained_parameters")
+        parameters = [row["trained_parameters"] for row in rows if row["plan"] == plan]
         costs.append((plan, max(parameters, default=None), *seconds))
     heads = tuple(map(_budget, budgets))
-    slug = f"{task}_{base}"
     label = f"{config['metric'].replace('_', ' ')} on test"
     picture = figures.by_plan(heads, series, reference=config["reference"], label=label)
     caption = (
@@ -89,14 +106,14 @@ def _section(task: str, base: str, rows: Sequence[dict], config: dict) -> study.
     )
     return study.Section(
         f"{task} from {base}",
-        f"Every plan has the same splits, labels and tuning effort. {_chosen(own, config)}",
-        (study.Picture(f"budgets_{slug}", caption, picture),),
+        f"Every plan has the same splits, labels and tuning effort. {_chosen(rows, config)}",
+        (study.Picture(f"budgets_{file_name}", caption, picture),),
         (
             study.Table(
-                f"test_{slug}", "Test", ("plan", *heads), lines, dict.fromkeys(heads, "%")
+                f"test_{file_name}", "Test", ("plan", *heads), lines, dict.fromkeys(heads, "%")
             ),
             study.Table(
-                f"cost_{slug}", "Parameters trained, and seconds a cell with all its draws",
+                f"cost_{file_name}", "Parameters trained, and seconds a cell with all its draws",
                 ("plan", "parameters", *heads), costs,
             ),
         ),
@@ -104,42 +121,50 @@ def _section(task: str, base: str, rows: Sequence[dict], config: dict) -> study.
 
 
 def _chosen(rows: Sequence[dict], config: dict) -> str:
-    """Which plan validation chooses at each budget, and what test says of it."""
+    """Which plan validation chooses at each budget, and what test says of it.
+
+    Among the plans that have all seeds: of one whose cells failed the mean is over other splits.
+    """
     column, chosen = TESTED[config["metric"]], []
     for budget in config["budgets"]:
         plans: dict[str, list[dict]] = {}
         for row in rows:
             if row["budget"] == budget:
                 plans.setdefault(row["plan"], []).append(row)
-        if not plans:
-            continue
-        best = max(plans, key=lambda plan: np.mean([row["val"] for row in plans[plan]]))
-        test = np.mean([row[column] for row in plans[best]])
-        chosen.append(f"{best} at {_budget(budget)} ({100 * test:.1f} % on test)")
+        most = max(map(len, plans.values()), default=0)
+        val = {
+            plan: np.mean([row["val"] for row in of_plan])
+            for plan, of_plan in plans.items()
+            if len(of_plan) == most
+        }
+        if val:
+            best = max(val, key=lambda plan: val[plan])
+            test = np.mean([row[column] for row in plans[best]])
+            chosen.append(f"{best} at {_budget(budget)} ({100 * test:.1f} % on test)")
     return f"The best on validation, as a mean over seeds: {'; '.join(chosen)}."
 
 
 def _verdicts(result: dict) -> study.Section:
-    columns = ("task", "base", "budget", "plan", "difference", "low", "high", "pairs", "verdict",
-               "seeds to settle")  # fmt: skip
     names = ("task", "base", "budget", "plan", "difference", "low", "high", "pairs", "verdict",
              "seeds_to_settle")  # fmt: skip
-    rows = [tuple(own.get(name) for name in names) for own in result["verdicts"]]
+    columns = tuple(name.replace("_", " ") for name in names)
+    rows = [tuple(verdict.get(name) for name in names) for verdict in result["verdicts"]]
     text = (
         f"Test accuracy less that of {result['config']['reference']} with the same labels, paired "
         "by seed. Intervals allow for splits that overlap (Nadeau & Bengio 2003); verdicts hold "
         "after Holm's correction for all of them, and need five pairs. Seeds to settle: so many "
-        "would do if mean and spread stayed; empty where only other data would."
+        "would do, whatever the other verdicts, if mean and spread stayed; empty where only other "
+        "data would."
     )
     points = dict.fromkeys(("difference", "low", "high"), "points")
-    table = study.Table("verdicts", "Verdicts", columns, rows, points)
-    return study.Section("Where transfer helps, and where it hurts", text, (), (table,))
+    shown = study.Table("verdicts", "Verdicts", columns, rows, points)
+    return study.Section("Where transfer helps, and where it hurts", text, (), (shown,))
 
 
 def _failed(rows: Sequence[dict]) -> list[study.Section]:
     columns = ("task", "base", "seed", "budget", "plan", "error")
-    lines = [tuple(row.get(c) for c in columns) for row in rows]
-    if not lines:
+    if not rows:
         return []
-    table = study.Table("failed", "Cells that failed", columns, lines)
-    return [study.Section("What failed", "The others are not touched by it.", (), (table,))]
+    lines = [tuple(row[column] for column in columns) for row in rows]
+    shown = study.Table("failed", "Cells that failed", columns, lines)
+    return [study.Section("What failed", "The others are not touched by it.", (), (shown,))]

@@ -1,14 +1,13 @@
 """Plans that train no network: a shallow classifier on features off the shelf, or made by hand."""
 
-import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tl_jax.base.base import Base
 from tl_jax.data import views
-from tl_jax.data.task import Task
+from tl_jax.data.task import SPLITS, Task
 from tl_jax.errors import UserError, unknown
 from tl_jax.measure import features, handmade, head2toe
 from tl_jax.measure.probes import protocol
@@ -30,36 +29,57 @@ def require(
     if (kind := plan.get("features", "base")) not in kinds:
         raise unknown(f"features of the plan {name!r}", kind, kinds)
     views.numbers(plan.get("views", "none"))
-    if kind != "base" and plan.get("views", "none") != "none":
-        raise UserError(f"the plan {name!r}: features made by hand have no views")
-    if plan["probe"] == "head2toe" and (kind != "base" or {"layer", "views"} & set(plan)):
+    if kind != "base" and {"layer", "views"} & plan.keys():
+        raise UserError(f"the plan {name!r}: features made by hand have no layer and no views")
+    if plan["probe"] == "head2toe" and (kind != "base" or {"layer", "views"} & plan.keys()):
         raise UserError(f"the plan {name!r}: head2toe takes all layers, in one view")
-    for base in bases:
-        if layer := plan.get("layer"):
+    if layer := plan.get("layer"):
+        for base in bases:
             features.shapes_of(base, layers=[layer])
 
 
-def figures(plan: Mapping[str, Any], base: Base, task: Task, cache: str) -> dict[str, Any]:
+def figures(config: Mapping[str, Any], name: str, base: Base, task: Task) -> dict[str, Any]:
     """Return the figures of a cell whose plan is a probe, which tunes its own penalty on val."""
-    examples = protocol.Examples(*(task.splits[split] for split in ("train", "val", "test")))
-    if plan["probe"] == "head2toe":
-        by_layer = features.of_layers(base, task, cache=pathlib.Path(cache))
-        found = head2toe.fit({n: own.rows for n, own in by_layer.items()}, task, examples)
-        told = {"val": found.val, "test": found.test, "test_weighted": found.test_weighted}
-        count = sum(found.kept.values())
-        return _told(told, {"share": found.share, "kept": found.kept}, count, task)
-    rows = _rows(plan, base, task, cache)
-    (answers,) = protocol.examine(rows, [(task, examples)], [plan["probe"]])
-    if plan["probe"] not in answers:
-        raise UserError(f"{plan['probe']} takes too long on {len(examples.train)} examples")
-    answer = answers[plan["probe"]]
-    return _told(answer, {"penalty": answer["setting"]}, rows.shape[-1], task)
+    plan = config["plans"][name]
+    examples = protocol.Examples(*(task.splits[split] for split in SPLITS))
+    examined = _all_layers if plan["probe"] == "head2toe" else _one_layer
+    answer, chosen, width = examined(plan, base, task, examples, config["cache"])
+    return {
+        "val": answer[f"val_{config['metric']}"],
+        "test": answer["test"],
+        "test_weighted": answer["test_weighted"],
+        "chosen": chosen,
+        "trained_parameters": (width + 1) * len(task.classes),
+    }
 
 
-def _told(answer: Mapping[str, Any], chosen: Any, width: int, task: Task) -> dict[str, Any]:
-    metrics = {name: answer[name] for name in ("val", "test", "test_weighted")}
-    parameters = (width + 1) * len(task.classes)
-    return {**metrics, "chosen": chosen, "trained_parameters": parameters}
+class Examined(NamedTuple):
+    """What a probe gives."""
+
+    answer: Mapping[str, Any]  # see `protocol.examine`
+    chosen: dict[str, Any]  # settings
+    width: int  # features that it is fitted on
+
+
+def _all_layers(
+    plan: Mapping[str, Any], base: Base, task: Task, examples: protocol.Examples, cache: str
+) -> Examined:
+    by_layer = features.of_layers(base, task, cache=cache)
+    rows = {layer: of_layer.rows for layer, of_layer in by_layer.items()}
+    fitted = head2toe.fit(rows, task, examples)
+    chosen = {"share": fitted.share, "kept": fitted.kept}
+    return Examined(fitted.answer, chosen, sum(fitted.kept.values()))
+
+
+def _one_layer(
+    plan: Mapping[str, Any], base: Base, task: Task, examples: protocol.Examples, cache: str
+) -> Examined:
+    """UserError for a probe that takes too long."""
+    rows, probe = _rows(plan, base, task, cache), plan["probe"]
+    (answers,) = protocol.examine(rows, [(task, examples)], [probe])
+    if probe not in answers:
+        raise UserError(f"{probe} takes too long on {len(examples.train)} examples")
+    return Examined(answers[probe], {"penalty": answers[probe]["setting"]}, rows.shape[-1])
 
 
 def _rows(plan: Mapping[str, Any], base: Base, task: Task, cache: str) -> np.ndarray:

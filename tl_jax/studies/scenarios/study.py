@@ -54,14 +54,14 @@ def compute(
     todo = [cell for cell in every if _is_wanted(journal.get(**cell._asdict()), retry)]
     work, started = functools.partial(_row, plain), time.time()
     failed = 0
-    for count, (cell, found) in enumerate(_spread(workers, cluster)(work, todo), 1):
-        if isinstance(found, Exception):
+    for count, (cell, computed) in enumerate(_spread(workers, cluster)(work, todo), 1):
+        if isinstance(computed, Exception):
             failed += 1
-            logger.warning("%s failed: %s", _named(cell), error_of(found))
-            found = {"error": error_of(found)}
-        journal.add(found, **cell._asdict())
+            logger.warning("%s failed: %s", cell.described(), error_of(computed))
+            computed = {"error": error_of(computed)}
+        journal.add(computed, **cell._asdict())
         _say(count, len(todo), len(every) - len(todo), failed, time.time() - started)
-    rows = [journal.get(**cell._asdict()) or {} for cell in every]
+    rows = [row for cell in every if (row := journal.get(**cell._asdict())) is not None]
     return {"rows": rows, "verdicts": against_reference(rows, plain)}
 
 
@@ -77,18 +77,14 @@ def of_table(config: Any, path: pathlib.Path) -> dict:
     return {"rows": rows, "verdicts": against_reference(rows, plain)}
 
 
-def _is_wanted(found: dict | None, retry: bool) -> bool:
-    return found is None or (retry and found.get("error") is not None)
+def _is_wanted(kept: dict | None, retry: bool) -> bool:
+    return kept is None or (retry and kept.get("error") is not None)
 
 
 def _spread(workers: int, cluster: str) -> Callable[..., Iterator[pool.Done]]:
     if cluster:
         return functools.partial(in_ray, kind=cluster, workers=workers)
     return functools.partial(pool.in_processes, workers=workers) if workers > 1 else pool.in_turn
-
-
-def _named(cell: Cell) -> str:
-    return ", ".join(f"{part} {value}" for part, value in cell._asdict().items())
 
 
 def _say(count: int, of: int, before: int, failed: int, seconds: float) -> None:

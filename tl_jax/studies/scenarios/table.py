@@ -38,7 +38,7 @@ def write(workdir: pathlib.Path, rows: Sequence[dict], config: Mapping[str, Any]
     `given` is a hash of all that the config says of the cell.
     """
     named = {name: None for name in (*COLUMNS, *(name for row in rows for name in row))}
-    lines = [{**named, **_line(row, config)} for row in rows if row]
+    lines = [{**named, **_line(row, config)} for row in rows]
     with open(workdir / "cells.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(named), lineterminator="\n")
         writer.writeheader()
@@ -71,24 +71,29 @@ def read(path: pathlib.Path) -> list[dict[str, Any]]:
 
 
 def require_of(path: pathlib.Path, rows: Sequence[dict], config: Mapping[str, Any]) -> None:
-    """UserError, naming a cell, for rows that are not of this config's grid and settings."""
-    grid = set(cells(config))
+    """UserError, naming a cell, for rows that are not of this config's grid and settings, and for
+    a cell that is there twice.
+    """
+    grid, seen = set(cells(config)), set()
     for row in rows:
         cell = Cell(*(row[name] for name in Cell._fields))
-        told = ", ".join(f"{name} {value}" for name, value in cell._asdict().items())
         if cell.plan not in config["plans"]:
             raise unknown(f"plan in {path}", cell.plan, config["plans"])
+        if cell in seen:
+            raise UserError(f"{path} has a cell twice: {cell.described()}")
+        another = f"{path} is a table of another config"
         if cell not in grid:
-            raise UserError(f"{path} is a table of another config, which has the cell {told}")
+            raise UserError(f"{another}, which has the cell {cell.described()}")
         if row["given"] != given(config, cell):
-            raise UserError(f"{path} is a table of another config: other settings of {told}")
+            raise UserError(f"{another}: other settings of {cell.described()}")
+        seen.add(cell)
 
 
 def given(config: Mapping[str, Any], cell: Cell) -> str:
     """Return a hash of all that the config says of a cell."""
-    own = [config[f"{part}s"][getattr(cell, part)] for part in ("task", "base", "plan")]
+    of_cell = [config[f"{part}s"][getattr(cell, part)] for part in ("task", "base", "plan")]
     shared = [config[name] for name in SHARED]
-    return hashlib.sha256(json.dumps([own, shared], sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([of_cell, shared], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _line(row: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:

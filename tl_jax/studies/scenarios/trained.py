@@ -2,12 +2,12 @@
 
 import dataclasses
 import math
-import pathlib
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tl_jax.base.base import Base
+from tl_jax.data.files import path_of
 from tl_jax.data.task import Task
 from tl_jax.engine.prefix import Inputs
 from tl_jax.errors import UserError
@@ -18,22 +18,30 @@ from tl_jax.studies.scenarios.space import drawn
 from tl_jax.train import loop
 from tl_jax.train.inputs import for_plan
 from tl_jax.train.problem import Problem
+from tl_jax.train.state import Diverged
+
+OF_THE_STUDY = {"seed", "cache"}  # settings of a transfer that a plan does not say
 
 
 def require(
     config: Mapping[str, Any], name: str, plan: Mapping[str, Any], bases: Sequence[Base]
 ) -> None:
-    """UserError for a space that is empty or cannot be read, and for settings that do not fit."""
-    space = plan.get("space", {})
-    values = drawn(space, seed=(0,))
-    if not space and config["draws"] > 1:
+    """UserError for a space that is empty or cannot be read, and for settings that do not fit, in
+    any of the study's draws.
+    """
+    if not plan.get("space") and config["draws"] > 1:
         raise UserError(
             f"the plan {name!r} has an empty space of settings, so {config['draws']} draws are "
             "one: give it a space, or set draws=1"
         )
-    given = settings.divided(_settings(config, plan, values))
-    for base in bases:
-        transfer.check(base, *given)
+    for seed in range(config["first_seed"], config["first_seed"] + config["seeds"]):
+        for number in range(config["draws"]):
+            every = _settings(config, plan, _values(plan, name, seed, number))
+            if clash := ", ".join(sorted(OF_THE_STUDY & every.keys())):
+                raise UserError(f"the plan {name!r}: the study itself sets {clash}; leave it out")
+            own, options = settings.divided(every)
+            for base in bases:
+                transfer.check(base, own, options)
 
 
 class Draw(NamedTuple):
@@ -50,16 +58,24 @@ class Draw(NamedTuple):
 def figures(
     config: Mapping[str, Any], name: str, base: Base, task: Task, seed: int
 ) -> dict[str, Any]:
-    """Return the figures of a cell: validation chooses among the draws, the best one is tested."""
+    """Return the figures of a cell: validation chooses among the draws, the best one is tested.
+
+    A draw that diverges is not chosen; Diverged if all do.
+    """
     plan, metric = config["plans"][name], config["metric"]
     best, tried = None, []
     for number in range(config["draws"]):
-        values = drawn(plan.get("space", {}), seed=(seed, number, zlib.crc32(name.encode())))
-        draw = _draw(config, plan, values, base, task, seed)
+        values = _values(plan, name, seed, number)
+        try:
+            draw = _draw(config, plan, values, base, task, seed)
+        except Diverged as error:
+            tried.append({"settings": values, "val": None, "error": str(error)})
+            continue
         tried.append({"settings": values, "val": draw.val[metric]})
         if best is None or draw.val[metric] > best.val[metric]:
             best = draw
-    assert best is not None  # there is at least one draw
+    if best is None:
+        raise Diverged(f"all draws diverged: {tried[0]['error']}")
     test = transfer.judged(
         best.problem, best.variables, best.inputs, "test", test_views=best.test_views
     ).scores
@@ -74,14 +90,26 @@ def figures(
     }
 
 
-def _draw(config, own_plan, values, base: Base, task: Task, seed: int) -> Draw:
-    given = _settings(config, own_plan, values) | {"seed": seed, "cache": config["cache"]}
-    own, options = settings.divided(given)
+def _values(plan: Mapping[str, Any], name: str, seed: int, number: int) -> dict[str, Any]:
+    """The values of a plan's draw: other plans of the same space draw others."""
+    return drawn(plan.get("space", {}), seed=(seed, number, zlib.crc32(name.encode())))
+
+
+def _draw(
+    config: Mapping[str, Any],
+    plan_settings: Mapping[str, Any],
+    values: dict[str, Any],
+    base: Base,
+    task: Task,
+    seed: int,
+) -> Draw:
+    of_study = {"seed": seed, "cache": config["cache"]}
+    own, options = settings.divided(_settings(config, plan_settings, values) | of_study)
     problem, _, start = transfer.posed(base, task, own, options)
     steps = max(1, len(task.splits["train"]) // own.batch_size)  # an epoch
     plan = lengthened(problem.plan, config["least_steps"], steps=steps)
     problem = dataclasses.replace(problem, plan=plan)
-    cache = pathlib.Path(config["cache"])
+    cache = path_of(own.cache) if own.cache else None
     inputs_for = for_plan(problem, test_views=own.test_views, cache=cache, dtype=own.cache_dtype)
     variables, _, inputs = loop.run(problem, start, inputs_for, workdir=None)
     val = transfer.judged(problem, variables, inputs, "val", test_views=own.test_views).scores
@@ -103,23 +131,22 @@ def lengthened(plan: Plan, least: int, *, steps: int) -> Plan:
 def _settings(
     config: Mapping[str, Any], plan: Mapping[str, Any], values: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Of all transfers, over these the plan's own, over these the values drawn for it."""
-    own = {name: value for name, value in plan.items() if name != "space"}
-    return nested([config["settings"], own, values])
+    """The settings of all transfers, over these the plan's, over these the values drawn for it."""
+    of_plan = {name: value for name, value in plan.items() if name != "space"}
+    return nested([config["settings"], of_plan, values])
 
 
 def nested(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Merge settings, the later over the earlier: {"tune": {"epochs": 3}} and {"tune.decay": 0}
     give {"tune": {"epochs": 3, "decay": 0}}.
     """
-    found: dict[str, Any] = {}
+    merged: dict[str, Any] = {}
     for path, value in (pair for layer in layers for pair in layer.items()):
         *above, name = path.split(".")
-        place = found
+        level = merged
         for part in above:
-            place = place.setdefault(part, {})
+            level = level.setdefault(part, {})
         if isinstance(value, Mapping):
-            place[name] = {**place.get(name, {}), **value}
-        else:
-            place[name] = value
-    return found
+            value = {**level.get(name, {}), **value}
+        level[name] = value
+    return merged

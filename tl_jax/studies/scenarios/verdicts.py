@@ -1,13 +1,12 @@
 """Where each plan helps and where it hurts, beside the reference at the same budget."""
 
-import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tl_jax.stats.paired import Estimate, paired, seeds_to_settle
-from tl_jax.stats.verdict import CANNOT_TELL, LEAST_PAIRS, verdicts
+from tl_jax.stats.verdict import ALPHA, CANNOT_TELL, LEAST_PAIRS, verdicts
 
 SCENARIO = ("task", "base", "budget")
 TESTED = {"accuracy": "test", "weighted_accuracy": "test_weighted"}  # column by metric
@@ -17,35 +16,41 @@ def against_reference(rows: Sequence[dict], config: Mapping[str, Any]) -> list[d
     """Return a verdict for each scenario and plan: its test figures less the reference's, paired
     by seed, with the interval, and how many seeds would settle what cannot be told.
 
-    All verdicts of the study are corrected together (Holm). Cells that failed are left out.
+    All verdicts of the study are corrected together (Holm). So many seeds settle a verdict whatever
+    the others are (Bonferroni). Cells that failed are left out.
+    """
+    compared = list(_compared(rows, config))
+    margin, level = config["margin"], 1 - ALPHA / max(1, len(compared))
+    words = verdicts([estimate for _, estimate in compared], margin=margin)
+    found = []
+    for (about, estimate), word in zip(compared, words, strict=True):
+        verdict = {**about, **_interval(estimate), "verdict": word}
+        if word == CANNOT_TELL:
+            least = max(LEAST_PAIRS, estimate.count + 1)
+            verdict["seeds_to_settle"] = seeds_to_settle(
+                estimate, margin=margin, ratio=about["ratio"], least=least, level=level
+            )
+        found.append(verdict)
+    return found
+
+
+def _compared(
+    rows: Sequence[dict], config: Mapping[str, Any]
+) -> Iterator[tuple[dict[str, Any], Estimate]]:
+    """Yield scenario, plan and `overlap`, and the plan's test figures less the reference's, for
+    each plan that has a seed in common with the reference.
     """
     column, reference = TESTED[config["metric"]], config["reference"]
-    found, differences = [], []
-    for scenario, own in _by_scenario(rows).items():
-        of_plan = {
-            plan: {row["seed"]: row[column] for row in own if row["plan"] == plan}
-            for plan in config["plans"]
-        }
-        for plan in config["plans"]:
-            common = of_plan[plan].keys() & of_plan[reference].keys()
-            if plan == reference or not common:
-                continue
-            ratio = overlap(own)
-            estimate = paired(of_plan[plan], of_plan[reference], ratio=ratio)
-            about = {**dict(zip(SCENARIO, scenario, strict=True)), "plan": plan}
-            found.append({**about, **_told(estimate), "ratio": ratio})
-            differences.append(estimate)
-    margin = config["margin"]
-    for own, estimate, said in zip(
-        found, differences, verdicts(differences, margin=margin), strict=True
-    ):
-        own["verdict"] = said
-        if said == CANNOT_TELL:
-            least = max(LEAST_PAIRS, estimate.count + 1)
-            own["seeds_to_settle"] = seeds_to_settle(
-                estimate, margin=margin, ratio=own["ratio"], least=least
-            )
-    return found
+    for scenario, of_scenario in _by_scenario(rows).items():
+        ratio = overlap(of_scenario)
+        tested: dict[str, dict[int, float]] = {plan: {} for plan in config["plans"]}
+        for row in of_scenario:
+            tested[row["plan"]][row["seed"]] = row[column]
+        for plan in tested:
+            if plan != reference and tested[plan].keys() & tested[reference].keys():
+                about = dict(zip(SCENARIO, scenario, strict=True))
+                estimate = paired(tested[plan], tested[reference], ratio=ratio)
+                yield {**about, "plan": plan, "ratio": ratio}, estimate
 
 
 def overlap(rows: Sequence[dict]) -> float:
@@ -61,16 +66,15 @@ def overlap(rows: Sequence[dict]) -> float:
 
 
 def _by_scenario(rows: Sequence[dict]) -> dict[tuple, list[dict]]:
-    def key(row):
-        return tuple(row[name] for name in SCENARIO)
+    """Return the rows of cells that did not fail by task, base and budget."""
+    found: dict[tuple, list[dict]] = {}
+    for row in rows:
+        if row.get("error") is None:
+            found.setdefault(tuple(row[name] for name in SCENARIO), []).append(row)
+    return found
 
-    good = [row for row in rows if row.get("error") is None]
-    order = list(dict.fromkeys(map(key, good)))
-    grouped = itertools.groupby(sorted(good, key=lambda row: order.index(key(row))), key)
-    return {scenario: list(own) for scenario, own in grouped}
 
-
-def _told(estimate: Estimate) -> dict[str, Any]:
+def _interval(estimate: Estimate) -> dict[str, Any]:
     return {
         "difference": estimate.mean,
         "low": estimate.low,
