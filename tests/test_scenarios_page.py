@@ -74,9 +74,10 @@ def test_the_page_names_the_best_on_validation_with_its_test(tmp_path):
     text = Page((tmp_path / "report.html").read_text()).text
     assert "noise at 5 a class (62.0 % on test); noise at all labels (62.0 % on test)." in text
     assert "OSError: the disk is gone" in text
-    assert (tmp_path / "test_cells_lite0.csv").read_text().splitlines()[2].startswith("good,0.8")
+    assert (tmp_path / "test_cells_lite0.csv").read_text().splitlines()[1].startswith("good,0.8")
     cost = (tmp_path / "cost_cells_lite0.csv").read_text().splitlines()
-    assert cost[1] == "scratch,40,4.0,4.0" and cost[3] == "bad,20,4.0,3.75"
+    assert {"scratch,40,4.0,4.0", "bad,20,4.0,3.75"} < set(cost)
+    assert cost[1].startswith("good,")  # the best mean first
     columns = (tmp_path / "verdicts.csv").read_text().splitlines()[0]
     assert columns.endswith("pairs,verdict,seeds to settle")
 

@@ -1,7 +1,7 @@
 """How scenarios are shown: accuracy over the label budget by plan, verdicts, cost, every cell."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -83,8 +83,8 @@ def _section(
     task: str, base: str, rows: Sequence[dict], config: dict, file_name: str
 ) -> study.Section:
     rows = [row for row in rows if (row["task"], row["base"]) == (task, base)]
-    budgets, plans = list(config["budgets"]), list(config["plans"])
-    column, ratio = TESTED[config["metric"]], overlap(rows)
+    budgets, column = list(config["budgets"]), TESTED[config["metric"]]
+    plans, ratio = _ordered(rows, config["plans"], column), overlap(rows)
 
     def values(plan: str, budget: int, name: str) -> list[float]:
         return [row[name] for row in rows if (row["plan"], row["budget"]) == (plan, budget)]
@@ -118,6 +118,12 @@ def _section(
             ),
         ),
     )  # fmt: skip
+
+
+def _ordered(rows: Sequence[dict], plans: Iterable[str], column: str) -> list[str]:
+    """The plans, the best mean over all budgets first."""
+    figures_of = {plan: [row[column] for row in rows if row["plan"] == plan] for plan in plans}
+    return sorted(plans, key=lambda plan: -np.mean(figures_of[plan] or [0.0]))
 
 
 def _chosen(rows: Sequence[dict], config: dict) -> str:
