@@ -8,8 +8,10 @@
 
 A grid of tasks, bases, label budgets, plans and seeds. Every cell is kept as it finishes, and the
 same command goes on. Cells that fail do not stop the others; --retry tries them again. The exit
-status is 1 if any failed. --table draws the report of a table that the config's study has given,
-cells.csv, and computes nothing.
+status is 1 if any failed.
+
+A study's table is cells.csv. --table draws the report of one and computes nothing. --reuse takes
+its cells and computes those that it has not: with more seeds, budgets or plans, in another folder.
 
 --cluster=auto makes the cells tasks of the Ray cluster that this machine belongs to (`ray start`),
 --cluster=local of one of this machine alone. Every machine needs tl_jax, the data and a working
@@ -30,6 +32,7 @@ _WORKERS = flags.DEFINE_integer(
 )
 _CLUSTER = flags.DEFINE_string("cluster", "", "A Ray cluster that does the cells: auto or local.")
 _RETRY = flags.DEFINE_bool("retry", False, "Try the cells that failed before again.")
+_REUSE = flags.DEFINE_string("reuse", "", "A table whose cells are taken, not computed again.")
 _TABLE = flags.DEFINE_string("table", "", "Show this table, and compute nothing.")
 
 
@@ -56,6 +59,7 @@ def _run(config, workdir: pathlib.Path, name: str) -> dict:
     if _CLUSTER.value:
         cluster.require(_CLUSTER.value)
     how = {"workers": _WORKERS.value, "retry": _RETRY.value, "cluster": _CLUSTER.value}
+    how["reuse"] = path_of(_REUSE.value) if _REUSE.value else None
     result, before = studies.run("scenarios", config, workdir, name=name, **how)
     study.say(studies.summary("scenarios", result), result, before, workdir)
     print(f"table: {workdir / 'cells.csv'}, a row a cell")

@@ -1,5 +1,6 @@
 """The study of scenarios: spaces, cells, verdicts."""
 
+import copy
 import json
 import pathlib
 
@@ -22,7 +23,7 @@ from tl_jax.runs.results import failures
 from tl_jax.runs.transfer import transfer
 from tl_jax.stats import paired
 from tl_jax.studies import run as studies
-from tl_jax.studies.scenarios import cells, table, trained
+from tl_jax.studies.scenarios import cells, study, table, trained
 from tl_jax.studies.scenarios.space import drawn
 from tl_jax.studies.scenarios.study import of_table
 from tl_jax.studies.scenarios.verdicts import against_reference, overlap
@@ -266,8 +267,10 @@ def tiny(tmp_path):
     """Two plans on pixels, which need no training: the reference, and nearest class means."""
     found = load_config("configs/scenarios_digits.py")
     with found.unlocked():
-        found.plans = {name: {"probe": probe, "features": "pixels"}
-                       for name, probe in (("from_scratch", "class_means"), ("rbf", "rbf_svm"))}
+        found.plans = {
+            name: {"probe": probe, "features": "pixels"}
+            for name, probe in (("from_scratch", "class_means"), ("rbf", "rbf_svm"))
+        }
         found.budgets, found.seeds, found.cache = (5,), 2, str(tmp_path / "cache")
     return found
 
@@ -449,3 +452,17 @@ def test_a_table_of_other_settings_is_refused(tiny, table_of):
     tiny.least_steps = 7
     with pytest.raises(UserError, match="another config: other settings of task digits"):
         of_table(tiny, table_of)
+
+
+def test_more_seeds_reuse_the_cells_that_are_there(tiny, table_of, tmp_path, monkeypatch):
+    whole = copy.deepcopy(tiny)
+    whole.seeds = 3
+    fresh, _ = studies.run("scenarios", whole, tmp_path / "fresh", name="tiny")
+    computed, row = [], cells.row
+    monkeypatch.setattr(
+        study, "row", lambda config, cell: computed.append(cell) or row(config, cell)
+    )
+    longer, _ = studies.run("scenarios", whole, tmp_path / "more", name="tiny", reuse=table_of)
+    assert {cell.seed for cell in computed} == {2} and len(computed) == 2
+    for own, other in zip(longer["rows"], fresh["rows"], strict=True):
+        assert own | {"seconds": 0} == other | {"seconds": 0}

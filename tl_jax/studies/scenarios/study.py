@@ -7,7 +7,7 @@ import functools
 import logging
 import pathlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from tl_jax.data.task import Task
@@ -40,17 +40,20 @@ def compute(
     workers: int = 1,
     retry: bool = False,
     cluster: str = "",
+    reuse: pathlib.Path | None = None,
 ) -> dict:
     """Compute the cells that are not there yet; return a row for each, and verdicts.
 
     So many `workers` at a time: processes, or tasks on each machine of a Ray `cluster`. A cell that
     fails has an `error` in its row, and the others go on; with `retry` those that failed before are
-    tried again.
+    tried again. `reuse`: a table whose cells are taken, of a study with fewer seeds or plans.
     """
     plain = config.to_dict()
     for options in plain["tasks"].values():  # a budget that a class has not is said at once
         named_task({**options, "per_class": max(plain["budgets"])}, plain["first_seed"])
     every, journal = cells(plain), Journal(workdir / "cells.jsonl")
+    if reuse is not None:
+        _take(journal, table.read_of(reuse, plain))
     todo = [cell for cell in every if _is_wanted(journal.get(**cell._asdict()), retry)]
     work, started = functools.partial(_row, plain), time.time()
     failed = 0
@@ -65,6 +68,15 @@ def compute(
     return {"rows": rows, "verdicts": against_reference(rows, plain)}
 
 
+def _take(journal: Journal, rows: Sequence[dict]) -> None:
+    """Enter the rows of a table, where the journal has none."""
+    for line in rows:
+        key = {name: line[name] for name in Cell._fields}
+        if journal.get(**key) is None:
+            about = {k: v for k, v in line.items() if k not in {*key, *table.OWN} and v is not None}
+            journal.add(about, **key)
+
+
 def _row(config: dict, cell: Cell) -> dict:
     folder.keep_compiled(config["cache"])  # a worker process has not been told yet
     return row(config, cell)
@@ -72,8 +84,8 @@ def _row(config: dict, cell: Cell) -> dict:
 
 def of_table(config: Any, path: pathlib.Path) -> dict:
     """Return the findings that a table of this config holds, and compute no cell."""
-    plain, rows = config.to_dict(), table.read(path)
-    table.require_of(path, rows, plain)
+    plain = config.to_dict()
+    rows = table.read_of(path, plain)
     return {"rows": rows, "verdicts": against_reference(rows, plain)}
 
 

@@ -29,7 +29,8 @@ OF_TYPE: dict[str, Any] = {
     **dict.fromkeys(("val", "test", "test_weighted", "seconds"), float),
     **dict.fromkeys(("chosen", "tried"), json.loads),
 }
-COLUMNS = ("version", "given", *Cell._fields, *OF_TYPE, "test_split", "error")
+OWN = ("version", "given")  # columns that rows get here
+COLUMNS = (*OWN, *Cell._fields, *OF_TYPE, "test_split", "error")
 
 
 def write(workdir: pathlib.Path, rows: Sequence[dict], config: Mapping[str, Any]) -> None:
@@ -70,11 +71,11 @@ def read(path: pathlib.Path) -> list[dict[str, Any]]:
     return [_typed(path, number, line) for number, line in enumerate(lines, 2)]
 
 
-def require_of(path: pathlib.Path, rows: Sequence[dict], config: Mapping[str, Any]) -> None:
-    """UserError, naming a cell, for rows that are not of this config's grid and settings, and for
-    a cell that is there twice.
+def read_of(path: pathlib.Path, config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of a table of this config; UserError, naming a cell, for one that is not of
+    its grid and settings, and for one that is there twice.
     """
-    grid, seen = set(cells(config)), set()
+    rows, grid, seen = read(path), set(cells(config)), set()
     for row in rows:
         cell = Cell(*(row[name] for name in Cell._fields))
         if cell.plan not in config["plans"]:
@@ -87,6 +88,7 @@ def require_of(path: pathlib.Path, rows: Sequence[dict], config: Mapping[str, An
         if row["given"] != given(config, cell):
             raise UserError(f"{another}: other settings of {cell.described()}")
         seen.add(cell)
+    return rows
 
 
 def given(config: Mapping[str, Any], cell: Cell) -> str:
