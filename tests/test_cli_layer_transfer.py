@@ -244,7 +244,7 @@ def test_groups_that_overlap_or_name_what_is_not_there_are_refused(cache, tmp_pa
 
     for one, other, said in (
         (("0", "1"), ("1", "2"), "without a common class"),
-        (("0", "1"), ("2", "ten"), "unknown class in a group 'ten'"),
+        (("0", "1"), ("2", "ten"), "unknown class 'ten'"),
     ):
         config = configured(cache, arms=("low:high",))
         with config.unlocked():
