@@ -14,11 +14,11 @@ from types import SimpleNamespace
 import pool_work
 import programs
 import pytest
+import tiny_study
 
 from tl_jax import interrupt
 from tl_jax.errors import UserError
 from tl_jax.runs import cluster, pool
-from tl_jax.runs.config import load_config
 from tl_jax.studies import run as studies
 from tl_jax.studies.scenarios import study
 
@@ -159,13 +159,7 @@ def table(workdir: pathlib.Path) -> list[dict]:
 def test_a_study_in_a_cluster_of_which_a_worker_is_killed_gives_the_same_table(
     tmp_path, monkeypatch
 ):
-    config = load_config("configs/scenarios_digits.py")
-    with config.unlocked():
-        config.plans = {
-            name: {"probe": probe, "features": "pixels"}
-            for name, probe in (("from_scratch", "class_means"), ("rbf", "rbf_svm"))
-        }
-        config.budgets, config.seeds, config.cache = (5,), 2, str(tmp_path / "cache")
+    config = tiny_study.config(tmp_path / "cache")
     alone, spread = tmp_path / "alone", tmp_path / "spread"
     studies.run("scenarios", config, alone, name="tiny")
 

@@ -7,6 +7,7 @@ import pathlib
 import numpy as np
 import pyarrow.parquet
 import pytest
+import tiny_study
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
@@ -265,14 +266,7 @@ def test_seeds_that_settle_one_verdict_settle_it_among_others():
 @pytest.fixture
 def tiny(tmp_path):
     """Two plans on pixels, which need no training: the reference, and nearest class means."""
-    found = load_config("configs/scenarios_digits.py")
-    with found.unlocked():
-        found.plans = {
-            name: {"probe": probe, "features": "pixels"}
-            for name, probe in (("from_scratch", "class_means"), ("rbf", "rbf_svm"))
-        }
-        found.budgets, found.seeds, found.cache = (5,), 2, str(tmp_path / "cache")
-    return found
+    return tiny_study.config(tmp_path / "cache")
 
 
 def test_a_cell_that_fails_is_tried_again_on_request(tiny, tmp_path, monkeypatch):

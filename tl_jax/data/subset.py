@@ -18,7 +18,7 @@ def group(classes: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
         if name not in classes:
             raise unknown("class", name, classes)
     if len(set(names)) < 2 or len(set(names)) < len(names):
-        raise UserError(f"a group needs at least two classes, each once; got {', '.join(names)!r}")
+        raise UserError(f"give at least two classes, each once; got {', '.join(names)!r}")
     return tuple(names)
 
 

@@ -10,6 +10,7 @@ from tl_jax.base.base import Base
 from tl_jax.data import splits
 from tl_jax.data.task import Task
 from tl_jax.errors import UserError, takes, takes_several, takes_whole, unknown
+from tl_jax.runs import folder
 from tl_jax.runs.subject import base_of, named_task, outline_of
 from tl_jax.studies.scenarios import probed, trained
 from tl_jax.studies.scenarios.verdicts import TESTED
@@ -67,6 +68,7 @@ def require(config: Mapping[str, Any]) -> None:
 def row(config: Mapping[str, Any], cell: Cell) -> dict[str, Any]:
     """Return what a cell gives: metrics on val and test, the settings that val chose, and cost."""
     started = time.time()
+    folder.keep_compiled(config["cache"])  # a worker process has not been told yet
     plan = config["plans"][cell.plan]
     task = _task(json.dumps(config["tasks"][cell.task]), cell.budget, cell.seed)
     base = _base(json.dumps(config["bases"][cell.base]))

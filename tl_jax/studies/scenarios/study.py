@@ -10,8 +10,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
+from tl_jax.data import splits
 from tl_jax.data.task import Task
-from tl_jax.runs import folder, pool
+from tl_jax.runs import pool
 from tl_jax.runs.cluster import in_ray
 from tl_jax.runs.journal import Journal
 from tl_jax.runs.subject import named_task
@@ -28,9 +31,16 @@ def check(config: Any) -> None:
 
 
 def data(config: Any) -> dict[str, Task]:
-    """Return the tasks that a results folder belongs to, whole, in the splits of the first seed."""
-    seed = config.first_seed
-    return {name: named_task(options, seed) for name, options in config.tasks.items()}
+    """Return the tasks that a results folder belongs to, whole, in the splits of the first seed.
+
+    UserError for a budget that is larger than a class there.
+    """
+    seed, most = config.first_seed, max(config.budgets)
+    tasks = {name: named_task(options, seed) for name, options in config.tasks.items()}
+    for task in tasks.values() if most else ():
+        names = np.array(task.classes)[task.labels]
+        splits.budget(task.splits["train"], names, per_class=most, seed=seed)
+    return tasks
 
 
 def compute(
@@ -49,13 +59,11 @@ def compute(
     tried again. `reuse`: a table whose cells are taken, of a study with fewer seeds or plans.
     """
     plain = config.to_dict()
-    for options in plain["tasks"].values():  # a budget that a class has not is said at once
-        named_task({**options, "per_class": max(plain["budgets"])}, plain["first_seed"])
     every, journal = cells(plain), Journal(workdir / "cells.jsonl")
     if reuse is not None:
         _take(journal, table.read_of(reuse, plain))
     todo = [cell for cell in every if _is_wanted(journal.get(**cell._asdict()), retry)]
-    work, started = functools.partial(_row, plain), time.time()
+    work, started = functools.partial(row, plain), time.time()
     failed = 0
     for count, (cell, computed) in enumerate(_spread(workers, cluster)(work, todo), 1):
         if isinstance(computed, Exception):
@@ -64,7 +72,7 @@ def compute(
             computed = {"error": error_of(computed)}
         journal.add(computed, **cell._asdict())
         _say(count, len(todo), len(every) - len(todo), failed, time.time() - started)
-    rows = [row for cell in every if (row := journal.get(**cell._asdict())) is not None]
+    rows = [line for cell in every if (line := journal.get(**cell._asdict())) is not None]
     return {"rows": rows, "verdicts": against_reference(rows, plain)}
 
 
@@ -75,11 +83,6 @@ def _take(journal: Journal, rows: Sequence[dict]) -> None:
         if journal.get(**key) is None:
             about = {k: v for k, v in line.items() if k not in {*key, *table.OWN} and v is not None}
             journal.add(about, **key)
-
-
-def _row(config: dict, cell: Cell) -> dict:
-    folder.keep_compiled(config["cache"])  # a worker process has not been told yet
-    return row(config, cell)
 
 
 def of_table(config: Any, path: pathlib.Path) -> dict:
