@@ -80,7 +80,7 @@ def restarted() -> bool:
 def await_release() -> None:
     """Give XLA the moment in which it frees a step's temporaries.
 
-    Asking malloc whether they are free would take 5 to 40 ms: it counts all free pieces.
+    Asking malloc whether they are free takes long: it counts all free pieces of the heap.
     """
     if switch.fast() and _libc():
         time.sleep(_MOMENT)
