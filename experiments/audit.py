@@ -14,32 +14,36 @@ import sys
 
 from absl import flags
 
-from experiments import base_flags, cli, workdir_flag
+from experiments import base_flags, cli, json_flag, workdir_flag
 from experiments.base_flags import BASE, INPUT, WEIGHTS
+from experiments.json_flag import JSON
 from tl_jax import interrupt
 from tl_jax.errors import UserError
 
 flags.adopt_module_key_flags(base_flags)
+flags.adopt_module_key_flags(json_flag)
 flags.adopt_module_key_flags(workdir_flag)
 _SOURCE = flags.DEFINE_string("source", None, "Another task, to compare with; needs --base.")
-_JSON = flags.DEFINE_bool("json", False, "Print the result as JSON.")
 
 
 def main(argv: list[str]) -> None:
-    from tl_jax.studies import run as studies  # these import JAX, which --help does without
+    from tl_jax.base.load import outline  # these import JAX, which --help does without
+    from tl_jax.studies import run as studies
 
     if len(argv) != 2 or not argv[1]:
         raise UserError("which images? python -m experiments.audit photos/ (or a task's name)")
     for flag, value in (("source", _SOURCE.value), ("weights", WEIGHTS.value)):
         if value and not BASE.value:
             raise UserError(f"--{flag} needs a base: --base=efficientnet_lite0, for example")
+    if BASE.value:
+        base_flags.resized(outline(BASE.value, WEIGHTS.value))  # names a mistake as a flag
     config = _config(argv[1])
     workdir = workdir_flag.workdir("audit")
     with interrupt.caught():
         result, before = studies.run("audit", config, workdir, name="audit")
-    print(json.dumps(result) if _JSON.value else studies.summary("audit", result))
+    print(json.dumps(result) if JSON.value else studies.summary("audit", result))
     said = "done before" if before else "report"
-    print(f"{said}: {workdir / 'report.html'}", file=sys.stderr if _JSON.value else sys.stdout)
+    print(f"{said}: {workdir / 'report.html'}", file=sys.stderr if JSON.value else sys.stdout)
 
 
 def _config(task: str):

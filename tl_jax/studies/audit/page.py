@@ -44,28 +44,25 @@ def _said(result: dict) -> list[str]:
     total = [sum(of_split[c] for of_split in counts.values()) for c in range(len(classes))]
     sizes = ", ".join(f"{split} {sum(counts[split]):,}" for split in SPLITS)
     said = [
-        f"{sum(total):,} images of {len(classes)} classes ({sizes}); the largest class has "
-        f"{number(result['imbalance'])} times the images of the smallest."
+        f"{sum(total):,} images in {len(classes)} classes ({sizes}); the largest class has "
+        f"{number(result['imbalance'])} times as many as the smallest."
     ]
     if names := result["skipped"]:
-        said.append(f"{len(names):,} files cannot be read: {listed(names)}.")
-    if pairs := result["pairs"]:
-        across = sum(pair["across"] for pair in pairs)
-        said.append(
-            f"{len(pairs):,} pairs of images are closer than chance, {across:,} of them in two "
-            "splits, where what is measured is memory."
-        )
-    else:
-        said.append("No two images are closer than chance.")
+        said.append(f"Unreadable files: {len(names):,} ({listed(names)}).")
+    pairs = result["pairs"]
+    across = sum(pair["across"] for pair in pairs)
+    memory = ", which makes a test of memory" if across else ""
+    said.append(f"Near copies: {len(pairs):,} pairs of images, {across:,} across splits{memory}.")
     if doubts := result.get("doubts"):
         said.append(
-            f"{len(doubts['examples']):,} labels are doubtful; about {percent(doubts['share'])} of "
-            "all are wrong by this estimate, which counts as wrong also what the base cannot see."
+            f"Doubtful labels: {len(doubts['examples']):,}. The estimate is that "
+            f"{percent(doubts['share'])} are wrong, or beyond what the base can see."
         )
     if apart := result.get("distance"):
         said.append(
-            f"The source is at an A-distance of {apart['a_distance']:.2f} (0: like two halves of "
-            f"the task, here {apart['halves']:.2f}; 2: told apart always)."
+            f"The source {result['suits']['source']['name']} is at an A-distance of "
+            f"{apart['a_distance']:.2f}, where 0 is alike (two halves of the task: "
+            f"{apart['halves']:.2f}) and 2 is never confused."
         )
     return said
 
@@ -81,7 +78,7 @@ def _classes(result: dict) -> study.Section:
     text = (
         f"The entropy of the classes' shares is that of {result['effective_classes']:.1f} classes "
         f"of equal size, where there are {len(rows)}. Where classes are very uneven, accuracy says "
-        "little of the small ones: see F1, and `class_weights=balanced`."
+        "little of the small ones: see F1 of each class."
     )
     table = study.Table("classes", "Images by class", ("class", *SPLITS, "all"), rows)
     return study.Section("Classes", text, tables=(table,))
