@@ -34,16 +34,14 @@ def test_evenness_of_classes_by_hand():
 
 
 def test_one_pass_tells_sizes_kinds_and_pixels_that_are_the_same(tmp_path):
-    task = digits(seed=0)
-    first = task.open(0)
+    task = task_of(np.random.default_rng(0).integers(0, 256, (12, 8, 8), dtype=np.uint8))
+    first = task.image(0)
     first.save(tmp_path / "a.png")
     first.save(tmp_path / "b.bmp")
     first.convert("RGB").resize((9, 12)).save(tmp_path / "c.jpg")
-    few = dataclasses.replace(
-        task, ids=("a.png", "b.bmp", "c.jpg"), folder=str(tmp_path),
-        open=lambda i: PIL.Image.open(tmp_path / ("a.png", "b.bmp", "c.jpg")[i]),
-    )  # fmt: skip
-    seen = contents.contents(few)
+    ids = ("a.png", "b.bmp", "c.jpg")
+    opened = {"folder": str(tmp_path), "open": lambda i: PIL.Image.open(tmp_path / ids[i])}
+    seen = contents.contents(dataclasses.replace(task, ids=ids, **opened))
     assert seen.kinds == ("PNG L", "BMP L", "JPEG RGB")
     assert seen.sizes.tolist() == [[8, 8], [8, 8], [9, 12]]
     assert seen.digests[0] == seen.digests[1] != seen.digests[2]
@@ -93,7 +91,7 @@ def test_where_all_images_are_alike_every_one_is_a_copy(level):
 def by_the_book(probabilities, labels):
     """The confident joint of Northcutt et al. 2021, equation 1, example by example."""
     classes = probabilities.shape[1]
-    usual = [np.mean([p[c] for p, y in zip(probabilities, labels) if y == c]) for c in range(classes)]  # noqa: B905, E501
+    usual = [np.mean([p[c] for p in probabilities[labels == c]]) for c in range(classes)]
     counts, wrong = collections.Counter(), []
     for i, (p, label) in enumerate(zip(probabilities, labels, strict=True)):
         reached = [c for c in range(classes) if p[c] >= usual[c]]

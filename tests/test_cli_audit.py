@@ -101,7 +101,7 @@ def folder(top, sizes, *, broken=False):
         (lambda top: (), {}, "which images? python -m experiments.audit photos/"),
         (lambda top: ("/nowhere",), {}, "unknown task '/nowhere'"),
         (lambda top: (folder(top, {"a": 5}),), {}, "has one class, 'a'"),
-        (lambda top: (folder(top, {"a": 2, "b": 1}),), {}, "has 2 examples, but 3 are needed"),
+        (lambda top: (folder(top, {"a": 2, "b": 1}),), {}, "has 1 examples, but 3 are needed"),
         (lambda top: (folder(top, {"a": 5, "b": 5}, broken=True),), {}, "no readable image"),
         (lambda top: ("digits",), {"source": "digits"}, "--source needs a base"),
         (lambda top: ("digits",), {"base": "resnet81"}, "did you mean"),
