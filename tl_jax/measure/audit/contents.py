@@ -68,7 +68,7 @@ def balance(task: Task) -> Balance:
         split: np.bincount(task.labels[rows], minlength=classes)
         for split, rows in task.splits.items()
     }
-    total = sum(counts.values())
+    total = np.sum(list(counts.values()), axis=0)
     shares = total[total > 0] / total.sum()
     entropy = -(shares * np.log(shares)).sum()
     least = total.min()

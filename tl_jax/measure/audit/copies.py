@@ -49,12 +49,9 @@ def near(thumbnails: np.ndarray, task: Task) -> Copies:
     Each image is paired with its nearest one in each split. The work grows with N^2: 10,000 images
     are a product of matrices of 10,000 x 768.
     """
-    rows = points(thumbnails)
-    splits = np.full(len(rows), -1)
-    for number, split in enumerate(SPLITS):
-        splits[task.splits[split]] = number
-    rows, used = rows[splits >= 0], np.flatnonzero(splits >= 0)
-    splits = splits[used]
+    splits = split_numbers(task)
+    used = np.flatnonzero(splits >= 0)
+    rows, splits = points(thumbnails)[used], splits[used]
     k = min(NEIGHBOURS, len(rows) - 1)
     around, nearest = _neighbours(rows, splits, k)
     dimension = _dimension(around)
@@ -69,6 +66,14 @@ def near(thumbnails: np.ndarray, task: Task) -> Copies:
     across = splits[pairs[:, 0]] != splits[pairs[:, 1]]
     order = np.lexsort([distances, ~across])
     return Copies(used[pairs[order]], distances[order], across[order], dimension, float(ratio))
+
+
+def split_numbers(task: Task) -> np.ndarray:
+    """Return the number (N,) of each example's split in `SPLITS`; -1 if it is in none."""
+    numbers = np.full(len(task.ids), -1)
+    for number, split in enumerate(SPLITS):
+        numbers[task.splits[split]] = number
+    return numbers
 
 
 def _neighbours(rows: np.ndarray, splits: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

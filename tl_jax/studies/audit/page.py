@@ -44,15 +44,15 @@ def _said(result: dict) -> list[str]:
     total = [sum(of_split[c] for of_split in counts.values()) for c in range(len(classes))]
     sizes = ", ".join(f"{split} {sum(counts[split]):,}" for split in SPLITS)
     said = [
-        f"{sum(total):,} images in {len(classes)} classes ({sizes}); the largest class has "
-        f"{number(result['imbalance'])} times as many as the smallest."
+        f"{sum(total):,} images in {len(classes)} classes of {min(total):,} to {max(total):,} "
+        f"({sizes})."
     ]
     if names := result["skipped"]:
         said.append(f"Unreadable files: {len(names):,} ({listed(names)}).")
-    pairs = result["pairs"]
-    across = sum(pair["across"] for pair in pairs)
-    memory = ", which makes a test of memory" if across else ""
-    said.append(f"Near copies: {len(pairs):,} pairs of images, {across:,} across splits{memory}.")
+    leaked = {split: count for split, count in result["leaked"].items() if count}
+    many = " and ".join(f"{n:,} of {sum(counts[s]):,} in {s}" for s, n in leaked.items())
+    memory = f"; what is measured on {many} is memory, as an earlier split has a copy"
+    said.append(f"Near copies: {len(result['pairs']):,} pairs of images{memory if many else ''}.")
     if doubts := result.get("doubts"):
         said.append(
             f"Doubtful labels: {len(doubts['examples']):,}. The estimate is that "
@@ -76,9 +76,10 @@ def _classes(result: dict) -> study.Section:
         )
     ]
     text = (
-        f"The entropy of the classes' shares is that of {result['effective_classes']:.1f} classes "
-        f"of equal size, where there are {len(rows)}. Where classes are very uneven, accuracy says "
-        "little of the small ones: see F1 of each class."
+        f"The largest class has {number(result['imbalance'])} times the images of the smallest, "
+        f"and the entropy of their shares is that of {result['effective_classes']:.1f} classes of "
+        "equal size. Where classes are very uneven, accuracy says little of the small ones: see F1 "
+        "of each class."
     )
     table = study.Table("classes", "Images by class", ("class", *SPLITS, "all"), rows)
     return study.Section("Classes", text, tables=(table,))

@@ -9,7 +9,7 @@ import numpy as np
 
 from tl_jax import interrupt
 from tl_jax.base.base import Base
-from tl_jax.data.task import Task
+from tl_jax.data.task import SPLITS, Task
 from tl_jax.errors import UserError
 from tl_jax.measure.audit import contents, copies, doubts, relation
 from tl_jax.measure.features import LayerFeatures, of_layers
@@ -73,8 +73,14 @@ def _described(task: Task, seen: contents.Contents) -> dict:
 
 
 def _copies(task: Task, seen: contents.Contents) -> dict:
-    """Return the pairs of images that are closer than chance, and what that means here."""
+    """Return the pairs of images that are closer than chance, and what that means here.
+
+    `leaked` counts the images of val and test that have a copy in an earlier split.
+    """
     found = copies.near(seen.thumbnails, task)
+    split_of = copies.split_numbers(task)
+    later = {max(pair, key=lambda i: split_of[i]) for pair in found.pairs[found.across].tolist()}
+    leaked = Counter(SPLITS[split_of[i]] for i in later)
     pairs = [
         {
             "examples": [first, second],
@@ -86,7 +92,12 @@ def _copies(task: Task, seen: contents.Contents) -> dict:
             found.pairs.tolist(), found.distances.tolist(), found.across.tolist(), strict=True
         )
     ]
-    return {"pairs": pairs, "dimension": found.dimension, "ratio": found.ratio}
+    return {
+        "pairs": pairs,
+        "leaked": {split: leaked[split] for split in SPLITS[1:]},
+        "dimension": found.dimension,
+        "ratio": found.ratio,
+    }
 
 
 def _examples(task: Task, seed: int) -> dict[int, list[int]]:
