@@ -158,3 +158,11 @@ def test_a_lower_layer_that_suits_better_is_a_gap():
     assert found.alignment[0] == pytest.approx(1) and abs(found.alignment[1]) < 0.3
     turned = relation.suits(dict(reversed(features.items())), task)
     assert turned.gap == 0 and turned.logme > found.logme
+
+
+def test_a_source_apart_is_farther_than_half_of_the_task_from_the_other():
+    rng = np.random.default_rng(0)
+    ours, alike, apart = rng.normal(size=(3, 80, 4)) + np.array([0, 0, 6])[:, None, None]
+    near, chance = relation.distance(ours, alike)
+    assert near < 0.8 and chance < 0.8
+    assert relation.distance(ours, apart) == (2, chance)

@@ -37,17 +37,16 @@ def suits(features: Mapping[str, LayerFeatures], task: Task, *, seed: int = 0) -
     examples = protocol.within(task, 1.0, seed=seed)
     train = task.splits["train"]
     indicators = np.eye(len(task.classes))[task.labels[train]]
-    accuracy, alignment, rows = [], [], np.empty((0, 0))
+    accuracy = []
     for of_layer in features.values():
         (answers,) = protocol.examine(of_layer.rows, [(task, examples)], ["ridge"])
         accuracy.append(answers["ridge"]["val"])
-        rows = of_layer.rows[train]
-        alignment.append(linear_cka([rows], [indicators], seed=seed)[0, 0])
+    rows = [of_layer.rows[train] for of_layer in features.values()]
     return Suits(
         tuple(features),
         np.array(accuracy),
-        np.array(alignment),
-        logme(rows, task.labels[train]),
+        linear_cka(rows, [indicators], seed=seed)[:, 0],
+        logme(rows[-1], task.labels[train]),
     )
 
 

@@ -43,10 +43,8 @@ def _said(result: dict) -> list[str]:
     counts, classes = result["counts"], result["classes"]
     total = [sum(of_split[c] for of_split in counts.values()) for c in range(len(classes))]
     sizes = ", ".join(f"{split} {sum(counts[split]):,}" for split in SPLITS)
-    said = [
-        f"{sum(total):,} images in {len(classes)} classes of {min(total):,} to {max(total):,} "
-        f"({sizes})."
-    ]
+    spread = " to ".join(f"{n:,}" for n in sorted({min(total), max(total)}))
+    said = [f"{sum(total):,} images in {len(classes)} classes of {spread} ({sizes})."]
     if names := result["skipped"]:
         said.append(f"Unreadable files: {len(names):,} ({listed(names)}).")
     leaked = {split: count for split, count in result["leaked"].items() if count}
