@@ -6,7 +6,7 @@
 The task is a folder with a sub-folder for each class, or a name such as digits. With --base, a
 probe on its features judges the labels; --source is another task that the base compares with it.
 Files that cannot be read are listed and left out. The command prints what it finds (--json: the
-whole result) and writes a page.
+whole result) and writes a page, by default in a folder of runs/ named after task and base.
 """
 
 import json
@@ -14,7 +14,7 @@ import sys
 
 from absl import flags
 
-from experiments import base_flags, cli, json_flag, workdir_flag
+from experiments import arguments, base_flags, cli, json_flag, workdir_flag
 from experiments.base_flags import BASE, INPUT, WEIGHTS
 from experiments.json_flag import JSON
 from tl_jax import interrupt
@@ -28,6 +28,8 @@ _SOURCE = flags.DEFINE_string("source", None, "Another task, to compare with; ne
 
 def main(argv: list[str]) -> None:
     from tl_jax.base.load import outline  # these import JAX, which --help does without
+    from tl_jax.report.study import file_name
+    from tl_jax.runs.subject import task_name
     from tl_jax.studies import run as studies
 
     if len(argv) != 2 or not argv[1]:
@@ -38,9 +40,13 @@ def main(argv: list[str]) -> None:
     if BASE.value:
         base_flags.resized(outline(BASE.value, WEIGHTS.value))  # names a mistake as a flag
     config = _config(argv[1])
-    workdir = workdir_flag.workdir("audit")
-    with interrupt.caught():
-        result, before = studies.run("audit", config, workdir, name="audit")
+    name = file_name(f"audit {task_name(config.task)} {config.base}".strip())
+    workdir = workdir_flag.workdir(name)
+    try:
+        with interrupt.caught():
+            result, before = studies.run("audit", config, workdir, name=name)
+    except UserError as error:
+        raise UserError(arguments.as_flags(str(error), ())) from error
     print(json.dumps(result) if JSON.value else studies.summary("audit", result))
     said = "done before" if before else "report"
     print(f"{said}: {workdir / 'report.html'}", file=sys.stderr if JSON.value else sys.stdout)

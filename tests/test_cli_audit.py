@@ -82,9 +82,13 @@ def test_images_that_are_all_alike_are_said_to_be_copies(audited, tmp_path, caps
         (tmp_path / "flat" / name).mkdir(parents=True)
         for i in range(5):
             PIL.Image.new("L", (9, 9), 80).save(tmp_path / "flat" / name / f"{i}.png")
-    assert audited(tmp_path / "flat", workdir="out") == 0
+    assert audited(tmp_path / "flat") == 0
     out = capsys.readouterr().out
     assert "measured on 2 of 2 in val and 2 of 2 in test is memory" in out
+    assert "report: runs/audit_flat/report.html" in out
+    (tmp_path / "flat").rename(tmp_path / "other")
+    assert audited(tmp_path / "other", workdir="runs/audit_flat") == 2
+    assert "take another folder (--workdir=)" in programs.error_line(capsys.readouterr().err)
 
 
 def folder(top, sizes, *, broken=False):
