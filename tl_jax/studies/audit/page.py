@@ -117,9 +117,9 @@ def _copies(result: dict, task: Task) -> study.Section:
     text = (
         "Thumbnails of 16 × 16 pixels are compared without regard to brightness and contrast. A "
         f"pair counts if its distance is at most {result['ratio']:.2f} of that to the tenth "
-        "nearest image, which one pair of the whole task would be by chance. Copies in two splits "
-        "make a test of memory, copies with two labels have one wrong; pairs across splits come "
-        "first. Mirrored, turned and strongly cropped copies are not found."
+        "nearest image: by chance, one pair of the whole task would be so close. Copies in two "
+        "splits make a test of memory, and of two copies with different labels one is wrong. Pairs "
+        "across splits come first. Copies that were mirrored, turned or cropped much are not found."
     )
     columns = ("pair", "image", "split", "class", "and", "its split", "its class", "distance")
     table = study.Table("copies", "Pairs", (*columns, "same pixels"), rows)
