@@ -9,10 +9,11 @@ NEWEST ?= $(shell { python3.13 -c 'import sys; print(sys.executable)' || \
 	ls -d $${PYENV_ROOT:-$$HOME/.pyenv}/versions/3.13*/bin/python; } 2>/dev/null | tail -n 1)
 EXTRAS := elpv,weights,timm,report,tensorboard,onednn
 # Files of tests that take long; `make fast` runs the others.
-LONG := augment base benchmarks checkpoint cli_data cli_describe cli_disk cli_layer_probes \
-	cli_layer_transfer cli_look cli_predict cli_resume cli_score_vs_accuracy cli_similarity \
-	compilations cores describe door frozen language layer_transfer methods models \
-	objectives ops parallel parity probes probes_protocol switch together train
+LONG := audit augment base benchmarks checkpoint cli_audit cli_data cli_describe cli_disk \
+	cli_layer_probes cli_layer_transfer cli_look cli_predict cli_resume \
+	cli_score_vs_accuracy cli_similarity compilations cores describe door frozen language \
+	layer_transfer methods models objectives ops parallel parity probes probes_protocol \
+	switch together train
 
 .PHONY: demo fast test test-all test-newest wheel bench lint clean
 

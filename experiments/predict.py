@@ -1,6 +1,8 @@
 """Classify images with a finished run: one line for each image, with class and probability.
 
     python -m experiments.predict --run=runs/elpv photo.png folder/
+
+--json prints JSON lines, with the probability of every class.
 """
 
 import json
@@ -8,12 +10,13 @@ import pathlib
 
 from absl import flags
 
-from experiments import cli
+from experiments import cli, json_flag
+from experiments.json_flag import JSON
 from tl_jax.data.files import path_of
 from tl_jax.errors import UserError
 
+flags.adopt_module_key_flags(json_flag)
 _RUN = flags.DEFINE_string("run", None, "Folder of a finished run.")
-_JSON = flags.DEFINE_bool("json", False, "Print JSON lines with the probability of every class.")
 
 
 def main(argv: list[str]) -> int:
@@ -39,7 +42,7 @@ def _line(path: pathlib.Path, row, classes: tuple[str, ...]) -> str:
     from tl_jax.report.text import visible
 
     best = int(row.argmax())
-    if not _JSON.value:
+    if not JSON.value:
         return f"{visible(str(path))}\t{visible(classes[best])}\t{row[best]:.4f}"
     every = {name: round(float(p), 6) for name, p in zip(classes, row, strict=True)}
     answer = {"path": str(path), "class": classes[best], "probability": round(float(row[best]), 6)}

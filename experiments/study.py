@@ -7,16 +7,13 @@ from collections.abc import Callable, Iterator
 from absl import flags
 from ml_collections import config_flags
 
-from experiments import arguments, cli
+from experiments import arguments, cli, workdir_flag
 from tl_jax import interrupt
-from tl_jax.data.files import path_of
 from tl_jax.errors import UserError
 from tl_jax.runs.config import flat
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Settings of the run.", lock_config=True)
-_WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Folder of the run's results; default: runs/ and the config's name."
-)
+flags.adopt_module_key_flags(workdir_flag)
 
 Do = Callable[..., dict]  # (config, workdir, name) -> the result
 
@@ -37,7 +34,7 @@ def by_config(do: Do, *, example: str) -> Callable[[list[str]], None]:
         name = pathlib.Path(config_flags.get_config_filename(flag)).stem
         with interrupt.caught(), naming_flags(_CONFIG.value):
             arguments.settle_task(_CONFIG.value, config_flags.get_override_values(flag))
-            do(_CONFIG.value, path_of(_WORKDIR.value or f"runs/{name}"), name)
+            do(_CONFIG.value, workdir_flag.workdir(name), name)
 
     return main
 

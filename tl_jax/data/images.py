@@ -79,6 +79,16 @@ def open_image(
         raise UserError(f"cannot read {os.fspath(name)!r}: {_reason(error)}") from error
 
 
+def file_kind(path: str | os.PathLike) -> tuple[str, str]:
+    """Format and Pillow's mode of an image file, from its header; UserError if it has none."""
+    _quieten_pillow()
+    try:
+        with open(path, "rb") as file, _identified(file) as image:
+            return image.format or "unknown", image.mode
+    except Exception as error:
+        raise UserError(f"cannot read {os.fspath(path)!r}: {_reason(error)}") from error
+
+
 def plain(image: PIL.Image.Image, grey_range: Range | None = None) -> PIL.Image.Image:
     """An image in memory as `open_image` gives those in files; UserError if that cannot be."""
     try:

@@ -1,0 +1,75 @@
+"""One pass over a task's images, and the balance of its classes."""
+
+import hashlib
+import pathlib
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+import PIL.Image
+
+from tl_jax import interrupt, progress
+from tl_jax.data.images import file_kind
+from tl_jax.data.task import Task
+
+SIDE = 16  # pixels of a thumbnail
+
+
+class Contents(NamedTuple):
+    """What one pass over the N images of a task saw."""
+
+    sizes: np.ndarray  # (N, 2) width and height in pixels
+    kinds: tuple[str, ...]  # (N,) format and mode of the file, "JPEG RGB"; without files the mode
+    thumbnails: np.ndarray  # (N, SIDE, SIDE, 3) uint8
+    digests: tuple[bytes, ...]  # (N,) SHA-256 of the decoded pixels
+
+
+class Balance(NamedTuple):
+    """Examples by class."""
+
+    counts: dict[str, np.ndarray]  # split: (C,)
+    imbalance: float  # examples of the largest class for each one of the smallest
+    effective_classes: float  # exp of the entropy of the classes' shares: C if all are equal
+
+
+def contents(task: Task) -> Contents:
+    """Decode every image of the task once, in threads."""
+
+    def seen(index: int) -> tuple[tuple[int, int], str, np.ndarray, bytes]:
+        image = task.image(index)
+        kind = image.mode
+        if task.folder:
+            kind = " ".join(file_kind(pathlib.Path(task.folder, task.ids[index])))
+        content = hashlib.sha256(repr((image.size, image.mode)).encode() + image.tobytes())
+        return image.size, kind, thumbnail(image), content.digest()
+
+    rows, count, pool = [], len(task.ids), ThreadPoolExecutor()
+    try:
+        seen_by_row = pool.map(seen, range(count))
+        for row in progress.over(seen_by_row, "images", total=count, unit="image"):
+            interrupt.check()
+            rows.append(row)
+    finally:  # no `with`: left by a signal, it would wait until every image is read
+        pool.shutdown(cancel_futures=True)
+    sizes, kinds, thumbnails, digests = zip(*rows, strict=True)
+    return Contents(np.array(sizes), kinds, np.stack(thumbnails), digests)
+
+
+def thumbnail(image: PIL.Image.Image) -> np.ndarray:
+    """Return the whole image as RGB (SIDE, SIDE, 3) uint8, whatever its proportions."""
+    box = PIL.Image.Resampling.BOX
+    return np.asarray(image.convert("RGB").resize((SIDE, SIDE), box, reducing_gap=2.0))
+
+
+def balance(task: Task) -> Balance:
+    """Return the counts of the task's classes and how even they are, over all splits."""
+    classes = len(task.classes)
+    counts = {
+        split: np.bincount(task.labels[rows], minlength=classes)
+        for split, rows in task.splits.items()
+    }
+    total = np.sum(list(counts.values()), axis=0)
+    shares = total[total > 0] / total.sum()
+    entropy = -(shares * np.log(shares)).sum()
+    least = total.min()
+    return Balance(counts, float(total.max() / least) if least else np.inf, float(np.exp(entropy)))

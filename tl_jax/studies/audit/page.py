@@ -1,0 +1,208 @@
+"""How a look at a task's data is shown: counts, sizes, copies, doubtful labels, examples."""
+
+import pathlib
+
+from tl_jax.data.files import listed
+from tl_jax.data.task import SPLITS, Task
+from tl_jax.report import html, pictures, study
+from tl_jax.report.text import number, percent
+from tl_jax.studies.audit import MOST_CLASSES
+
+SIDE = 96  # pixels of an image on the page
+PAIRS, DOUBTS = 12, 24  # pictures of either
+
+
+def write(
+    workdir: pathlib.Path, result: dict, *, task: Task, examples: dict[int, list[int]]
+) -> None:
+    """Write the page and its tables from the `material` of `study.compute`."""
+    sections = [_classes(result), _files(result), _copies(result, task)]
+    if "doubts" in result:
+        sections += [_doubts(result["doubts"], task), _related(result)]
+    config = result["config"]
+    study.write(
+        workdir,
+        title=f"A look at {task.name}",
+        lead="\n\n".join(_said(result)),
+        sections=[*sections, _examples(task, examples)],
+        facts={
+            "task": f"{task.name}, {len(task.ids):,} images, {len(task.classes):,} classes",
+            "base": config["base"] or "none: labels were not judged",
+        },
+        result=result,
+    )
+
+
+def summary(result: dict) -> str:
+    """Return the findings, a line each."""
+    return "\n".join(_said(result))
+
+
+def _said(result: dict) -> list[str]:
+    """Return the findings as sentences."""
+    counts, classes = result["counts"], result["classes"]
+    total = [sum(of_split[c] for of_split in counts.values()) for c in range(len(classes))]
+    sizes = ", ".join(f"{split} {sum(counts[split]):,}" for split in SPLITS)
+    spread = " to ".join(f"{n:,}" for n in sorted({min(total), max(total)}))
+    said = [f"{sum(total):,} images in {len(classes)} classes of {spread} ({sizes})."]
+    if names := result["skipped"]:
+        said.append(f"Unreadable files: {len(names):,} ({listed(names)}).")
+    leaked = {split: count for split, count in result["leaked"].items() if count}
+    many = " and ".join(f"{n:,} of {sum(counts[s]):,} in {s}" for s, n in leaked.items())
+    memory = f"; what is measured on {many} is memory, as an earlier split has a copy"
+    said.append(f"Near copies: {len(result['pairs']):,} pairs of images{memory if many else ''}.")
+    if doubts := result.get("doubts"):
+        said.append(
+            f"Doubtful labels: {len(doubts['examples']):,}. The estimate is that "
+            f"{percent(doubts['share'])} are wrong, or beyond what the base can see."
+        )
+    if apart := result.get("distance"):
+        said.append(
+            f"The source {result['suits']['source']['name']} is at an A-distance of "
+            f"{apart['a_distance']:.2f}, where 0 is alike (two halves of the task: "
+            f"{apart['halves']:.2f}) and 2 is never confused."
+        )
+    return said
+
+
+def _classes(result: dict) -> study.Section:
+    counts = result["counts"]
+    rows = [
+        (name, *of_class, sum(of_class))
+        for name, *of_class in zip(
+            result["classes"], *(counts[split] for split in SPLITS), strict=True
+        )
+    ]
+    text = (
+        f"The largest class has {number(result['imbalance'])} times the images of the smallest, "
+        f"and the entropy of their shares is that of {result['effective_classes']:.1f} classes of "
+        "equal size. Where classes are very uneven, accuracy says little of the small ones: see F1 "
+        "of each class."
+    )
+    table = study.Table("classes", "Images by class", ("class", *SPLITS, "all"), rows)
+    return study.Section("Classes", text, tables=(table,))
+
+
+def _files(result: dict) -> study.Section:
+    columns = ("side", "least", "first quartile", "median", "third quartile", "most")
+    rows = [(side, *result[side]) for side in ("width", "height")]
+    kinds = list(result["kinds"].items())
+    tables = [
+        study.Table("sizes", "Size in pixels", columns, rows),
+        study.Table("kinds", "Kinds of images", ("format and mode", "images"), kinds),
+    ]
+    if result["skipped"]:
+        names = [(name,) for name in result["skipped"]]
+        tables.append(study.Table("unreadable", "Files that cannot be read", ("file",), names))
+    text = (
+        "Images smaller than a base's input are enlarged, which adds no detail. Several kinds or "
+        "sizes that go with classes or splits are something that a network can learn instead."
+    )
+    return study.Section("Files", text, tables=tuple(tables))
+
+
+def _copies(result: dict, task: Task) -> study.Section:
+    split_of = {int(i): split for split, rows in task.splits.items() for i in rows}
+    rows, shown = [], []
+    for place, pair in enumerate(result["pairs"], 1):
+        names = []
+        for i in pair["examples"]:
+            names += [task.ids[i], split_of[i], task.classes[task.labels[i]]]
+        same = "yes" if pair["same_pixels"] else "no"
+        rows.append((place, *names, pair["distance"], same))
+        if place <= PAIRS:
+            sheet = _sheet(task, pair["examples"])
+            caption = f"{place}: {names[0]} ({names[1]}), {names[3]} ({names[4]})"
+            shown.append(study.Picture(f"pair_{place}", caption, sheet))
+    text = (
+        "Thumbnails of 16 × 16 pixels are compared without regard to brightness and contrast. A "
+        f"pair counts if its distance is at most {result['ratio']:.2f} of that to the tenth "
+        "nearest image: by chance, one pair of the whole task would be so close. Copies in two "
+        "splits make a test of memory, and of two copies with different labels one is wrong. Pairs "
+        "across splits come first. Copies that were mirrored, turned or cropped much are not found."
+    )
+    columns = ("pair", "image", "split", "class", "and", "its split", "its class", "distance")
+    table = study.Table("copies", "Pairs", (*columns, "same pixels"), rows)
+    return study.Section("Copies", text, tuple(shown), (table,) if rows else ())
+
+
+def _doubts(doubts: dict, task: Task) -> study.Section:
+    rows, shown = [], []
+    lines = zip(doubts["examples"], doubts["suggested"], doubts["margins"], strict=True)
+    for place, (i, suggested, margin) in enumerate(lines, 1):
+        label, other = task.classes[task.labels[i]], task.classes[suggested]
+        rows.append((place, task.ids[i], label, other, margin))
+        if place <= DOUBTS:
+            caption = f"{place}: labelled {label}, looks like {other}"
+            shown.append(study.Picture(f"doubt_{place}", caption, _sheet(task, [i])))
+    confused = [
+        (task.classes[label], task.classes[other], count)
+        for label, counts in enumerate(doubts["counts"])
+        for other, count in enumerate(counts)
+        if count and label != other
+    ]
+    text = (
+        "A logistic probe on the base's features says how probable each class is for images that "
+        "it has not seen. A label is doubtful if another class reaches what is usual for that "
+        "class's own images (Northcutt, Jiang & Chuang 2021, arXiv:1911.00068). The most doubtful "
+        "come first: look at them, and change what is wrong by hand. Rare kinds of a class, and "
+        "classes that the base cannot tell apart, are found as well."
+    )
+    columns = ("place", "image", "label", "looks like", "margin")
+    tables = [
+        study.Table("doubts", "Doubtful labels", columns, rows),
+        study.Table(
+            "confusions",
+            "Doubtful labels by class",
+            ("label", "looks like", "images"),
+            sorted(confused, key=lambda row: -row[2]),
+        ),
+    ]
+    return study.Section("Labels", text, tuple(shown), tuple(tables) if rows else ())
+
+
+def _related(result: dict) -> study.Section:
+    suits = list(result["suits"].values())
+    columns, units, by_layer = ["layer"], {}, [suits[0]["layers"]]
+    for of, whose in zip(suits, ("", " of the source"), strict=False):
+        columns += [f"accuracy{whose}", f"alignment{whose}"]
+        units[f"accuracy{whose}"] = "%"
+        by_layer += [of["accuracy"], of["alignment"]]
+    tables = (
+        study.Table(
+            "suits",
+            "The bottleneck",
+            ("task", "LogME", "gap to the best layer"),
+            [(of["name"], of["logme"], of["gap"]) for of in suits],
+            {"gap to the best layer": "points"},
+        ),
+        study.Table(
+            "layers",
+            "Every layer, in forward order",
+            tuple(columns),
+            list(zip(*by_layer, strict=True)),
+            units,
+        ),
+    )
+    text = (
+        "Accuracy is that of a ridge probe on validation. Alignment is the linear CKA of the "
+        "features with the classes. A lower layer that is better than the bottleneck says that the "
+        "base's top is special to what it was trained for: cut there, or train the top."
+    )
+    return study.Section("How the base suits the task", text, tables=tables)
+
+
+def _examples(task: Task, examples: dict[int, list[int]]) -> study.Section:
+    shown = [
+        study.Picture(f"class_{c + 1}", task.classes[c], _sheet(task, rows))
+        for c, rows in examples.items()
+    ]
+    more = f" Only the {MOST_CLASSES} largest classes are shown."
+    text = "Random images of each class." + more * (len(task.classes) > len(examples))
+    return study.Section("Examples", text, tuple(shown))
+
+
+def _sheet(task: Task, rows: list[int]) -> str:
+    """Return the images side by side, as a data URI."""
+    tiles = [pictures.tile(task.image(i), SIDE) for i in rows]
+    return html.png(pictures.grid(tiles, columns=len(tiles)))
