@@ -1,0 +1,84 @@
+"""How good advice is: on every task from the others, beside rules that need no measurements."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from tl_jax.errors import UserError
+from tl_jax.stats.regret import Regret, regret, summarised
+from tl_jax.stats.verdict import LEAST_PAIRS
+from tl_jax.studies.advise import advisor
+from tl_jax.studies.advise.grid import Grid
+from tl_jax.studies.advise.rules import BEST_FIXED, rules
+
+
+class Judgement(NamedTuple):
+    """What each rule chose, and what it lost, where its task was left out."""
+
+    grid: Grid
+    shares: dict[str, np.ndarray]  # (S, P) by rule: the chance of each plan in each scenario
+    regrets: dict[str, np.ndarray]  # (S,) by rule
+    summary: dict[str, Regret]
+    # share of measured gains over the best fixed plan within their interval; NaN without intervals
+    covered: float
+
+
+def judge(grid: Grid) -> Judgement:
+    """Choose for every task by every rule from the grid without it, and return the regrets.
+
+    All bases and budgets of a task are left out together. UserError for a grid of one task.
+    """
+    if len(set(grid.tasks)) < 2:
+        raise UserError(
+            f"these tables have the single task {grid.tasks[0]}: advice is judged on tasks that it "
+            "has not seen, so it needs two or more"
+        )
+    every = rules(grid)
+    shares = {name: np.empty(grid.means.shape) for name in every}
+    covered = np.empty(grid.means.shape)
+    for task in dict.fromkeys(grid.tasks):
+        seen, own = grid.divided(task)
+        for name, rule in every.items():
+            shares[name][own] = rule(seen, grid.landmarks[own])
+        covered[own] = _covered(seen, grid.take(own))
+    regrets = {
+        name: np.array([regret(*pair) for pair in zip(grid.test, chosen, strict=True)])
+        for name, chosen in shares.items()
+    }
+    summary = summarised(regrets, fixed=BEST_FIXED, tasks=grid.tasks)
+    told = covered[np.isfinite(covered)]
+    return Judgement(grid, shares, regrets, summary, float(told.mean()) if len(told) else np.nan)
+
+
+def _covered(seen: Grid, own: Grid) -> np.ndarray:
+    """Return (N, P) whether the measured gains lie within the intervals; NaN where there is none,
+    as for the reference itself.
+    """
+    found = advisor.fit(seen)
+    reference = own.plans.index(seen.best_fixed)
+    inside = np.full(own.means.shape, np.nan)
+    for scenario, measured in enumerate(own.means):
+        for one in advisor.advise(found, own.landmarks[scenario]).ranked:
+            plan, gain = own.plans.index(one.plan), one.gain
+            if plan != reference and np.isfinite(gain.half):
+                truth = measured[plan] - measured[reference]
+                inside[scenario, plan] = gain.low <= truth <= gain.high
+    return inside
+
+
+def said(judgement: Judgement, rule: str) -> str:
+    """Return a sentence: does the rule beat the best fixed plan?
+
+    As for all verdicts, fewer than five tasks decide nothing.
+    """
+    own, tasks = judgement.summary[rule], len(set(judgement.grid.tasks))
+    low, high = 100 * own.saved_low, 100 * own.saved_high
+    points = f"{100 * own.saved:+.1f} points, {low:.1f} to {high:.1f}"
+    fixed = "the best fixed plan, chosen without the task"
+    if tasks < LEAST_PAIRS:
+        return f"{rule}: {points}; {tasks} tasks cannot tell whether it beats {fixed}"
+    if own.saved_low > 0:
+        return f"{rule}: beats {fixed} ({points})"
+    if own.saved_high < 0:
+        return f"{rule}: is worse than {fixed} ({points})"
+    return f"{rule}: does not beat {fixed} ({points})"
