@@ -29,6 +29,7 @@ _WORKDIR = flags.DEFINE_string("workdir", "runs/advise", "Folder of the judgemen
 
 def main(argv: list[str]) -> None:
     from tl_jax.errors import unknown
+    from tl_jax.runs import folder
     from tl_jax.studies.advise import advisor, judge, page
     from tl_jax.studies.advise.grid import grid_of, landmarks, seconds
     from tl_jax.studies.scenarios import table
@@ -43,9 +44,11 @@ def main(argv: list[str]) -> None:
         raise UserError(f"which plans are cheap? --cheap=...; the median seconds are: {costs}")
     grid = grid_of(rows, cheap=_CHEAP.value, column=TESTED[_METRIC.value])
     if _JUDGE.value:
-        judgement = judge.judge(grid)
-        print(page.judged(judgement))
-        print(f"report: {page.write(path_of(_WORKDIR.value), judgement)}")
+        workdir, asked = path_of(_WORKDIR.value), (_TABLES.value, _CHEAP.value, _METRIC.value)
+        with folder.claimed(workdir, dict(zip(("tables", "cheap", "metric"), asked, strict=True))):
+            judgement = judge.judge(grid)
+            print(page.judged(judgement))
+            print(f"report: {page.write(workdir, judgement)}")
         return
     found = advisor.fit(grid)
     for scenario, own in landmarks(table.read(path_of(argv[1])), _CHEAP.value).items():

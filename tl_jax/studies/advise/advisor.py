@@ -44,6 +44,9 @@ class Advice(NamedTuple):
     ranked: list[Expected]
     verdict: str  # recommend the first, or cannot tell
     settle: tuple[str, ...]  # plans whose runs would settle what cannot be told
+    # From 0, a scenario unlike all that were measured, or landmarks that do not help: its gains are
+    # the plans' means; to 1, one that the landmarks tell all about.
+    likeness: float
 
 
 def fit(grid: Grid) -> Advisor:
@@ -96,27 +99,32 @@ def advise(advisor: Advisor, landmarks: np.ndarray, reference: str = "") -> Advi
     reference = reference or advisor.grid.best_fixed
     if reference not in plans:
         raise unknown("reference", reference, plans)
-    over = _differences(advisor, landmarks)
+    (gains,), (spread,) = predict(advisor.grid, advisor.noise, landmarks[None])
+    likeness = 1 + advisor.noise - spread**2 if np.isfinite(advisor.noise) else 0.0
+    over = _differences(advisor, gains, spread)
     ranked = sorted(
         (Expected(plan, over(plan, reference)) for plan in plans), key=lambda one: -one.gain.mean
     )
     first, *others = (one.plan for one in ranked)
     rivals = list(dict.fromkeys((others[0], *({reference} - {first}))))
     if set(verdicts([over(first, rival) for rival in rivals], margin=0.0)) == {"helps"}:
-        return Advice(reference, ranked, RECOMMEND, ())
+        return Advice(reference, ranked, RECOMMEND, (), likeness)
     near = [plan for plan in others if not over(first, plan).low > 0]
-    return Advice(reference, ranked, CANNOT_TELL, (first, *(near or rivals)[: RUNS - 1]))
+    settle = (first, *(near or rivals)[: RUNS - 1])
+    return Advice(reference, ranked, CANNOT_TELL, settle, likeness)
 
 
-def _differences(advisor: Advisor, landmarks: np.ndarray) -> Callable[[str, str], Estimate]:
-    """Return a function that estimates the gain of one plan over another in such a scenario.
+def _differences(
+    advisor: Advisor, gains: np.ndarray, spread: float
+) -> Callable[[str, str], Estimate]:
+    """Return a function that estimates the gain of one plan over another in a scenario for which
+    these gains (P,) are predicted.
 
     The standard error is the error of such predictions for tasks that were left out, wider for a
     scenario unlike those seen. It has the spread over tasks in it and that over seeds, because what
     was predicted are means over seeds.
     """
     grid = advisor.grid
-    (gains,), (spread,) = predict(grid, advisor.noise, landmarks[None])
     tasks = np.array(grid.tasks)
     own = np.array([tasks == task for task in dict.fromkeys(grid.tasks)])
     shares = own / own.sum(1, keepdims=True) / len(own)  # each task counts once

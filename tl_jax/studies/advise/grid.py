@@ -23,6 +23,10 @@ class Scenario(NamedTuple):
     base: str
     budget: int
 
+    def __str__(self) -> str:
+        labels = f"{self.budget} labels a class" if self.budget else "all labels"
+        return f"{self.task} from {self.base}, {labels}"
+
 
 class Grid(NamedTuple):
     """S scenarios, and what each of P plans reached in them."""
@@ -76,8 +80,8 @@ def grid_of(rows: Sequence[Row], *, cheap: Sequence[str], column: str) -> Grid:
         own = seeds.setdefault(row["seed"], {})
         if row["plan"] in own:
             raise UserError(
-                f"two rows are of one cell, {_scenario(row)} with {row['plan']} and seed "
-                f"{row['seed']}: name tables of different tasks, each once"
+                f"two rows are of one cell ({_scenario(row)}, {row['plan']}, seed {row['seed']}): "
+                "name tables of different tasks, each once"
             )
         own[row["plan"]] = row[column]
     had = [{plan for own in seeds.values() for plan in own} for seeds in found.values()]
@@ -118,7 +122,7 @@ def landmarks(rows: Sequence[Row], cheap: Sequence[str]) -> dict[Scenario, np.nd
         for scenario in sizes:
             if (scenario, plan) not in scores:
                 known = [own for where, own in scores if where == scenario]
-                raise unknown(f"cheap plan in {scenario}", plan, known)
+                raise unknown(f"cheap plan of {scenario}:", plan, known)
     return {
         scenario: np.array(
             [
@@ -148,8 +152,9 @@ def _scenario(row: Row) -> Scenario:
     return Scenario(row["task"], row["base"], row["budget"])
 
 
-def _classes(row: Row) -> float:
-    """Return the number of classes; a budget, of examples a class, tells it in older tables."""
-    if row.get("n_classes") or row["budget"]:
-        return row.get("n_classes") or row["n_train"] / row["budget"]
-    raise UserError(f"the table does not say how many classes {row['task']} has: study it again")
+def _classes(row: Row) -> int:
+    if row["n_classes"] is None:  # in tables of an earlier program
+        raise UserError(
+            f"the table does not say how many classes {row['task']} has: study it again"
+        )
+    return row["n_classes"]

@@ -73,12 +73,13 @@ def said(judgement: Judgement, rule: str) -> str:
     """
     own, tasks = judgement.summary[rule], len(set(judgement.grid.tasks))
     low, high = 100 * own.saved_low, 100 * own.saved_high
-    points = f"{100 * own.saved:+.1f} points, {low:.1f} to {high:.1f}"
-    fixed = "the best fixed plan, chosen without the task"
     if tasks < LEAST_PAIRS:
-        return f"{rule}: {points}; {tasks} tasks cannot tell whether it beats {fixed}"
-    if own.saved_low > 0:
-        return f"{rule}: beats {fixed} ({points})"
-    if own.saved_high < 0:
-        return f"{rule}: is worse than {fixed} ({points})"
-    return f"{rule}: does not beat {fixed} ({points})"
+        found = f"on {tasks} tasks cannot be told better or worse than"
+    elif own.saved_low > 0:
+        found = "beats"
+    else:
+        found = "is worse than" if own.saved_high < 0 else "does not beat"
+    return (
+        f"{rule[0].upper()}{rule[1:]} {found} the best fixed plan: it saves "
+        f"{100 * own.saved:.1f} points of regret ({low:.1f} to {high:.1f})."
+    )

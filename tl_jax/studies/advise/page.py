@@ -9,31 +9,39 @@ from tl_jax.stats.paired import Estimate
 from tl_jax.studies.advise.advisor import RECOMMEND, Advice
 from tl_jax.studies.advise.grid import Scenario
 from tl_jax.studies.advise.judge import Judgement, said
-from tl_jax.studies.advise.rules import BEST_FIXED, FIRST_RANKED, LECTURES, SMALL, WHERE_SURE
+from tl_jax.studies.advise.rules import (
+    BEST_FIXED,
+    FIRST_RANKED,
+    LECTURES,
+    SMALL,
+    WHERE_SURE,
+    stand_ins,
+)
 
-COLUMNS = ("rule", "mean regret", "low", "high", "worst tenth", "saved", "saved low", "saved high",
+COLUMNS = ("rule", "regret", "low", "high", "worst tenth", "saved", "from", "to",
            "gap closed")  # fmt: skip
+UNLIKE = 0.1  # likeness below which landmarks say next to nothing
 POINTS = dict.fromkeys(COLUMNS[1:-1], "points") | {"gap closed": "%"}
 
 
 def advised(scenario: Scenario, advice: Advice) -> str:
     """Return what is advised for a scenario: the verdict, and every plan's expected gain."""
-    budget = f"{scenario.budget} a class" if scenario.budget else "all labels"
-    where = text.visible(f"{scenario.task} from {scenario.base}, {budget}")
-    first, tasks = advice.ranked[0], advice.ranked[0].gain.count
+    first = advice.ranked[0]
     if advice.verdict == RECOMMEND:
         verdict = f"recommended is {first.plan}"
     else:
-        runs = " and ".join(advice.settle)
-        verdict = f"{advice.verdict} which plan is best; runs of {runs} would settle it"
+        runs = ", ".join(advice.settle)
+        verdict = f"cannot tell which plan is best; runs of these would settle it: {runs}"
+    if advice.likeness < UNLIKE:
+        verdict += "\nunlike all scenarios that were measured: these are the plans' mean gains"
     width = max(len(one.plan) for one in advice.ranked)
     lines = [
         f"{one.plan:{width}}  {_points(one.gain)}"
         + "  (reference)" * (one.plan == advice.reference)
         for one in advice.ranked
     ]
-    head = f"expected gain over {advice.reference} in points, from {tasks} tasks"
-    return "\n".join([f"{where}: {verdict}", head, *lines])
+    head = f"expected gain over {advice.reference} in points; tasks measured: {first.gain.count}"
+    return "\n".join([f"{text.visible(str(scenario))}: {verdict}", head, *lines])
 
 
 def _points(gain: Estimate) -> str:
@@ -63,7 +71,7 @@ def write(workdir: pathlib.Path, judgement: Judgement) -> pathlib.Path:
     return study.write(
         workdir,
         title="Is the advice any good?",
-        lead="\n\n".join([". ".join(_verdicts(judgement)) + ".", _covered(judgement)]),
+        lead="\n\n".join([" ".join(_verdicts(judgement)), _covered(judgement)]),
         sections=sections(judgement),
         facts={
             "scenarios": f"{len(grid.scenarios)} of {tasks} tasks",
@@ -76,6 +84,7 @@ def write(workdir: pathlib.Path, judgement: Judgement) -> pathlib.Path:
 
 def sections(judgement: Judgement) -> list[study.Section]:
     """Return the tables of a judgement: regrets by rule, and what was chosen where."""
+    names = stand_ins(judgement.grid.plans)
     missing = [name for name in LECTURES if name not in judgement.summary]
     told = (
         "Regret: test accuracy of the best plan less that of the plan chosen, where all scenarios "
@@ -85,7 +94,8 @@ def sections(judgement: Judgement) -> list[study.Section]:
         "Where advice cannot tell, or a lecture names no plan, the best fixed plan stands in. The "
         f"lectures give no numbers: here small is below {SMALL} training examples a class, and "
         "similar is where a probe on the base's features does better on validation than one on "
-        "pixels."
+        "pixels. Their words stand for these plans: "
+        f"{', '.join(f'{role} for {plan}' for role, plan in names.items())}."
     )
     if missing:
         told += f" Tables without the plans that they name cannot judge {', '.join(missing)}."

@@ -61,6 +61,12 @@ Rule = Callable[[Grid, np.ndarray], np.ndarray]
 BEST_FIXED, FIRST_RANKED, WHERE_SURE = "best fixed plan", "advice", "advice where it can tell"
 
 
+def stand_ins(plans: Sequence[str]) -> dict[str, str]:
+    """Return by role the plan of a table that stands for it, where there is one."""
+    found = {role: _first(names, plans) for role, names in ROLES.items()}
+    return {role: plan for role, plan in found.items() if plan}
+
+
 def rules(grid: Grid) -> dict[str, Rule]:
     """Return by name the rules that the plans of a grid allow."""
     found: dict[str, Rule] = {
@@ -68,23 +74,28 @@ def rules(grid: Grid) -> dict[str, Rule]:
         WHERE_SURE: _where_sure,
         BEST_FIXED: lambda seen, new: _only(seen, [seen.best_fixed] * len(new)),
     }
-    for name, role in {"always head only": "head", "always everything": "everything"}.items():
-        if plan := _named(ROLES[role], grid.plans):
-            found[name] = lambda seen, new, plan=plan: _only(seen, [plan] * len(new))
-    features, pixels = _named(FEATURES, grid.cheap), _named(PIXELS, grid.cheap)
-    for name, table in LECTURES.items():
-        plans = {cell: role and _named(ROLES[role], grid.plans) for cell, role in table.items()}
-        if features and pixels and all(plans[cell] or not table[cell] for cell in table):
-            found[name] = _lecture(plans, features, pixels)
+    plans = stand_ins(grid.plans)
+    for role in ("head", "everything"):
+        if role in plans:
+            found[f"always {role}"] = _always(plans[role])
+    features, pixels = _first(FEATURES, grid.cheap), _first(PIXELS, grid.cheap)
+    for name, roles in LECTURES.items():
+        if features and pixels and plans.keys() >= set(roles.values()) - {None}:
+            table = {cell: plans[role] if role else None for cell, role in roles.items()}
+            found[name] = _lecture(table, features, pixels)
     found["random"] = lambda seen, new: np.full((len(new), len(seen.plans)), 1 / len(seen.plans))
     return found
 
 
-def _lecture(plans: Mapping[tuple[bool, bool], str | None], features: str, pixels: str) -> Rule:
+def _always(plan: str) -> Rule:
+    return lambda seen, new: _only(seen, [plan] * len(new))
+
+
+def _lecture(table: Mapping[tuple[bool, bool], str | None], features: str, pixels: str) -> Rule:
     def rule(seen: Grid, new: np.ndarray) -> np.ndarray:
         one, other = (FIRST + seen.cheap.index(plan) for plan in (features, pixels))
         cells = [(bool(x[SIZE] < np.log(SMALL)), bool(x[one] > x[other])) for x in new]
-        return _only(seen, [plans[cell] or seen.best_fixed for cell in cells])
+        return _only(seen, [table[cell] or seen.best_fixed for cell in cells])
 
     return rule
 
@@ -106,5 +117,5 @@ def _only(grid: Grid, chosen: Sequence[str]) -> np.ndarray:
     return np.array([[float(plan == own) for plan in grid.plans] for own in chosen])
 
 
-def _named(names: Sequence[str], known: Sequence[str]) -> str | None:
+def _first(names: Sequence[str], known: Sequence[str]) -> str | None:
     return next((name for name in names if name in known), None)
