@@ -4,11 +4,11 @@ import csv
 import itertools
 
 import numpy as np
+import programs
 import pytest
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF
 
-from tests import programs
 from tl_jax.errors import UserError
 from tl_jax.stats.regret import regret, summarised
 from tl_jax.studies.advise import advisor, rules
@@ -114,9 +114,10 @@ def test_landmarks_by_hand():
     assert found == pytest.approx([np.log(20), 1 / 4, 0.7, 0.5])
 
 
-def test_a_grid_has_the_plans_of_all_scenarios_and_seeds_in_which_they_finished():
+def test_a_grid_has_the_plans_of_all_scenarios_and_seeds_in_which_they_finished(caplog):
     rows = rows_of(equal, tasks=2, budgets=(5,), seeds=3)
     rows += [row("t0", 5, seed, "lora", 0.5) for seed in range(3)]
+    rows += [row("t2", 5, 0, plan, 0.5) for plan in CHEAP + PLANS]
     failed = next(one for one in rows if (one["task"], one["plan"]) == ("t1", "top"))
     failed |= {"error": "ValueError: no", "test": None}
     found = grid(rows)
@@ -124,6 +125,10 @@ def test_a_grid_has_the_plans_of_all_scenarios_and_seeds_in_which_they_finished(
     assert [len(accuracies) for accuracies in found.test] == [3, 2]
     top = [one["test"] for one in rows if (one["task"], one["plan"]) == ("t0", "top")]
     assert found.test[0][:, found.plans.index("top")] == pytest.approx(top)
+    assert [record.getMessage() for record in caplog.records] == [
+        "left out, plans that some scenario lacks: lora",
+        "left out, scenarios with fewer than two seeds: t2 from b, 5 labels a class",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -307,12 +312,8 @@ def test_advice_and_its_judgement_from_tables(tmp_path):
         for own in (False, True)
     ]
     flags = [f"--tables={tables[0]},{tables[1]}", "--cheap=logistic,pixels_svm"]
-    new = [
-        r | {"task": "new"}
-        for r in rows
-        if (r["task"], r["budget"], r["plan"] in CHEAP) == ("t2", 5, True)
-    ]
-    mine = write(tmp_path / "mine.csv", new)
+    few = [r for r in rows if (r["task"], r["budget"]) == ("t2", 5) and r["plan"] in CHEAP]
+    mine = write(tmp_path / "mine.csv", [r | {"task": "new"} for r in few])
     ended = programs.run("advise", mine, *flags, "--reference=full")
     assert ended.returncode == 0
     assert "new from b, 5 labels a class: recommended is head_only" in ended.stdout

@@ -5,12 +5,15 @@ Landmarks are figures of cheap learners that describe a task (Pfahringer, Bensus
 """
 
 import collections
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tl_jax.errors import UserError, takes_several, unknown
+
+logger = logging.getLogger(__name__)
 
 Row = Mapping[str, Any]
 SIZE, CHANCE, FIRST = 0, 1, 2  # places in the landmarks: FIRST is the first cheap plan's
@@ -71,21 +74,14 @@ def grid_of(rows: Sequence[Row], *, cheap: Sequence[str], column: str) -> Grid:
 
     `column` is the test accuracy: test, or test_weighted. The plans are those that every scenario
     has, and its seeds those in which all of them finished, so that comparisons are paired. A
-    scenario with fewer than two such seeds is left out: regret needs two halves. UserError if fewer
-    than two plans or no scenario remain, or if two rows are of one cell.
+    scenario with fewer than two such seeds is left out: regret needs two halves. The log says what
+    is left out. UserError if fewer than two plans or no scenario remain, or if two rows are of one
+    cell.
     """
-    found: dict[Scenario, dict[int, dict[str, float]]] = {}
-    for row in _finished(rows):
-        seeds = found.setdefault(_scenario(row), {})
-        own = seeds.setdefault(row["seed"], {})
-        if row["plan"] in own:
-            raise UserError(
-                f"two rows are of one cell ({_scenario(row)}, {row['plan']}, seed {row['seed']}): "
-                "name tables of different tasks, each once"
-            )
-        own[row["plan"]] = row[column]
+    found = _cells(rows, column)
     had = [{plan for own in seeds.values() for plan in own} for seeds in found.values()]
-    plans = tuple(p for p in dict.fromkeys(r["plan"] for r in rows) if all(p in h for h in had))
+    every = dict.fromkeys(row["plan"] for row in rows)
+    plans = tuple(plan for plan in every if all(plan in own for own in had))
     if not found or len(plans) < 2:
         raise UserError(
             f"advice chooses among plans that every scenario has: these tables have {len(found)} "
@@ -96,6 +92,8 @@ def grid_of(rows: Sequence[Row], *, cheap: Sequence[str], column: str) -> Grid:
         for scenario, seeds in found.items()
     }
     kept = tuple(scenario for scenario, seeds in test.items() if len(seeds) > 1)
+    _tell("plans that some scenario lacks", [plan for plan in every if plan not in plans])
+    _tell("scenarios with fewer than two seeds", [own for own in found if own not in kept])
     if not kept:
         raise UserError("no scenario has two seeds in which all of its plans finished")
     described = landmarks(rows, cheap)
@@ -142,6 +140,25 @@ def seconds(rows: Sequence[Row]) -> dict[str, float]:
         costs[row["plan"]].append(row["seconds"])
     medians = {plan: float(np.median(own)) for plan, own in costs.items()}
     return dict(sorted(medians.items(), key=lambda pair: pair[1]))
+
+
+def _cells(rows: Sequence[Row], column: str) -> dict[Scenario, dict[int, dict[str, float]]]:
+    """Return the column's values by scenario, seed and plan."""
+    found: dict[Scenario, dict[int, dict[str, float]]] = {}
+    for row in _finished(rows):
+        own = found.setdefault(_scenario(row), {}).setdefault(row["seed"], {})
+        if row["plan"] in own:
+            raise UserError(
+                f"two rows are of one cell ({_scenario(row)}, {row['plan']}, seed {row['seed']}): "
+                "name tables of different tasks, each once"
+            )
+        own[row["plan"]] = row[column]
+    return found
+
+
+def _tell(what: str, names: Sequence[object]) -> None:
+    if names:
+        logger.warning("left out, %s: %s", what, "; ".join(map(str, names)))
 
 
 def _finished(rows: Sequence[Row]) -> list[Row]:
