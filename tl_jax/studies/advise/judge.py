@@ -1,5 +1,6 @@
 """How good advice is: on every task from the others, beside rules that need no measurements."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ class Judgement(NamedTuple):
     summary: dict[str, Regret]
     # share of measured gains over the best fixed plan within their interval; NaN without intervals
     covered: float
+    told: int  # number of scenarios for which advice recommends a plan
 
 
 def judge(grid: Grid) -> Judgement:
@@ -35,34 +37,38 @@ def judge(grid: Grid) -> Judgement:
         )
     every = rules(grid)
     shares = {name: np.empty(grid.means.shape) for name in every}
-    covered = np.empty(grid.means.shape)
+    covered, told = np.empty(grid.means.shape), 0
     for task in dict.fromkeys(grid.tasks):
         seen, own = grid.divided(task)
         for name, rule in every.items():
             shares[name][own] = rule(seen, grid.landmarks[own])
-        covered[own] = _covered(seen, grid.take(own))
+        found = advisor.fit(seen)
+        advice = [advisor.advise(found, landmarks) for landmarks in grid.landmarks[own]]
+        covered[own] = [
+            _covered(*pair, grid.plans) for pair in zip(advice, grid.means[own], strict=True)
+        ]
+        told += sum(one.verdict == advisor.RECOMMEND for one in advice)
     regrets = {
         name: np.array([regret(*pair) for pair in zip(grid.test, chosen, strict=True)])
         for name, chosen in shares.items()
     }
     summary = summarised(regrets, fixed=BEST_FIXED, tasks=grid.tasks)
-    told = covered[np.isfinite(covered)]
-    return Judgement(grid, shares, regrets, summary, float(told.mean()) if len(told) else np.nan)
+    known = covered[np.isfinite(covered)]
+    share = float(known.mean()) if len(known) else np.nan
+    return Judgement(grid, shares, regrets, summary, share, told)
 
 
-def _covered(seen: Grid, own: Grid) -> np.ndarray:
-    """Return (N, P) whether the measured gains lie within the intervals; NaN where there is none,
-    as for the reference itself.
+def _covered(advice: advisor.Advice, measured: np.ndarray, plans: Sequence[str]) -> list[float]:
+    """Return for each plan whether its gain, of mean accuracies (P,), lies within its interval; NaN
+    where there is none, and for the reference itself.
     """
-    found = advisor.fit(seen)
-    reference = own.plans.index(seen.best_fixed)
-    inside = np.full(own.means.shape, np.nan)
-    for scenario, measured in enumerate(own.means):
-        for one in advisor.advise(found, own.landmarks[scenario]).ranked:
-            plan, gain = own.plans.index(one.plan), one.gain
-            if plan != reference and np.isfinite(gain.half):
-                truth = measured[plan] - measured[reference]
-                inside[scenario, plan] = gain.low <= truth <= gain.high
+    accuracy = dict(zip(plans, measured, strict=True))
+    gains = {one.plan: one.gain for one in advice.ranked}
+    inside = []
+    for plan in plans:
+        truth = accuracy[plan] - accuracy[advice.reference]
+        told = plan != advice.reference and np.isfinite(gains[plan].half)
+        inside.append(float(gains[plan].low <= truth <= gains[plan].high) if told else np.nan)
     return inside
 
 

@@ -18,10 +18,9 @@ from tl_jax.studies.advise.rules import (
     stand_ins,
 )
 
-COLUMNS = ("rule", "regret", "low", "high", "worst tenth", "saved", "from", "to",
-           "gap closed")  # fmt: skip
+COLUMNS = ("rule", "regret", "low", "high", "worst", "saved", "from", "to", "closed")  # fmt: skip
 UNLIKE = 0.1  # likeness below which landmarks say next to nothing
-POINTS = dict.fromkeys(COLUMNS[1:-1], "points") | {"gap closed": "%"}
+POINTS = dict.fromkeys(COLUMNS[1:-1], "points") | {"closed": "%"}
 
 
 def advised(scenario: Scenario, advice: Advice) -> str:
@@ -71,7 +70,7 @@ def write(workdir: pathlib.Path, judgement: Judgement) -> pathlib.Path:
     return study.write(
         workdir,
         title="Is the advice any good?",
-        lead="\n\n".join([" ".join(_verdicts(judgement)), _covered(judgement)]),
+        lead=" ".join([*_verdicts(judgement), _covered(judgement)]),
         sections=sections(judgement),
         facts={
             "scenarios": f"{len(grid.scenarios)} of {tasks} tasks",
@@ -89,13 +88,14 @@ def sections(judgement: Judgement) -> list[study.Section]:
     told = (
         "Regret: test accuracy of the best plan less that of the plan chosen, where all scenarios "
         "of the task were left out. The best plan is found on one half of the seeds and scored on "
-        "the other, both ways. Intervals are a bootstrap over tasks. Saved: regret of the best "
-        "fixed plan less this one's; gap closed: as a share of it.\n\n"
+        "the other, both ways. Intervals are a bootstrap over tasks. Worst: the mean of the worst "
+        "tenth of the scenarios. Saved: the regret of the best fixed plan less this one's. Closed: "
+        "that as a share of the best fixed plan's.\n\n"
         "Where advice cannot tell, or a lecture names no plan, the best fixed plan stands in. The "
         f"lectures give no numbers: here small is below {SMALL} training examples a class, and "
         "similar is where a probe on the base's features does better on validation than one on "
-        "pixels. Their words stand for these plans: "
-        f"{', '.join(f'{role} for {plan}' for role, plan in names.items())}."
+        "pixels. These plans stand for their words: "
+        f"{', '.join(f'{plan} for {role}' for role, plan in names.items())}."
     )
     if missing:
         told += f" Tables without the plans that they name cannot judge {', '.join(missing)}."
@@ -135,7 +135,8 @@ def _verdicts(judgement: Judgement) -> Sequence[str]:
 
 
 def _covered(judgement: Judgement) -> str:
+    told = f"It recommends a plan in {judgement.told} of {len(judgement.grid.scenarios)} scenarios."
     if not text.there(judgement.covered):
-        return "No gain has an interval: that needs three tasks."
+        return f"{told} No gain has an interval: that needs three tasks."
     share = text.percent(judgement.covered)
-    return f"The 95 % intervals of expected gains hold {share} of the gains that were measured."
+    return f"{told} {share} of the measured gains lie in their 95 % intervals."
