@@ -319,6 +319,7 @@ def test_advice_and_its_judgement_from_tables(tmp_path):
     ended = programs.run("advise", mine, *flags, "--reference=full")
     assert ended.returncode == 0
     assert "new from b, 5 labels a class: recommended is head_only" in ended.stdout
+    assert "mean gains" not in ended.stdout
     gain = float(ended.stdout.split("\nhead_only ")[1].split()[0])  # in points
     difference = crossing(0, 5, "head_only") - crossing(0, 5, "full")
     assert gain == pytest.approx(100 * difference, abs=3)

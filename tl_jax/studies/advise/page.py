@@ -18,7 +18,7 @@ from tl_jax.studies.advise.rules import (
     stand_ins,
 )
 
-COLUMNS = ("rule", "regret", "low", "high", "worst", "saved", "from", "to", "closed")  # fmt: skip
+COLUMNS = ("rule", "regret", "low", "high", "worst", "saved", "from", "to", "closed")
 UNLIKE = 0.1  # likeness below which landmarks say next to nothing
 POINTS = dict.fromkeys(COLUMNS[1:-1], "points") | {"closed": "%"}
 
@@ -32,7 +32,7 @@ def advised(scenario: Scenario, advice: Advice) -> str:
         runs = ", ".join(advice.settle)
         verdict = f"cannot tell which plan is best; runs of these would settle it: {runs}"
     if advice.likeness < UNLIKE:
-        verdict += "\nunlike all scenarios that were measured: these are the plans' mean gains"
+        verdict += "\nno scenario like it was measured, or landmarks do not help: these are mean gains"
     width = max(len(one.plan) for one in advice.ranked)
     lines = [
         f"{one.plan:{width}}  {_points(one.gain)}"
@@ -135,7 +135,7 @@ def _verdicts(judgement: Judgement) -> Sequence[str]:
 
 
 def _covered(judgement: Judgement) -> str:
-    told = f"It recommends a plan in {judgement.told} of {len(judgement.grid.scenarios)} scenarios."
+    told = f"Advice recommends a plan in {judgement.told} of {len(judgement.grid.scenarios)} scenarios."
     if not text.there(judgement.covered):
         return f"{told} No gain has an interval: that needs three tasks."
     share = text.percent(judgement.covered)
