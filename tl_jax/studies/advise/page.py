@@ -32,7 +32,7 @@ def advised(scenario: Scenario, advice: Advice) -> str:
         runs = ", ".join(advice.settle)
         verdict = f"cannot tell which plan is best; runs of these would settle it: {runs}"
     if advice.likeness < UNLIKE:
-        verdict += "\nno scenario like it was measured, or landmarks do not help: these are mean gains"
+        verdict += "\nnothing like it was measured, or landmarks do not help: these are mean gains"
     width = max(len(one.plan) for one in advice.ranked)
     lines = [
         f"{one.plan:{width}}  {_points(one.gain)}"
@@ -135,7 +135,8 @@ def _verdicts(judgement: Judgement) -> Sequence[str]:
 
 
 def _covered(judgement: Judgement) -> str:
-    told = f"Advice recommends a plan in {judgement.told} of {len(judgement.grid.scenarios)} scenarios."
+    scenarios = len(judgement.grid.scenarios)
+    told = f"Advice recommends a plan in {judgement.told} of {scenarios} scenarios."
     if not text.there(judgement.covered):
         return f"{told} No gain has an interval: that needs three tasks."
     share = text.percent(judgement.covered)
