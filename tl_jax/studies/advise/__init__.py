@@ -1,0 +1,1 @@
+"""Advice on a new task from tables of scenarios, and how good such advice is."""

@@ -1,0 +1,148 @@
+"""Expected gains of plans on a new task, from its landmarks and from scenarios that were measured.
+
+Kriging (Rasmussen & Williams 2006, chapter 2): a plan's gain in a new scenario is its mean over all
+scenarios, moved towards the gains in scenarios with similar landmarks. Far from all of them the
+mean remains, and the interval is at its widest.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from tl_jax.errors import unknown
+from tl_jax.stats.paired import Estimate
+from tl_jax.stats.verdict import CANNOT_TELL, verdicts
+from tl_jax.studies.advise.grid import Grid
+
+# Variance of the noise over that of the signal in the gains; with inf landmarks count for nothing.
+NOISES = (0.1, 0.3, 1.0, 3.0, np.inf)
+LEAST_SCALE = 0.1  # of a landmark: one that is the same in all scenarios does not count without end
+RUNS = 3  # plans at most whose runs would settle what cannot be told
+RECOMMEND = "recommend"
+
+
+class Advisor(NamedTuple):
+    """What a grid teaches; P plans, S scenarios."""
+
+    grid: Grid
+    noise: float  # of NOISES: what predicts tasks best that were left out
+    misses: np.ndarray  # (S, P) errors of these predictions, each over its `spread`
+
+
+class Expected(NamedTuple):
+    """A plan's gain over the reference that is to be expected on a task."""
+
+    plan: str
+    gain: Estimate  # `count` is the number of tasks that it rests on
+
+
+class Advice(NamedTuple):
+    """Plans for a task, the best first."""
+
+    reference: str
+    ranked: list[Expected]
+    verdict: str  # recommend the first, or cannot tell
+    settle: tuple[str, ...]  # plans whose runs would settle what cannot be told
+    # From 0, a scenario unlike all that were measured, or landmarks that do not help: its gains are
+    # the plans' means; to 1, one that the landmarks tell all about.
+    likeness: float
+
+
+def fit(grid: Grid) -> Advisor:
+    """Return the advisor whose `noise` best predicts each task of the grid from the others.
+
+    All scenarios of a task are left out together. From a single task nothing can be left out: then
+    landmarks count for nothing, and no gain has an interval.
+    """
+    if len(set(grid.tasks)) == 1:
+        return Advisor(grid, np.inf, np.full(grid.means.shape, np.nan))
+    tried = []
+    for noise in NOISES:
+        misses, spread = np.empty(grid.means.shape), np.empty(len(grid.scenarios))
+        for task in set(grid.tasks):
+            seen, own = grid.divided(task)
+            predicted, spread[own] = predict(seen, noise, grid.landmarks[own])
+            misses[own] = _centred(grid)[own] - predicted
+        tried.append((float(np.square(misses).sum()), noise, misses / spread[:, None]))
+    _, noise, misses = min(tried, key=lambda one: (one[0], -one[1]))
+    return Advisor(grid, noise, misses)
+
+
+def predict(grid: Grid, noise: float, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return gains (N, P) over the mean of all plans, and their relative spread (N,), for landmarks
+    (N, D) of new scenarios.
+    """
+    gains = _centred(grid)
+    mean = gains.mean(0)
+    if np.isinf(noise):
+        return np.tile(mean, (len(landmarks), 1)), np.ones(len(landmarks))
+    scale = np.maximum(grid.landmarks.std(0), LEAST_SCALE)
+    known, new = grid.landmarks / scale, landmarks / scale
+    apart = _distances(known, known)
+    width = np.median(apart[apart > 0]) if (apart > 0).any() else 1.0
+    near = np.exp(-_distances(new, known) / width)  # (N, S)
+    among = np.exp(-apart / width) + noise * np.eye(len(known))
+    weights = np.linalg.solve(among, near.T).T
+    return mean + weights @ (gains - mean), np.sqrt(1 + noise - (weights * near).sum(1))
+
+
+def advise(advisor: Advisor, landmarks: np.ndarray, reference: str = "") -> Advice:
+    """Return the plans for a scenario with these landmarks (D,), ranked by their expected gain.
+
+    The reference is the best fixed plan unless another is named. The first plan is recommended if
+    it is better than the second and than the reference, by the rules of all verdicts: both hold
+    after Holm's correction, and rest on five tasks or more. Otherwise `settle` names it and the
+    next ones that may be better.
+    """
+    plans = advisor.grid.plans
+    reference = reference or advisor.grid.best_fixed
+    if reference not in plans:
+        raise unknown("reference", reference, plans)
+    (gains,), (spread,) = predict(advisor.grid, advisor.noise, landmarks[None])
+    likeness = 1 + advisor.noise - spread**2 if np.isfinite(advisor.noise) else 0.0
+    over = _differences(advisor, gains, spread)
+    ranked = sorted(
+        (Expected(plan, over(plan, reference)) for plan in plans), key=lambda one: -one.gain.mean
+    )
+    first, *others = (one.plan for one in ranked)
+    rivals = list(dict.fromkeys((others[0], *({reference} - {first}))))
+    if set(verdicts([over(first, rival) for rival in rivals], margin=0.0)) == {"helps"}:
+        return Advice(reference, ranked, RECOMMEND, (), likeness)
+    near = [plan for plan in others if not over(first, plan).low > 0]
+    settle = (first, *(near or rivals)[: RUNS - 1])
+    return Advice(reference, ranked, CANNOT_TELL, settle, likeness)
+
+
+def _differences(
+    advisor: Advisor, gains: np.ndarray, spread: float
+) -> Callable[[str, str], Estimate]:
+    """Return a function that estimates the gain of one plan over another in a scenario for which
+    these gains (P,) are predicted.
+
+    The standard error is the error of such predictions for tasks that were left out, wider for a
+    scenario unlike those seen. It has the spread over tasks in it and that over seeds, because what
+    was predicted are means over seeds.
+    """
+    grid = advisor.grid
+    tasks = np.array(grid.tasks)
+    own = np.array([tasks == task for task in dict.fromkeys(grid.tasks)])
+    shares = own / own.sum(1, keepdims=True) / len(own)  # each task counts once
+
+    def over(plan: str, other: str) -> Estimate:
+        one, two = grid.plans.index(plan), grid.plans.index(other)
+        squares = shares @ np.square(advisor.misses[:, one] - advisor.misses[:, two])
+        error = spread * np.sqrt(squares.sum())
+        return Estimate(float(gains[one] - gains[two]), float(error), len(own))
+
+    return over
+
+
+def _centred(grid: Grid) -> np.ndarray:
+    """Return mean test accuracies (S, P) less each scenario's mean over plans."""
+    return grid.means - grid.means.mean(1, keepdims=True)
+
+
+def _distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return squared distances (N, M) between (N, D) and (M, D)."""
+    return np.square(one[:, None] - other[None]).sum(-1)
