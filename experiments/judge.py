@@ -1,0 +1,52 @@
+"""Judge finished runs on other tasks with the same classes: how well do they stand a shift?
+
+    python -m experiments.judge --config=configs/protocols/cifar10_shifts.py \
+        --run=runs/lp_ft --run=runs/full
+
+Prints, for each run, the accuracy on its own test split and on the test split of each of the
+config's `tasks`. A task may have fewer classes than the run; its option `names` gives classes of
+another name the run's, and `only` leaves out those that the run does not know.
+"""
+
+import json
+import pathlib
+
+from absl import flags
+
+from experiments import cli, study
+from tl_jax.data.files import path_of
+from tl_jax.errors import UserError
+
+flags.adopt_module_key_flags(study)
+_RUNS = flags.DEFINE_multi_string("run", [], "Folder of a finished run; may be given several times.")
+
+
+def judged(config, workdir: pathlib.Path, name: str) -> None:
+    """Print a table with a line for each run."""
+    from tl_jax.base.load import load_base  # these import JAX, which --help does without
+    from tl_jax.report.text import percent
+    from tl_jax.runs import judge
+    from tl_jax.runs.subject import named_task
+
+    runs = [path_of(run) for run in _RUNS.value]
+    if not runs or not config.get("tasks"):
+        raise UserError("which runs, on which tasks? --run=runs/lp_ft, and a config with `tasks`")
+    own = {run: _own(run) for run in runs}
+    tasks = {called: named_task(options, seed=0) for called, options in config.tasks.items()}
+    print("\t".join(["run", "own test", *tasks]))
+    for run in runs:
+        base = load_base(run)
+        found = [judge.elsewhere(base, task)["accuracy"] for task in tasks.values()]
+        print("\t".join([str(run), *map(percent, (own[run], *found))]), flush=True)
+
+
+def _own(run: pathlib.Path) -> float:
+    """The accuracy on the run's own test split; UserError for what is no finished run."""
+    try:
+        return json.loads((run / "result.json").read_text())["test"]["accuracy"]
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{run} is no finished run of a classification: {error}") from error
+
+
+if __name__ == "__main__":
+    cli.run(study.by_config(judged, example="configs/protocols/cifar10_shifts.py"))
