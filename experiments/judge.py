@@ -10,6 +10,7 @@ another name the run's, and `only` leaves out those that the run does not know.
 
 import json
 import pathlib
+from collections.abc import Iterator, Sequence
 
 from absl import flags
 
@@ -18,26 +19,31 @@ from tl_jax.data.files import path_of
 from tl_jax.errors import UserError
 
 flags.adopt_module_key_flags(study)
-_RUNS = flags.DEFINE_multi_string("run", [], "Folder of a finished run; may be given several times.")
+_RUNS = flags.DEFINE_multi_string("run", [], "Folder of a finished run; once for each run.")
 
 
 def judged(config, workdir: pathlib.Path, name: str) -> None:
     """Print a table with a line for each run."""
+    for row in rows(config, [path_of(run) for run in _RUNS.value]):
+        print("\t".join(row), flush=True)
+
+
+def rows(config, runs: Sequence[pathlib.Path]) -> Iterator[list[str]]:
+    """Yield the table's head, and a row for each run as soon as it is judged."""
     from tl_jax.base.load import load_base  # these import JAX, which --help does without
     from tl_jax.report.text import percent
     from tl_jax.runs import judge
     from tl_jax.runs.subject import named_task
 
-    runs = [path_of(run) for run in _RUNS.value]
     if not runs or not config.get("tasks"):
         raise UserError("which runs, on which tasks? --run=runs/lp_ft, and a config with `tasks`")
     own = {run: _own(run) for run in runs}
     tasks = {called: named_task(options, seed=0) for called, options in config.tasks.items()}
-    print("\t".join(["run", "own test", *tasks]))
+    yield ["run", "own test", *tasks]
     for run in runs:
         base = load_base(run)
         found = [judge.elsewhere(base, task)["accuracy"] for task in tasks.values()]
-        print("\t".join([str(run), *map(percent, (own[run], *found))]), flush=True)
+        yield [str(run), *map(percent, (own[run], *found))]
 
 
 def _own(run: pathlib.Path) -> float:

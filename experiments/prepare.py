@@ -4,7 +4,6 @@
 
 Each is written as array_record to its task's data_dir (default: ~/tensorflow_datasets), which the
 other programs read; copy that folder to machines without a network. What is there already stays.
---help lists no workdir: nothing else is written.
 """
 
 import pathlib
@@ -37,7 +36,8 @@ def prepare(config, workdir: pathlib.Path, name: str) -> None:
             print(f"{dataset}\t{error}", file=sys.stderr)
             failed.append(dataset)
     if failed:
-        raise UserError(f"{len(failed)} of {len(wanted)} could not be prepared: {', '.join(failed)}")
+        missing = ", ".join(failed)
+        raise UserError(f"{len(failed)} of {len(wanted)} could not be prepared: {missing}")
 
 
 if __name__ == "__main__":

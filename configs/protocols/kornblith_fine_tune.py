@@ -5,15 +5,15 @@ r"""Kornblith et al. 2019 (arXiv:1805.08974): fine-tuning, with a grid of rates 
 
 20,000 steps of batches of 256, SGD with Nesterov momentum 0.9, cosine schedule, random crops and
 flips; 7 rates from 1e-4 to 1e-1, and 7 weight decays from 1e-6 to 1e-3 and none, divided by the
-rate (SimCLR, arXiv:2002.05709, appendix B.8, says it again). A plan is a point of the grid: take
+rate (as the appendix of SimCLR, arXiv:2002.05709, says, too). A plan is a point of the grid: take
 the test accuracy of the one that is best on validation (`cells.csv`), and no other. ResNet-50
-should have, in percent (BYOL, arXiv:2006.07733, table 3, from SimCLR):
+should have, in percent (BYOL, arXiv:2006.07733, table 3, from SimCLR; * mean over classes):
 
     --config.tasks.target.name=   accuracy     --config.tasks.target.name=   accuracy
     tfds:food101                  88.3         tfds:dtd                      74.6
-    tfds:cifar10                  97.5         tfds:oxford_iiit_pet          92.1 (mean over classes)
-    tfds:cifar100                 86.4         tfds:caltech101               93.3 (mean over classes)
-    tfds:cars196                  92.1         tfds:oxford_flowers102        97.6 (mean over classes)
+    tfds:cifar10                  97.5         tfds:oxford_iiit_pet          92.1 *
+    tfds:cifar100                 86.4         tfds:caltech101               93.3 *
+    tfds:cars196                  92.1         tfds:oxford_flowers102        97.6 *
     tfds:sun397                   64.3
 
 What differs: another training of ResNet-50; the best point is not trained again on train and

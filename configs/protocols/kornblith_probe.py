@@ -6,13 +6,14 @@ r"""Kornblith et al. 2019 (arXiv:1805.08974): logistic regression on penultimate
 Features of a central crop of 224 pixels, multinomial logistic regression with 45 penalties from
 1e-6 to 1e5 evenly by their logarithm, chosen on validation, then refitted on train and validation
 (appendix A.3). ResNet-50 should have, in percent (BYOL, arXiv:2006.07733, table 3, which took them
-from SimCLR, arXiv:2002.05709):
+X
+* mean over classes):
 
     --config.task.name=    accuracy          --config.task.name=     accuracy
     tfds:food101           72.3              tfds:dtd                74.9
-    tfds:cifar10           93.6              tfds:oxford_iiit_pet    91.5 (mean over classes)
-    tfds:cifar100          78.3              tfds:caltech101         94.5 (mean over classes)
-    tfds:cars196           66.7              tfds:oxford_flowers102  94.7 (mean over classes)
+    tfds:cifar10           93.6              tfds:oxford_iiit_pet    91.5 *
+    tfds:cifar100          78.3              tfds:caltech101         94.5 *
+    tfds:cars196           66.7              tfds:oxford_flowers102  94.7 *
     tfds:sun397            61.9
 
 What differs: those features come from another training of ResNet-50 on ImageNet; the penalty is

@@ -1,4 +1,4 @@
-r"""LP-FT (Kumar et al. 2022, arXiv:2202.10054): the head first, then everything; and a shifted test.
+r"""LP-FT (Kumar et al. 2022, arXiv:2202.10054): first the head, then all; and a shifted test.
 
     python -m experiments.prepare --config=configs/protocols/lp_ft.py
     python -m experiments.prepare --config=configs/protocols/cifar10_shifts.py
@@ -19,8 +19,8 @@ percent, as means of three seeds (the paper's first version, with six shifts, Re
 
 Batches of 64, SGD with momentum 0.9, a cosine of 20 epochs, no weight decay, images stretched to
 224 pixels without augmentation (AnanyaKumar/transfer_learning, configs/adaptation). The paper tries
-six rates for each method and chooses on test of CIFAR-10; here choose on validation, by hand:
---config.tune.learning_rate=.
+six rates for each method and chooses by accuracy on CIFAR-10; here choose one by validation, among
+runs with other --config.tune.learning_rate=.
 
 What differs: the paper's ResNet-50 was trained by MoCo-v2; its runs here are supervised. Its head
 is a logistic regression, here it is trained with SGD.

@@ -14,8 +14,8 @@ means in percent (google-research/task_adaptation, docs/data/results.csv):
 
 Labels, splits and groups of labels are those of google-research/task_adaptation. What differs:
 another training of ResNet-50; TFDS's newest versions; the best plan is not trained again on all
-1,000 examples. dmlab, oxford_iiit_pet and sun397 need TensorFlow to be prepared, dsprites and
-patch_camelyon h5py; diabetic_retinopathy and resisc45 are fetched by hand (TFDS says how).
+1,000 examples. Half of the datasets need TensorFlow to be prepared, some need other packages, or
+files that one fetches by hand: the program says which.
 """
 
 from configs import scenarios
@@ -46,10 +46,12 @@ TASKS = {
     "clevr_distance": ("clevr", "train[63000:63200]", "validation", {"label": "clevr_distance"}),
     "dmlab": ("dmlab", "validation[:200]", "test", {}),
     "dsprites_location": (
-        "dsprites", "train[589824:590024]", "train[90%:]", {"label": "dsprites_location", "white": 1}
+        "dsprites", "train[589824:590024]", "train[90%:]",
+        {"label": "dsprites_location", "white": 1},
     ),
     "dsprites_orientation": (
-        "dsprites", "train[589824:590024]", "train[90%:]", {"label": "dsprites_orientation", "white": 1}
+        "dsprites", "train[589824:590024]", "train[90%:]",
+        {"label": "dsprites_orientation", "white": 1},
     ),
     "kitti_distance": ("kitti", "validation[:200]", "test", {"label": "kitti_distance"}),
     "smallnorb_azimuth": ("smallnorb", "test[:200]", "test[50%:]", {"label": "label_azimuth"}),
