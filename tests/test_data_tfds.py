@@ -155,7 +155,7 @@ def test_threads_may_open_images(data_dir):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("mnist", {}, "'mnist' is not prepared in .*nothing is downloaded here.*array_record"),
+        ("mnist", {}, "'mnist' is not prepared in .*nothing is downloaded.*experiments.prepare"),
         ("shapes:2.0.0", {}, "'shapes:2.0.0' is not prepared in"),
         ("mnsit", {}, "unknown TFDS dataset 'mnsit'; did you mean 'mnist'"),
         ("shape", {}, "unknown TFDS dataset 'shape'; did you mean 'shapes'"),

@@ -6,8 +6,7 @@ r"""Kornblith et al. 2019 (arXiv:1805.08974): logistic regression on penultimate
 Features of a central crop of 224 pixels, multinomial logistic regression with 45 penalties from
 1e-6 to 1e5 evenly by their logarithm, chosen on validation, then refitted on train and validation
 (appendix A.3). ResNet-50 should have, in percent (BYOL, arXiv:2006.07733, table 3, which took them
-X
-* mean over classes):
+from SimCLR, arXiv:2002.05709; * mean over classes):
 
     --config.task.name=    accuracy          --config.task.name=     accuracy
     tfds:food101           72.3              tfds:dtd                74.9

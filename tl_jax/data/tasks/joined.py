@@ -37,7 +37,7 @@ def joined(
     from tl_jax.data.tasks import load_task  # which loads this module
 
     options: dict[str, Any] = {"seed": seed, "val": val, "test": test}
-    where = {"data_dir": data_dir} if data_dir else {}
+    where: dict[str, Any] = {"data_dir": data_dir} if data_dir else {}
     loaded = [
         load_task(name, **options, **(where if name.startswith("tfds:") else {}))
         for name in parts(tasks)

@@ -23,7 +23,7 @@ def prepare(name: str, data_dir: str | os.PathLike | None = None) -> str:
     folder = os.path.expanduser(data_dir or tfds.core.constants.DATA_DIR)
     try:
         builder = tfds.builder(name, data_dir=folder, file_format="array_record")
-        if not builder.is_prepared():
+        if not builder.data_path.exists():  # is_prepared() warns of what is not there
             if type(builder).__module__.startswith("tensorflow_datasets."):
                 _require_network(name)
             builder.download_and_prepare()

@@ -49,18 +49,9 @@ def from_tfds(
     takes_whole(white, "white=", 1, 255)
     builder = _builder(name, data_dir)
     _check(name, builder, image=image, label=label)
-    chosen = _chosen(name, builder, splits)
-    try:
-        sources = _sources(builder, chosen)
-        promised = sum(builder.info.splits[split].num_examples for split in chosen.values())
-        rows, labels, digests = _read(sources, promised, image=image, label=label)
-    except Exception as error:  # each format's reader has its own for missing and damaged files
-        raise UserError(
-            f"TFDS dataset {name!r} is damaged ({str(error).splitlines()[0]}); prepare it again"
-        ) from error
-    unlabelled = {split for (split, _), value in zip(rows, labels, strict=True) if value < 0}
-    if unlabelled:
-        raise UserError(f"TFDS dataset {name!r} has examples without a label: {unlabelled}")
+    sources, rows, labels, digests = _examples(
+        name, builder, _chosen(name, builder, splits), image=image, label=label
+    )
     ids = tuple(f"{split}/{row}" for split, row in rows)
     classes = _classes(name, builder, label, names)
     split_of = np.array([split for split, _ in rows])
@@ -130,9 +121,8 @@ def not_prepared(name: str, folder: str, catalogue: list[str]) -> UserError:
         )
     return UserError(
         f"TFDS dataset {name!r} is not prepared in {folder!r}; nothing is downloaded here, so "
-        'prepare it where there is a network: python -c "import tensorflow_datasets as tfds; '
-        f"tfds.builder('{name}', data_dir='{folder}', file_format='array_record')"
-        '.download_and_prepare()"'
+        "prepare it where there is a network: python -m experiments.prepare with the same "
+        f"--config, or tl_jax.data.tasks.prepared.prepare({name!r}, {folder!r}) from Python"
     )
 
 
@@ -140,7 +130,7 @@ def _check(name: str, builder, *, image: str, label: str) -> None:
     import tensorflow_datasets as tfds
 
     info = builder.info
-    wanted = {image: tfds.features.Image, label: tfds.features.ClassLabel}
+    wanted: dict = {image: tfds.features.Image, label: tfds.features.ClassLabel}
     if label in LABELS:
         del wanted[label]
         wanted[LABELS[label].feature] = tfds.features.FeatureConnector
@@ -200,6 +190,24 @@ def _classes(name: str, builder, label: str, names: Sequence[str]) -> tuple[str,
     if names and len(names) != len(own):
         raise UserError(f"TFDS dataset {name!r} has {len(own)} classes; got {len(names)} names=")
     return tuple(names or own)
+
+
+def _examples(
+    name: str, builder, chosen: Mapping[str, str], *, image: str, label: str
+) -> tuple[dict, list, list, list]:
+    """The sources, and `_read` them; UserError for damaged files and for examples unlabelled."""
+    try:
+        sources = _sources(builder, chosen)
+        promised = sum(builder.info.splits[split].num_examples for split in chosen.values())
+        rows, labels, digests = _read(sources, promised, image=image, label=label)
+    except Exception as error:  # each format's reader has its own for missing and damaged files
+        raise UserError(
+            f"TFDS dataset {name!r} is damaged ({str(error).splitlines()[0]}); prepare it again"
+        ) from error
+    unlabelled = {split for (split, _), value in zip(rows, labels, strict=True) if value < 0}
+    if unlabelled:
+        raise UserError(f"TFDS dataset {name!r} has examples without a label: {unlabelled}")
+    return sources, rows, labels, digests
 
 
 def _read(sources: dict, promised: int, *, image: str, label: str) -> tuple[list, list, list]:
