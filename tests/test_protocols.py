@@ -273,6 +273,14 @@ def test_classes_that_the_run_does_not_know_are_refused(cifar, data_dir):
         elsewhere(load_base(cifar), task)
 
 
+def test_the_images_of_the_run_are_refused(cifar, data_dir):
+    config = cifar10_shifts.get_config().unlock()
+    config.tasks = {"same": lp_ft.get_config().task}
+    config.tasks.same.update({"name": "tfds:cifar_like", "data_dir": data_dir, "val": 0.2})
+    with pytest.raises(UserError, match="task 'same' has the images that .* was trained on: say"):
+        list(judge.rows(config, [cifar]))
+
+
 def test_what_is_no_run_is_not_judged(tmp_path):
     with pytest.raises(UserError, match="is no finished run of a classification"):
         list(judge.rows(cifar10_shifts.get_config(), [tmp_path]))

@@ -121,8 +121,8 @@ def not_prepared(name: str, folder: str, catalogue: list[str]) -> UserError:
         )
     return UserError(
         f"TFDS dataset {name!r} is not prepared in {folder!r}; nothing is downloaded here, so "
-        "prepare it where there is a network: python -m experiments.prepare with the same "
-        f"--config, or tl_jax.data.tasks.prepared.prepare({name!r}, {folder!r}) from Python"
+        "prepare it where there is a network: with python -m experiments.prepare and the same "
+        f"config, or from Python with tl_jax.data.tasks.prepared.prepare({name!r}, {folder!r})"
     )
 
 
