@@ -26,8 +26,8 @@ STRUCTURED = (
     *("clevr_count", "clevr_distance", "dmlab", "dsprites_location", "dsprites_orientation"),
     *("kitti_distance", "smallnorb_azimuth", "smallnorb_elevation"),
 )
-# By task: the TFDS dataset, what val and test are, and other options; val
-# begins where the code ends its whole training split
+# By task: the TFDS dataset, what val and test are, and other options. Val begins where
+# task_adaptation ends its whole training split.
 TASKS = {
     "caltech101": ("caltech101", "train[2753:2953]", "test", {}),
     "cifar100": ("cifar100", "train[45000:45200]", "test", {}),

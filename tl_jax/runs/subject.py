@@ -66,7 +66,8 @@ def tasks_in(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     for options in tasks:
         kind, _, which = options["name"].partition(":")
         if kind == "joined":
-            found += [{**options, "name": part} for part in joined.parts(which)]
+            names = joined.parts(which or options.get("tasks", ""))
+            found += [{**options, "name": name} for name in names]
         else:
             found.append(options)
     return found
