@@ -22,7 +22,7 @@ _METRIC = flags.DEFINE_string("metric", "weighted_accuracy", "By which runs are 
 
 def main(argv: list[str]) -> None:
     from tl_jax.report.text import percent
-    from tl_jax.runs import soup
+    from tl_jax.runs import judge, soup
     from tl_jax.runs.subject import named_task
 
     runs, out = [path_of(run) for run in argv[1:]], path_of(_OUT.value)
@@ -42,7 +42,7 @@ def main(argv: list[str]) -> None:
     shown = "{:.4f}".format if _METRIC.value == "loss" else percent
     for part in parts:
         print(f"{part.run}\tval {shown(part.val)}\t{'in' if part.run in mixed.kept else 'out'}")
-    tested = soup.judged(mixed.base, task, "test")[_METRIC.value]
+    tested = judge.judged(mixed.base, task, "test")[_METRIC.value]
     mixed.base.save(out)
     print(f"soup of {len(mixed.kept)}: val {shown(mixed.val)}, test {shown(tested)}, {out}")
 

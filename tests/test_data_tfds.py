@@ -114,6 +114,30 @@ def test_without_a_test_split_it_is_taken_out_of_train(data_dir):
     assert {k: len(v) for k, v in task.splits.items()} == {"train": 10, "val": 4, "test": 6}
 
 
+def test_its_splits_may_be_said(data_dir):
+    said = {"train": "train[:10]", "val": "train[75%:]", "test": "test[50%:]"}
+    task = from_tfds("shapes", seed=0, data_dir=data_dir, splits=said)
+    assert {k: len(v) for k, v in task.splits.items()} == {"train": 10, "val": 10, "test": 5}
+    split = {k: {value(task, i) for i in rows} for k, rows in task.splits.items()}
+    whole = [v for name in split for v in split[name]]
+    assert len(set(whole)) == 25 and split["test"] < set(range(100, 110))
+
+
+def test_a_test_split_alone_is_a_task_to_judge_by(data_dir):
+    said = {"splits": {"test": "test"}, "names": ("disc", "box"), "data_dir": data_dir}
+    task = load_task("tfds:shapes_test_only", **said)
+    assert task.classes == ("disc", "box")
+    assert {k: len(v) for k, v in task.splits.items()} == {"train": 0, "val": 0, "test": 20}
+
+
+def test_pixels_of_a_darker_white_are_scaled(data_dir):
+    task = from_tfds("shapes", seed=0, data_dir=data_dir)
+    bright = from_tfds("shapes", seed=0, data_dir=data_dir, white=120)
+    wanted = [min(255, value(task, i) * 255 // 120) for i in range(50)]
+    assert [value(bright, i) for i in range(50)] == wanted
+    assert bright.fingerprint != task.fingerprint  # so that a cache keeps their pixels apart
+
+
 def test_parquet_gives_the_same_task(data_dir, tmp_path):
     Shapes(data_dir=tmp_path, file_format="parquet").download_and_prepare()
     one, other = (from_tfds("shapes", seed=0, data_dir=top) for top in (data_dir, tmp_path))
@@ -131,7 +155,7 @@ def test_threads_may_open_images(data_dir):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("mnist", {}, "'mnist' is not prepared in .*nothing is downloaded here.*array_record"),
+        ("mnist", {}, "'mnist' is not prepared in .*nothing is downloaded.*experiments.prepare"),
         ("shapes:2.0.0", {}, "'shapes:2.0.0' is not prepared in"),
         ("mnsit", {}, "unknown TFDS dataset 'mnsit'; did you mean 'mnist'"),
         ("shape", {}, "unknown TFDS dataset 'shape'; did you mean 'shapes'"),
@@ -142,7 +166,14 @@ def test_threads_may_open_images(data_dir):
         ("shapes", {"image": "number"}, "feature 'number' of TFDS dataset 'shapes' is no Image"),
         ("shapes", {"label": "number"}, "feature 'number' .* is no ClassLabel"),
         ("shapes_untested", {}, "examples without a label.*test"),
-        ("shapes_test_only", {}, "has no train split: test"),
+        ("shapes_test_only", {}, "has no train split: test; to judge a run on it, say splits="),
+        ("shapes", {"splits": {"validation": "test"}}, "unknown split 'validation'; known: test"),
+        ("shapes", {"splits": {}}, "splits= takes one or more of train, val and test"),
+        ("shapes", {"splits": {"train": "trian[:8]"}}, r"splits.train='trian\[:8\]' is no split"),
+        ("shapes", {"names": ("disc",)}, "'shapes' has 2 classes; got 1 names="),
+        ("shapes", {"white": 0}, "white= takes a whole number, at least 1"),
+        ("shapes", {"label": "clevr_count"}, "unknown feature of TFDS dataset 'shapes' 'objects'"),
+        ("shapes", {"splits": {"test": "test"}, "per_class": 2}, "per_class= takes 0 where there"),
     ],
 )
 def test_what_cannot_be_used_says_why(data_dir, name, options, message):

@@ -11,6 +11,7 @@ import pytest
 import tl_jax
 from tl_jax.errors import UserError
 from tl_jax.runs import soup
+from tl_jax.runs.judge import judged
 from tl_jax.runs.soup import Ingredient
 
 
@@ -52,7 +53,7 @@ def test_runs_are_mixed_into_the_mean_of_their_weights(runs, task):
 def test_a_soup_of_one_is_judged_as_its_run_was(runs, task):
     for run in runs.values():
         for split, wanted in (("val", run.val), ("test", run.test)):
-            got = soup.judged(soup.mixed([run.base]), task, split)
+            got = judged(soup.mixed([run.base]), task, split)
             assert got["accuracy"] == wanted["accuracy"]
             assert got["loss"] == pytest.approx(wanted["loss"], rel=1e-4)
 
@@ -64,7 +65,7 @@ def test_a_greedy_soup_adds_what_does_no_harm(runs, task, metric):
     junk = dataclasses.replace(run.base, variables=jax.tree.map(lambda a: 30 - 7 * a,
                                                                 run.base.variables))  # fmt: skip
     parts = [
-        Ingredient(pathlib.Path(name), base, soup.judged(base, task, "val")[metric])
+        Ingredient(pathlib.Path(name), base, judged(base, task, "val")[metric])
         for name, base in (("junk", junk), ("one", run.base), ("same", run.base))
     ]
     found = soup.greedy(parts, task, metric=metric)

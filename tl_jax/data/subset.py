@@ -1,4 +1,4 @@
-"""Some classes of a task."""
+"""Some classes of a task, and a task among more classes than its own."""
 
 import dataclasses
 import hashlib
@@ -20,6 +20,21 @@ def group(classes: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
     if len(set(names)) < 2 or len(set(names)) < len(names):
         raise UserError(f"give at least two classes, each once; got {', '.join(names)!r}")
     return tuple(names)
+
+
+def relabelled(task: Task, classes: Sequence[str]) -> Task:
+    """Return the task with labels that are numbers of `classes`, which may be more than its own.
+
+    UserError, with the near miss, for a class of the task that is not among them.
+    """
+    for name in task.classes:
+        if name not in classes:
+            raise unknown(f"class of {task.name!r}", name, classes)
+    columns = np.array([classes.index(name) for name in task.classes], np.int32)
+    truth = {name: columns[task.truth[name]] for name in ("labels", "graded_labels")}
+    targets = np.zeros((len(task.ids), len(classes)), np.float32)
+    targets[:, columns] = task.truth["targets"]
+    return dataclasses.replace(task.with_truth(targets=targets, **truth), classes=tuple(classes))
 
 
 class ClassSubset(NamedTuple):

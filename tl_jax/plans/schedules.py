@@ -42,11 +42,23 @@ def warmup_cosine(peak: float, steps: int, *, warmup: float = 0.1) -> optax.Sche
 
 @registry.register(SCHEDULES, "schedule")
 def step(
-    peak: float, steps: int, *, at: tuple[float, ...] = (0.5, 0.75), factor: float = 0.1
+    peak: float,
+    steps: int,
+    *,
+    at: tuple[float, ...] = (0.5, 0.75),
+    factor: float = 0.1,
+    warmup: float = 0.0,
 ) -> optax.Schedule:
-    """The peak, times `factor` after each share `at` of the steps (He et al. 2016)."""
+    """The peak, times `factor` after each share `at` of the steps (He et al. 2016).
+
+    Over a first share `warmup` of the steps it rises in proportion to the step.
+    """
     falls = {_share("at", share, steps): factor for share in at}
-    return optax.piecewise_constant_schedule(peak, falls)
+    falling = optax.piecewise_constant_schedule(peak, falls)
+    if not warmup:
+        return falling
+    rising = _share("warmup", warmup, steps)
+    return lambda step: falling(step) * jnp.minimum(step / rising, 1.0)
 
 
 @registry.register(SCHEDULES, "schedule")

@@ -16,7 +16,7 @@ from tl_jax.errors import UserError, unknown
 def load_config(path: str) -> ml_collections.ConfigDict:
     """Return what `get_config()` of the file returns; a UserError says where the file is wrong."""
     if not os.path.isfile(path):
-        there = set(glob.glob("configs/*.py")) - {"configs/__init__.py", "configs/defaults.py"}
+        there = set(glob.glob("configs/**/[!_]*.py", recursive=True)) - {"configs/defaults.py"}
         if not there:
             raise UserError(
                 f"there is no config file {path!r}, nor any in ./configs: run the program in the "

@@ -8,7 +8,7 @@ import dataclasses
 import json
 import pathlib
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -18,11 +18,9 @@ from tl_jax.base.base import Base
 from tl_jax.base.load import load_base
 from tl_jax.data.task import Task
 from tl_jax.errors import UserError
+from tl_jax.runs.judge import judged
 from tl_jax.stats import metrics
 from tl_jax.train.identity import changed_data, of_tasks
-from tl_jax.train.objectives.cross_entropy import Classification
-
-BATCH = 256  # images that are open at once
 
 
 class Ingredient(NamedTuple):
@@ -101,16 +99,6 @@ def mixed(bases: Sequence[Base]) -> Base:
         *(base.variables for base in bases),
     )
     return dataclasses.replace(bases[0], variables=mean, weights="soup", digest="")
-
-
-def judged(base: Base, task: Task, split: str) -> dict[str, Any]:
-    """Return every metric of the base's predictions on a split of the task."""
-    rows = task.splits[split]
-    parts = [
-        base.predict([task.image(int(row)) for row in rows[first : first + BATCH]])
-        for first in range(0, len(rows), BATCH)
-    ]
-    return Classification().finish(np.concatenate(parts), task, rows)
 
 
 def _read(run: pathlib.Path) -> tuple[dict, dict]:

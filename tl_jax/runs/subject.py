@@ -11,7 +11,7 @@ from tl_jax.data.files import path_of
 from tl_jax.data.layout import folder_name
 from tl_jax.data.splits import SEEDS
 from tl_jax.data.task import Task
-from tl_jax.data.tasks import TASKS, load_task
+from tl_jax.data.tasks import TASKS, joined, load_task
 from tl_jax.errors import takes_several, takes_whole
 
 
@@ -58,11 +58,24 @@ def folder_of(options: Mapping[str, Any]) -> str:
     return "" if kind in TASKS else options["name"]
 
 
-def folders_of(config: Mapping[str, Any]) -> list[str]:
-    """`folder_of` the tasks that a config names."""
+def tasks_in(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The name and options of every task that a config names; of joined ones, of each part."""
     tasks = [config[key] for key in ("task", "source") if key in config]
     tasks += config.get("tasks", {}).values()
-    return [path for path in map(folder_of, tasks) if path]
+    found = []
+    for options in tasks:
+        kind, _, which = options["name"].partition(":")
+        if kind == "joined":
+            names = joined.parts(which or options.get("tasks", ""))
+            found += [{**options, "name": name} for name in names]
+        else:
+            found.append(options)
+    return found
+
+
+def folders_of(config: Mapping[str, Any]) -> list[str]:
+    """`folder_of` the tasks that a config names."""
+    return [path for path in map(folder_of, tasks_in(config)) if path]
 
 
 def task_name(options: Mapping[str, Any]) -> str:

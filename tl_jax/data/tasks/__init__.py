@@ -21,6 +21,7 @@ TASKS: dict[str, Any] = {
     "elpv": ("tl_jax.data.tasks.elpv", "elpv"),
     "fashion_mnist": ("tl_jax.data.tasks.fashion", "fashion_mnist"),
     "folder": ("tl_jax.data.tasks.folder", "folder"),
+    "joined": ("tl_jax.data.tasks.joined", "joined"),
     "tfds": ("tl_jax.data.tasks.tfds", "from_tfds"),
 }
 
@@ -35,8 +36,8 @@ def register_task(function: Callable[..., Task]) -> Callable[..., Task]:
 def load_task(what: Any, *, seed: int = 0, only: Sequence[str] = (), **options: Any) -> Task:
     """The task that `what` says, with the splits of `seed`:
 
-    * a name: 'digits', 'elpv', 'fashion_mnist', 'folder:<path>', 'tfds:<name>', or a registered
-      one (`register_task`);
+    * a name: 'digits', 'elpv', 'fashion_mnist', 'folder:<path>', 'tfds:<name>',
+      'joined:<one>+<two>', or a registered one (`register_task`);
     * the path of a folder with one sub-folder of images a class;
     * arrays: a pair of images (N, H, W) or (N, H, W, 1 or 3), uint8, and labels (N,);
     * a function `(*, seed, ...) -> Task` of your own.
