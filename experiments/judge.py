@@ -16,11 +16,11 @@ from typing import NamedTuple
 
 from absl import flags
 
-from experiments import cli, study
+from experiments import cli, config_flag
 from tl_jax.data.files import path_of
 from tl_jax.errors import UserError
 
-flags.adopt_module_key_flags(study)
+flags.adopt_module_key_flags(config_flag)
 _RUNS = flags.DEFINE_multi_string("run", [], "Folder of a finished run; once for each run.")
 
 
@@ -70,4 +70,4 @@ def _own(run: pathlib.Path) -> Own:
 
 
 if __name__ == "__main__":
-    cli.run(study.by_config(judged, example="configs/protocols/cifar10_shifts.py"))
+    cli.run(config_flag.by_config(judged, example="configs/protocols/cifar10_shifts.py"))

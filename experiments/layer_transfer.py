@@ -10,10 +10,10 @@ their cost is counted.
 
 from absl import flags
 
-from experiments import cli, study
+from experiments import cli, config_flag
 from tl_jax.errors import UserError, takes_whole
 
-flags.adopt_module_key_flags(study)
+flags.adopt_module_key_flags(config_flag)
 _CHECK = flags.DEFINE_integer(
     "check", None, "Only compile the steps for this number of classes, and count their cost."
 )
@@ -21,7 +21,7 @@ _CHECK = flags.DEFINE_integer(
 
 def main(argv: list[str]) -> None:
     if _CHECK.value is None:
-        return study.program("layer_transfer")(argv)
+        return config_flag.program("layer_transfer")(argv)
     cli.no_arguments(argv)
     if flags.FLAGS.config is None:
         raise UserError("check what? --config=configs/layer_transfer_imagenet.py, for example")

@@ -9,9 +9,9 @@ It takes the config of a transfer, and suggests a rate for `--config.train_head.
 
 from absl import flags
 
-from experiments import cli, study
+from experiments import cli, config_flag
 
-flags.adopt_module_key_flags(study)
+flags.adopt_module_key_flags(config_flag)
 
 if __name__ == "__main__":
-    cli.run(study.program("learning_rate"))
+    cli.run(config_flag.program("learning_rate"))

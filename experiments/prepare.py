@@ -11,10 +11,10 @@ import sys
 
 from absl import flags
 
-from experiments import cli, study
+from experiments import cli, config_flag
 from tl_jax.errors import UserError
 
-flags.adopt_module_key_flags(study)
+flags.adopt_module_key_flags(config_flag)
 
 
 def prepare(config, workdir: pathlib.Path, name: str) -> None:
@@ -41,4 +41,4 @@ def prepare(config, workdir: pathlib.Path, name: str) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(study.by_config(prepare, example="configs/protocols/cats_and_dogs.py"))
+    cli.run(config_flag.by_config(prepare, example="configs/protocols/cats_and_dogs.py"))

@@ -22,11 +22,11 @@ import pathlib
 
 from absl import flags
 
-from experiments import cli, study
+from experiments import cli, config_flag
 from tl_jax.data.files import path_of
 from tl_jax.errors import UserError
 
-flags.adopt_module_key_flags(study)
+flags.adopt_module_key_flags(config_flag)
 _WORKERS = flags.DEFINE_integer(
     "workers", 1, "Processes (of a cluster: on its smallest machine), each with cores of its own."
 )
@@ -41,7 +41,7 @@ def main(argv: list[str]) -> int:
     from tl_jax.runs.results import failures
 
     results: list[dict] = []
-    study.by_config(
+    config_flag.by_config(
         lambda *given: results.append(_run(*given)), example="configs/scenarios_digits.py"
     )(argv)
     return int(bool(failures(results[0])))
@@ -53,7 +53,7 @@ def _run(config, workdir: pathlib.Path, name: str) -> dict:
 
     if _TABLE.value:
         result = studies.shown("scenarios", config, workdir, name=name, table=path_of(_TABLE.value))
-        return study.say(studies.summary("scenarios", result), result, False, workdir)
+        return config_flag.say(studies.summary("scenarios", result), result, False, workdir)
     if _WORKERS.value < 1:
         raise UserError(f"--workers is at least 1; got {_WORKERS.value}")
     if _CLUSTER.value:
@@ -61,7 +61,7 @@ def _run(config, workdir: pathlib.Path, name: str) -> dict:
     how = {"workers": _WORKERS.value, "retry": _RETRY.value, "cluster": _CLUSTER.value}
     how["reuse"] = path_of(_REUSE.value) if _REUSE.value else None
     result, before = studies.run("scenarios", config, workdir, name=name, **how)
-    study.say(studies.summary("scenarios", result), result, before, workdir)
+    config_flag.say(studies.summary("scenarios", result), result, before, workdir)
     print(f"table: {workdir / 'cells.csv'}, a row a cell")
     return result
 

@@ -10,9 +10,9 @@ resumes after the last finished candidate.
 
 from absl import flags
 
-from experiments import cli, study
+from experiments import cli, config_flag
 
-flags.adopt_module_key_flags(study)
+flags.adopt_module_key_flags(config_flag)
 
 if __name__ == "__main__":
-    cli.run(study.program("score_vs_accuracy"), trains=True)
+    cli.run(config_flag.program("score_vs_accuracy"), trains=True)

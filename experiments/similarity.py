@@ -7,9 +7,9 @@
 
 from absl import flags
 
-from experiments import cli, study
+from experiments import cli, config_flag
 
-flags.adopt_module_key_flags(study)
+flags.adopt_module_key_flags(config_flag)
 
 if __name__ == "__main__":
-    cli.run(study.program("similarity"))
+    cli.run(config_flag.program("similarity"))

@@ -11,9 +11,9 @@ import sys
 
 from absl import flags
 
-from experiments import cli, keys, study
+from experiments import cli, config_flag, keys
 
-flags.adopt_module_key_flags(study)
+flags.adopt_module_key_flags(config_flag)
 
 
 def transfer(config, workdir: pathlib.Path, name: str) -> dict:
@@ -22,10 +22,10 @@ def transfer(config, workdir: pathlib.Path, name: str) -> dict:
     from tl_jax.runs.transfer import by_config
 
     result, before = by_config(config, workdir, name=name)
-    return study.say(text.terminal_table(result), result, before, workdir)
+    return config_flag.say(text.terminal_table(result), result, before, workdir)
 
 
 if __name__ == "__main__":
     if any(argument.lstrip("-") in ("help", "helpfull") for argument in sys.argv[1:]):
         __doc__ = f"{__doc__}\n{keys.explained()}\n"  # absl prints it
-    cli.run(study.by_config(transfer, example="configs/elpv.py"), trains=True)
+    cli.run(config_flag.by_config(transfer, example="configs/elpv.py"), trains=True)

@@ -15,7 +15,7 @@ from unittest import mock
 import jax
 from jax.experimental.compilation_cache import compilation_cache
 
-from experiments import cli, study, transfer
+from experiments import cli, config_flag, transfer
 from tl_jax import interrupt
 from tl_jax.runs import log
 from tl_jax.runs.config import load_config
@@ -75,7 +75,7 @@ def transferred(settings: dict, workdir: pathlib.Path) -> int:
     config.update_from_flattened_dict(SMALL | changed)
 
     def main(argv: list[str]) -> None:
-        with interrupt.caught(), study.naming_flags(config):
+        with interrupt.caught(), config_flag.naming_flags(config):
             transfer.transfer(config, workdir, "folder")
 
     with _compiled_kept():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn import neighbors
 
-from experiments import cli, study
+from experiments import cli, config_flag
 from tl_jax.base.load import load_base
 from tl_jax.data.tasks import load_task
 from tl_jax.interrupt import Interrupted
@@ -47,7 +47,7 @@ TUPLES = ("layers", "budgets", "seeds", "probes")
 
 
 def run(config, workdir):
-    return study.run("layer_probes", config, workdir, "name")
+    return config_flag.run("layer_probes", config, workdir, "name")
 
 
 @pytest.fixture(scope="module")

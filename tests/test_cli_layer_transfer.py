@@ -10,7 +10,7 @@ import PIL.Image
 import pytest
 from programs import ROOT
 
-from experiments import cli, study
+from experiments import cli, config_flag
 from tl_jax import interrupt
 from tl_jax.models import alexnet_small
 from tl_jax.runs.config import load_config
@@ -45,7 +45,7 @@ def configured(cache, name: str = "layer_transfer_digits", **changes):
 def studied(config, workdir) -> dict:
     before = jax.config.jax_compilation_cache_dir
     try:
-        return study.run("layer_transfer", config, workdir, "tiny")
+        return config_flag.run("layer_transfer", config, workdir, "tiny")
     finally:
         jax.config.update("jax_compilation_cache_dir", before)
 

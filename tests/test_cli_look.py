@@ -6,7 +6,7 @@ import pytest
 from test_report import Page
 from threadpoolctl import threadpool_limits
 
-from experiments import cli, study
+from experiments import cli, config_flag
 from tl_jax.base.load import load_base
 from tl_jax.runs.config import load_config
 from tl_jax.studies.look.study import MOST_IMAGES
@@ -22,7 +22,7 @@ def looked(given, workdir, **changes):
     found = {}
 
     def main(argv):
-        found.update(study.run("look", config, workdir, "look"))
+        found.update(config_flag.run("look", config, workdir, "look"))
 
     return cli.status(main, []), found
 

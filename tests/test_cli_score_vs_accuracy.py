@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 from scipy.special import softmax
 
-from experiments import cli, study
+from experiments import cli, config_flag
 from tl_jax.base.load import load_base
 from tl_jax.data.tasks import load_task
 from tl_jax.measure import scores
@@ -33,7 +33,7 @@ def config(given, **changes):
 
 
 def run(config, workdir):
-    return study.run("score_vs_accuracy", config, workdir, "name")
+    return config_flag.run("score_vs_accuracy", config, workdir, "name")
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import cli, study
+from experiments import cli, config_flag
 from tl_jax.base.load import load_base
 from tl_jax.data.tasks import load_task
 from tl_jax.measure.similarity import svcca
@@ -27,7 +27,7 @@ def config(given, **changes):
 
 
 def run(config, workdir):
-    return study.run("similarity", config, workdir, "name")
+    return config_flag.run("similarity", config, workdir, "name")
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import programs
 import pytest
 
-from experiments import arguments, cli, study, transfer
+from experiments import arguments, cli, config_flag, transfer
 from tl_jax.base.load import load_base, outline
 from tl_jax.errors import UserError
 from tl_jax.runs import subject
@@ -59,7 +59,7 @@ def test_a_wrong_setting_is_said_at_once(nothing_is_read, tmp_path, capsys, prog
     def main(argv):
         if program == "transfer":
             return transfer.transfer(config, tmp_path / "run", "name")
-        return study.run(program, config, tmp_path / "run", "name")
+        return config_flag.run(program, config, tmp_path / "run", "name")
 
     assert cli.status(main, []) == 2
     assert said in programs.error_line(capsys.readouterr().err)

@@ -10,7 +10,7 @@ import small
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments import study
+from experiments import config_flag
 from tl_jax.runs.config import load_config
 from tl_jax.train import rates
 from tl_jax.train.inputs import for_plan
@@ -89,7 +89,7 @@ def test_the_program_suggests_a_rate_for_each_phase(tmp_path):
     changes = {"weights": "random:0", "size": 16, "cut": "stage1_block1", "task.per_class": 8}
     changes |= {"from_layer": "stage1_block1", "train_head.epochs": 1, "cache": str(tmp_path / "c")}
     config.update_from_flattened_dict(changes)
-    result = study.run("learning_rate", config, tmp_path / "run", "name")
+    result = config_flag.run("learning_rate", config, tmp_path / "run", "name")
     assert [phase["name"] for phase in result["phases"]] == ["head", "fine_tune"]
     for phase in result["phases"]:
         assert len(phase["rates"]) == len(phase["losses"]) == len(phase["smoothed"])
