@@ -9,11 +9,11 @@ import pytest
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF
 
+from tl_jax.advice import advisor, rules
+from tl_jax.advice.grid import Scenario, grid_of, landmarks
+from tl_jax.advice.judge import judge, said
 from tl_jax.errors import UserError
 from tl_jax.stats.regret import regret, summarised
-from tl_jax.studies.advise import advisor, rules
-from tl_jax.studies.advise.grid import Scenario, grid_of, landmarks
-from tl_jax.studies.advise.judge import judge, said
 from tl_jax.studies.scenarios import table
 
 CHEAP = ("logistic", "pixels_svm")

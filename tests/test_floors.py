@@ -17,6 +17,7 @@ FLOORS = (
     {"base", "describe"},
     {"runs", "measure"},
     {"studies"},
+    {"advice"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 

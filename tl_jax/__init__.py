@@ -15,6 +15,7 @@ from tl_jax.ops.cpu import xla
 
 if TYPE_CHECKING:
     from tl_jax import models
+    from tl_jax.advice.answer import Answer, advise, study
     from tl_jax.base.base import Base
     from tl_jax.base.load import load_base
     from tl_jax.chain.network import Network
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 # Where each name is. Not imported here: programs that only show their flags do without JAX.
 _DOOR = {
+    "Answer": "advice.answer",
     "Base": "base.base",
     "Known": "chain.places",
     "Layer": "chain.places",
@@ -48,6 +50,7 @@ _DOOR = {
     "Term": "train.objective",
     "Turn": "train.objective",
     "UserError": "errors",
+    "advise": "advice.answer",
     "load_base": "base.load",
     "load_task": "data.tasks",
     "models": "",
@@ -55,6 +58,7 @@ _DOOR = {
     "register_base": "models",
     "register_plan": "plans.strategies",
     "register_task": "data.tasks",
+    "study": "advice.answer",
     "transfer": "runs.transfer",
 }
 __all__ = list(_DOOR)

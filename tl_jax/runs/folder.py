@@ -45,7 +45,7 @@ def finished(
     among the images, or if a report is needed and what draws it is not installed.
     """
     for folder in images:
-        _require_apart(folder, {"workdir": workdir, "cache": cache})
+        require_apart(folder, {"workdir": workdir, "cache": cache})
     with claimed(workdir, config) as result:
         if result is None:
             if needs_report:
@@ -61,7 +61,7 @@ def finished(
     return result, False
 
 
-def _require_apart(images: str, written: Mapping[str, str | os.PathLike | None]) -> None:
+def require_apart(images: str, written: Mapping[str, str | os.PathLike | None]) -> None:
     """UserError for a place to write at, by its setting, where the next walk would find a class."""
     top = path_of(images).resolve()
     for setting, place in written.items():

@@ -1,13 +1,14 @@
-"""Rows of numbers to `metrics.jsonl` and, where tensorboardX is installed, to TensorBoard."""
+"""What a run says: rows of numbers to `metrics.jsonl` and TensorBoard (tensorboardX), and lines."""
 
 import contextlib
 import json
+import logging
 import pathlib
 import shutil
 import sys
 import time
 import weakref
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 from tl_jax.data.files import listed, shown
@@ -93,3 +94,15 @@ def _without_torch() -> Generator[None]:
         yield
     finally:
         del modules["torch"]
+
+
+@contextlib.contextmanager
+def quiet(name: str) -> Iterator[None]:
+    """Let the logger of this name, and those below it, say nothing but errors meanwhile."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

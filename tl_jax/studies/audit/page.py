@@ -2,35 +2,40 @@
 
 import pathlib
 
+import numpy as np
+
 from tl_jax.data.files import listed
 from tl_jax.data.task import SPLITS, Task
 from tl_jax.report import html, pictures, study
 from tl_jax.report.text import number, percent
-from tl_jax.studies.audit import MOST_CLASSES
 
 SIDE = 96  # pixels of an image on the page
+MOST_CLASSES, EXAMPLES = 20, 8  # classes of which examples are shown, and examples of each
 PAIRS, DOUBTS = 12, 24  # pictures of either
 
 
-def write(
-    workdir: pathlib.Path, result: dict, *, task: Task, examples: dict[int, list[int]]
-) -> None:
+def write(workdir: pathlib.Path, result: dict, *, task: Task) -> None:
     """Write the page and its tables from the `material` of `study.compute`."""
-    sections = [_classes(result), _files(result), _copies(result, task)]
-    if "doubts" in result:
-        sections += [_doubts(result["doubts"], task), _related(result)]
     config = result["config"]
     study.write(
         workdir,
         title=f"A look at {task.name}",
         lead="\n\n".join(_said(result)),
-        sections=[*sections, _examples(task, examples)],
+        sections=sections(result, task),
         facts={
             "task": f"{task.name}, {len(task.ids):,} images, {len(task.classes):,} classes",
             "base": config["base"] or "none: labels were not judged",
         },
         result=result,
     )
+
+
+def sections(result: dict, task: Task) -> list[study.Section]:
+    """Return what was found of the task, with examples of its images."""
+    found = [_classes(result), _files(result), _copies(result, task)]
+    if "doubts" in result:
+        found += [_doubts(result["doubts"], task), _related(result)]
+    return [*found, _examples(task, result["config"]["seed"])]
 
 
 def summary(result: dict) -> str:
@@ -50,7 +55,8 @@ def _said(result: dict) -> list[str]:
     leaked = {split: count for split, count in result["leaked"].items() if count}
     many = " and ".join(f"{n:,} of {sum(counts[s]):,} in {s}" for s, n in leaked.items())
     memory = f"; what is measured on {many} is memory, as an earlier split has a copy"
-    said.append(f"Near copies: {len(result['pairs']):,} pairs of images{memory if many else ''}.")
+    pairs = len(result["pairs"])
+    said.append(f"Pairs of near copies: {pairs:,}{memory if many else ''}.")
     if doubts := result.get("doubts"):
         said.append(
             f"Doubtful labels: {len(doubts['examples']):,}. The estimate is that "
@@ -74,10 +80,10 @@ def _classes(result: dict) -> study.Section:
         )
     ]
     text = (
-        f"The largest class has {number(result['imbalance'])} times the images of the smallest, "
-        f"and the entropy of their shares is that of {result['effective_classes']:.1f} classes of "
-        "equal size. Where classes are very uneven, accuracy says little of the small ones: see F1 "
-        "of each class."
+        f"Images of the largest class for each one of the smallest: {number(result['imbalance'])}. "
+        f"The entropy of the classes' shares is that of {result['effective_classes']:.1f} classes "
+        "of equal size. Where classes are very uneven, accuracy says little of the small ones: see "
+        "F1 of each class."
     )
     table = study.Table("classes", "Images by class", ("class", *SPLITS, "all"), rows)
     return study.Section("Classes", text, tables=(table,))
@@ -192,13 +198,15 @@ def _related(result: dict) -> study.Section:
     return study.Section("How the base suits the task", text, tables=tables)
 
 
-def _examples(task: Task, examples: dict[int, list[int]]) -> study.Section:
-    shown = [
-        study.Picture(f"class_{c + 1}", task.classes[c], _sheet(task, rows))
-        for c, rows in examples.items()
-    ]
+def _examples(task: Task, seed: int) -> study.Section:
+    rng, shown = np.random.default_rng(seed), []
+    largest = np.argsort(-np.bincount(task.labels), kind="stable")[:MOST_CLASSES]
+    for c in sorted(largest):
+        rows = rng.permutation(np.flatnonzero(task.labels == c))[:EXAMPLES]
+        sheet = _sheet(task, np.sort(rows).tolist())
+        shown.append(study.Picture(f"class_{c + 1}", task.classes[c], sheet))
     more = f" Only the {MOST_CLASSES} largest classes are shown."
-    text = "Random images of each class." + more * (len(task.classes) > len(examples))
+    text = "Random images of each class." + more * (len(task.classes) > len(shown))
     return study.Section("Examples", text, tuple(shown))
 
 

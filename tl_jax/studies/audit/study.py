@@ -14,9 +14,6 @@ from tl_jax.errors import UserError
 from tl_jax.measure.audit import contents, copies, doubts, relation
 from tl_jax.measure.features import LayerFeatures, of_layers
 from tl_jax.runs.subject import base_of, named_task, outline_of, task_of
-from tl_jax.studies.audit import MOST_CLASSES
-
-EXAMPLES = 8  # images shown of a class
 
 
 def check(config: Any) -> None:
@@ -46,7 +43,7 @@ def compute(config: Any, workdir: Path) -> dict:
         **_described(task, seen),
         **_copies(task, seen),
         "skipped": list(task.skipped),
-        "material": {"task": task, "examples": _examples(task, config.seed)},
+        "material": {"task": task},
     }
     if config.base:
         base = base_of(config)
@@ -98,14 +95,6 @@ def _copies(task: Task, seen: contents.Contents) -> dict:
         "dimension": found.dimension,
         "ratio": found.ratio,
     }
-
-
-def _examples(task: Task, seed: int) -> dict[int, list[int]]:
-    """Return random examples of the largest classes, by class."""
-    rng = np.random.default_rng(seed)
-    largest = np.argsort(-np.bincount(task.labels), kind="stable")[:MOST_CLASSES]
-    of_class = {int(c): rng.permutation(np.flatnonzero(task.labels == c)) for c in sorted(largest)}
-    return {c: np.sort(rows[:EXAMPLES]).tolist() for c, rows in of_class.items()}
 
 
 def _doubts(task: Task, rows: np.ndarray, seed: int) -> dict:

@@ -33,7 +33,7 @@ def write(workdir: pathlib.Path, result: dict) -> None:
         title="Probes at every layer",
         lead=_lead(result, grid, metric),
         sections=[
-            _depth(result, grid, metric),
+            depth(result),
             _budgets(result, grid, metric),
             _certainty(result, grid, metric),
             _layers(result, grid, metric),
@@ -144,7 +144,9 @@ def _named(budget: float) -> str:
     return f"{100 * budget:g} %" if budget <= 1 else f"{budget:g} a class"
 
 
-def _depth(result: dict, grid: ProbeGrid, metric: str) -> study.Section:
+def depth(result: dict) -> study.Section:
+    """Return the section that shows each probe's accuracy at every layer, with all labels."""
+    grid, metric = _grid(result), metric_of(result)
     series = {PROBES[p]: grid.values(grid.largest, p, metric) for p in grid.probes}
     left_out = [name for name, values in series.items() if np.isnan(values).all()]
     levels = {"commonest class": result["commonest"][metric]}

@@ -3,13 +3,10 @@
 import pathlib
 from collections.abc import Sequence
 
-from tl_jax.report import study, text
-from tl_jax.runs.results import provenance
-from tl_jax.stats.paired import Estimate
-from tl_jax.studies.advise.advisor import RECOMMEND, Advice
-from tl_jax.studies.advise.grid import Scenario
-from tl_jax.studies.advise.judge import Judgement, said
-from tl_jax.studies.advise.rules import (
+from tl_jax.advice.advisor import RECOMMEND, Advice
+from tl_jax.advice.grid import Scenario
+from tl_jax.advice.judge import Judgement, said
+from tl_jax.advice.rules import (
     BEST_FIXED,
     FIRST_RANKED,
     LECTURES,
@@ -17,6 +14,9 @@ from tl_jax.studies.advise.rules import (
     WHERE_SURE,
     stand_ins,
 )
+from tl_jax.report import study, text
+from tl_jax.runs.results import provenance
+from tl_jax.stats.paired import Estimate
 
 COLUMNS = ("rule", "regret", "low", "high", "worst", "saved", "from", "to", "closed")
 UNLIKE = 0.1  # likeness below which landmarks say next to nothing

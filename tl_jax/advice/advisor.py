@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tl_jax.advice.grid import Grid
 from tl_jax.errors import unknown
 from tl_jax.stats.paired import Estimate
 from tl_jax.stats.verdict import CANNOT_TELL, verdicts
-from tl_jax.studies.advise.grid import Grid
 
 # Variance of the noise over that of the signal in the gains; with inf landmarks count for nothing.
 NOISES = (0.1, 0.3, 1.0, 3.0, np.inf)

@@ -1,25 +1,17 @@
 """Rules that choose a plan: fixed ones, the lectures' tables, and advice.
 
-The lectures' tables, as they have them:
-
-| target dataset | lectures 000 and 001 | lecture 003 | lecture 004 |
-|---|---|---|---|
-| small, similar | train the classifier on top | fine-tune a higher-level portion | freeze |
-| small, different | "You are in trouble. Get more data" | SVM without transfer learning | freeze |
-| large, similar | fine-tune few more layers | fine-tune the whole network | fine-tune |
-| large, different | fine-tune a larger number of layers | train from scratch | fine-tune |
-
-They say neither what small is nor how to measure what is similar. Here a dataset is small below
-`SMALL` training examples a class, and similar if a probe on the base's features is more accurate on
-validation than one on pixels.
+The lectures say neither what small is nor how to measure what is similar. Here a dataset is small
+below `SMALL` training examples a class, and similar if a probe on the base's features is more
+accurate on validation than one on pixels.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from tl_jax.studies.advise import advisor
-from tl_jax.studies.advise.grid import FIRST, SIZE, Grid
+from tl_jax.advice import advisor
+from tl_jax.advice.grid import FIRST, SIZE, Grid
 
 SMALL = 100  # training examples a class
 # What tables call the plans that the rules speak of: the first of these that a table has.
@@ -33,25 +25,46 @@ ROLES: Mapping[str, Sequence[str]] = {
 # The cheap plans that tell whether a dataset is similar.
 FEATURES = ("logistic", "cnn_svm", "off_the_shelf", "neighbours")
 PIXELS = ("pixels_svm", "pixels", "hog_svm")
-# Roles for (small, similar): None where a lecture names no plan, and the best fixed one stands in.
-LECTURES: Mapping[str, Mapping[tuple[bool, bool], str | None]] = {
+
+
+class Said(NamedTuple):
+    """What a lecture says of a kind of dataset, and the role of the plan that it names, if any."""
+
+    words: str
+    role: str | None  # None: the best fixed plan stands in
+
+
+_HEAD = Said("train the classifier on top", "head")
+_TROUBLE = Said("You are in trouble. Get more data", None)
+_FEW = Said("fine-tune few more layers", "top")
+_MANY = Said("fine-tune a larger number of layers", "everything")
+_HIGHER = Said("fine-tune a higher-level portion", "top")
+_SVM = Said("SVM without transfer learning", "svm without transfer")
+_WHOLE = Said("fine-tune the whole network", "everything")
+_SCRATCH = Said("train from scratch", "from scratch")
+_FREEZE = Said("freeze", "head")
+_TUNE = Said("fine-tune", "everything")
+SMALL_SIMILAR, SMALL_DIFFERENT = (True, True), (True, False)
+LARGE_SIMILAR, LARGE_DIFFERENT = (False, True), (False, False)
+# The lectures' tables, by (small, similar).
+LECTURES: Mapping[str, Mapping[tuple[bool, bool], Said]] = {
     "lectures 000, 001": {
-        (True, True): "head",
-        (True, False): None,
-        (False, True): "top",
-        (False, False): "everything",
+        SMALL_SIMILAR: _HEAD,
+        SMALL_DIFFERENT: _TROUBLE,
+        LARGE_SIMILAR: _FEW,
+        LARGE_DIFFERENT: _MANY,
     },
     "lecture 003": {
-        (True, True): "top",
-        (True, False): "svm without transfer",
-        (False, True): "everything",
-        (False, False): "from scratch",
+        SMALL_SIMILAR: _HIGHER,
+        SMALL_DIFFERENT: _SVM,
+        LARGE_SIMILAR: _WHOLE,
+        LARGE_DIFFERENT: _SCRATCH,
     },
     "lecture 004": {
-        (True, True): "head",
-        (True, False): "head",
-        (False, True): "everything",
-        (False, False): "everything",
+        SMALL_SIMILAR: _FREEZE,
+        SMALL_DIFFERENT: _FREEZE,
+        LARGE_SIMILAR: _TUNE,
+        LARGE_DIFFERENT: _TUNE,
     },
 }
 # From the grid that was seen, without the task, and the landmarks (N, D) of the task's scenarios to
@@ -80,8 +93,8 @@ def rules(grid: Grid) -> dict[str, Rule]:
             found[f"always {role}"] = _always(plans[role])
     features, pixels = _first(FEATURES, grid.cheap), _first(PIXELS, grid.cheap)
     for name, roles in LECTURES.items():
-        if features and pixels and plans.keys() >= set(roles.values()) - {None}:
-            table = {cell: plans[role] if role else None for cell, role in roles.items()}
+        if features and pixels and plans.keys() >= {one.role for one in roles.values()} - {None}:
+            table = {cell: plans[one.role] if one.role else None for cell, one in roles.items()}
             found[name] = _lecture(table, features, pixels)
     found["random"] = lambda seen, new: np.full((len(new), len(seen.plans)), 1 / len(seen.plans))
     return found
@@ -93,11 +106,18 @@ def _always(plan: str) -> Rule:
 
 def _lecture(table: Mapping[tuple[bool, bool], str | None], features: str, pixels: str) -> Rule:
     def rule(seen: Grid, new: np.ndarray) -> np.ndarray:
-        one, other = (FIRST + seen.cheap.index(plan) for plan in (features, pixels))
-        cells = [(bool(x[SIZE] < np.log(SMALL)), bool(x[one] > x[other])) for x in new]
+        cells = [kind(own, seen.cheap, features, pixels) for own in new]
         return _only(seen, [table[cell] or seen.best_fixed for cell in cells])
 
     return rule
+
+
+def kind(
+    landmarks: np.ndarray, cheap: Sequence[str], features: str, pixels: str
+) -> tuple[bool, bool]:
+    """Return whether a scenario with these landmarks (D,) is small, and whether it is similar."""
+    one, other = (FIRST + cheap.index(plan) for plan in (features, pixels))
+    return bool(landmarks[SIZE] < np.log(SMALL)), bool(landmarks[one] > landmarks[other])
 
 
 def _first_ranked(seen: Grid, new: np.ndarray) -> np.ndarray:

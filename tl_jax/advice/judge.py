@@ -5,12 +5,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tl_jax.advice import advisor
+from tl_jax.advice.grid import Grid
+from tl_jax.advice.rules import BEST_FIXED, rules
 from tl_jax.errors import UserError
 from tl_jax.stats.regret import Regret, regret, summarised
 from tl_jax.stats.verdict import LEAST_PAIRS
-from tl_jax.studies.advise import advisor
-from tl_jax.studies.advise.grid import Grid
-from tl_jax.studies.advise.rules import BEST_FIXED, rules
 
 
 class Judgement(NamedTuple):

@@ -1,0 +1,66 @@
+"""What a study of one's own images has found."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tl_jax.advice.knowledge import COLUMN, Known
+from tl_jax.advice.plans import PLANS, Subject
+from tl_jax.errors import UserError
+from tl_jax.stats.paired import Estimate, corrected
+from tl_jax.studies.scenarios.verdicts import against_reference, overlap
+
+
+class Ran(NamedTuple):
+    """Plans that were run on the task, and beside them the cheap ones, on the same splits."""
+
+    rows: Sequence[dict]  # of the cells that did not fail
+    plans: tuple[str, ...]  # the best on validation first
+    verdicts: Mapping[str, Mapping[str, Any]]  # of each other plan beside the best
+
+    @classmethod
+    def of(cls, runs: Mapping[str, Any], landmarks: Mapping[str, Any], base: str) -> "Ran":
+        """From the results of two grids; UserError if every run failed."""
+        rows = [row for row in runs["rows"] if row.get("error") is None]
+        if not rows:
+            raise UserError(f"all runs failed: {runs['rows'][0]['error']}")
+        seeds = {row["seed"] for row in rows}
+        cheap = [row for row in landmarks["rows"] if row["base"] == base and row["seed"] in seeds]
+        rows += cheap
+        vals: dict[str, list[float]] = {row["plan"]: [] for row in rows}
+        for row in rows:
+            vals[row["plan"]].append(row["val"])
+        plans = tuple(sorted(vals, key=lambda plan: -np.mean(vals[plan])))
+        best = {"plans": plans, "reference": plans[0], "metric": "weighted_accuracy", "margin": 0.0}
+        verdicts = against_reference(rows, best)
+        return cls(rows, plans, {verdict["plan"]: verdict for verdict in verdicts})
+
+    def of_plan(self, plan: str) -> list[dict]:
+        """The plan's rows, one a seed."""
+        return [row for row in self.rows if row["plan"] == plan]
+
+    def test(self, plan: str) -> Estimate:
+        """The plan's accuracy on test, a mean over splits."""
+        return corrected([row[COLUMN] for row in self.of_plan(plan)], ratio=overlap(self.rows))
+
+    def kept(self) -> tuple[str, Mapping[str, Any]]:
+        """The best plan that trains a network, and the settings that it had in the first split."""
+        trained = next((plan for plan in self.plans if "plan" in PLANS[plan]), None)
+        if trained is None:
+            raise UserError("no plan that trains a network came to an end: there is none to keep")
+        first = min(self.of_plan(trained), key=lambda row: row["seed"])
+        return trained, first["chosen"]
+
+
+class Found(NamedTuple):
+    """What is known of the task; None where a stage was not asked for."""
+
+    subject: Subject
+    look: dict
+    landmarks: dict
+    base: str
+    known: Known
+    layers: dict | None = None
+    ran: Ran | None = None
+    model: dict | None = None
