@@ -21,6 +21,7 @@ def get_config():
     config.settings.tune = {"epochs": 3, "schedule": "one_cycle", "batch_norm": "batch"}
     config.settings.tune.update({"views": "flip", "best_by": "last"})
     plans, plan = config.plans, scenarios.plan
+    plans.pixels_svm = {"probe": "rbf_svm", "features": "pixels"}
     plans.hog_svm = {"probe": "linear_svm", "features": "hog"}
     plans.cnn_svm = {"probe": "linear_svm"}
     plans.cnn_aug_svm = {"probe": "linear_svm", "views": "crops"}
@@ -29,5 +30,6 @@ def get_config():
     plans.head2toe = {"probe": "head2toe"}
     plans.head_only = plan("head_only", HEAD)
     plans.top = plan("head_then_fine_tune", TUNE, from_layer="stage4_block1")
+    plans.full = plan("head_then_fine_tune", TUNE, from_layer="stem")
     plans.from_scratch = plan("from_scratch", TUNE)
     return config.lock()

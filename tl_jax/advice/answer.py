@@ -11,7 +11,7 @@ from tl_jax.advice.found import Found, Ran
 from tl_jax.data.files import path_of
 from tl_jax.errors import UserError
 from tl_jax.runs import folder
-from tl_jax.runs.subject import folder_of
+from tl_jax.runs.subject import folder_of, task_name
 
 
 class Answer(NamedTuple):
@@ -97,7 +97,7 @@ def _answered(
     landmarks = stages.landmarks(subject, workdir)
     _require_measured(landmarks["rows"])
     base = knowledge.best_base(landmarks["rows"])
-    known = knowledge.known(grid, landmarks["rows"], base)
+    known = knowledge.known(grid, landmarks["rows"], base, task_name(subject.task))
     found = Found(subject, look, landmarks, base, known)
     if keep:
         found = found._replace(layers=stages.probes(subject, workdir, base))

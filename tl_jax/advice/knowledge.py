@@ -62,11 +62,14 @@ def learnt(paths: Sequence[pathlib.Path]) -> Grid | None:
     return grid_of(rows, cheap=CHEAP, column=COLUMN) if rows else None
 
 
-def known(grid: Grid | None, rows: Sequence[Row], base: str) -> Known:
-    """Return what the `rows` of a task's cheap plans, and tables of other tasks, say of it."""
+def known(grid: Grid | None, rows: Sequence[Row], base: str, name: str) -> Known:
+    """Return what the `rows` of a task's cheap plans, and tables of other tasks, say of the task of
+    this name.
+    """
     ((scenario, landmarks),) = (
         pair for pair in landmarks_of(rows, CHEAP).items() if pair[0].base == base
     )
+    scenario = scenario._replace(task=name)
     small, similar = rules.kind(landmarks, CHEAP, FEATURES, PIXELS)
     plans = rules.stand_ins(list(PLANS))
     said = {name: words[small, similar] for name, words in rules.LECTURES.items()}

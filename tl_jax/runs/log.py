@@ -8,7 +8,7 @@ import shutil
 import sys
 import time
 import weakref
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 from tl_jax.data.files import listed, shown
@@ -97,7 +97,7 @@ def _without_torch() -> Generator[None]:
 
 
 @contextlib.contextmanager
-def quiet(name: str) -> Iterator[None]:
+def quiet(name: str) -> Generator[None]:
     """Let the logger of this name, and those below it, say nothing but errors meanwhile."""
     logger = logging.getLogger(name)
     before = logger.level
