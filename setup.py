@@ -1,5 +1,7 @@
 """Metadata and dependencies; settings of tools are in pyproject.toml, pins in constraints.txt."""
 
+import glob
+
 from setuptools import find_packages, setup
 
 ELPV = ["elpv-dataset"]
@@ -21,6 +23,8 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["tl_jax", "tl_jax.*"]),
     package_data={"tl_jax.report": ["*.j2", "*.css"]},
+    # What advice learns from, where there is no checkout (tl_jax.advice.knowledge.tables).
+    data_files=[("share/tl_jax", sorted(glob.glob("docs/scenarios_*.csv")))],
     # From the oldest tested version, the pinned one, to below the next major one.
     install_requires=[
         "absl-py>=2.5.1,<3",

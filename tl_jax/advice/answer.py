@@ -9,7 +9,7 @@ from tl_jax import report
 from tl_jax.advice import knowledge, page, plans, stages
 from tl_jax.advice.found import Found, Ran
 from tl_jax.data.files import path_of
-from tl_jax.errors import UserError
+from tl_jax.errors import UserError, takes_several
 from tl_jax.runs import folder
 from tl_jax.runs.subject import folder_of, task_name
 
@@ -72,8 +72,7 @@ def _subject(
 ) -> plans.Subject:
     effort = plans.QUICK if quick else plans.FULL
     if bases is not None:
-        if not bases:
-            raise UserError("bases= names no base: name one, as efficientnet_lite0")
+        takes_several([plans.in_grid(base) for base in bases], "bases=")
         effort = effort._replace(bases=tuple(bases))
     return plans.Subject(plans.options_of(task, **options), effort, cache)
 
@@ -96,7 +95,7 @@ def _answered(
     train = sum(look["counts"]["train"])
     landmarks = stages.landmarks(subject, workdir)
     _require_measured(landmarks["rows"])
-    base = knowledge.best_base(landmarks["rows"])
+    base = knowledge.best_base(landmarks["rows"], subject.effort.bases)
     known = knowledge.known(grid, landmarks["rows"], base, task_name(subject.task))
     found = Found(subject, look, landmarks, base, known)
     if keep:

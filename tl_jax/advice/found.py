@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tl_jax.advice.knowledge import COLUMN, Known
-from tl_jax.advice.plans import PLANS, Subject
+from tl_jax.advice.plans import PLANS, Subject, in_grid
 from tl_jax.errors import UserError
 from tl_jax.stats.paired import Estimate, corrected
 from tl_jax.studies.scenarios.verdicts import against_reference, overlap
@@ -26,8 +26,8 @@ class Ran(NamedTuple):
         if not rows:
             raise UserError(f"all runs failed: {runs['rows'][0]['error']}")
         seeds = {row["seed"] for row in rows}
-        cheap = [row for row in landmarks["rows"] if row["base"] == base and row["seed"] in seeds]
-        rows += cheap
+        own = [row for row in landmarks["rows"] if row["base"] == in_grid(base)]
+        rows += [row for row in own if row["seed"] in seeds]
         vals: dict[str, list[float]] = {row["plan"]: [] for row in rows}
         for row in rows:
             vals[row["plan"]].append(row["val"])

@@ -7,11 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-import tl_jax
 from tl_jax.advice import advisor, judge, rules
 from tl_jax.advice.grid import Grid, Row, Scenario, grid_of
 from tl_jax.advice.grid import landmarks as landmarks_of
-from tl_jax.advice.plans import CHEAP, PLANS
+from tl_jax.advice.plans import CHEAP, PLANS, in_grid
 from tl_jax.errors import UserError
 from tl_jax.studies.scenarios import table
 
@@ -40,7 +39,7 @@ class Known(NamedTuple):
 
 def tables() -> list[pathlib.Path]:
     """Return the tables of scenarios that come with tl_jax and have all cheap plans."""
-    checkout = pathlib.Path(tl_jax.__file__).parents[1] / "docs"
+    checkout = pathlib.Path(__file__).parents[2] / "docs"
     installed = pathlib.Path(sys.prefix) / "share" / "tl_jax"
     found = next((own for own in map(_tables_in, (checkout, installed)) if own), [])
     return [path for path in found if set(CHEAP) <= {row["plan"] for row in table.read(path)}]
@@ -67,9 +66,9 @@ def known(grid: Grid | None, rows: Sequence[Row], base: str, name: str) -> Known
     this name.
     """
     ((scenario, landmarks),) = (
-        pair for pair in landmarks_of(rows, CHEAP).items() if pair[0].base == base
+        pair for pair in landmarks_of(rows, CHEAP).items() if pair[0].base == in_grid(base)
     )
-    scenario = scenario._replace(task=name)
+    scenario = scenario._replace(task=name, base=base)
     small, similar = rules.kind(landmarks, CHEAP, FEATURES, PIXELS)
     plans = rules.stand_ins(list(PLANS))
     said = {name: words[small, similar] for name, words in rules.LECTURES.items()}
@@ -100,12 +99,11 @@ def candidates(found: Known, most: int) -> tuple[str, ...]:
     return tuple(chosen)
 
 
-def best_base(rows: Sequence[Row]) -> str:
+def best_base(rows: Sequence[Row], bases: Sequence[str]) -> str:
     """Return the base whose features serve a logistic probe best on validation, over seeds."""
-    bases = dict.fromkeys(row["base"] for row in rows)
 
     def mean(base: str) -> float:
-        own = [row["val"] for row in rows if (row["base"], row["plan"]) == (base, FEATURES)]
-        return float(np.mean(own))
+        cell = in_grid(base), FEATURES
+        return float(np.mean([row["val"] for row in rows if (row["base"], row["plan"]) == cell]))
 
     return max(bases, key=mean)

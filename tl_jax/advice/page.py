@@ -9,7 +9,7 @@ from tl_jax.advice import judged, rules
 from tl_jax.advice.advisor import RECOMMEND
 from tl_jax.advice.found import Found, Ran
 from tl_jax.advice.judge import said as judgement_said
-from tl_jax.advice.plans import CHEAP
+from tl_jax.advice.plans import CHEAP, in_grid
 from tl_jax.advice.stages import MODEL
 from tl_jax.report import figures, study, text
 from tl_jax.runs.results import provenance
@@ -223,7 +223,8 @@ def _bases(found: Found) -> study.Section:
 
 
 def _mean(found: Found, base: str, plan: str, column: str) -> Estimate:
-    rows = [row for row in found.landmarks["rows"] if (row["base"], row["plan"]) == (base, plan)]
+    cell = in_grid(base), plan
+    rows = [row for row in found.landmarks["rows"] if (row["base"], row["plan"]) == cell]
     return corrected([row[column] for row in rows], ratio=overlap(rows))
 
 

@@ -69,6 +69,11 @@ def options_of(task: str, **given: Any) -> dict[str, Any]:
     return {"name": task} | {k: v for k, v in usual.items() if k in known} | given
 
 
+def in_grid(base: str) -> str:
+    """Return what a grid calls a base: a config's keys have no dots, which paths may have."""
+    return base.replace(".", "_")
+
+
 def look(subject: Subject, base: str, source: str) -> ml_collections.ConfigDict:
     """The config of a look at the data, with a base that judges the labels."""
     about = _about(subject, base) | {"seed": 0, "source": {"name": source}}
@@ -97,7 +102,7 @@ def grid(
     return ml_collections.ConfigDict(
         {
             "tasks": {"images": task},
-            "bases": {base: _base(base, effort.size) for base in bases},
+            "bases": {in_grid(base): _base(base, effort.size) for base in bases},
             "budgets": (budget,),
             "seeds": seeds,
             "first_seed": 0,
