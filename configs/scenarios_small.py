@@ -24,5 +24,5 @@ def get_config():
     del config.tasks.images, config.bases.lite1, config.bases.lite2
     config.tasks.emoji = {"name": "folder", "path": "runs/data/emoji", "val": 0.2, "test": 0.25}
     config.tasks.digits = {"name": "digits", "val": 0.2, "test": 0.25}
-    config.budgets = (5, 20, 40)
+    config.budgets = (5, 20)
     return config.lock()
