@@ -1,4 +1,5 @@
-# make demo: the main job on real data. make fast: what one runs while working. make test: the
+# make demo: the main job on real data. make study DATA=my_photos/: what to do with your own images
+# (QUICK=1 in minutes). make fast: what one runs while working. make test: the
 # suite. make wheel: the installed package, outside the checkout. make bench: speed beside PyTorch.
 # make test-newest: the suite with the newest packages that setup.py allows, on Python 3.13. Each
 # sets up what it needs.
@@ -15,10 +16,14 @@ LONG := audit augment base benchmarks checkpoint cli_audit cli_data cli_describe
 	layer_transfer methods models objectives ops parallel parity probes probes_protocol \
 	switch together train
 
-.PHONY: demo fast test test-all test-newest wheel bench lint clean
+.PHONY: demo study fast test test-all test-newest wheel bench lint clean
 
 demo: .venv/demo
 	$(BIN)/python -m experiments.transfer --config=configs/demo.py --workdir=runs/demo
+
+study: .venv/demo
+	@test -n "$(DATA)" || { echo "which images? make study DATA=my_photos/" >&2; exit 2; }
+	$(BIN)/python -m experiments.study "$(DATA)" $(if $(QUICK),--quick)
 
 fast: .venv/dev
 	$(BIN)/ruff check .
