@@ -205,3 +205,23 @@ def test_the_programs(photos, base, table, tmp_path):
     assert ended.returncode == 2 and "none" in programs.error_line(ended.stderr)
     ended = programs.run("study")
     assert ended.returncode == 2 and "which images?" in programs.error_line(ended.stderr)
+
+
+def test_a_cut_is_told_where_a_layer_is_better_than_the_bottleneck_in_every_split():
+    def layers(middle):
+        val = {"low": 0.4, "middle": middle, "pool": 0.6}
+        rows = [
+            {"layer": name, "budget": 1.0, "seed": seed, "train": 80, "val": 20,
+             "probes": {"logistic": {"val": own + noise}}}
+            for name, own in val.items()
+            for seed, noise in enumerate((0.0, 0.01, -0.01, 0.02, 0.0) if name == "low" else
+                                         (0.001, 0.0, 0.002, 0.0, 0.001))
+        ]  # fmt: skip
+        config = {"budgets": [1.0], "probes": ["logistic"], "seeds": list(range(5))}
+        return {"config": config, "layers": dict.fromkeys(val), "cells": rows, "overlap": 0.25}
+
+    better = knowledge.best_cut(layers(0.7))
+    assert (better.layer, better.told) == ("middle", True)
+    assert better.gain.mean == pytest.approx(0.1) and better.gain.count == 5
+    same = knowledge.best_cut(layers(0.5))
+    assert (same.layer, same.told, same.gain.mean) == ("pool", False, 0)

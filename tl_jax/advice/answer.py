@@ -37,10 +37,10 @@ def advise(
 ) -> Answer:
     """Advise on a plan for a task, a folder of images or what else `load_task` takes by name.
 
-    It measures the task and the plans that train no network, and compares both with `tables` of
-    scenarios (None: those that come with tl_jax). With `settle` it runs the plans that would settle
-    what cannot be told. `source`: a task whose distance from this one is told. `quick` takes one
-    base and small images. `options` are the task's own (`per_class`, `duplicates`, ...).
+    It measures the task, the plans that train no network, and every layer, and compares with
+    `tables` of scenarios (None: those that come with tl_jax). With `settle` it runs the plans that
+    would settle what cannot be told. `source`: a task whose distance from this one is told. `quick`
+    takes one base and small images. `options` are the task's own (`per_class`, `duplicates`, ...).
 
     The same call goes on in `workdir` after an interruption. UserError for what is no task, and for
     images that have changed since.
@@ -59,7 +59,7 @@ def study(
     cache: str = ".cache",
     **options: Any,
 ) -> Answer:
-    """Study a task as `advise` does, probe every layer, run the best plans, and keep a network.
+    """Study a task as `advise` does, run the most promising plans, and keep a network.
 
     `quick` takes one base, small images, and two plans instead of three.
     """
@@ -92,22 +92,21 @@ def _answered(
     if images := folder_of(subject.task):
         folder.require_apart(images, {"workdir": workdir, "cache": subject.cache})
     look = stages.look(subject, workdir, source=source)
-    train = sum(look["counts"]["train"])
     landmarks = stages.landmarks(subject, workdir)
     _require_measured(landmarks["rows"])
     base = knowledge.best_base(landmarks["rows"], subject.effort.bases)
     known = knowledge.known(grid, landmarks["rows"], base, task_name(subject.task))
-    found = Found(subject, look, landmarks, base, known)
-    if keep:
-        found = found._replace(layers=stages.probes(subject, workdir, base))
+    layers = stages.probes(subject, workdir, base)
+    found = Found(subject, look, landmarks, base, known, layers, knowledge.best_cut(layers))
+    train, cut = sum(look["counts"]["train"]), found.cut.layer if found.cut.told else ""
     if settle:
         names = knowledge.candidates(known, subject.effort.runs)
         seeds = subject.effort.seeds if keep else plans.SEEDS
-        runs = stages.runs(subject, workdir, base, names, seeds=seeds, train=train)
+        runs = stages.runs(subject, workdir, base, names, seeds=seeds, train=train, cut=cut)
         found = found._replace(ran=Ran.of(runs, landmarks, base))
     if keep and found.ran:
         plan, chosen = found.ran.kept()
-        model = stages.model(subject, workdir, base, plan, chosen, train=train)
+        model = stages.model(subject, workdir, base, plan, chosen, train=train, cut=cut)
         found = found._replace(model=model)
     path = page.write(workdir, found)
     return Answer(found, page.said(found), path, workdir / stages.MODEL if keep else None)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tl_jax.advice.knowledge import COLUMN, Known
+from tl_jax.advice.knowledge import COLUMN, Cut, Known
 from tl_jax.advice.plans import PLANS, Subject, in_grid
 from tl_jax.errors import UserError
 from tl_jax.stats.paired import Estimate, corrected
@@ -54,13 +54,14 @@ class Ran(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What is known of the task; None where a stage was not asked for."""
+    """What is known of the task; `ran` and `model` are None where they were not asked for."""
 
     subject: Subject
     look: dict
     landmarks: dict
     base: str
     known: Known
-    layers: dict | None = None
+    layers: dict
+    cut: Cut
     ran: Ran | None = None
     model: dict | None = None

@@ -2,8 +2,8 @@
 
 import pathlib
 import sys
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from tl_jax.advice.grid import Grid, Row, Scenario, grid_of
 from tl_jax.advice.grid import landmarks as landmarks_of
 from tl_jax.advice.plans import CHEAP, PLANS, in_grid
 from tl_jax.errors import UserError
+from tl_jax.stats.paired import Estimate, corrected
+from tl_jax.stats.verdict import verdicts
+from tl_jax.studies.layer_probes.grid import ProbeGrid
 from tl_jax.studies.scenarios import table
 
 COLUMN = "test_weighted"  # test accuracy, weighted by confidence where labels have one
@@ -81,6 +84,25 @@ def known(grid: Grid | None, rows: Sequence[Row], base: str, name: str) -> Known
     advice = advisor.advise(advisor.fit(grid), landmarks)
     judged = judge.judge(grid) if len(set(grid.tasks)) > 1 else None
     return Known(scenario, small, similar, lectures, advice, judged)
+
+
+class Cut(NamedTuple):
+    """The layer whose features serve a probe best, and what it gains over the bottleneck."""
+
+    layer: str
+    gain: Estimate  # on validation
+    told: bool  # whether the gain is told from none, after correction for all layers
+
+
+def best_cut(layers: Mapping[str, Any]) -> Cut:
+    """Return the layer that is best on validation, from the result of a probe of every layer."""
+    grid = ProbeGrid(layers["config"], layers["layers"], layers["cells"])
+    val = grid.values(grid.largest, grid.probes[0], "val")  # (L, S); the last is the bottleneck
+    best = int(val.mean(1).argmax())
+    over = [corrected(val[best] - own, ratio=layers["overlap"]) for own in val]
+    others = [own for index, own in enumerate(over) if index != best]
+    told = best != len(val) - 1 and verdicts(others, margin=0.0)[-1] == "helps"
+    return Cut(grid.layers[best], over[-1], told)
 
 
 def candidates(found: Known, most: int) -> tuple[str, ...]:

@@ -42,9 +42,7 @@ def write(workdir: pathlib.Path, found: Found) -> pathlib.Path:
     """Write the page, its tables and its figures; return the page."""
     task = named_task(found.subject.task, found.look["config"]["seed"])
     name = task_name(found.subject.task)
-    sections = [*_runs(found), _advice(found), _bases(found)]
-    if found.layers:
-        sections.append(layers_page.depth(found.layers))
+    sections = [*_runs(found), _advice(found), _bases(found), layers_page.depth(found.layers)]
     return study.write(
         workdir,
         title=f"What to do with {name}?",
@@ -126,7 +124,7 @@ def _advised(found: Found) -> str:
 def _why(found: Found) -> list[str]:
     """What the terminal shows below the answer."""
     known = found.known
-    lines = ["", *audit_page.summary(found.look).splitlines(), "", _kind(found)]
+    lines = ["", *audit_page.summary(found.look).splitlines(), "", _cut(found), _kind(found)]
     lines += [f"{own.name}: {own.words} ({own.plan or 'names no plan'})" for own in known.lectures]
     if known.advice:
         lines += ["", judged.advised(known.scenario, known.advice)]
@@ -216,10 +214,26 @@ def _bases(found: Found) -> study.Section:
     columns = ("base", "plan", "what it does", "validation", "test", "low", "high")
     words = (
         "Plans that train no network. The base is chosen by logistic regression on validation: "
-        f"{found.base}."
+        f"{found.base}.\n\n{_cut(found)}"
     )
     table = study.Table("bases", "Bases", columns, rows, dict.fromkeys(columns[3:], "%"))
     return study.Section("Which base", words, (), (table,))
+
+
+def _cut(found: Found) -> str:
+    """A sentence on the layer at which the base is cut."""
+    cut, gain = found.cut, found.cut.gain
+    bottleneck = list(found.layers["layers"])[-1]
+    if cut.layer == bottleneck:
+        return f"Cut: {bottleneck}, the bottleneck, where a probe is best on validation."
+    told = f"{100 * gain.mean:+.1f} points on validation, 95 % interval "
+    told += f"{100 * gain.low:+.1f} to {100 * gain.high:+.1f}"
+    if cut.told:
+        return f"Cut: {cut.layer}, where a probe is better than at the bottleneck ({told})."
+    return (
+        f"Cut: {bottleneck}, the bottleneck. A probe is best at {cut.layer}, but {gain.count} "
+        f"splits cannot tell it from the bottleneck ({told})."
+    )
 
 
 def _mean(found: Found, base: str, plan: str, column: str) -> Estimate:

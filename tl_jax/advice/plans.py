@@ -88,11 +88,18 @@ def probes(subject: Subject, base: str) -> ml_collections.ConfigDict:
 
 
 def grid(
-    subject: Subject, bases: Sequence[str], plans: Sequence[str], *, seeds: int, train: int = 0
+    subject: Subject,
+    bases: Sequence[str],
+    plans: Sequence[str],
+    *,
+    seeds: int,
+    train: int = 0,
+    cut: str = "",
 ) -> ml_collections.ConfigDict:
     """The config of scenarios of these bases and plans, with all labels of the task.
 
-    `train`: the number of training examples, for plans that train a network.
+    `train`: the number of training examples, and `cut`: the last layer that is kept (empty: the
+    bottleneck), for plans that train a network.
     """
     task, effort = dict(subject.task), subject.effort
     budget = task.pop("per_class", 0)
@@ -112,18 +119,18 @@ def grid(
             "metric": "weighted_accuracy",
             "least_steps": 0,
             "margin": 0.0,
-            "settings": _settings(effort, train),
+            "settings": _settings(effort, train, cut),
             "cache": subject.cache,
         }
     )
 
 
 def transfer(
-    subject: Subject, base: str, plan: str, chosen: Mapping[str, Any], *, train: int
+    subject: Subject, base: str, plan: str, chosen: Mapping[str, Any], *, train: int, cut: str
 ) -> ml_collections.ConfigDict:
     """The config of a run of a plan, with the settings that validation chose."""
     own = {k: v for k, v in PLANS[plan].items() if k != "space"}
-    usual = nested([settings.defaults(), _settings(subject.effort, train), own, chosen])
+    usual = nested([settings.defaults(), _settings(subject.effort, train, cut), own, chosen])
     return ml_collections.ConfigDict(usual | _about(subject, base))
 
 
@@ -136,9 +143,9 @@ def _base(name: str, size: int) -> dict[str, Any]:
     return {"base": name, "weights": "", "size": size, "crop": 0.0, "channels": 0}
 
 
-def _settings(effort: Effort, train: int) -> dict[str, Any]:
+def _settings(effort: Effort, train: int, cut: str) -> dict[str, Any]:
     """The settings of every plan, for so many training examples (0: none is trained)."""
     steps = max(1, train // settings.TransferSettings().batch_size)
     epochs = {"epochs": max(effort.epochs, math.ceil(LEAST_STEPS / steps))}
     phases = {"train_head": _HEAD | epochs, "tune": _TUNE | epochs}
-    return {**phases, "cache_dtype": "float16"}
+    return {**phases, "cut": cut, "cache_dtype": "float16"}

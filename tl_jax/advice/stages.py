@@ -44,9 +44,10 @@ def runs(
     *,
     seeds: int,
     train: int,
+    cut: str,
 ) -> dict:
     """Run these plans on a base, each as often as there are seeds."""
-    config = plans.grid(subject, [base], names, seeds=seeds, train=train)
+    config = plans.grid(subject, [base], names, seeds=seeds, train=train, cut=cut)
     return _study("scenarios", config, workdir, RUNS)
 
 
@@ -58,9 +59,10 @@ def model(
     chosen: Mapping[str, Any],
     *,
     train: int,
+    cut: str,
 ) -> dict:
     """Train the network that is kept: the plan with these settings, on the first seed's splits."""
-    config = plans.transfer(subject, base, plan, chosen, train=train)
+    config = plans.transfer(subject, base, plan, chosen, train=train, cut=cut)
     with log.quiet("tl_jax.data"):
         result, _ = transfer.by_config(config, workdir / MODEL, name=MODEL)
     _require_same_images(workdir, MODEL)
