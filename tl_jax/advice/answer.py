@@ -9,7 +9,7 @@ from tl_jax import report
 from tl_jax.advice import knowledge, page, plans, stages
 from tl_jax.advice.found import Found, Ran
 from tl_jax.data.files import path_of
-from tl_jax.errors import UserError, takes_several
+from tl_jax.errors import UserError, takes, takes_several
 from tl_jax.runs import folder
 from tl_jax.runs.subject import folder_of, task_name
 
@@ -24,7 +24,7 @@ class Answer(NamedTuple):
 
 
 def advise(
-    task: str,
+    task: str | os.PathLike,
     *,
     workdir: str | os.PathLike,
     quick: bool = False,
@@ -50,7 +50,7 @@ def advise(
 
 
 def study(
-    task: str,
+    task: str | os.PathLike,
     *,
     workdir: str | os.PathLike,
     quick: bool = False,
@@ -68,13 +68,18 @@ def study(
 
 
 def _subject(
-    task: str, quick: bool, bases: Sequence[str] | None, cache: str, options: dict[str, Any]
+    task: str | os.PathLike,
+    quick: bool,
+    bases: Sequence[str] | None,
+    cache: str,
+    options: dict[str, Any],
 ) -> plans.Subject:
+    takes(isinstance(task, str | os.PathLike), "a study", "a folder, or a task's name", task)
     effort = plans.QUICK if quick else plans.FULL
     if bases is not None:
         takes_several([plans.in_grid(base) for base in bases], "bases=")
         effort = effort._replace(bases=tuple(bases))
-    return plans.Subject(plans.options_of(task, **options), effort, cache)
+    return plans.Subject(plans.options_of(os.fspath(task), **options), effort, cache)
 
 
 def _answered(
@@ -116,4 +121,7 @@ def _require_measured(rows: Sequence[dict]) -> None:
     """UserError, with the first error, if a plan that trains no network failed."""
     for row in rows:
         if row.get("error"):
-            raise UserError(f"{row['plan']} from {row['base']} failed: {row['error']}")
+            raise UserError(
+                f"{row['plan']} from {row['base']} failed: {row['error']}; if there are too many "
+                "labels, ask for fewer of each class: per_class="
+            )
