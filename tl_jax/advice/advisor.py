@@ -1,8 +1,9 @@
 """Expected gains of plans on a new task, from its landmarks and from scenarios that were measured.
 
-Kriging (Rasmussen & Williams 2006, chapter 2): a plan's gain in a new scenario is its mean over all
-scenarios, moved towards the gains in scenarios with similar landmarks. Far from all of them the
-mean remains, and the interval is at its widest.
+What a cheap plan will reach on test is first of all what it has on validation. Another plan is
+expected to be as far from the cheap plans' mean as elsewhere. Kriging (Rasmussen & Williams 2006,
+chapter 2) corrects both: by their mean error over all tasks, moved towards the errors in scenarios
+with similar landmarks. Far from all of them the mean remains, and the interval is at its widest.
 """
 
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tl_jax.advice.grid import Grid
+from tl_jax.advice.grid import FIRST, Grid
 from tl_jax.errors import unknown
 from tl_jax.stats.paired import Estimate
 from tl_jax.stats.verdict import CANNOT_TELL, verdicts
@@ -63,20 +64,22 @@ def fit(grid: Grid) -> Advisor:
         for task in set(grid.tasks):
             seen, own = grid.divided(task)
             predicted, spread[own] = predict(seen, noise, grid.landmarks[own])
-            misses[own] = _centred(grid)[own] - predicted
+            missed = grid.means[own] - predicted
+            misses[own] = missed - missed.mean(1, keepdims=True)  # only differences are told
         tried.append((float(np.square(misses).sum()), noise, misses / spread[:, None]))
     _, noise, misses = min(tried, key=lambda one: (one[0], -one[1]))
     return Advisor(grid, noise, misses)
 
 
 def predict(grid: Grid, noise: float, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return gains (N, P) over the mean of all plans, and their relative spread (N,), for landmarks
-    (N, D) of new scenarios.
+    """Return accuracies (N, P), whose differences are what counts, and their relative spread (N,),
+    for landmarks (N, D) of new scenarios.
     """
-    gains = _centred(grid)
-    mean = gains.mean(0)
+    first = expected(grid, landmarks)
+    errors = grid.means - expected(grid, grid.landmarks)
+    mean = (_shares(grid)[:, None] * errors).sum(0)
     if np.isinf(noise):
-        return np.tile(mean, (len(landmarks), 1)), np.ones(len(landmarks))
+        return first + mean, np.ones(len(landmarks))
     scale = np.maximum(grid.landmarks.std(0), LEAST_SCALE)
     known, new = grid.landmarks / scale, landmarks / scale
     apart = _distances(known, known)
@@ -84,7 +87,26 @@ def predict(grid: Grid, noise: float, landmarks: np.ndarray) -> tuple[np.ndarray
     near = np.exp(-_distances(new, known) / width)  # (N, S)
     among = np.exp(-apart / width) + noise * np.eye(len(known))
     weights = np.linalg.solve(among, near.T).T
-    return mean + weights @ (gains - mean), np.sqrt(1 + noise - (weights * near).sum(1))
+    corrected = first + mean + weights @ (errors - mean)
+    return corrected, np.sqrt(1 + noise - (weights * near).sum(1))
+
+
+def expected(grid: Grid, landmarks: np.ndarray) -> np.ndarray:
+    """Return the accuracies (N, P) that landmarks (N, D) alone let one expect: of a cheap plan its
+    own on validation, of the others the mean of these.
+    """
+    measured = landmarks[:, FIRST:]
+    found = np.tile(measured.mean(1, keepdims=True), len(grid.plans))
+    for place, plan in enumerate(grid.cheap):
+        if plan in grid.plans:
+            found[:, grid.plans.index(plan)] = measured[:, place]
+    return found
+
+
+def _shares(grid: Grid) -> np.ndarray:
+    """Return weights (S,) of the scenarios, with which each task counts once."""
+    tasks = np.array(grid.tasks)
+    return np.array([1 / (tasks == task).sum() for task in tasks]) / len(set(grid.tasks))
 
 
 def advise(advisor: Advisor, landmarks: np.ndarray, reference: str = "") -> Advice:
@@ -136,11 +158,6 @@ def _differences(
         return Estimate(float(gains[one] - gains[two]), float(error), len(own))
 
     return over
-
-
-def _centred(grid: Grid) -> np.ndarray:
-    """Return mean test accuracies (S, P) less each scenario's mean over plans."""
-    return grid.means - grid.means.mean(1, keepdims=True)
 
 
 def _distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
