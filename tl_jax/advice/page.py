@@ -9,13 +9,14 @@ from tl_jax.advice import judged, rules
 from tl_jax.advice.advisor import RECOMMEND
 from tl_jax.advice.found import Found, Ran
 from tl_jax.advice.judge import said as judgement_said
+from tl_jax.advice.knowledge import FEATURES
 from tl_jax.advice.plans import CHEAP, in_grid
 from tl_jax.advice.stages import MODEL
 from tl_jax.report import figures, study, text
 from tl_jax.runs.results import provenance
 from tl_jax.runs.subject import named_task, task_name
-from tl_jax.stats.paired import Estimate, corrected
-from tl_jax.stats.verdict import CANNOT_TELL, LEAST_PAIRS
+from tl_jax.stats.paired import Estimate, corrected, paired
+from tl_jax.stats.verdict import CANNOT_TELL, LEAST_PAIRS, verdicts
 from tl_jax.studies.audit import page as audit_page
 from tl_jax.studies.layer_probes import page as layers_page
 from tl_jax.studies.scenarios.verdicts import overlap
@@ -124,7 +125,14 @@ def _advised(found: Found) -> str:
 def _why(found: Found) -> list[str]:
     """What the terminal shows below the answer."""
     known = found.known
-    lines = ["", *audit_page.summary(found.look).splitlines(), "", _cut(found), _kind(found)]
+    lines = [
+        "",
+        *audit_page.summary(found.look).splitlines(),
+        "",
+        _base(found),
+        _cut(found),
+        _kind(found),
+    ]
     lines += [f"{own.name}: {own.words} ({own.plan or 'names no plan'})" for own in known.lectures]
     if known.advice:
         lines += ["", judged.advised(known.scenario, known.advice)]
@@ -212,12 +220,29 @@ def _bases(found: Found) -> study.Section:
             val = _mean(found, base, plan, "val").mean
             rows.append((base, plan, WORDS[plan], val, test.mean, *_ends(test)))
     columns = ("base", "plan", "what it does", "validation", "test", "low", "high")
-    words = (
-        "Plans that train no network. The base is chosen by logistic regression on validation: "
-        f"{found.base}.\n\n{_cut(found)}"
-    )
+    words = f"Plans that train no network. {_base(found)}\n\n{_cut(found)}"
     table = study.Table("bases", "Bases", columns, rows, dict.fromkeys(columns[3:], "%"))
     return study.Section("Which base", words, (), (table,))
+
+
+def _base(found: Found) -> str:
+    """A sentence on the base that is chosen, and how sure that is."""
+    told = f"The base is chosen by logistic regression on validation: {found.base}"
+    others = [base for base in found.subject.effort.bases if base != found.base]
+    if not others:
+        return f"{told}, the only one."
+    val = {
+        base: {row["seed"]: row["val"] for row in _rows(found, base, FEATURES)}
+        for base in found.subject.effort.bases
+    }
+    ratio = overlap(found.landmarks["rows"])
+    over = [paired(val[found.base], val[other], ratio=ratio) for other in others]
+    sure = {"helps": "better than", CANNOT_TELL: "not told from"}
+    beside = [
+        f"{sure[word]} {other} ({100 * one.mean:+.1f} points)"
+        for other, one, word in zip(others, over, verdicts(over, margin=0.0), strict=True)
+    ]
+    return f"{told}, {', '.join(beside)}."
 
 
 def _cut(found: Found) -> str:
@@ -237,9 +262,13 @@ def _cut(found: Found) -> str:
 
 
 def _mean(found: Found, base: str, plan: str, column: str) -> Estimate:
-    cell = in_grid(base), plan
-    rows = [row for row in found.landmarks["rows"] if (row["base"], row["plan"]) == cell]
+    rows = _rows(found, base, plan)
     return corrected([row[column] for row in rows], ratio=overlap(rows))
+
+
+def _rows(found: Found, base: str, plan: str) -> list[dict]:
+    cell = in_grid(base), plan
+    return [row for row in found.landmarks["rows"] if (row["base"], row["plan"]) == cell]
 
 
 def _ends(estimate: Estimate) -> tuple[float | None, float | None]:
