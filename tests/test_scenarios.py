@@ -5,6 +5,7 @@ import json
 import pathlib
 
 import numpy as np
+import programs
 import pyarrow.parquet
 import pytest
 import tiny_study
@@ -446,6 +447,15 @@ def test_a_table_of_other_settings_is_refused(tiny, table_of):
     tiny.least_steps = 7
     with pytest.raises(UserError, match="another config: other settings of task digits"):
         of_table(tiny, table_of)
+
+
+def test_a_table_is_shown_without_flags_that_compute(tmp_path):
+    own = ("--config=configs/scenarios_digits.py", f"--workdir={tmp_path / 'shown'}")
+    computing = ("--workers=1", "--cluster=local", "--retry", "--reuse=cells.csv")
+    ended = programs.run("scenarios", *own, "--table=cells.csv", *computing)
+    line = programs.error_line(ended.stderr)
+    assert ended.returncode == 2 and not (tmp_path / "shown").exists()
+    assert line.endswith("leave out --workers, --cluster, --retry, --reuse")
 
 
 def test_more_seeds_reuse_the_cells_that_are_there(tiny, table_of, tmp_path, monkeypatch):
