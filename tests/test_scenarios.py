@@ -88,6 +88,10 @@ def test_cells_that_share_splits_are_next_to_each_other():
     [
         ({"budgets": ()}, "needs budgets"),
         ({"reference": "from_scrach"}, "unknown reference 'from_scrach'; did you mean 'from_scr"),
+        (
+            {"tasks": {"mine": {"name": "digits", "per_class": 10}}},
+            "'mine' has per_class=10, and here budgets= .* set budgets to \\(10,\\)",
+        ),
         ({"budgets": (5, 5)}, "budgets= takes a list of one or more, each once"),
         ({"budgets": (-5, 20)}, "a budget takes a whole number, at least 0"),
         ({"draws": 0}, "draws= takes a whole number, at least 1"),
