@@ -3,6 +3,7 @@
 import copy
 import json
 import pathlib
+import sys
 
 import numpy as np
 import programs
@@ -128,6 +129,13 @@ def test_every_value_that_may_be_drawn_is_looked_at_before_anything_is_computed(
     objectives = "one_of(('cross_entropy', 'delta', 'detla'))"
     plans = {"from_scratch": {"plan": "full", "space": {"objective": objectives}}}
     with pytest.raises(UserError, match="unknown objective 'detla'; did you mean 'delta'"):
+        cells.require(config(plans=plans))
+
+
+def test_hog_without_its_package_is_said_before_anything_is_computed(monkeypatch):
+    monkeypatch.setitem(sys.modules, "skimage.feature", None)
+    plans = {"from_scratch": {"probe": "ridge", "features": "hog"}}
+    with pytest.raises(UserError, match=r"HOG needs scikit-image: pip install 'tl_jax\[studies\]'"):
         cells.require(config(plans=plans))
 
 
