@@ -195,8 +195,7 @@ def work(
     # Steps 1 to 4: a pretrained base, cut at a feature layer, with a new head.
     problem, ready, variables = posed(base, task, own, options, sources)
     # Steps 5 to 7: freeze, train the head, unfreeze, fine-tune; the test split is looked at once.
-    cache = path_of(own.cache) if own.cache else None
-    kept = {"cache": cache, "dtype": own.cache_dtype, "workdir": workdir}
+    kept = {"cache": own.cache, "dtype": own.cache_dtype, "workdir": workdir}
     inputs_for = for_plan(problem, test_views=own.test_views, **kept)
     done = trained(
         problem,

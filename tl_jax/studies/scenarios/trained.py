@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tl_jax.base.base import Base
-from tl_jax.data.files import path_of
 from tl_jax.data.task import Task
 from tl_jax.engine.prefix import Inputs
 from tl_jax.errors import UserError
@@ -109,8 +108,8 @@ def _draw(
     steps = max(1, len(task.splits["train"]) // own.batch_size)  # an epoch
     plan = lengthened(problem.plan, config["least_steps"], steps=steps)
     problem = dataclasses.replace(problem, plan=plan)
-    cache = path_of(own.cache) if own.cache else None
-    inputs_for = for_plan(problem, test_views=own.test_views, cache=cache, dtype=own.cache_dtype)
+    stores = {"cache": own.cache, "dtype": own.cache_dtype}
+    inputs_for = for_plan(problem, test_views=own.test_views, **stores)
     variables, _, inputs = loop.run(problem, start, inputs_for, workdir=None)
     val = transfer.judged(problem, variables, inputs, "val", test_views=own.test_views).scores
     return Draw(values, val, problem, variables, inputs, own.test_views)
