@@ -27,7 +27,7 @@ from tl_jax.runs.transfer import transfer
 from tl_jax.stats import paired
 from tl_jax.studies import run as studies
 from tl_jax.studies.scenarios import cells, study, table, trained
-from tl_jax.studies.scenarios.space import drawn
+from tl_jax.studies.scenarios.space import candidates, drawn
 from tl_jax.studies.scenarios.study import of_table
 from tl_jax.studies.scenarios.verdicts import against_reference, overlap
 
@@ -65,7 +65,20 @@ def test_spaces_that_are_empty_are_refused(spec, said):
         drawn({"tune": {"learning_rate": spec}}, seed=(0,))
 
 
-# The grid
+def test_a_grid_is_tried_whole_and_is_the_same_for_every_seed():
+    points = ({"tune": {"learning_rate": 0.1, "epochs": 2}}, {"dropout": 0.5})
+    for seed in (0, 7):
+        tried = candidates(points, draws=3, seed=seed, plan="full")
+        assert tried == [{"tune.learning_rate": 0.1, "tune.epochs": 2}, {"dropout": 0.5}]
+
+
+@pytest.mark.parametrize("space", [(), "log(1, 2)", ("log(1, 2)",), (0.1, 0.2)])
+def test_what_is_neither_a_space_nor_a_grid_is_refused(space):
+    with pytest.raises(UserError, match="the plan 'p': a space is settings to draw, or a list of"):
+        candidates(space, draws=2, seed=0, plan="p")
+
+
+# The grid of cells
 
 
 def config(**changes):

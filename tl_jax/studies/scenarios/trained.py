@@ -1,8 +1,7 @@
-"""Plans that train a network: each tuned by as many draws of its settings as any other."""
+"""Plans that train a network: each tuned by as many draws of its settings, or by its own grid."""
 
 import dataclasses
 import math
-import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,7 +12,7 @@ from tl_jax.errors import UserError
 from tl_jax.plans.plan import Plan
 from tl_jax.runs import settings, transfer
 from tl_jax.runs.results import trained_parameters
-from tl_jax.studies.scenarios.space import drawn
+from tl_jax.studies.scenarios.space import candidates
 from tl_jax.train import loop
 from tl_jax.train.inputs import for_plan
 from tl_jax.train.problem import Problem
@@ -34,8 +33,8 @@ def require(
             "one: give it a space, or set draws=1"
         )
     for seed in range(config["first_seed"], config["first_seed"] + config["seeds"]):
-        for number in range(config["draws"]):
-            every = _settings(config, plan, _values(plan, name, seed, number))
+        for values in _candidates(config, name, seed):
+            every = _settings(config, plan, values)
             if clash := ", ".join(sorted(OF_THE_STUDY & every.keys())):
                 raise UserError(f"the plan {name!r}: the study itself sets {clash}; leave it out")
             own, options = settings.divided(every)
@@ -63,8 +62,7 @@ def figures(
     """
     plan, metric = config["plans"][name], config["metric"]
     best, tried = None, []
-    for number in range(config["draws"]):
-        values = _values(plan, name, seed, number)
+    for values in _candidates(config, name, seed):
         try:
             draw = _draw(config, plan, values, base, task, seed)
         except Diverged as error:
@@ -89,9 +87,9 @@ def figures(
     }
 
 
-def _values(plan: Mapping[str, Any], name: str, seed: int, number: int) -> dict[str, Any]:
-    """The values of a plan's draw: other plans of the same space draw others."""
-    return drawn(plan.get("space", {}), seed=(seed, number, zlib.crc32(name.encode())))
+def _candidates(config: Mapping[str, Any], name: str, seed: int) -> list[dict[str, Any]]:
+    space = config["plans"][name].get("space", {})
+    return candidates(space, draws=config["draws"], seed=seed, plan=name)
 
 
 def _draw(
