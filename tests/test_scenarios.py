@@ -145,6 +145,26 @@ def test_every_value_that_may_be_drawn_is_looked_at_before_anything_is_computed(
         cells.require(config(plans=plans))
 
 
+def test_layers_are_looked_at_once_for_draws_that_differ_in_numbers_alone(monkeypatch):
+    """And a wrong number is found in whichever draw it is."""
+    checked, check = [], trained.transfer.check
+    monkeypatch.setattr(
+        trained.transfer, "check", lambda *given: checked.append(given) or check(*given)
+    )
+    points = [{"tune": {"learning_rate": 10.0**-n, "epochs": n}} for n in range(1, 9)]
+    points += [{"from_layer": "stage3_block1"}, {"tune": {"leaves": "bias$"}}]
+    plan = {"plan": "head_then_fine_tune", "from_layer": "stage2_block1", "space": points}
+    cells.require(config(plans={"from_scratch": plan}))
+    assert len(checked) == 3
+    for wrong, said in (
+        ({"tune": {"learning_rate": -1.0}}, "finite learning_rate > 0"),
+        ({"from_layer": "stage9"}, "unknown layer 'stage9'"),
+    ):
+        plan["space"] = [*points, wrong]
+        with pytest.raises(UserError, match=said):
+            cells.require(config(plans={"from_scratch": plan}))
+
+
 def test_hog_without_its_package_is_said_before_anything_is_computed(monkeypatch):
     monkeypatch.setitem(sys.modules, "skimage.feature", None)
     plans = {"from_scratch": {"probe": "ridge", "features": "hog"}}

@@ -9,7 +9,7 @@ from tl_jax.base.base import Base
 from tl_jax.data.task import Task
 from tl_jax.engine.prefix import Inputs
 from tl_jax.errors import UserError
-from tl_jax.plans.plan import Plan
+from tl_jax.plans.plan import Plan, Settings
 from tl_jax.runs import settings, transfer
 from tl_jax.runs.results import trained_parameters
 from tl_jax.studies.scenarios.space import candidates
@@ -25,21 +25,35 @@ def require(
     config: Mapping[str, Any], name: str, plan: Mapping[str, Any], bases: Sequence[Base]
 ) -> None:
     """UserError for a space that is empty or cannot be read, and for settings that do not fit, in
-    any of the study's draws.
+    any of the study's draws. Layers are looked at once for draws that differ in numbers alone.
     """
     if not plan.get("space") and config["draws"] > 1:
         raise UserError(
             f"the plan {name!r} has an empty space of settings, so {config['draws']} draws are "
             "one: give it a space, or set draws=1"
         )
+    looked_at = set()
     for seed in range(config["first_seed"], config["first_seed"] + config["seeds"]):
         for values in _candidates(config, name, seed):
             every = _settings(config, plan, values)
             if clash := ", ".join(sorted(OF_THE_STUDY & every.keys())):
                 raise UserError(f"the plan {name!r}: the study itself sets {clash}; leave it out")
             own, options = settings.divided(every)
-            for base in bases:
-                transfer.check(base, own, options)
+            if (structure := _structure(own, options)) not in looked_at:
+                looked_at.add(structure)
+                for base in bases:
+                    transfer.check(base, own, options)
+
+
+def _structure(own: settings.TransferSettings, options: Mapping[str, Any]) -> str:
+    """Return all settings but the phases' numbers, which `transfer.check` does not look at."""
+
+    def of(option: Any) -> Any:
+        if not isinstance(option, Settings):
+            return option
+        return [value for value in vars(option).values() if not isinstance(value, int | float)]
+
+    return repr((own, {name: of(option) for name, option in options.items()}))
 
 
 class Draw(NamedTuple):
