@@ -10,7 +10,6 @@ theirs, and of our linear probes the one of least loss. In long grids scikit-lea
 compilation. Then the program compares the objectives that both reach at those settings.
 """
 
-import pathlib
 import time
 import warnings
 
@@ -67,8 +66,7 @@ def subject():
 
     config = load_config("configs/layer_probes.py")
     task = task_of(config, seed=0)
-    cache = pathlib.Path(config.cache)
-    return task, of_layers(base_of(config), task, layers=_LAYERS.value, cache=cache)
+    return task, of_layers(base_of(config), task, layers=_LAYERS.value, cache=config.cache)
 
 
 def loop(probe: str, x: np.ndarray, task, split) -> tuple[float, float]:

@@ -10,7 +10,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.budgets = (0,)  # training examples a class, validation in proportion; 0: all
     config.seeds = 5  # splits drawn anew, each with a training of its own
     config.first_seed = 0
-    # By name: a transfer's settings, and the `space` of those that are drawn; or a `probe`
+    # By name: a transfer's settings, and the `space` of those that are drawn, or a list of settings
+    # that are all tried (a grid); or a `probe`
     # (logistic, linear_svm, neighbours, class_means, ..., head2toe) on `features` (base, of its
     # `layer` in `views`; pixels or hog)
     config.plans = ml_collections.ConfigDict()
@@ -32,6 +33,6 @@ def base(name: str, **changes) -> ml_collections.ConfigDict:
     return ml_collections.ConfigDict(own | changes)
 
 
-def plan(name: str, space: dict | None = None, **changes) -> ml_collections.ConfigDict:
+def plan(name: str, space: dict | tuple | None = None, **changes) -> ml_collections.ConfigDict:
     """A plan of the grid: settings of a transfer that are not the defaults, and its space."""
     return ml_collections.ConfigDict({"plan": name, **changes, "space": space or {}})

@@ -16,6 +16,7 @@ import time
 from absl import flags
 
 from experiments import cli
+from tl_jax.data.files import path_of
 from tl_jax.errors import UserError
 
 _CACHE = flags.DEFINE_string("cache", ".cache", "The folder, as in --config.cache.")
@@ -40,7 +41,7 @@ def main(argv: list[str]) -> None:
     cli.no_arguments(argv)
     older = None if _OLDER.value is None else amount("older", _OLDER.value, "h|d|w")
     most = None if _KEEP.value is None else amount("keep", _KEEP.value, "MB|GB|TB")
-    folder, now = pathlib.Path(_CACHE.value), time.time()
+    folder, now = path_of(_CACHE.value), time.time()
     if not _CACHE.value or not folder.is_dir():
         raise UserError(f"--cache={_CACHE.value}: there is no such folder")
     stores = store.kept(folder)

@@ -52,6 +52,9 @@ def _run(config, workdir: pathlib.Path, name: str) -> dict:
     from tl_jax.studies import run as studies
 
     if _TABLE.value:
+        computing = (_WORKERS, _CLUSTER, _RETRY, _REUSE)
+        if given := [f"--{flag.name}" for flag in computing if flag.present]:
+            raise UserError(f"--table computes nothing: leave out {', '.join(given)}")
         result = studies.shown("scenarios", config, workdir, name=name, table=path_of(_TABLE.value))
         return config_flag.say(studies.summary("scenarios", result), result, False, workdir)
     if _WORKERS.value < 1:

@@ -52,7 +52,7 @@ def test_an_empty_name_is_no_folder(cache):
 
 def test_it_lists_and_deletes_nothing_unasked(cache):
     before = programs.contents(cache)
-    out = call(cache).stdout
+    out = programs.run("cache", "--cache=~", env={**os.environ, "HOME": str(cache)}).stdout
     found = re.findall(r"^ +([\d.]+) MB +([\d.]+) days  (\d of it)  ", out, re.MULTILINE)
     assert [(round(float(m)), float(d), w) for m, d, w in found] == [
         (1, 40.0, "1 of it"), (2, 20.0, "2 of it"), (3, 1.0, "3 of it"),

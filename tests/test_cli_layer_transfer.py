@@ -12,9 +12,10 @@ from programs import ROOT
 
 from experiments import cli, config_flag
 from tl_jax import interrupt
+from tl_jax.data.tasks import load_task
 from tl_jax.models import alexnet_small
 from tl_jax.runs.config import load_config
-from tl_jax.studies.layer_transfer import streamed
+from tl_jax.studies.layer_transfer import resident, streamed
 from tl_jax.studies.layer_transfer.net import Net
 from tl_jax.studies.layer_transfer.subsets import arms
 from tl_jax.studies.layer_transfer.training import Training
@@ -174,12 +175,20 @@ def test_interrupted_and_gone_on_with_is_uninterrupted(done, cache, tmp_path, mo
     assert cells(tmp_path) == cells(done)
 
 
-def test_streamed_from_disk_what_is_frozen_stays_to_the_bit(cache, tmp_path):
-    config = configured(cache, together=False, seeds=1, epochs=(1,), budgets=(10,))
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A home folder, in which the program works as well."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_streamed_from_disk_what_is_frozen_stays_to_the_bit(home):
+    config = configured("~/cache", together=False, seeds=1, epochs=(1,), budgets=(10,))
     net = Net(config)
     (_, subsets), _ = arms(config)["random"].items()
     begun = [net.fresh(5, 1)]
-    train = streamed.trainer(config, net, tmp_path / "training")
+    train = streamed.trainer(config, net, home / "training")
     for stop, frozen in (("pool2", True), (None, False)):
         ((variables, row),) = train(Training(subsets, begun, stop, 10, 1, "fresh"))
         assert 0 <= row["test"] <= 1
@@ -188,7 +197,13 @@ def test_streamed_from_disk_what_is_frozen_stays_to_the_bit(cache, tmp_path):
                 jax.tree.leaves(own)[-1], jax.tree.leaves(begun[0]["params"][layer])[-1]
             )
             assert same == (frozen and layer in ("conv1", "conv2")), layer
-    assert not (tmp_path / "training").exists()
+    assert [path.name for path in home.iterdir()] == ["cache"]
+
+
+def test_images_on_the_device_are_kept_in_the_home_folder(home):
+    config = configured("~/cache")
+    resident._images(config, Net(config), load_task("digits"))
+    assert [path.name for path in home.iterdir()] == ["cache"]
 
 
 def test_a_step_is_compiled_for_its_shapes_without_data_and_costs_less_where_more_is_frozen(cache):

@@ -83,12 +83,19 @@ def test_the_report_has_the_numbers_to_take_away(done):
     assert not list((workdir / "runs").iterdir())
 
 
-def test_a_finished_candidate_is_not_repeated_and_a_half_written_one_is(given, done, tmp_path):
+def test_a_finished_candidate_is_not_repeated_and_a_half_written_one_is(
+    given, done, tmp_path, monkeypatch
+):
+    """And what it stores lies in the home folder, where `cache` says so."""
+    own = config(given, cache="~/cache")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
     lines = (done[0] / "cells.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "cells.jsonl").write_text("".join(lines[:2]) + lines[2][:70])
     (tmp_path / "config.json").write_text((done[0] / "config.json").read_text())
     with mock.patch.object(computed, "transfer", side_effect=computed.transfer) as called:
-        result = run(config(given), tmp_path)
+        result = run(own, tmp_path)
+    assert (tmp_path / "cache").is_dir() and not (tmp_path / "~").exists()
     assert [call.kwargs["cut"] for call in called.call_args_list] == [CUTS[2]]
     assert _found(result) == _found(done[1])
     assert json.loads((tmp_path / "result.json").read_text()) == result

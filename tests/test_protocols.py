@@ -33,6 +33,7 @@ from tl_jax.runs.judge import elsewhere, judged
 from tl_jax.studies import run as studies
 from tl_jax.studies.layer_probes import study as layer_probes
 from tl_jax.studies.scenarios import study as scenarios
+from tl_jax.studies.scenarios.space import candidates
 
 FOLDER = programs.ROOT / "configs/protocols"
 PROTOCOLS = {
@@ -64,22 +65,31 @@ def test_its_plan_cuts_and_layers_fit_its_base(name):
     elif KINDS[name] == "layer_probes":
         layer_probes.check(config)
     else:
-        few = [*config.plans][::-17] + [config.reference]  # the others differ in numbers only
-        config.plans = {plan: config.plans[plan] for plan in dict.fromkeys(few)}
         scenarios.check(config)
+
+
+def grid(protocol):
+    """The settings that validation chooses among in a config's only plan."""
+    config = protocol.get_config()
+    ((name, plan),) = config.to_dict()["plans"].items()
+    assert name == config.reference
+    return candidates(plan["space"], draws=1, seed=0, plan=name)
 
 
 def test_the_grids_are_those_of_the_papers():
     rates = np.array(kornblith_fine_tune.RATES)
     assert np.allclose(rates, np.logspace(-4, -1, 7))
     assert np.allclose(kornblith_fine_tune.DECAYS[1:], np.logspace(-6, -3, 7))
-    plans = kornblith_fine_tune.get_config().plans
-    assert len(plans) == 7 * 8
-    tune = plans["rate_m1p5_decay_m4p5"].tune
-    assert tune.learning_rate * tune.weight_decay == pytest.approx(10**-4.5)
+    tried = [(p["tune.learning_rate"], p["tune.weight_decay"]) for p in grid(kornblith_fine_tune)]
+    wanted = {(r, d) for r in range(7) for d in (None, *range(7))}
+    found = {
+        (round(2 * np.log10(rate) + 8), round(2 * np.log10(rate * decay) + 12) if decay else None)
+        for rate, decay in tried
+    }
+    assert len(tried) == 7 * 8 and found == wanted
     assert np.allclose(linear.L2, np.logspace(5, -6, 45))
-    found = {(p.tune.learning_rate, p.tune.epochs) for p in vtab.get_config().plans.values()}
-    assert found == {(0.1, 2500), (0.1, 10_000), (0.01, 2500), (0.01, 10_000)}
+    sweep = [(point["tune.learning_rate"], point["tune.epochs"]) for point in grid(vtab)]
+    assert sorted(sweep) == [(0.01, 2500), (0.01, 10_000), (0.1, 2500), (0.1, 10_000)]
 
 
 # By TFDS dataset, what its catalogue says of it
@@ -301,14 +311,18 @@ def test_a_cell_runs_on_a_stand_in(name, data_dir, tmp_path):
     config = protocol(name).unlock()
     config.tasks = {"flowers": {"name": "tfds:flowers_like", "data_dir": data_dir}}
     config.bases = {"tiny": TINY | {"crop": 0.0, "channels": 0}}
-    config.plans = {config.reference: config.plans[config.reference]}
-    config.plans[config.reference].tune.epochs = 1
+    points = config.to_dict()["plans"]["full"]["space"][-2:]
+    config.plans.full.space = tuple({"tune": point["tune"] | {"epochs": 1}} for point in points)
     config.settings.batch_size, config.least_steps = 16, 1
     config.cache = str(tmp_path / "cache")
     result, _ = studies.run("scenarios", config, tmp_path / "run", name=name)
     (row,) = result["rows"]
     assert (row["n_train"], row["n_val"], row["n_test"], row["n_classes"]) == (30, 15, 15, 3)
-    assert 0 <= row["test"] <= 1
+    rates = [draw["settings"]["tune.learning_rate"] for draw in row["tried"]]
+    assert rates == [point["tune"]["learning_rate"] for point in points]
+    best = max(row["tried"], key=lambda draw: draw["val"])
+    assert (row["chosen"], row["val"]) == (best["settings"], best["val"])
+    assert "full a grid of 2 settings; the best" in (tmp_path / "run" / "report.html").read_text()
 
 
 @pytest.mark.parametrize("name", ["bit", "cats_and_dogs", "dogs_and_flowers"])

@@ -3,8 +3,10 @@
 import copy
 import json
 import pathlib
+import sys
 
 import numpy as np
+import programs
 import pyarrow.parquet
 import pytest
 import tiny_study
@@ -25,7 +27,7 @@ from tl_jax.runs.transfer import transfer
 from tl_jax.stats import paired
 from tl_jax.studies import run as studies
 from tl_jax.studies.scenarios import cells, study, table, trained
-from tl_jax.studies.scenarios.space import drawn
+from tl_jax.studies.scenarios.space import candidates, drawn
 from tl_jax.studies.scenarios.study import of_table
 from tl_jax.studies.scenarios.verdicts import against_reference, overlap
 
@@ -63,7 +65,20 @@ def test_spaces_that_are_empty_are_refused(spec, said):
         drawn({"tune": {"learning_rate": spec}}, seed=(0,))
 
 
-# The grid
+def test_a_grid_is_tried_whole_and_is_the_same_for_every_seed():
+    points = ({"tune": {"learning_rate": 0.1, "epochs": 2}}, {"dropout": 0.5})
+    for seed in (0, 7):
+        tried = candidates(points, draws=3, seed=seed, plan="full")
+        assert tried == [{"tune.learning_rate": 0.1, "tune.epochs": 2}, {"dropout": 0.5}]
+
+
+@pytest.mark.parametrize("space", [(), "log(1, 2)", ("log(1, 2)",), (0.1, 0.2)])
+def test_what_is_neither_a_space_nor_a_grid_is_refused(space):
+    with pytest.raises(UserError, match="the plan 'p': a space is settings to draw, or a list of"):
+        candidates(space, draws=2, seed=0, plan="p")
+
+
+# The grid of cells
 
 
 def config(**changes):
@@ -87,6 +102,10 @@ def test_cells_that_share_splits_are_next_to_each_other():
     [
         ({"budgets": ()}, "needs budgets"),
         ({"reference": "from_scrach"}, "unknown reference 'from_scrach'; did you mean 'from_scr"),
+        (
+            {"tasks": {"mine": {"name": "digits", "per_class": 10}}},
+            "'mine' has per_class=10, and here budgets= .* set budgets to \\(10,\\)",
+        ),
         ({"budgets": (5, 5)}, "budgets= takes a list of one or more, each once"),
         ({"budgets": (-5, 20)}, "a budget takes a whole number, at least 0"),
         ({"draws": 0}, "draws= takes a whole number, at least 1"),
@@ -123,6 +142,33 @@ def test_every_value_that_may_be_drawn_is_looked_at_before_anything_is_computed(
     objectives = "one_of(('cross_entropy', 'delta', 'detla'))"
     plans = {"from_scratch": {"plan": "full", "space": {"objective": objectives}}}
     with pytest.raises(UserError, match="unknown objective 'detla'; did you mean 'delta'"):
+        cells.require(config(plans=plans))
+
+
+def test_layers_are_looked_at_once_for_draws_that_differ_in_numbers_alone(monkeypatch):
+    """And a wrong number is found in whichever draw it is."""
+    checked, check = [], trained.transfer.check
+    monkeypatch.setattr(
+        trained.transfer, "check", lambda *given: checked.append(given) or check(*given)
+    )
+    points = [{"tune": {"learning_rate": 10.0**-n, "epochs": n}} for n in range(1, 9)]
+    points += [{"from_layer": "stage3_block1"}, {"tune": {"leaves": "bias$"}}]
+    plan = {"plan": "head_then_fine_tune", "from_layer": "stage2_block1", "space": points}
+    cells.require(config(plans={"from_scratch": plan}))
+    assert len(checked) == 3
+    for wrong, said in (
+        ({"tune": {"learning_rate": -1.0}}, "finite learning_rate > 0"),
+        ({"from_layer": "stage9"}, "unknown layer 'stage9'"),
+    ):
+        plan["space"] = [*points, wrong]
+        with pytest.raises(UserError, match=said):
+            cells.require(config(plans={"from_scratch": plan}))
+
+
+def test_hog_without_its_package_is_said_before_anything_is_computed(monkeypatch):
+    monkeypatch.setitem(sys.modules, "skimage.feature", None)
+    plans = {"from_scratch": {"probe": "ridge", "features": "hog"}}
+    with pytest.raises(UserError, match=r"HOG needs scikit-image: pip install 'tl_jax\[studies\]'"):
         cells.require(config(plans=plans))
 
 
@@ -446,6 +492,15 @@ def test_a_table_of_other_settings_is_refused(tiny, table_of):
     tiny.least_steps = 7
     with pytest.raises(UserError, match="another config: other settings of task digits"):
         of_table(tiny, table_of)
+
+
+def test_a_table_is_shown_without_flags_that_compute(tmp_path):
+    own = ("--config=configs/scenarios_digits.py", f"--workdir={tmp_path / 'shown'}")
+    computing = ("--workers=1", "--cluster=local", "--retry", "--reuse=cells.csv")
+    ended = programs.run("scenarios", *own, "--table=cells.csv", *computing)
+    line = programs.error_line(ended.stderr)
+    assert ended.returncode == 2 and not (tmp_path / "shown").exists()
+    assert line.endswith("leave out --workers, --cluster, --retry, --reuse")
 
 
 def test_more_seeds_reuse_the_cells_that_are_there(tiny, table_of, tmp_path, monkeypatch):

@@ -82,6 +82,21 @@ def test_the_page_names_the_best_on_validation_with_its_test(tmp_path):
     assert columns.endswith("pairs,verdict,seeds to settle")
 
 
+def test_the_page_says_how_many_settings_each_plan_had():
+    grid = {"space": [{"dropout": 0.1}, {"dropout": 0.2}, {"dropout": 0.3}]}
+    drawn = {"space": {"dropout": "uniform(0, 0.5)"}}
+    best = "; the best on validation tested once"
+    for plans, said in (
+        ({"some": drawn, "b": {"probe": "ridge"}}, "each plan 2 draws of its own settings"),
+        ({"sweep": grid}, "sweep a grid of 3 settings"),
+        (
+            {"sweep": grid, "b": drawn},
+            "sweep a grid of 3 settings, each other plan 2 draws of its own settings",
+        ),
+    ):
+        assert page._tuning({"plans": plans, "draws": 2}) == said + best
+
+
 def test_a_plan_without_all_seeds_is_not_the_best_on_validation():
     """At all labels `bad` lacks a seed."""
     lucky = copy.deepcopy(rows())

@@ -1,5 +1,6 @@
 """What training leaves to chance beside dropout: StochNorm's statistics, and residual branches."""
 
+import contextlib
 import functools
 
 import flax.linen as nn
@@ -12,7 +13,7 @@ import tl_jax
 from tl_jax import ops
 from tl_jax.base import file
 from tl_jax.base.load import load_base
-from tl_jax.chain.depth import with_stochastic_depth
+from tl_jax.chain.depth import require_shortcut, with_stochastic_depth
 from tl_jax.chain.heads import Classifier
 from tl_jax.chain.network import Net, Network
 from tl_jax.chain.places import Known, Layer
@@ -205,6 +206,39 @@ def test_without_a_probability_the_network_is_the_same_and_without_branches_it_i
     ):
         with pytest.raises(UserError, match=f"stochastic_depth= takes {said}"):
             with_stochastic_depth(chain, wrong)
+
+
+SHORTCUTS = {
+    "stem": ConvNorm(8, 3),
+    "adds": InvertedResidual(16, 8),
+    "halves": InvertedResidual(16, 8, stride=2),
+    "widens": InvertedResidual(16, 12),
+    "projects": Block(16, 16, 2, "torchvision"),  # its shortcut is a convolution
+}
+
+
+@pytest.mark.parametrize(
+    ("trained", "has"),
+    [
+        (("stem",), False),
+        (("stem", "halves", "widens"), False),
+        (("halves", "projects"), True),
+        (("adds", "widens"), True),
+    ],
+)
+def test_where_no_trained_block_has_a_shortcut_it_is_refused(trained, has):
+    network = Network(tuple(Layer(name, module) for name, module in SHORTCUTS.items()))
+    said = "none of the trained layers is a block with a shortcut: train lower layers, or take 0"
+    with contextlib.nullcontext() if has else pytest.raises(UserError, match=said):
+        require_shortcut(network, 0.2, trained, (1, 8, 8, 3))
+    require_shortcut(network, 0.0, trained, (1, 8, 8, 3))
+
+
+def test_a_head_alone_has_no_depth_to_leave_out(tmp_path):
+    base = load_base("resnet18", "random:1").resized(32).cut("stage1_block1")
+    given = {"plan": "head_only", "stochastic_depth": 0.2, "cache": None, "workdir": tmp_path}
+    with pytest.raises(UserError, match="none of the trained layers is a block with a shortcut"):
+        tl_jax.transfer(base, small.task(), **given)
 
 
 def test_a_run_gives_a_base_without_it_and_reads_what_another_probability_stored(tmp_path):

@@ -156,8 +156,10 @@ def test_a_phase_stops_after_patience_epochs_that_are_no_better(losses, patience
     phase, rows = phase_by(best_by, patience), rows_of(losses)
     lowest = [e for e, v in enumerate(losses, 1) if v == min(losses)]
     assert best_row(phase, rows, CrossEntropy())["epoch"] == lowest[-1]
-    since = len(losses) - lowest[-1]
-    assert train.stops(phase, rows, CrossEntropy()) == (patience > 0 and since >= patience)
+    least, waited = losses[0], 0  # counted epoch by epoch, as Keras's EarlyStopping does
+    for loss in losses[1:]:
+        least, waited = (loss, 0) if loss < least else (least, waited + 1)
+    assert train.stops(phase, rows, CrossEntropy()) == (0 < patience <= waited)
     assert best_row(phase_by("last", 0), rows, CrossEntropy()) is rows[-1]
     assert not train.stops(phase_by("last", patience), rows, CrossEntropy())
 

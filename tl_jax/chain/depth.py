@@ -3,6 +3,7 @@
 Huang et al. 2016, Deep Networks with Stochastic Depth (arXiv:1603.09382).
 """
 
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import jax
@@ -35,7 +36,7 @@ def with_stochastic_depth(network: Network, last: float) -> Network:
     takes(0 <= last < 1, "stochastic_depth=", "a probability from 0 to below 1", last)
     if not last:
         return network
-    blocks = [one.name for one in network.layers if hasattr(one.module, "drop_branch")]
+    blocks = _blocks(network)
     if not blocks:
         raise UserError(
             f"stochastic_depth={last} leaves out residual branches, and this base has none: take 0"
@@ -45,3 +46,39 @@ def with_stochastic_depth(network: Network, last: float) -> Network:
         module = layers[name].module.clone(drop_branch=last * number / len(blocks))
         layers[name] = layers[name]._replace(module=module)
     return Network(tuple(layers.values()), network.ties)
+
+
+def require_shortcut(
+    network: Network, last: float, trained: Collection[str], inputs: Sequence[int]
+) -> None:
+    """UserError if a probability `last` leaves nothing out of the `trained` layers.
+
+    Some blocks add their input only where its shape (N, H, W, C) allows it: a pass in training over
+    images of the shape `inputs` is the same program then, with the probability and without it.
+    """
+    deep = with_stochastic_depth(network, last)
+    blocks = [name for name in _blocks(network) if name in trained]
+    if deep is not network and not (blocks and _differ(network, deep, blocks, inputs)):
+        raise UserError(
+            f"stochastic_depth={last} leaves out branches of trained residual blocks, and none of "
+            "the trained layers is a block with a shortcut: train lower layers, or take 0"
+        )
+
+
+def _blocks(network: Network) -> list[str]:
+    return [one.name for one in network.layers if hasattr(one.module, "drop_branch")]
+
+
+def _differ(network: Network, deep: Network, trained: Sequence[str], inputs: Sequence[int]) -> bool:
+    """Return whether a pass up to the last of the `trained` has more operations in `deep`."""
+
+    def operations(whole: Network) -> int:
+        chain = whole.cut(trained[-1])
+
+        def run(variables: Any, x: jax.Array, key: jax.Array) -> Any:
+            return chain.apply(variables, x, train=trained, batch_norm=False, rng=key).output
+
+        images = jax.ShapeDtypeStruct(tuple(inputs), "float32")
+        return len(jax.make_jaxpr(run)(chain.shapes(inputs)[0], images, jax.random.key(0)).eqns)
+
+    return operations(deep) > operations(network)

@@ -39,12 +39,18 @@ def hog(image: PIL.Image.Image) -> np.ndarray:
 KINDS: dict[str, Callable[[PIL.Image.Image], np.ndarray]] = {"pixels": pixels, "hog": hog}
 
 
-def features(task: Task, kind: str, *, cache: str | pathlib.Path | None = None) -> np.ndarray:
-    """Return the features (N, D) of every example of a task, kept in the folder `cache` if there is
-    one. UserError for an unknown kind.
-    """
+def require(kind: str) -> None:
+    """UserError for an unknown kind, and for one whose package is not installed."""
     if kind not in KINDS:
         raise unknown("features", kind, KINDS)
+    KINDS[kind](PIL.Image.new("L", (1, 1)))  # imports what it needs
+
+
+def features(task: Task, kind: str, *, cache: str | pathlib.Path | None = None) -> np.ndarray:
+    """Return the features (N, D) of every example of a task, kept in the folder `cache` if there is
+    one. UserError: see `require`.
+    """
+    require(kind)
 
     def compute(first: int, last: int) -> np.ndarray:
         return np.stack([KINDS[kind](task.image(index)) for index in range(first, last)])

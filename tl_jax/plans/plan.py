@@ -43,12 +43,14 @@ class Settings:
     sampling: str = "shuffled"
     accumulate: int = 1  # parts in which a batch is run, where it does not fit the memory whole
     # metric that selects the epoch whose weights are kept: val_loss, val_accuracy, ... or last;
-    # empty: the objective's own, of a classification val_accuracy
+    # empty: the objective's own, of a classification val_accuracy. Of equal epochs the latest
     best_by: str = ""
     # share of the way from the phase's first weights to its best that is handed on: WiSE-FT
     # (Wortsman et al. 2022, arXiv:2109.01903) goes half the way, 0.5
     blend: float = 1.0
-    patience: int = 0  # epochs without a better one before stopping; 0: never stop early
+    # epochs that are no better than the best before them (as good is no better), after which the
+    # phase stops; 0: never
+    patience: int = 0
 
     def __post_init__(self):
         # Here, not above: optax takes a second to import, and a config is read without it.

@@ -16,7 +16,7 @@ from tl_jax.base import file
 from tl_jax.base.base import Base
 from tl_jax.base.load import load_base
 from tl_jax.chain import adapters, source_head
-from tl_jax.chain.depth import with_stochastic_depth
+from tl_jax.chain.depth import require_shortcut
 from tl_jax.chain.network import Network
 from tl_jax.chain.places import Layer
 from tl_jax.chain.variables import fingerprint, merged, select
@@ -195,8 +195,7 @@ def work(
     # Steps 1 to 4: a pretrained base, cut at a feature layer, with a new head.
     problem, ready, variables = posed(base, task, own, options, sources)
     # Steps 5 to 7: freeze, train the head, unfreeze, fine-tune; the test split is looked at once.
-    cache = path_of(own.cache) if own.cache else None
-    kept = {"cache": cache, "dtype": own.cache_dtype, "workdir": workdir}
+    kept = {"cache": own.cache, "dtype": own.cache_dtype, "workdir": workdir}
     inputs_for = for_plan(problem, test_views=own.test_views, **kept)
     done = trained(
         problem,
@@ -368,8 +367,14 @@ def _planned(
     ready: Base, chain: Network, own: TransferSettings, options: Mapping[str, Any]
 ) -> Plan:
     """The plan that the settings say, for a base with its new head, in a chain with adapters."""
-    if isinstance(own.plan, Plan):
-        return own.plan
+    plan = own.plan if isinstance(own.plan, Plan) else _made(ready, chain, own, options)
+    trained = {layer for phase in plan.phases for layer in phase.trained}
+    require_shortcut(chain, own.stochastic_depth, trained, ready.preprocessing.input_shape)
+    return plan
+
+
+def _made(ready: Base, chain: Network, own: TransferSettings, options: Mapping[str, Any]) -> Plan:
+    """The plan that a name, or a function, gives."""
     layers, names = ready.layers, chain.names
     roles = {
         "new": _new(ready),
@@ -387,8 +392,7 @@ def check(base: Base, own: TransferSettings, options: Mapping[str, Any]) -> None
     `base` may have shapes for weights.
     """
     ready = _headed(base, 2, own)
-    chain = with_stochastic_depth(_adapted(ready, own), own.stochastic_depth)
-    plan = _planned(ready, chain, own, options)
+    plan = _planned(ready, _adapted(ready, own), own, options)
     if objectives.make(own.objective).source_head:
         _source_head(base, ready, plan)
     prefix.require_dtype(own.cache_dtype)

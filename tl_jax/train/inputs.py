@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import os
 import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ import numpy as np
 
 from tl_jax.chain.places import IMAGE
 from tl_jax.data import augment, views
+from tl_jax.data.files import path_of
 from tl_jax.data.task import Task
 from tl_jax.engine import prefix
 from tl_jax.engine.prefix import Inputs
@@ -82,33 +84,34 @@ def for_plan(
     problem: Problem,
     *,
     test_views: str,
-    cache: pathlib.Path | None,
+    cache: str | os.PathLike | None,
     dtype: str,
     workdir: pathlib.Path | None = None,
 ) -> Callable[[Phase, Any], Inputs]:
     """Return a function that returns the inputs of each phase of the problem's plan.
 
     The layers that no phase trains run once, and their output is stored; a phase that may read a
-    higher place reads that. Without a `cache` every phase gets images, decoded at each reading.
+    higher place reads that. Without a folder `cache` every phase gets images, decoded at each
+    reading.
 
     At its first call it logs what all phases will put on disk, checkpoints in `workdir` included;
     UserError if there is no room.
     """
-    phases = problem.plan.phases
+    phases, folder = problem.plan.phases, path_of(cache) if cache else None
     prefix.require_dtype(dtype)
     for view in (test_views, *(phase.settings.views for phase in phases)):
         views.numbers(view)
     readings: dict[str, Reading] = {}  # by phase; they do not depend on the weights
 
     def inputs(phase: Phase, variables: Any) -> Inputs:
-        if not readings and (cache is not None or room.is_large(variables)):
+        if not readings and (folder is not None or room.is_large(variables)):
             all_readings = _readings(problem, variables, test_views)
             readings.update((one.phase.name, one) for one in all_readings)
             to_come = [readings[one.name] for one in phases[phases.index(phase) :]]
-            room.require(problem, to_come, variables, cache=cache, dtype=dtype, workdir=workdir)
-        if cache is None:
+            room.require(problem, to_come, variables, cache=folder, dtype=dtype, workdir=workdir)
+        if folder is None:
             return _by_source(problem, lambda task: prefix.decoded(task, problem.preprocessing))
-        reading, to = readings[phase.name], {"cache": cache, "dtype": dtype}
+        reading, to = readings[phase.name], {"cache": folder, "dtype": dtype}
         if reading.places.why:
             _say_why(reading, problem)
         return _by_source(problem, lambda task: _stored(problem, reading, variables, task, **to))

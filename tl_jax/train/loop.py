@@ -28,6 +28,7 @@ from tl_jax.train.state import (
     Progress,
     begin,
     best_row,
+    criterion,
     require_finite,
     shapes,
     snapshot,
@@ -105,9 +106,16 @@ def run(
 
 
 def stops(phase: Phase, rows: list[dict], objective: Objective) -> bool:
-    """Return whether the last `patience` epochs were no better than the best one before them."""
-    since_best = rows[-1]["epoch"] - best_row(phase, rows, objective)["epoch"] if rows else 0
-    return 0 < phase.settings.patience <= since_best
+    """Return whether the last `patience` epochs were no better than the best one before them.
+
+    An epoch that equals the best is no better: a phase whose metric stays at one value stops.
+    """
+    patience, by = phase.settings.patience, criterion(phase, objective)
+    if not patience or not rows or by == "last":
+        return False
+    best = best_row(phase, rows, objective)
+    first = next(row for row in rows if row is best or row[by] == best[by])
+    return rows[-1]["epoch"] - first["epoch"] >= patience
 
 
 def _shapes(problem: Problem, variables: Any, number: int) -> tuple[Any, State]:

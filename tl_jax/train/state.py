@@ -36,7 +36,11 @@ def criterion(phase: Phase, objective: Objective) -> str:
 
 
 def best_row(phase: Phase, rows: Sequence[dict], objective: Objective) -> dict:
-    """Return the row of the epoch whose weights the phase hands on; of equal ones the latest."""
+    """Return the row of the epoch whose weights the phase hands on.
+
+    Of equal ones, which an accuracy on few examples often has, it is the latest: at the smallest
+    rate, and without a reason to go back.
+    """
     by = criterion(phase, objective)
     if by == "last":
         return rows[-1]

@@ -1,6 +1,5 @@
 """Trainings of all seeds in one program, on images in memory."""
 
-import pathlib
 from typing import Any, NamedTuple
 
 import jax
@@ -9,6 +8,7 @@ import numpy as np
 
 from tl_jax.chain.network import Network
 from tl_jax.chain.variables import merged, select
+from tl_jax.data.files import path_of
 from tl_jax.data.preprocessing import Preprocessing
 from tl_jax.data.task import Task
 from tl_jax.engine import prefix
@@ -153,7 +153,7 @@ def _images(config: Any, net: Net, task: Task) -> Images:
     """Return the pixels and labels of a task, on the device."""
     every = np.arange(len(task.ids))
     if config.cache:
-        inputs = prefix.pixels(task, net.preprocessing, cache=pathlib.Path(config.cache))
+        inputs = prefix.pixels(task, net.preprocessing, cache=path_of(config.cache))
     else:
         inputs = prefix.decoded(task, net.preprocessing)
     pixels = inputs.images(every)

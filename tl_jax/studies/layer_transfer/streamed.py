@@ -28,7 +28,6 @@ from tl_jax.train.survey import survey
 
 def trainer(config: Any, net: Net, folder: pathlib.Path) -> Trainer:
     """Return a trainer for the config; during a training `folder` holds its checkpoints."""
-    cache = pathlib.Path(config.cache) if config.cache else None
 
     def one(training: Training, seed: int) -> Trained:
         subset, variables = training.subsets[seed], training.variables[seed]
@@ -43,7 +42,7 @@ def trainer(config: Any, net: Net, folder: pathlib.Path) -> Trainer:
             batch_size=config.batch_size,
             precision=config.precision,
         )
-        stores = {"cache": cache, "dtype": "float32", "workdir": folder}
+        stores = {"cache": config.cache, "dtype": "float32", "workdir": folder}
         inputs_for = for_plan(problem, test_views="none", **stores)
         done = trained(problem, variables, inputs_for, workdir=folder)
         row = {split: scores["accuracy"] for split, scores in done.scores.items()}

@@ -5,7 +5,6 @@ import functools
 import pathlib
 from typing import Any
 
-from tl_jax.data.files import path_of
 from tl_jax.data.task import Task
 from tl_jax.errors import UserError
 from tl_jax.plans.plan import Plan
@@ -35,8 +34,7 @@ def compute(config: Any, workdir: pathlib.Path) -> dict:
     own, options = _given(config)
     task = task_of(config, config.seed)
     problem, _, start = transfer.posed(base_of(config), task, own, options)
-    cache = path_of(own.cache) if own.cache else None
-    inputs_for = for_plan(problem, test_views="none", cache=cache, dtype=own.cache_dtype)
+    inputs_for = for_plan(problem, test_views="none", cache=own.cache, dtype=own.cache_dtype)
     phases, found = problem.plan.phases, []
     for number, phase in enumerate(phases):
         variables = start

@@ -52,6 +52,12 @@ def require(config: Mapping[str, Any]) -> None:
             raise UserError(f"a study of scenarios needs {part}: the config names none")
     if config["reference"] not in config["plans"]:
         raise unknown("reference", config["reference"], config["plans"])
+    for name, task in config["tasks"].items():
+        if labels := task.get("per_class"):
+            raise UserError(
+                f"the task {name!r} has per_class={labels!r}, and here budgets= says how many "
+                f"labels: leave it out, and set budgets to ({labels!r},)"
+            )
     takes_several(config["budgets"], "budgets=")
     for budget in config["budgets"]:
         takes_whole(budget, "a budget", 0, MOST)

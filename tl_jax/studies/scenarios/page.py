@@ -32,8 +32,7 @@ def write(workdir: pathlib.Path, result: dict) -> None:
             "grid": f"{len(config['tasks'])} tasks, {len(config['bases'])} bases, "
             f"{len(config['budgets'])} budgets, {len(config['plans'])} plans, "
             f"{config['seeds']} seeds: {len(rows)} cells",
-            "tuning": f"each plan {config['draws']} draws of its own settings, the best on "
-            "validation tested once",
+            "tuning": _tuning(config),
             "reference": config["reference"],
             "margin": f"{100 * config['margin']:g} points",
             "metric": config["metric"].replace("_", " "),
@@ -64,6 +63,17 @@ def _where(verdict: dict, config: dict) -> str:
     words = [verdict["plan"], "at", _budget(verdict["budget"])]
     words += [f"{PREPOSITIONS[part]} {verdict[part]}" for part in several]
     return f"{' '.join(words)} ({100 * verdict['difference']:+.1f} points)"
+
+
+def _tuning(config: dict) -> str:
+    """How many settings of each plan were tried."""
+    spaces = {name: plan.get("space") for name, plan in config["plans"].items()}
+    grids = {name: space for name, space in spaces.items() if isinstance(space, list | tuple)}
+    words = [f"{name} a grid of {len(grid)} settings" for name, grid in grids.items()]
+    if len(grids) < len(spaces):
+        other = "each other plan" if grids else "each plan"
+        words.append(f"{other} {config['draws']} draws of its own settings")
+    return f"{', '.join(words)}; the best on validation tested once"
 
 
 def _budget(budget: int) -> str:

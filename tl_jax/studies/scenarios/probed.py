@@ -19,7 +19,9 @@ OPTIONS = ("probe", "features", "layer", "views")
 def require(
     config: Mapping[str, Any], name: str, plan: Mapping[str, Any], bases: Sequence[Base]
 ) -> None:
-    """UserError for a probe, an option, features or a layer that is none."""
+    """UserError for a probe, an option, features or a layer that is none, and for a package that
+    features need and that is not installed.
+    """
     for option in plan:
         if option not in OPTIONS:
             raise unknown(f"option of the plan {name!r}", option, OPTIONS)
@@ -28,6 +30,8 @@ def require(
     kinds = ("base", *handmade.KINDS)
     if (kind := plan.get("features", "base")) not in kinds:
         raise unknown(f"features of the plan {name!r}", kind, kinds)
+    if kind != "base":
+        handmade.require(kind)
     views.numbers(plan.get("views", "none"))
     if kind != "base" and {"layer", "views"} & plan.keys():
         raise UserError(f"the plan {name!r}: features made by hand have no layer and no views")

@@ -1,7 +1,11 @@
-"""The settings that a plan is tuned over: a declared space, drawn from as often for every plan."""
+"""The settings that a plan is tuned over: a declared space, drawn from as often for every plan.
+
+A space may also be a grid, a list of settings of which each is tried.
+"""
 
 import math
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,3 +53,22 @@ def drawn(space: Mapping[str, Any], *, seed: tuple[int, ...]) -> dict[str, Any]:
         draw, options = registry.chosen(f"space of {name}:", spec, SPACES)
         values[name] = draw(rng, **options)
     return values
+
+
+def candidates(
+    space: Mapping[str, Any] | Sequence[Mapping[str, Any]], *, draws: int, seed: int, plan: str
+) -> list[dict[str, Any]]:
+    """Return the settings, flat, among which validation chooses: so many draws from a space, others
+    for each plan; or all of a grid, ({"tune": {"learning_rate": 0.1}}, ...).
+
+    UserError for a space that cannot be read.
+    """
+    if isinstance(space, Mapping):
+        name = zlib.crc32(plan.encode())
+        return [drawn(space, seed=(seed, number, name)) for number in range(draws)]
+    if not space or isinstance(space, str) or not all(isinstance(one, Mapping) for one in space):
+        raise UserError(
+            f"the plan {plan!r}: a space is settings to draw, or a list of settings that are all "
+            f"tried; got {space!r}"
+        )
+    return [flat(point) for point in space]

@@ -1,20 +1,18 @@
-"""Plans that train a network: each tuned by as many draws of its settings as any other."""
+"""Plans that train a network: each tuned by as many draws of its settings, or by its own grid."""
 
 import dataclasses
 import math
-import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tl_jax.base.base import Base
-from tl_jax.data.files import path_of
 from tl_jax.data.task import Task
 from tl_jax.engine.prefix import Inputs
 from tl_jax.errors import UserError
-from tl_jax.plans.plan import Plan
+from tl_jax.plans.plan import Plan, Settings
 from tl_jax.runs import settings, transfer
 from tl_jax.runs.results import trained_parameters
-from tl_jax.studies.scenarios.space import drawn
+from tl_jax.studies.scenarios.space import candidates
 from tl_jax.train import loop
 from tl_jax.train.inputs import for_plan
 from tl_jax.train.problem import Problem
@@ -27,21 +25,35 @@ def require(
     config: Mapping[str, Any], name: str, plan: Mapping[str, Any], bases: Sequence[Base]
 ) -> None:
     """UserError for a space that is empty or cannot be read, and for settings that do not fit, in
-    any of the study's draws.
+    any of the study's draws. Layers are looked at once for draws that differ in numbers alone.
     """
     if not plan.get("space") and config["draws"] > 1:
         raise UserError(
             f"the plan {name!r} has an empty space of settings, so {config['draws']} draws are "
             "one: give it a space, or set draws=1"
         )
+    looked_at = set()
     for seed in range(config["first_seed"], config["first_seed"] + config["seeds"]):
-        for number in range(config["draws"]):
-            every = _settings(config, plan, _values(plan, name, seed, number))
+        for values in _candidates(config, name, seed):
+            every = _settings(config, plan, values)
             if clash := ", ".join(sorted(OF_THE_STUDY & every.keys())):
                 raise UserError(f"the plan {name!r}: the study itself sets {clash}; leave it out")
             own, options = settings.divided(every)
-            for base in bases:
-                transfer.check(base, own, options)
+            if (structure := _structure(own, options)) not in looked_at:
+                looked_at.add(structure)
+                for base in bases:
+                    transfer.check(base, own, options)
+
+
+def _structure(own: settings.TransferSettings, options: Mapping[str, Any]) -> str:
+    """Return all settings but the phases' numbers, which `transfer.check` does not look at."""
+
+    def of(option: Any) -> Any:
+        if not isinstance(option, Settings):
+            return option
+        return [value for value in vars(option).values() if not isinstance(value, int | float)]
+
+    return repr((own, {name: of(option) for name, option in options.items()}))
 
 
 class Draw(NamedTuple):
@@ -64,8 +76,7 @@ def figures(
     """
     plan, metric = config["plans"][name], config["metric"]
     best, tried = None, []
-    for number in range(config["draws"]):
-        values = _values(plan, name, seed, number)
+    for values in _candidates(config, name, seed):
         try:
             draw = _draw(config, plan, values, base, task, seed)
         except Diverged as error:
@@ -90,9 +101,9 @@ def figures(
     }
 
 
-def _values(plan: Mapping[str, Any], name: str, seed: int, number: int) -> dict[str, Any]:
-    """The values of a plan's draw: other plans of the same space draw others."""
-    return drawn(plan.get("space", {}), seed=(seed, number, zlib.crc32(name.encode())))
+def _candidates(config: Mapping[str, Any], name: str, seed: int) -> list[dict[str, Any]]:
+    space = config["plans"][name].get("space", {})
+    return candidates(space, draws=config["draws"], seed=seed, plan=name)
 
 
 def _draw(
@@ -109,8 +120,8 @@ def _draw(
     steps = max(1, len(task.splits["train"]) // own.batch_size)  # an epoch
     plan = lengthened(problem.plan, config["least_steps"], steps=steps)
     problem = dataclasses.replace(problem, plan=plan)
-    cache = path_of(own.cache) if own.cache else None
-    inputs_for = for_plan(problem, test_views=own.test_views, cache=cache, dtype=own.cache_dtype)
+    stores = {"cache": own.cache, "dtype": own.cache_dtype}
+    inputs_for = for_plan(problem, test_views=own.test_views, **stores)
     variables, _, inputs = loop.run(problem, start, inputs_for, workdir=None)
     val = transfer.judged(problem, variables, inputs, "val", test_views=own.test_views).scores
     return Draw(values, val, problem, variables, inputs, own.test_views)

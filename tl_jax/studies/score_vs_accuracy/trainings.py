@@ -40,7 +40,6 @@ def transfer(
     ready = base.with_head(len(task.classes), cut=cut, seed=seed)
     names, variables = ready.layers, ready.variables
     tune = Settings(**config.tune)
-    cache = pathlib.Path(config.cache) if config.cache else None
     plans = {
         "head": head_only(names, new=names[-1:], train_head=Settings(**config.head)),
         "fine_tuned": fine_tune_top(names, tune=tune, from_layer=config.from_layer),
@@ -50,7 +49,7 @@ def transfer(
         problem = Problem(
             ready.chain, base.preprocessing, task, plan, seed=seed, batch_size=config.batch_size
         )
-        stores = {"cache": cache, "dtype": "float16", "workdir": folder / step}
+        stores = {"cache": config.cache, "dtype": "float16", "workdir": folder / step}
         inputs_for = for_plan(problem, test_views="none", **stores)
         if step == "head":  # it pools first, so it needs nothing but pooled features
             inputs_for = _from_pooled(pooled, cut, base.preprocessing)
