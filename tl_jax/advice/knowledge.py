@@ -98,7 +98,7 @@ def best_cut(layers: Mapping[str, Any]) -> Cut:
     """Return the layer that is best on validation, from the result of a probe of every layer."""
     grid = ProbeGrid(layers["config"], layers["layers"], layers["cells"])
     val = grid.values(grid.largest, grid.probes[0], "val")  # (L, S); the last is the bottleneck
-    best = int(val.mean(1).argmax())
+    best = len(val) - 1 - int(val.mean(1)[::-1].argmax())  # of equals the highest layer
     over = [corrected(val[best] - own, ratio=layers["overlap"]) for own in val]
     others = [own for index, own in enumerate(over) if index != best]
     told = best != len(val) - 1 and verdicts(others, margin=0.0)[-1] == "helps"

@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import threadpoolctl
-import tqdm
 
-from tl_jax import interrupt
+from tl_jax import interrupt, progress
 from tl_jax.data import views
 from tl_jax.data.task import Task
 from tl_jax.errors import takes_several, unknown
@@ -114,7 +113,7 @@ def fill(
         with threadpoolctl.threadpool_limits(1):  # a thread for each core is enough
             running = {pool.submit(examine, job): job for job in jobs}
             done = concurrent.futures.as_completed(running)
-            for future in tqdm.tqdm(done, "probes", len(jobs), leave=False, delay=5):
+            for future in progress.over(done, "probes", total=len(jobs), unit="job", delay=5):
                 job = running[future]
                 for seed, probes in zip(job.seeds, future.result(), strict=True):
                     examples = subsets[job.budget, seed][1]
