@@ -1,7 +1,7 @@
 """Judge finished runs on other tasks with the same classes: how well do they stand a shift?
 
     python -m experiments.judge --config=configs/protocols/cifar10_shifts.py \
-        --run=runs/lp_ft --run=runs/full
+        --runs=runs/lp_ft,runs/full
 
 Prints, for each run, the accuracy on its own test split and on the test split of each of the
 config's `tasks`. A task may have fewer classes than the run; its option `names` gives classes of
@@ -21,7 +21,7 @@ from tl_jax.data.files import path_of
 from tl_jax.errors import UserError
 
 flags.adopt_module_key_flags(config_flag)
-_RUNS = flags.DEFINE_multi_string("run", [], "Folder of a finished run; once for each run.")
+_RUNS = flags.DEFINE_list("runs", [], "Folders of finished runs.")
 
 
 def judged(config, workdir: pathlib.Path, name: str) -> None:
@@ -39,7 +39,7 @@ def rows(config, runs: Sequence[pathlib.Path]) -> Iterator[list[str]]:
     from tl_jax.train import identity
 
     if not runs or not config.get("tasks"):
-        raise UserError("which runs, on which tasks? --run=runs/lp_ft, and a config with `tasks`")
+        raise UserError("which runs, on which tasks? --runs=runs/lp_ft, and a config with `tasks`")
     own = {run: _own(run) for run in runs}
     tasks = {called: named_task(options, seed=0) for called, options in config.tasks.items()}
     for called, told in identity.of_tasks(tasks).items():

@@ -1,6 +1,6 @@
 """The test sets of configs/protocols/lp_ft.py: CIFAR-10's classes in images from elsewhere.
 
-    python -m experiments.judge --config=configs/protocols/cifar10_shifts.py --run=runs/lp_ft
+    python -m experiments.judge --config=configs/protocols/cifar10_shifts.py --runs=runs/lp_ft
 
 STL-10 (monkeys left out: CIFAR-10 has none, and STL-10 has no frogs) and CIFAR-10.1 v6, by TFDS.
 The paper uses CIFAR-10.1 as well, and does not say which version.

@@ -7,7 +7,7 @@ r"""LP-FT (Kumar et al. 2022, arXiv:2202.10054): first the head, then all; and a
     $run --workdir=runs/lp --config.plan=head_only
     $run --workdir=runs/ft --config.plan=full
     python -m experiments.judge --config=configs/protocols/cifar10_shifts.py \
-        --run=runs/lp_ft --run=runs/lp --run=runs/ft
+        --runs=runs/lp_ft,runs/lp,runs/ft
 
 CIFAR-10 from ResNet-50, judged on its own test split and, shifted, on STL-10 and CIFAR-10.1. In
 percent, as means of three seeds (the paper's first version, with six shifts, ResNet-50):
