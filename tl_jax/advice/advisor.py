@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 
 from tl_jax.advice.grid import FIRST, Grid
-from tl_jax.errors import unknown
 from tl_jax.stats.paired import Estimate
 from tl_jax.stats.verdict import CANNOT_TELL, verdicts
 
@@ -41,9 +40,10 @@ class Expected(NamedTuple):
 class Advice(NamedTuple):
     """Plans for a task, the best first."""
 
-    reference: str
+    reference: str  # the cheap plan that is best on validation
     ranked: list[Expected]
-    verdict: str  # recommend the first, or cannot tell
+    choice: str  # the plan to take: the recommended one, or the reference
+    verdict: str  # recommend the choice, or cannot tell whether another plan is better
     settle: tuple[str, ...]  # plans whose runs would settle what cannot be told
     # From 0, a scenario unlike all that were measured, or landmarks that do not help: its gains are
     # the plans' means; to 1, one that the landmarks tell all about.
@@ -109,31 +109,29 @@ def _shares(grid: Grid) -> np.ndarray:
     return np.array([1 / (tasks == task).sum() for task in tasks]) / len(set(grid.tasks))
 
 
-def advise(advisor: Advisor, landmarks: np.ndarray, reference: str = "") -> Advice:
+def advise(advisor: Advisor, landmarks: np.ndarray) -> Advice:
     """Return the plans for a scenario with these landmarks (D,), ranked by their expected gain.
 
-    The reference is the best fixed plan unless another is named. The first plan is recommended if
-    it is better than the second and than the reference, by the rules of all verdicts: both hold
-    after Holm's correction, and rest on five tasks or more. Otherwise `settle` names it and the
-    next ones that may be better.
+    The gain is over the cheap plan that is best on validation, which is there already. Another plan
+    is recommended if it is better by the rules of all verdicts: after Holm's correction for the
+    number of plans, and from five tasks or more. Where no plan is told better the cheap one is the
+    choice, and `settle` names it and those that may be better.
     """
-    plans = advisor.grid.plans
-    reference = reference or advisor.grid.best_fixed
-    if reference not in plans:
-        raise unknown("reference", reference, plans)
+    plans, cheap = advisor.grid.plans, advisor.grid.cheap
+    reference = cheap[int(landmarks[FIRST:].argmax())]
     (gains,), (spread,) = predict(advisor.grid, advisor.noise, landmarks[None])
     likeness = 1 + advisor.noise - spread**2 if np.isfinite(advisor.noise) else 0.0
     over = _differences(advisor, gains, spread)
     ranked = sorted(
         (Expected(plan, over(plan, reference)) for plan in plans), key=lambda one: -one.gain.mean
     )
-    first, *others = (one.plan for one in ranked)
-    rivals = list(dict.fromkeys((others[0], *({reference} - {first}))))
-    if set(verdicts([over(first, rival) for rival in rivals], margin=0.0)) == {"helps"}:
-        return Advice(reference, ranked, RECOMMEND, (), likeness)
-    near = [plan for plan in others if not over(first, plan).low > 0]
-    settle = (first, *(near or rivals)[: RUNS - 1])
-    return Advice(reference, ranked, CANNOT_TELL, settle, likeness)
+    others = [one for one in ranked if one.plan != reference]
+    words = verdicts([one.gain for one in others], margin=0.0)
+    better = [one.plan for one, word in zip(others, words, strict=True) if word == "helps"]
+    if better or set(words) == {"hurts"}:
+        return Advice(reference, ranked, (*better, reference)[0], RECOMMEND, (), likeness)
+    settle = (reference, *(one.plan for one in others[: RUNS - 1]))
+    return Advice(reference, ranked, reference, CANNOT_TELL, settle, likeness)
 
 
 def _differences(

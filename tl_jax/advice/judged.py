@@ -7,11 +7,11 @@ from tl_jax.advice.advisor import RECOMMEND, Advice
 from tl_jax.advice.grid import Scenario
 from tl_jax.advice.judge import Judgement, said
 from tl_jax.advice.rules import (
+    ADVICE,
     BEST_FIXED,
     FIRST_RANKED,
     LECTURES,
     SMALL,
-    WHERE_SURE,
     stand_ins,
 )
 from tl_jax.report import study, text
@@ -27,10 +27,10 @@ def advised(scenario: Scenario, advice: Advice) -> str:
     """Return what is advised for a scenario: the verdict, and every plan's expected gain."""
     first = advice.ranked[0]
     if advice.verdict == RECOMMEND:
-        verdict = f"recommended is {first.plan}"
+        verdict = f"recommended is {advice.choice}"
     else:
-        runs = ", ".join(advice.settle)
-        verdict = f"cannot tell which plan is best; runs of these would settle it: {runs}"
+        runs = ", ".join(advice.settle[1:])
+        verdict = f"take {advice.choice}; cannot tell whether another is better, runs would: {runs}"
     if advice.likeness < UNLIKE:
         verdict += "\nnothing like it was measured, or landmarks do not help: these are mean gains"
     width = max(len(one.plan) for one in advice.ranked)
@@ -92,7 +92,8 @@ def sections(judgement: Judgement) -> list[study.Section]:
         "tenth of the scenarios. Saved: the regret of the best fixed plan less this one's. Closed: "
         "that as a share of the best fixed plan's. This plan is the best on average over all "
         "tasks, the one left out among them: a rule has to beat what is known in hindsight.\n\n"
-        "Where advice cannot tell, or a lecture names no plan, the best fixed plan stands in. The "
+        "Advice takes the cheap plan that is best on validation where it cannot tell that another "
+        "is better. Where a lecture names no plan, the best fixed plan stands in. The "
         f"lectures give no numbers: here small is below {SMALL} training examples a class, and "
         "similar is where a probe on the base's features does better on validation than one on "
         "pixels. These plans stand for their words: "
@@ -121,18 +122,18 @@ def _choices(judgement: Judgement) -> study.Table:
     rows = []
     for number, scenario in enumerate(grid.scenarios):
         row: list = [*scenario]
-        for name in (FIRST_RANKED, BEST_FIXED):
+        for name in (ADVICE, BEST_FIXED):
             row.append(grid.plans[judgement.shares[name][number].argmax()])
             row.append(float(judgement.regrets[name][number]))
         rows.append((*row, best[number]))
-    columns = ("task", "base", "budget", FIRST_RANKED, "regret", BEST_FIXED, "its regret",
+    columns = ("task", "base", "budget", ADVICE, "regret", BEST_FIXED, "its regret",
                "best in these runs")  # fmt: skip
     points = {"regret": "points", "its regret": "points"}
     return study.Table("choices", "Choices where the task was left out", columns, rows, points)
 
 
 def _verdicts(judgement: Judgement) -> Sequence[str]:
-    return [said(judgement, rule) for rule in (FIRST_RANKED, WHERE_SURE)]
+    return [said(judgement, rule) for rule in (ADVICE, FIRST_RANKED)]
 
 
 def _covered(judgement: Judgement) -> str:

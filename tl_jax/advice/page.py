@@ -112,13 +112,13 @@ def _advised(found: Found) -> str:
             "There is no table of scenarios to learn from, so only the lectures' rules are left. "
             f"They name {', '.join(plans)}: --settle runs them."
         )
-    first = advice.ranked[0].plan
+    taken = f"{advice.choice} from {found.base}: {WORDS[advice.choice]}"
     if advice.verdict == RECOMMEND:
-        return f"Recommended is {first} from {found.base}: {WORDS[first]}."
-    runs = ", ".join(advice.settle)
+        return f"Recommended is {taken}."
+    runs = ", ".join(advice.settle[1:])
     return (
-        f"Advice cannot tell which plan is best from {found.base}. Runs of {runs} would settle it: "
-        "--settle runs them."
+        f"Take {taken}, which is best on validation of the plans that cost little. Advice cannot "
+        f"tell whether another is better: runs of {runs} would settle it (--settle)."
     )
 
 
@@ -158,7 +158,7 @@ def _judgement(found: Found) -> list[str]:
     judgement = found.known.judgement
     if judgement is None:
         return ["Advice was not judged: that takes tables of two tasks or more."]
-    return [judgement_said(judgement, rule) for rule in (rules.FIRST_RANKED, rules.WHERE_SURE)]
+    return [judgement_said(judgement, rule) for rule in (rules.ADVICE, rules.FIRST_RANKED)]
 
 
 def _runs(found: Found) -> list[study.Section]:
@@ -200,7 +200,7 @@ def _advice(found: Found) -> study.Section:
         ]
         columns = ("plan", "what it does", "gain", "low", "high")
         points = dict.fromkeys(columns[2:], "points")
-        caption = f"Expected gain over {known.advice.reference}, the best fixed plan"
+        caption = f"Expected gain over {known.advice.reference}, the best cheap plan on validation"
         tables.append(study.Table("advice", caption, columns, gains, points))
     words = [_kind(found), *_judgement(found)]
     if known.advice:

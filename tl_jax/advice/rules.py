@@ -71,7 +71,7 @@ LECTURES: Mapping[str, Mapping[tuple[bool, bool], Said]] = {
 # the chance (N, P) with which each plan is chosen there.
 Rule = Callable[[Grid, np.ndarray], np.ndarray]
 
-BEST_FIXED, FIRST_RANKED, WHERE_SURE = "best fixed plan", "advice", "advice where it can tell"
+ADVICE, BEST_FIXED, FIRST_RANKED = "advice", "best fixed plan", "best expected plan"
 
 
 def stand_ins(plans: Sequence[str]) -> dict[str, str]:
@@ -83,14 +83,13 @@ def stand_ins(plans: Sequence[str]) -> dict[str, str]:
 def rules(grid: Grid) -> dict[str, Rule]:
     """Return by name the rules that the plans of a grid allow."""
     found: dict[str, Rule] = {
+        ADVICE: _advised,
         FIRST_RANKED: _first_ranked,
-        WHERE_SURE: _where_sure,
+        "best cheap plan": _best_cheap,
         # Of all tasks, in hindsight: chosen without the task it would be a plan that did the worse
         # on it the more alike the plans are, and any rule would seem to beat it.
         BEST_FIXED: lambda seen, new: _only(seen, [grid.best_fixed] * len(new)),
     }
-    if set(grid.cheap) <= set(grid.plans):
-        found["best cheap plan"] = _best_cheap
     plans = stand_ins(grid.plans)
     for role in ("head", "everything"):
         if role in plans:
@@ -134,11 +133,9 @@ def _first_ranked(seen: Grid, new: np.ndarray) -> np.ndarray:
     return _only(seen, [seen.plans[best] for best in gains.argmax(1)])
 
 
-def _where_sure(seen: Grid, new: np.ndarray) -> np.ndarray:
+def _advised(seen: Grid, new: np.ndarray) -> np.ndarray:
     found = advisor.fit(seen)
-    advice = [advisor.advise(found, own) for own in new]
-    sure = [own.ranked[0].plan if own.verdict == advisor.RECOMMEND else "" for own in advice]
-    return _only(seen, [plan or seen.best_fixed for plan in sure])
+    return _only(seen, [advisor.advise(found, own).choice for own in new])
 
 
 def _only(grid: Grid, chosen: Sequence[str]) -> np.ndarray:
