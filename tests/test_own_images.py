@@ -201,8 +201,6 @@ def test_the_programs(photos, base, table, tmp_path):
     assert ended.returncode == 0
     assert "photos" in ended.stdout and "4 labels a class: " in ended.stdout
     assert f"report: {tmp_path / 'out' / 'report.html'}" in ended.stdout
-    ended = programs.run("study", tmp_path / "none")
-    assert ended.returncode == 2 and "none" in programs.error_line(ended.stderr)
     ended = programs.run("study")
     assert ended.returncode == 2 and "which images?" in programs.error_line(ended.stderr)
 

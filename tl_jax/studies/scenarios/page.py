@@ -29,9 +29,9 @@ def write(workdir: pathlib.Path, result: dict) -> None:
         lead=summary(result),
         sections=[*sections, _verdicts(result), *_failed(failures(result))],
         facts={
-            "grid": f"{len(config['tasks'])} tasks, {len(config['bases'])} bases, "
-            f"{len(config['budgets'])} budgets, {len(config['plans'])} plans, "
-            f"{config['seeds']} seeds: {len(rows)} cells",
+            "grid": f"{len(config['tasks'])} × {len(config['bases'])} × {len(config['budgets'])} × "
+            f"{len(config['plans'])} × {config['seeds']} (tasks, bases, budgets, plans, seeds): "
+            f"{len(rows)} cells",
             "tuning": _tuning(config),
             "reference": config["reference"],
             "margin": f"{100 * config['margin']:g} points",
