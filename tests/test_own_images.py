@@ -181,6 +181,10 @@ def test_tables_that_come_with_the_library_teach_advice():
 
 def test_what_is_no_table_and_what_is_no_base_is_said(photos, base, table, tmp_path):
     given = {"workdir": tmp_path / "out", "tables": [table], "quick": True}
+    with pytest.raises(UserError, match="unknown task .*nothing"):
+        tl_jax.study(tmp_path / "nothing", **given)
+    with pytest.raises(UserError, match="a study takes a folder"):
+        tl_jax.study(3, **given)
     with pytest.raises(UserError, match="bases= takes .*each once"):
         tl_jax.advise(str(photos), bases=[base, base], **given)
     with pytest.raises(UserError, match="did you mean 'efficientnet_lite0'"):
