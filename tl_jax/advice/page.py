@@ -66,12 +66,12 @@ def write(workdir: pathlib.Path, found: Found) -> pathlib.Path:
 def _answer(found: Found) -> list[str]:
     """What to do, how sure that is, and what was kept; a sentence or two each."""
     told = _best(found.base, found.ran) if found.ran else [_advised(found)]
-    if found.model:
+    if found.ran and found.model:
         accuracy = text.percent(found.model["test"]["accuracy"])
-        plan = found.model["config"]["plan"]
+        plan, _ = found.ran.kept()
         told.append(
-            f"The network in the folder {MODEL} was trained by the plan {plan} on the first split "
-            f"and has {accuracy} there."
+            f"The network in the folder {MODEL} is of {plan}, of the plans that train one the best "
+            f"on validation. It was trained on the first split and has {accuracy} on its test."
         )
     return told
 
