@@ -14,6 +14,7 @@ from test_report import Page
 
 import tl_jax
 from tl_jax.advice import knowledge, plans, rules
+from tl_jax.advice.found import Ran
 from tl_jax.errors import UserError
 from tl_jax.studies.scenarios import cells
 
@@ -227,3 +228,20 @@ def test_a_cut_is_told_where_a_layer_is_better_than_the_bottleneck_in_every_spli
     assert better.gain.mean == pytest.approx(0.1) and better.gain.count == 5
     same = knowledge.best_cut(layers(0.5))
     assert (same.layer, same.told, same.gain.mean) == ("pool", False, 0)
+
+
+def test_a_plan_of_which_a_run_failed_is_named_and_not_compared():
+    def row(plan, seed, val, **more):
+        sizes = {"n_test": 10, "n_all": 40, "test_split": str(seed), "base": "b", "budget": 0}
+        figures = {"val": val, "test_weighted": val, "chosen": {}, "task": "images"}
+        return {"plan": plan, "seed": seed, **sizes, **figures, **more}
+
+    runs = [row("top", 0, 0.9), row("top", 1, None, error="lost"), row("head_only", 0, 0.7)]
+    runs.append(row("head_only", 1, 0.7))
+    cheap = [row("logistic", seed, 0.6) for seed in range(5)]
+    ran = Ran.of({"rows": runs}, {"rows": cheap}, "b")
+    assert (ran.plans, ran.failed) == (("head_only", "logistic"), ("top",))
+    assert [own["seed"] for own in ran.of_plan("logistic")] == [0, 1]
+    assert ran.kept()[0] == "head_only"
+    with pytest.raises(UserError, match="runs of every plan failed: lost"):
+        Ran.of({"rows": runs[:2]}, {"rows": cheap}, "b")

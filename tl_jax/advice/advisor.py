@@ -144,16 +144,13 @@ def _differences(
     scenario unlike those seen. It has the spread over tasks in it and that over seeds, because what
     was predicted are means over seeds.
     """
-    grid = advisor.grid
-    tasks = np.array(grid.tasks)
-    own = np.array([tasks == task for task in dict.fromkeys(grid.tasks)])
-    shares = own / own.sum(1, keepdims=True) / len(own)  # each task counts once
+    grid, shares = advisor.grid, _shares(advisor.grid)
 
     def over(plan: str, other: str) -> Estimate:
         one, two = grid.plans.index(plan), grid.plans.index(other)
         squares = shares @ np.square(advisor.misses[:, one] - advisor.misses[:, two])
-        error = spread * np.sqrt(squares.sum())
-        return Estimate(float(gains[one] - gains[two]), float(error), len(own))
+        error = spread * np.sqrt(squares)
+        return Estimate(float(gains[one] - gains[two]), float(error), len(set(grid.tasks)))
 
     return over
 

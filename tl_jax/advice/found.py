@@ -8,6 +8,7 @@ import numpy as np
 from tl_jax.advice.knowledge import COLUMN, Cut, Known
 from tl_jax.advice.plans import PLANS, Subject, in_grid
 from tl_jax.errors import UserError
+from tl_jax.runs.results import failures
 from tl_jax.stats.paired import Estimate, corrected
 from tl_jax.studies.scenarios.verdicts import against_reference, overlap
 
@@ -18,14 +19,20 @@ class Ran(NamedTuple):
     rows: Sequence[dict]  # of the cells that did not fail
     plans: tuple[str, ...]  # the best on validation first
     verdicts: Mapping[str, Mapping[str, Any]]  # of each other plan beside the best
+    failed: tuple[str, ...]  # plans of which a run failed, and that are not compared
 
     @classmethod
-    def of(cls, runs: Mapping[str, Any], landmarks: Mapping[str, Any], base: str) -> "Ran":
-        """From the results of two grids; UserError if every run failed."""
+    def of(cls, runs: dict, landmarks: dict, base: str) -> "Ran":
+        """From the results of two grids, plans of which a run failed left out.
+
+        UserError if none is left.
+        """
         rows = [row for row in runs["rows"] if row.get("error") is None]
-        if not rows:
-            raise UserError(f"all runs failed: {runs['rows'][0]['error']}")
         seeds = {row["seed"] for row in rows}
+        failed = tuple(dict.fromkeys(row["plan"] for row in failures(runs)))
+        rows = [row for row in rows if row["plan"] not in failed]  # means are over the same splits
+        if not rows:
+            raise UserError(f"runs of every plan failed: {failures(runs)[0]['error']}")
         own = [row for row in landmarks["rows"] if row["base"] == in_grid(base)]
         rows += [row for row in own if row["seed"] in seeds]
         vals: dict[str, list[float]] = {row["plan"]: [] for row in rows}
@@ -34,7 +41,7 @@ class Ran(NamedTuple):
         plans = tuple(sorted(vals, key=lambda plan: -np.mean(vals[plan])))
         best = {"plans": plans, "reference": plans[0], "metric": "weighted_accuracy", "margin": 0.0}
         verdicts = against_reference(rows, best)
-        return cls(rows, plans, {verdict["plan"]: verdict for verdict in verdicts})
+        return cls(rows, plans, {verdict["plan"]: verdict for verdict in verdicts}, failed)
 
     def of_plan(self, plan: str) -> list[dict]:
         """The plan's rows, one a seed."""

@@ -18,7 +18,6 @@ from tl_jax.studies.layer_probes.grid import ProbeGrid
 from tl_jax.studies.scenarios import table
 
 COLUMN = "test_weighted"  # test accuracy, weighted by confidence where labels have one
-FEATURES, PIXELS = "logistic", "pixels_svm"
 
 
 class Lecture(NamedTuple):
@@ -72,7 +71,7 @@ def known(grid: Grid | None, rows: Sequence[Row], base: str, name: str) -> Known
         pair for pair in landmarks_of(rows, CHEAP).items() if pair[0].base == in_grid(base)
     )
     scenario = scenario._replace(task=name, base=base)
-    small, similar = rules.kind(landmarks, CHEAP, FEATURES, PIXELS)
+    small, similar = rules.kind(landmarks, CHEAP)
     plans = rules.stand_ins(list(PLANS))
     said = {name: words[small, similar] for name, words in rules.LECTURES.items()}
     lectures = [
@@ -125,7 +124,7 @@ def best_base(rows: Sequence[Row], bases: Sequence[str]) -> str:
     """Return the base whose features serve a logistic probe best on validation, over seeds."""
 
     def mean(base: str) -> float:
-        cell = in_grid(base), FEATURES
+        cell = in_grid(base), rules.FEATURES
         return float(np.mean([row["val"] for row in rows if (row["base"], row["plan"]) == cell]))
 
     return max(bases, key=mean)

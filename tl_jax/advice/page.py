@@ -9,7 +9,6 @@ from tl_jax.advice import judged, rules
 from tl_jax.advice.advisor import RECOMMEND
 from tl_jax.advice.found import Found, Ran
 from tl_jax.advice.judge import said as judgement_said
-from tl_jax.advice.knowledge import FEATURES
 from tl_jax.advice.plans import CHEAP, in_grid
 from tl_jax.advice.stages import MODEL
 from tl_jax.report import figures, study, text
@@ -90,6 +89,8 @@ def _best(base: str, ran: Ran) -> list[str]:
     if open_ := [plan for plan in others if _verdict(ran, plan) == CANNOT_TELL]:
         few = "" if splits >= LEAST_PAIRS else f" (a verdict takes {LEAST_PAIRS})"
         told.append(f"{splits} splits cannot tell it from {_beside(ran, open_)}{few}.")
+    if ran.failed:
+        told.append(f"Runs failed of {', '.join(ran.failed)}: the same command tries them again.")
     return told
 
 
@@ -144,12 +145,14 @@ def _kind(found: Found) -> str:
     known = found.known
     size = "small" if known.small else "large"
     alike = "similar to" if known.similar else "different from"
-    by_plan = {plan: _mean(found, found.base, plan, "val").mean for plan in CHEAP}
+    features, pixels = (
+        text.percent(_mean(found, found.base, plan, "val").mean)
+        for plan in (rules.FEATURES, rules.PIXELS)
+    )
     return (
         f"By the lectures' tables the task is {size} (they give no number; here below "
         f"{rules.SMALL} training examples a class) and {alike} what {found.base} was trained on (a "
-        f"probe has {text.percent(by_plan['logistic'])} on its features and "
-        f"{text.percent(by_plan['pixels_svm'])} on pixels, on validation)."
+        f"probe has {features} on its features and {pixels} on pixels, on validation)."
     )
 
 
@@ -232,7 +235,7 @@ def _base(found: Found) -> str:
     if not others:
         return f"{told}, the only one."
     val = {
-        base: {row["seed"]: row["val"] for row in _rows(found, base, FEATURES)}
+        base: {row["seed"]: row["val"] for row in _rows(found, base, rules.FEATURES)}
         for base in found.subject.effort.bases
     }
     ratio = overlap(found.landmarks["rows"])

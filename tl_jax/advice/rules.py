@@ -22,9 +22,7 @@ ROLES: Mapping[str, Sequence[str]] = {
     "from scratch": ("from_scratch",),
     "svm without transfer": ("pixels_svm", "hog_svm"),
 }
-# The cheap plans that tell whether a dataset is similar.
-FEATURES = ("logistic", "cnn_svm", "neighbours")
-PIXELS = ("pixels_svm", "hog_svm")
+FEATURES, PIXELS = "logistic", "pixels_svm"  # cheap plans that tell whether a dataset is similar
 
 
 class Said(NamedTuple):
@@ -94,11 +92,11 @@ def rules(grid: Grid) -> dict[str, Rule]:
     for role in ("head", "everything"):
         if role in plans:
             found[f"always {role}"] = _always(plans[role])
-    features, pixels = _first(FEATURES, grid.cheap), _first(PIXELS, grid.cheap)
+    known = {FEATURES, PIXELS} <= set(grid.cheap)
     for name, roles in LECTURES.items():
-        if features and pixels and plans.keys() >= {one.role for one in roles.values()} - {None}:
+        if known and plans.keys() >= {one.role for one in roles.values()} - {None}:
             table = {cell: plans[one.role] if one.role else None for cell, one in roles.items()}
-            found[name] = _lecture(table, features, pixels)
+            found[name] = _lecture(table)
     found["random"] = lambda seen, new: np.full((len(new), len(seen.plans)), 1 / len(seen.plans))
     return found
 
@@ -107,19 +105,17 @@ def _always(plan: str) -> Rule:
     return lambda seen, new: _only(seen, [plan] * len(new))
 
 
-def _lecture(table: Mapping[tuple[bool, bool], str | None], features: str, pixels: str) -> Rule:
+def _lecture(table: Mapping[tuple[bool, bool], str | None]) -> Rule:
     def rule(seen: Grid, new: np.ndarray) -> np.ndarray:
-        cells = [kind(own, seen.cheap, features, pixels) for own in new]
+        cells = [kind(own, seen.cheap) for own in new]
         return _only(seen, [table[cell] or seen.best_fixed for cell in cells])
 
     return rule
 
 
-def kind(
-    landmarks: np.ndarray, cheap: Sequence[str], features: str, pixels: str
-) -> tuple[bool, bool]:
+def kind(landmarks: np.ndarray, cheap: Sequence[str]) -> tuple[bool, bool]:
     """Return whether a scenario with these landmarks (D,) is small, and whether it is similar."""
-    one, other = (FIRST + cheap.index(plan) for plan in (features, pixels))
+    one, other = (FIRST + cheap.index(plan) for plan in (FEATURES, PIXELS))
     return bool(landmarks[SIZE] < np.log(SMALL)), bool(landmarks[one] > landmarks[other])
 
 

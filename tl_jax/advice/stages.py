@@ -16,7 +16,7 @@ from tl_jax.runs import log, transfer
 from tl_jax.studies import run as studies
 from tl_jax.train.identity import changed_data
 
-LOOK, LANDMARKS, RUNS, MODEL = "look", "landmarks", "runs", "model"
+LOOK, LANDMARKS, LAYERS, RUNS, MODEL = "look", "landmarks", "layers", "runs", "model"
 
 
 def look(subject: Subject, workdir: pathlib.Path, *, source: str = "") -> dict:
@@ -26,14 +26,14 @@ def look(subject: Subject, workdir: pathlib.Path, *, source: str = "") -> dict:
 
 
 def landmarks(subject: Subject, workdir: pathlib.Path) -> dict:
-    """Measure the plans that train no network, on every base."""
+    """Measure the plans that train no network, on every base; what failed before is tried again."""
     config = plans.grid(subject, subject.effort.bases, plans.CHEAP, seeds=plans.SEEDS)
-    return _study("scenarios", config, workdir, LANDMARKS)
+    return _study("scenarios", config, workdir, LANDMARKS, retry=True)
 
 
 def probes(subject: Subject, workdir: pathlib.Path, base: str) -> dict:
     """Probe every layer of a base."""
-    return _study("layer_probes", plans.probes(subject, base), workdir, f"layers_{base}")
+    return _study("layer_probes", plans.probes(subject, base), workdir, LAYERS)
 
 
 def runs(
@@ -46,9 +46,9 @@ def runs(
     train: int,
     cut: str,
 ) -> dict:
-    """Run these plans on a base, each as often as there are seeds."""
+    """Run these plans on a base, each as often as there are seeds; what failed is tried again."""
     config = plans.grid(subject, [base], names, seeds=seeds, train=train, cut=cut)
-    return _study("scenarios", config, workdir, RUNS)
+    return _study("scenarios", config, workdir, RUNS, retry=True)
 
 
 def model(
@@ -69,9 +69,9 @@ def model(
     return result
 
 
-def _study(study: str, config: Any, workdir: pathlib.Path, stage: str) -> dict:
+def _study(study: str, config: Any, workdir: pathlib.Path, stage: str, **how: Any) -> dict:
     with log.quiet("tl_jax.data") if stage != LOOK else contextlib.nullcontext():
-        result, _ = studies.run(study, config, workdir / stage, name=stage)
+        result, _ = studies.run(study, config, workdir / stage, name=stage, **how)
     _require_same_images(workdir, stage)
     return result
 
