@@ -1,5 +1,6 @@
 """A task from a folder of images, one sub-folder a class."""
 
+import functools
 import logging
 import os
 from collections.abc import Collection, Iterable, Mapping
@@ -126,6 +127,9 @@ def _require_known(option: str, value: str, known: Collection[str]) -> None:
         raise unknown(f"value of {option}", value, known)
 
 
+Content = tuple[bytes, Levels | None]  # SHA-256, and levels if it has 16 bits a channel
+
+
 class Verified(NamedTuple):
     """What was found in files."""
 
@@ -135,14 +139,12 @@ class Verified(NamedTuple):
 
 
 def _verify(root: Path, names: Collection[str]) -> Verified:
-    def check(name: str) -> tuple[bytes, Levels | None] | str:
-        try:
-            if not (root / name).is_file():  # opening a pipe would wait for ever
-                raise UserError(f"cannot read {str(root / name)!r}: not a file")
-            image = open_image(root / name)
-            return digest(root / name), image.info.get(DEEP)
-        except UserError as error:
-            return str(error)
+    def check(name: str) -> Content | str:
+        path = root / name
+        if not path.is_file():  # opening a pipe would wait for ever
+            return f"cannot read {str(path)!r}: not a file"
+        found = path.stat()
+        return _content(path, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
     checked, pool = {}, ThreadPoolExecutor()
     try:
@@ -157,6 +159,18 @@ def _verify(root: Path, names: Collection[str]) -> Verified:
         {name: fault for name, fault in checked.items() if isinstance(fault, str)},
         [own for _, own in read.values() if own is not None],
     )
+
+
+@functools.lru_cache(maxsize=1 << 17)
+def _content(path: Path, size: int, modified: int, changed: int) -> Content | str:
+    """What is in a file, or what is wrong with it. Kept, because a study reads its task once for
+    each of its stages; a file of another size or time is read again.
+    """
+    try:
+        image = open_image(path)
+        return digest(path), image.info.get(DEEP)
+    except UserError as error:
+        return str(error)
 
 
 def _grey_range(root: Path, levels: list[Levels]) -> Range | None:
