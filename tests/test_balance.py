@@ -15,8 +15,8 @@ from tl_jax.base.load import load_base
 from tl_jax.data import balance, loader
 from tl_jax.data.tasks.arrays import from_arrays
 from tl_jax.errors import UserError
+from tl_jax.runs import pose
 from tl_jax.runs import settings as run_settings
-from tl_jax.runs import transfer
 from tl_jax.train import loop
 from tl_jax.train.inputs import for_plan
 from tl_jax.train.objectives.domain_adversarial import DomainAdversarial
@@ -70,7 +70,7 @@ def test_a_transfer_trains_on_the_weights_that_it_is_told():
     base, task = load_base("resnet18", "random:1").resized(32), unequal()
     for spec, wanted in (("balanced", balance.weighted(task).weights), ("", task.weights)):
         given = {"cut": "stage1_block1", "plan": "full", "class_weights": spec}
-        mine = transfer.posed(base, task, *run_settings.divided(given)).problem
+        mine = pose.posed(base, task, *run_settings.divided(given)).problem
         np.testing.assert_array_equal(mine.task.weights, wanted)
 
 

@@ -19,8 +19,9 @@ from tl_jax.base.load import from_state_dict, load_base
 from tl_jax.chain import heads
 from tl_jax.chain.network import Network
 from tl_jax.chain.variables import fingerprint
+from tl_jax.data.expects import require_same
 from tl_jax.data.images import open_image
-from tl_jax.data.preprocessing import Preprocessing, imagenet, require_same
+from tl_jax.data.preprocessing import Preprocessing, imagenet
 from tl_jax.errors import UserError
 
 LITE0 = "efficientnet_lite0"

@@ -147,9 +147,9 @@ def test_every_value_that_may_be_drawn_is_looked_at_before_anything_is_computed(
 
 def test_layers_are_looked_at_once_for_draws_that_differ_in_numbers_alone(monkeypatch):
     """And a wrong number is found in whichever draw it is."""
-    checked, check = [], trained.transfer.check
+    checked, check = [], trained.pose.check
     monkeypatch.setattr(
-        trained.transfer, "check", lambda *given: checked.append(given) or check(*given)
+        trained.pose, "check", lambda *given: checked.append(given) or check(*given)
     )
     points = [{"tune": {"learning_rate": 10.0**-n, "epochs": n}} for n in range(1, 9)]
     points += [{"from_layer": "stage3_block1"}, {"tune": {"leaves": "bias$"}}]

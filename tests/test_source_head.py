@@ -17,7 +17,7 @@ from tl_jax.chain.network import Net, Network, chain
 from tl_jax.errors import UserError
 from tl_jax.plans.plan import Phase, Plan
 from tl_jax.runs import settings, transfer
-from tl_jax.runs.transfer import posed
+from tl_jax.runs.pose import check, posed
 from tl_jax.train import fold, objectives
 from tl_jax.train.inputs import asked
 from tl_jax.train.objective import mean
@@ -289,7 +289,7 @@ def test_the_relationship_is_learned_once_from_every_example_and_survives_a_kill
 def test_a_transfer_without_an_old_classifier_is_refused(objective, change, given, said):
     own, options = settings.divided({**OPTIONS, "objective": objective, **given})
     for refuse in (
-        lambda: transfer.check(change(base()), own, options),
+        lambda: check(change(base()), own, options),
         lambda: posed(change(base()), task(), own, options),
     ):
         with pytest.raises(UserError, match=said) as error:

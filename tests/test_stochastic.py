@@ -27,6 +27,8 @@ from tl_jax.train import loop
 from tl_jax.train.inputs import for_plan
 from tl_jax.train.step import recipe
 
+EXAMPLE = jax.ShapeDtypeStruct((1, 8, 8, 3), "float32")
+
 # StochNorm, of three examples with two channels.
 
 X = np.float32([[1, 10], [3, 10], [5, 40]])
@@ -230,8 +232,8 @@ def test_where_no_trained_block_has_a_shortcut_it_is_refused(trained, has):
     network = Network(tuple(Layer(name, module) for name, module in SHORTCUTS.items()))
     said = "none of the trained layers is a block with a shortcut: train lower layers, or take 0"
     with contextlib.nullcontext() if has else pytest.raises(UserError, match=said):
-        require_shortcut(network, 0.2, trained, (1, 8, 8, 3))
-    require_shortcut(network, 0.0, trained, (1, 8, 8, 3))
+        require_shortcut(network, 0.2, trained, EXAMPLE)
+    require_shortcut(network, 0.0, trained, EXAMPLE)
 
 
 def test_a_head_alone_has_no_depth_to_leave_out(tmp_path):

@@ -19,7 +19,7 @@ from tl_jax.engine.parallel import Parallel
 from tl_jax.errors import UserError
 from tl_jax.ops.cpu import onednn
 from tl_jax.plans.plan import Phase, Plan
-from tl_jax.runs import settings, transfer
+from tl_jax.runs import pose, settings
 from tl_jax.train import evaluate
 from tl_jax.train import loop as train
 from tl_jax.train.objectives.cross_entropy import CrossEntropy
@@ -473,7 +473,7 @@ def test_inputs_made_with_another_preprocessing_are_refused(tmp_path):
 def test_a_transfer_tells_its_plan_which_layers_have_no_parameters():
     base = load_base("resnet18", "random:1").resized(32)
     given = {"plan": "discriminative", "from_layer": "stage3_block1", "factor": 3.0}
-    mine, *_ = transfer.posed(base, small.task(), *settings.divided(given))
+    mine, *_ = pose.posed(base, small.task(), *settings.divided(given))
     rates = mine.plan.phases[1].multipliers
     last = [rates[name] for name in ("stage3_block2", "stage4_block1", "stage4_block2", "pool")]
     assert last == pytest.approx([1 / 9, 1 / 3, 1 / 3, 1])
@@ -483,7 +483,7 @@ def test_a_transfer_tells_its_plan_which_layers_have_no_parameters():
 def test_only_from_scratch_starts_from_fresh_weights(plan):
     base = load_base("resnet18", "random:1").resized(32)
     own, options = settings.divided({"cut": "stage1_block1", "plan": plan, "seed": 5})
-    mine, ready, _ = transfer.posed(base, small.task(), own, options)
+    mine, ready, _ = pose.posed(base, small.task(), own, options)
     fresh = mine.chain.init(5, (1, 32, 32, 3))
     wanted = base.variables if plan == "full" else fresh
     assert ready.architecture.cut == "stage1_block1"
@@ -496,7 +496,7 @@ def test_only_from_scratch_starts_from_fresh_weights(plan):
 def test_a_redrawn_start_keeps_the_scale_of_the_base_and_has_fresh_statistics_and_head():
     base = load_base("resnet18", "random:1").resized(32)
     own, options = settings.divided({"cut": "stage1_block1", "plan": "redrawn", "seed": 5})
-    mine, ready, _ = transfer.posed(base, small.task(), own, options)
+    mine, ready, _ = pose.posed(base, small.task(), own, options)
     fresh = mine.chain.init(5, (1, 32, 32, 3))
     assert_same(ready.variables["batch_stats"], fresh["batch_stats"])
     assert_same(ready.variables["params"]["head"], fresh["params"]["head"])

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import os
 import pathlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -13,14 +12,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tl_jax import ops
 from tl_jax.base import file
 from tl_jax.base.architecture import MAX_CLASSES, Architecture
-from tl_jax.chain.network import Network
+from tl_jax.chain.network import Example, Network
 from tl_jax.chain.programs import forward, forward_program
 from tl_jax.chain.variables import merged, redrawn, select
 from tl_jax.data import views
+from tl_jax.data.expects import Expected
 from tl_jax.data.files import path_of
-from tl_jax.data.images import open_image
 from tl_jax.data.preprocessing import MAX_CHANNELS, MAX_SIZE, Preprocessing
 from tl_jax.errors import UserError, takes, takes_whole, unknown
 
@@ -50,7 +50,7 @@ class Base:
     weights: str  # where they are from: a path, a name such as `torchvision:IMAGENET1K_V1`
     # {"params": {layer: ...}, "batch_stats": {layer: ...}}, numpy
     variables: dict[str, Any] = dataclasses.field(repr=False)
-    preprocessing: Preprocessing
+    preprocessing: Expected
     classes: tuple[str, ...] = ()  # names, where they are known
     views: str = "none"  # over which its probabilities are averaged
     digest: str = ""  # the SHA-256 of the weight file, where one was read
@@ -69,45 +69,52 @@ class Base:
         return self.chain.names
 
     @property
+    def of_images(self) -> Preprocessing:
+        """The preprocessing; UserError for a base that reads texts."""
+        if not isinstance(self.preprocessing, Preprocessing):
+            raise UserError(f"{self.name} reads texts, and this is for bases that read images")
+        return self.preprocessing
+
+    @property
     def bottleneck(self) -> str:
         """The layer below the classifier, where one usually cuts; of a bare cut its last."""
         whole = not self.architecture.cut or self.architecture.head
         return self.layers[-2] if whole else self.layers[-1]
 
-    def __call__(self, images, *, layer: str | None = None) -> jax.Array:
+    def __call__(self, inputs, *, layer: str | None = None) -> jax.Array:
         """Logits (N, classes), or the output of `layer`, in inference mode.
 
-        `images`: float32 (N, H, W, C), preprocessed as the weights expect (`self.preprocessing`
-        does that), of any size that the architecture admits. UserError for other shapes and types,
-        and for values that were evidently not normalised so.
+        `inputs`: images, float32 (N, H, W, C), or tokens, int32 (N, T), preprocessed as the weights
+        expect (`self.preprocessing` does that), of any size that the architecture admits. UserError
+        for other shapes and types, and for values that were evidently not normalised so.
         """
         takes(layer is None or isinstance(layer, str), "layer=", "the name of a layer", layer)
-        images = self._checked(images)
+        inputs = self._checked(inputs)
         try:
-            return forward(self.chain, self.variables, images, stop=layer)
+            return forward(self.chain, self.variables, inputs, stop=layer)
         except flax.errors.ScopeParamShapeError:
-            raise self._misfit(images.shape) from None
+            raise self._misfit(inputs.shape) from None
 
-    def features(self, images, *, layer: str | None = None) -> jax.Array:
-        """The output of `layer` (default: the bottleneck), averaged over space: (N, D).
+    def features(self, inputs, *, layer: str | None = None) -> jax.Array:
+        """The output of `layer` (default: the bottleneck), averaged over space or over the tokens
+        of a text: (N, D).
 
-        `images`: preprocessed ones (N, H, W, C).
+        `inputs`: preprocessed images (N, H, W, C), or tokens (N, T).
         """
-        found = self(images, layer=layer or self.bottleneck)
-        return found.mean((1, 2)) if found.ndim == 4 else found
+        return ops.mean_of_positions(self(inputs, layer=layer or self.bottleneck))
 
-    def predict(self, images) -> np.ndarray:
-        """Class probabilities (N, C) of one image or several, whatever their size.
+    def predict(self, inputs) -> np.ndarray:
+        """Class probabilities (N, C) of one image or text or several, whatever their size.
 
-        Images as `preprocessing` takes them (PIL images, arrays), or paths of image files. The mean
-        over the base's `views`; `classes` are the columns' names, where they are known. UserError
-        for a base without a classifier, and for a file that cannot be read.
+        Images as `preprocessing` takes them (PIL images, arrays), or paths of image files; texts as
+        strings. The mean over the base's `views`; `classes` are the columns' names, where they are
+        known. UserError for a base without a classifier, and for a file that cannot be read.
         """
         if self.architecture.cut and not self.architecture.head:
             raise UserError(f"this {self.name} ends at {self.layers[-1]!r}: it has no classifier")
-        pixels = self._pixels(images)
+        rows = self.preprocessing.read(inputs)
         forward = forward_program(self.chain, None, None).of(self.variables)
-        parts = [pixels[first : first + BATCH] for first in range(0, len(pixels), BATCH)]
+        parts = [rows[first : first + BATCH] for first in range(0, len(rows), BATCH)]
         return np.concatenate([self._probabilities(forward, part) for part in parts])
 
     def probe(self, what, labels=None, **options) -> "ProbeTable":
@@ -129,13 +136,10 @@ class Base:
         """The base for inputs of another size or crop; the pixels' range stays the weights'."""
         if size is not None:
             takes_whole(size, "size=", 1, MAX_SIZE)
-        takes(crop is None or isinstance(crop, int | float), "crop=", "a share up to 1", crop)
-        given = (("size", size), ("crop", crop))
-        changes: dict[str, Any] = {k: v for k, v in given if v is not None}
-        preprocessing = dataclasses.replace(self.preprocessing, **changes)
+        preprocessing = self.preprocessing.resized(size, crop)
         resized = dataclasses.replace(self, preprocessing=preprocessing)
         if size is not None:
-            self._require_room(preprocessing.input_shape)
+            self._require_room(preprocessing.example)
             if self.architecture.head:
                 resized._require_fit()
         return resized
@@ -160,12 +164,12 @@ class Base:
         architecture = dataclasses.replace(self.architecture, **changes)
         ready = dataclasses.replace(self, architecture=architecture, classes=(), views="none")
         kept = self.chain.cut(cut).names
-        new = ready.chain.init(seed, ready.preprocessing.input_shape, ready.layers[len(kept) :])
+        new = ready.chain.init(seed, ready.preprocessing.example, ready.layers[len(kept) :])
         return dataclasses.replace(ready, variables=merged(select(self.variables, kept), new))
 
     def fresh(self, seed: int) -> dict[str, Any]:
         """Untrained variables of the same shapes (`Network.init`)."""
-        return self.chain.init(seed, self.preprocessing.input_shape)
+        return self.chain.init(seed, self.preprocessing.example)
 
     def started(self, start: str, seed: int) -> "Base":
         """The base with weights that are not pretrained: "fresh" or "redrawn" (`Plan.start`)."""
@@ -205,7 +209,7 @@ class Base:
         """
         takes_whole(channels, "channels=", 1, MAX_CHANNELS)
         preprocessing = self.preprocessing.with_channels(channels)
-        if channels == self.preprocessing.channels:
+        if preprocessing == self.preprocessing:
             return self
         params: dict[Any, Any] = flax.traverse_util.flatten_dict(self.variables["params"])
         first = next(path for path in params if path[-1] == "kernel")
@@ -219,51 +223,30 @@ class Base:
         content = self.architecture, self.variables, self.preprocessing, self.classes, self.views
         file.save(path_of(path), file.Model(*content))
 
-    def _probabilities(self, forward: Callable, pixels: np.ndarray) -> np.ndarray:
-        """(n, C) of fitted images (n, S, S, 1 or channels), the mean over the views.
+    def _probabilities(self, forward: Callable, rows: np.ndarray) -> np.ndarray:
+        """(n, C) of what `preprocessing` has read (n, ...), the mean over the views.
 
-        Padded to `BATCH`, so that one program serves any number of images.
+        Padded to `BATCH`, so that one program serves any number of them.
         """
-        padded = np.concatenate([pixels, np.repeat(pixels[:1], BATCH - len(pixels), 0)])
+        padded = np.concatenate([rows, np.repeat(rows[:1], BATCH - len(rows), 0)])
         seen = (views.view(padded, number) for number in views.numbers(self.views))
         logits = [forward(self.preprocessing.normalise(view)) for view in seen]
-        return np.mean([jax.nn.softmax(x) for x in logits], 0)[: len(pixels)]
+        return np.mean([jax.nn.softmax(x) for x in logits], 0)[: len(rows)]
 
-    def _pixels(self, images) -> np.ndarray:
-        """Fitted images (N, size, size, 1 or channels), uint8."""
-        several = images if isinstance(images, list | tuple) else [images]
-        opened = [
-            open_image(path_of(image), self.preprocessing.grey_range)
-            if isinstance(image, str | os.PathLike)
-            else image
-            for image in several
-        ]
-        return self.preprocessing.fitted(opened)
-
-    def _checked(self, images) -> jax.Array:
-        expects = f"{self.name} takes preprocessed images, float32 (N, H, W, C), channels last"
-        images = images if isinstance(images, jax.Array) else np.asarray(images)
-        channels = self.preprocessing.channels
-        if images.ndim != 4 or images.shape[-1] != channels:
-            raise UserError(f"{expects} and {channels} of them; got an array {images.shape}")
-        if not jnp.issubdtype(images.dtype, jnp.floating):
-            raise UserError(f"{expects}; got {images.dtype}: base.preprocessing takes pixels")
-        if not len(images):
-            raise UserError(f"{expects}; got none")
-        if min(images.shape[1:3]) < self.preprocessing.size:
-            self._require_room((1, *images.shape[1:]))
-        if not isinstance(images, jax.core.Tracer):
-            _require_range(np.asarray(images), self.preprocessing.range, expects)
-        return jnp.asarray(images)
+    def _checked(self, inputs) -> jax.Array:
+        inputs = inputs if isinstance(inputs, jax.Array) else np.asarray(inputs)
+        self.preprocessing.require(self.name, inputs)
+        if min(inputs.shape[1:3]) < self.preprocessing.size:
+            self._require_room(jax.ShapeDtypeStruct((1, *inputs.shape[1:]), inputs.dtype))
+        return jnp.asarray(inputs)
 
     def _require_fit(self) -> None:
         """UserError if a head that flattens maps was made for images of another size."""
-        shape = self.preprocessing.input_shape
-        images = jax.ShapeDtypeStruct(shape, jnp.float32)
+        example = self.preprocessing.example
         try:
-            jax.eval_shape(lambda v, x: self.chain.apply(v, x).output, self.variables, images)
+            jax.eval_shape(lambda v, x: self.chain.apply(v, x).output, self.variables, example)
         except flax.errors.ScopeParamShapeError:
-            raise self._misfit(shape) from None
+            raise self._misfit(example.shape) from None
 
     def _misfit(self, shape: tuple[int, ...]) -> UserError:
         return UserError(
@@ -271,27 +254,13 @@ class Base:
             f"{shape[1]} x {shape[2]}: set the size before the head is put on"
         )
 
-    def _require_room(self, shape: tuple[int, ...]) -> None:
-        """UserError, with the least size that would do, if images of `shape` are too small."""
-        if complaint := _want_of_room(self.chain, shape):
-            least = _least_size(self.chain, shape[-1])
+    def _require_room(self, example: jax.ShapeDtypeStruct) -> None:
+        """UserError, with the least size that would do, if images of this shape are too small."""
+        if complaint := _want_of_room(self.chain, example):
+            if len(example.shape) != 4:
+                raise UserError(complaint)
+            least = _least_size(self.chain, example.shape[-1])
             raise UserError(f"{complaint}; {self.name} needs {least} x {least} at least")
-
-
-def _require_range(images: np.ndarray, declared: tuple[float, float], expects: str) -> None:
-    """UserError if the values cannot be images normalised to the declared range.
-
-    Some values beyond it are let pass (noise, augmented colours), but not most of them.
-    """
-    low, high = declared
-    if not np.isfinite(images).all():
-        raise UserError(f"{expects}, and finite; got NaN or infinity")
-    raw = images.min() >= 0 and images.max() > high
-    if raw or ((images < low) | (images > high)).mean() > 0.5:
-        raise UserError(
-            f"{expects}, with values from {low:.4g} to {high:.4g}; got {images.min():.4g} to "
-            f"{images.max():.4g}: base.preprocessing takes pixels"
-        )
 
 
 def _least_size(chain: Network, channels: int) -> int:
@@ -307,10 +276,10 @@ def _least_size(chain: Network, channels: int) -> int:
 
 
 @functools.lru_cache  # tracing takes as long as a small batch, and sizes come again
-def _want_of_room(chain: Network, shape: tuple[int, ...]) -> str | None:
-    """What is said of images of `shape` if they are too small; None if there is room."""
+def _want_of_room(chain: Network, example: Example) -> str | None:
+    """What is said of such inputs if there is no room for them; None if there is."""
     try:
-        chain.shapes(shape)
+        chain.shapes(example)
     except UserError as error:
         return str(error)
     return None

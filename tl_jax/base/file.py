@@ -7,14 +7,13 @@ import pathlib
 from typing import Any, NamedTuple
 
 import flax.traverse_util
-import jax
 import numpy as np
 
 from tl_jax.base.architecture import Architecture
 from tl_jax.chain.network import Network
 from tl_jax.chain.variables import COLLECTIONS, fingerprint
-from tl_jax.data import views
-from tl_jax.data.preprocessing import Preprocessing
+from tl_jax.data import expects, views
+from tl_jax.data.expects import Expected
 from tl_jax.errors import UserError
 from tl_jax.weights.safetensors_file import EXPORT, metadata
 
@@ -26,7 +25,7 @@ class Model(NamedTuple):
 
     architecture: Architecture
     variables: Any
-    preprocessing: Preprocessing
+    preprocessing: Expected
     classes: tuple[str, ...] = ()  # names, where they are known
     views: str = "none"  # over which its probabilities are to be averaged
 
@@ -81,13 +80,13 @@ def load(path: pathlib.Path) -> Model:
         raise UserError(f"{path} is damaged or not a model of tl_jax: {why}") from error
 
 
-def header(path: pathlib.Path) -> tuple[Architecture, Preprocessing]:
+def header(path: pathlib.Path) -> tuple[Architecture, Expected]:
     """What a file says of its model, without a look at the arrays; UserError as of `load`."""
     try:
         about = json.loads(metadata(path)[EXPORT])
         return (
             Architecture(**about["architecture"]),
-            Preprocessing(**_tuples(about["preprocessing"])),
+            expects.made(about["preprocessing"]),
         )
     except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise UserError(f"{path} is damaged or not a model of tl_jax: {error}") from error
@@ -96,15 +95,12 @@ def header(path: pathlib.Path) -> tuple[Architecture, Preprocessing]:
 def _model(about: dict, flat: dict[str, np.ndarray]) -> Model:
     """The model, if what the file says of it and the arrays fit together; almost any error else."""
     architecture = Architecture(**about["architecture"])
-    preprocessing = Preprocessing(**_tuples(about["preprocessing"]))
+    preprocessing = expects.made(about["preprocessing"])
     classes = tuple(map(str, about["classes"]))
     if classes and len(classes) != architecture.classes:
         raise ValueError(f"{len(classes)} names for {architecture.classes} classes")
     views.numbers(about["views"])
-    # Means and deviations of another number than the channels would show in the shape.
-    pixels = jax.ShapeDtypeStruct((*preprocessing.input_shape[:3], 1), np.uint8)
-    shape = jax.eval_shape(preprocessing.normalise, pixels).shape
-    shapes, _ = architecture.chain().shapes(shape)
+    shapes, _ = architecture.chain().shapes(preprocessing.example)
     expected: dict[str, Any] = flax.traverse_util.flatten_dict(shapes, sep="/")
     if {n: (a.shape, a.dtype) for n, a in flat.items()} != {
         n: (a.shape, a.dtype) for n, a in expected.items()
@@ -121,7 +117,3 @@ def _model(about: dict, flat: dict[str, np.ndarray]) -> Model:
 def _checksum(about: dict, variables: Any) -> str:
     text = json.dumps(about, sort_keys=True) + fingerprint(variables)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _tuples(fields: dict) -> dict:
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}

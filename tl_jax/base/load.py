@@ -16,7 +16,9 @@ from tl_jax.base import file, sources
 from tl_jax.base.architecture import Architecture
 from tl_jax.base.base import Base
 from tl_jax.base.recognise import recognised
+from tl_jax.chain.places import IMAGE
 from tl_jax.chain.variables import select
+from tl_jax.data.expects import Expected
 from tl_jax.data.files import path_of
 from tl_jax.data.preprocessing import MAX_CHANNELS, Preprocessing
 from tl_jax.errors import UserError, takes, unknown
@@ -116,7 +118,7 @@ def outline(name: str | pathlib.Path, weights: str | pathlib.Path | None = None)
         family = models.family(name)
         architecture = Architecture(name, family.forms(name)[0])
         preprocessing = family.preprocessing(name, architecture.form)
-    shapes = architecture.chain().shapes(preprocessing.input_shape)[0]
+    shapes = architecture.chain().shapes(preprocessing.example)[0]
     return Base(architecture, "", shapes, preprocessing)
 
 
@@ -134,7 +136,7 @@ def is_path(name: str | pathlib.Path) -> bool:
     """Whether a base's name means a file or the folder of a run, not an architecture."""
     if isinstance(name, pathlib.Path) or "/" in name or name.endswith(".safetensors"):
         return True
-    return os.path.exists(name) and name not in {*models.names(), *models.ALIASES}
+    return os.path.exists(name) and not models.is_name(name)
 
 
 def _from_file(path: pathlib.Path) -> Base:
@@ -169,7 +171,7 @@ def from_state_dict(
     state: Mapping[str, np.ndarray],
     *,
     form: str | None = None,
-    preprocessing: Preprocessing | None = None,
+    preprocessing: Expected | None = None,
     part: str = "",
 ) -> Base:
     """The architecture `name` with arrays by the names that PyTorch's or Keras's nets have.
@@ -181,12 +183,13 @@ def from_state_dict(
     form, found = recognised(name, state, form and _form(name, form), part)
     architecture = Architecture(name, form, _classes(found))
     preprocessing = preprocessing or models.family(name).preprocessing(name, form)
-    expected, outputs = architecture.chain().shapes(preprocessing.input_shape)
-    if channels := _other_channels(found, expected):
+    expected, outputs = architecture.chain().shapes(preprocessing.example)
+    if isinstance(preprocessing, Preprocessing) and (channels := _other_channels(found, expected)):
         preprocessing = preprocessing.with_channels(channels)
         _tell_adapted(preprocessing)
-        expected, outputs = architecture.chain().shapes(preprocessing.input_shape)
-    if cut := _cut_below_classifier(found, expected, outputs):
+        expected, outputs = architecture.chain().shapes(preprocessing.example)
+    level = logging.WARNING if models.reads(name) == IMAGE else logging.DEBUG  # encoders have none
+    if cut := _cut_below_classifier(found, expected, outputs, level=level):
         architecture = dataclasses.replace(architecture, cut=cut)
         expected = select(expected, architecture.chain().names)
     variables = convert.fill(found, expected)
@@ -229,11 +232,13 @@ def _tell_adapted(preprocessing: Preprocessing) -> None:
     )  # fmt: skip
 
 
-def _cut_below_classifier(found: convert.Found, expected: Any, outputs: Any) -> str | None:
+def _cut_below_classifier(
+    found: convert.Found, expected: Any, outputs: Any, *, level: int
+) -> str | None:
     """The layer at which the net of a file without a classifier ends; None if it has one.
 
-    Unknown names among the net's own may be a classifier's; beside an `encoder.` there stands what
-    was put on top of it, such as a projector.
+    That is logged at the `level`. Unknown names among the net's own may be a classifier's; beside
+    an `encoder.` there stands what was put on top of it, such as a projector.
     """
     there = {path.split("/")[1] for path in found.arrays}
     layers = list(outputs)
@@ -249,7 +254,7 @@ def _cut_below_classifier(found: convert.Found, expected: Any, outputs: Any) -> 
             "remove it from the file to load the base without one"
         )
     cut = layers[layers.index(missing[0]) - 1]
-    logger.warning("the weights have no %s: the base ends at %s", " and ".join(missing), cut)
+    logger.log(level, "the weights have no %s: the base ends at %s", " and ".join(missing), cut)
     return cut
 
 

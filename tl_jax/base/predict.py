@@ -35,7 +35,7 @@ def of_files(
     """Each image file with its class probabilities (C,), or with what is wrong with it."""
     for first in range(0, len(files), BATCH):
         batch = files[first : first + BATCH]
-        read = [_opened(file, base.preprocessing.grey_range) for file in batch]
+        read = [_opened(file, base.of_images.grey_range) for file in batch]
         images = [image for image in read if not isinstance(image, UserError)]
         rows = iter(base.predict(images) if images else ())
         for file, image in zip(batch, read, strict=True):

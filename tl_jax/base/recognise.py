@@ -138,6 +138,6 @@ def _most(state: State, rules: Mapping[str, Sequence[Rule]]) -> int:
 
 def _parameters(name: str, form: str) -> int:
     family = models.family(name)
-    shape = family.preprocessing(name, form).input_shape
-    variables, _ = family.build(name, form).shapes(shape)
+    example = family.preprocessing(name, form).example
+    variables, _ = family.build(name, form).shapes(example)
     return len(flax.traverse_util.flatten_dict(variables))

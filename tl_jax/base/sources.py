@@ -9,8 +9,11 @@ import re
 from typing import Any, NamedTuple
 
 from tl_jax import models
+from tl_jax.base import tokenizer
+from tl_jax.data.expects import Expected
 from tl_jax.data.files import path_of
 from tl_jax.data.preprocessing import INTERPOLATIONS, MAX_SIZE, Preprocessing
+from tl_jax.data.text import TOKENS, TextPreprocessing
 from tl_jax.errors import UserError, unknown
 from tl_jax.weights.fetch import fetch, folder
 
@@ -32,7 +35,7 @@ class Source(NamedTuple):
 
     path: pathlib.Path
     form: str | None = None  # of the architecture; None: the names in the file tell
-    preprocessing: Preprocessing | None = None  # None: the form's usual one
+    preprocessing: Expected | None = None  # None: the form's usual one
     part: str = ""  # of the file; see `tl_jax.base.recognise`
 
 
@@ -56,6 +59,10 @@ def resolve(name: str, weights: str) -> Source:
         return resolve(name, file)._replace(part=part)
     if re.fullmatch(r"\w+(:[\w.-]+)?", weights) and not os.path.exists(path):  # a name, misspelt
         raise _unknown(name, weights)
+    if models.reads(name) == TOKENS:
+        usual = models.family(name).preprocessing(name, "")
+        expected = TextPreprocessing(tokenizer.beside(path), usual.size)
+        return Source(path, None, expected)
     beside = _beside(path)
     if b'"pretrained_cfg"' in beside:
         tf = b'"architecture": "tf_' in beside

@@ -49,12 +49,12 @@ def with_stochastic_depth(network: Network, last: float) -> Network:
 
 
 def require_shortcut(
-    network: Network, last: float, trained: Collection[str], inputs: Sequence[int]
+    network: Network, last: float, trained: Collection[str], inputs: jax.ShapeDtypeStruct
 ) -> None:
     """UserError if a probability `last` leaves nothing out of the `trained` layers.
 
     Some blocks add their input only where its shape (N, H, W, C) allows it: a pass in training over
-    images of the shape `inputs` is the same program then, with the probability and without it.
+    such inputs (`Network.shapes`) is the same program then, with the probability and without it.
     """
     deep = with_stochastic_depth(network, last)
     blocks = [name for name in _blocks(network) if name in trained]
@@ -69,7 +69,9 @@ def _blocks(network: Network) -> list[str]:
     return [one.name for one in network.layers if hasattr(one.module, "drop_branch")]
 
 
-def _differ(network: Network, deep: Network, trained: Sequence[str], inputs: Sequence[int]) -> bool:
+def _differ(
+    network: Network, deep: Network, trained: Sequence[str], inputs: jax.ShapeDtypeStruct
+) -> bool:
     """Return whether a pass up to the last of the `trained` has more operations in `deep`."""
 
     def operations(whole: Network) -> int:
@@ -78,7 +80,6 @@ def _differ(network: Network, deep: Network, trained: Sequence[str], inputs: Seq
         def run(variables: Any, x: jax.Array, key: jax.Array) -> Any:
             return chain.apply(variables, x, train=trained, batch_norm=False, rng=key).output
 
-        images = jax.ShapeDtypeStruct(tuple(inputs), "float32")
-        return len(jax.make_jaxpr(run)(chain.shapes(inputs)[0], images, jax.random.key(0)).eqns)
+        return len(jax.make_jaxpr(run)(chain.shapes(inputs)[0], inputs, jax.random.key(0)).eqns)
 
     return operations(deep) > operations(network)

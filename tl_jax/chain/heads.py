@@ -12,8 +12,8 @@ MAX_HIDDEN = 100_000
 
 
 class Classifier(nn.Module):
-    """Global average pooling of maps, dropout, one dense layer: (N, H, W, C) or (N, D) to logits
-    (N, classes).
+    """The mean over space or tokens, dropout, one dense layer: (N, H, W, C), (N, T, D) or (N, D) to
+    logits (N, classes).
 
     With `zero` its fresh weights are 0.
     """
@@ -24,8 +24,7 @@ class Classifier(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        if x.ndim == 4:
-            x = x.mean((1, 2))
+        x = ops.mean_of_positions(x)
         return nn.Dense(self.classes, dot_general=ops.dot_general)(_dropout(self, x))
 
 

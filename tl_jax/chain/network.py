@@ -25,6 +25,10 @@ from tl_jax.errors import UserError, takes_whole, unknown
 MAX_SEED = 2**63 - 1
 
 
+# Inputs as shapes: of images, of what the first layer reads, or by place.
+Example = Sequence[int] | jax.ShapeDtypeStruct | Mapping[str, Any]
+
+
 class Applied(NamedTuple):
     """The result of `Network.apply`."""
 
@@ -190,17 +194,18 @@ class Network:
             self.index(name)
         return tuple(layers)
 
-    def shapes(self, inputs: Sequence[int] | Mapping[str, Any]) -> tuple[dict, dict[str, Any]]:
+    def shapes(self, inputs: Example) -> tuple[dict, dict[str, Any]]:
         """Return variables and layer outputs, as shapes: see `tl_jax.chain.variables.shapes`.
 
-        `inputs` is the shape (N, H, W, C) of float32 images, or has arrays or shapes by place.
+        `inputs` is the shape (N, H, W, C) of float32 images, what the first layer reads as a
+        `ShapeDtypeStruct`, or has arrays or shapes by place.
         """
         return fresh.shapes(self.layers, self.ties, self._input_shapes(inputs))
 
     def init(
         self,
         seed: int,
-        inputs: Sequence[int] | Mapping[str, Any],
+        inputs: Example,
         layers: Collection[str] | None = None,
     ) -> dict[str, Any]:
         """Return fresh float32 variables of `layers`, or all: see `tl_jax.chain.variables.init`."""
@@ -208,10 +213,12 @@ class Network:
         of = self.names if layers is None else layers
         return fresh.init(self.layers, self.ties, self._input_shapes(inputs), seed=seed, of=of)
 
-    def _input_shapes(self, inputs: Sequence[int] | Mapping[str, Any]) -> Mapping[str, Any]:
+    def _input_shapes(self, inputs: Example) -> Mapping[str, Any]:
         if isinstance(inputs, Mapping):
             return inputs
-        return {self.inputs[0]: jax.ShapeDtypeStruct(tuple(inputs), jnp.float32)}
+        if not isinstance(inputs, jax.ShapeDtypeStruct):
+            inputs = jax.ShapeDtypeStruct(tuple(inputs), jnp.float32)
+        return {self.inputs[0]: inputs}
 
 
 class _Pass(NamedTuple):

@@ -5,12 +5,17 @@ import hashlib
 import json
 import math
 import numbers
+import os
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import PIL.Image
 
-from tl_jax.data.images import FULL, plain
+from tl_jax.data.files import path_of
+from tl_jax.data.images import FULL, open_image, plain
+from tl_jax.data.task import Task
 from tl_jax.errors import UserError, takes, takes_types, takes_whole, unknown
 
 INTERPOLATIONS = {
@@ -146,6 +151,25 @@ class Preprocessing:
         layers = [PIL.Image.fromarray(layer) for layer in np.moveaxis(array, -1, 0)]
         return np.concatenate([self.fit(layer) for layer in layers], -1)
 
+    def read(self, images) -> np.ndarray:
+        """One image or several, or paths of image files, as uint8 (N, size, size, C).
+
+        UserError for a file that cannot be read.
+        """
+        several = images if isinstance(images, list | tuple) else [images]
+        opened = [
+            open_image(path_of(image), self.grey_range)
+            if isinstance(image, str | os.PathLike)
+            else image
+            for image in several
+        ]
+        return self.fitted(opened)
+
+    @property
+    def example(self) -> jax.ShapeDtypeStruct:
+        """What the network reads of one image, as a shape."""
+        return jax.ShapeDtypeStruct(self.input_shape, jnp.float32)
+
     @property
     def input_shape(self) -> tuple[int, int, int, int]:
         """Of one image as the network takes it: (1, size, size, channels)."""
@@ -173,6 +197,39 @@ class Preprocessing:
         mean, std = adapted(self.mean), adapted(self.std)
         return dataclasses.replace(self, mean=mean, std=std, channels=channels, order=order)
 
+    def resized(self, size: int | None = None, crop: float | None = None) -> "Preprocessing":
+        """The same for inputs of another size or crop."""
+        takes(crop is None or isinstance(crop, int | float), "crop=", "a share up to 1", crop)
+        size, crop = self.size if size is None else size, self.crop if crop is None else crop
+        return dataclasses.replace(self, size=size, crop=crop)
+
+    def of_task(self, task: Task) -> tuple["Preprocessing", Task]:
+        """The preprocessing of this task's images, and the task.
+
+        UserError for a task without images.
+        """
+        if task.open is None:
+            has = "no images, but texts" if task.texts else "no images"
+            raise UserError(f"the base reads images, and the task {task.name!r} has {has}")
+        return dataclasses.replace(self, grey_range=task.grey_range), task
+
+    def described(self) -> dict[str, Any]:
+        """Its fields, as JSON-able data."""
+        return dataclasses.asdict(self)
+
+    def require(self, who: str, images: Any) -> None:
+        """UserError unless these are preprocessed images (N, H, W, C), of whatever size."""
+        expects = f"{who} takes preprocessed images, float32 (N, H, W, C), channels last"
+        if images.ndim != 4 or images.shape[-1] != self.channels:
+            many = f"{expects} and {self.channels} of them"
+            raise UserError(f"{many}; got an array {images.shape}")
+        if not jnp.issubdtype(images.dtype, jnp.floating):
+            raise UserError(f"{expects}; got {images.dtype}: base.preprocessing takes pixels")
+        if not len(images):
+            raise UserError(f"{expects}; got none")
+        if not isinstance(images, jax.core.Tracer):
+            _require_range(np.asarray(images), self.range, expects)
+
     def fingerprint(self) -> str:
         """A hash that two preprocessings share only if they give the same pixels."""
         return hashlib.sha256(json.dumps(dataclasses.asdict(self)).encode()).hexdigest()
@@ -193,17 +250,19 @@ def caffe(size: int) -> Preprocessing:
     return Preprocessing(size, mean=(103.939, 116.779, 123.68), std=1.0, order="BGR")
 
 
-def require_same(*, task: Preprocessing, base: Preprocessing | None) -> None:
-    """UserError that names the fields in which a task's pipeline disagrees with the base's."""
-    if base is None:
-        raise UserError("the task has images, but the base says nothing of theirs")
-    ours, theirs = dataclasses.asdict(task), dataclasses.asdict(base)
-    different = [f"{k}: {ours[k]!r}, not {theirs[k]!r}" for k in ours if ours[k] != theirs[k]]
-    if different:
+def _require_range(images: np.ndarray, declared: tuple[float, float], expects: str) -> None:
+    """UserError if the values cannot be images normalised to the declared range.
+
+    Some values beyond it are let pass (noise, augmented colours), but not most of them.
+    """
+    low, high = declared
+    if not np.isfinite(images).all():
+        raise UserError(f"{expects}, and finite; got NaN or infinity")
+    raw = images.min() >= 0 and images.max() > high
+    if raw or ((images < low) | (images > high)).mean() > 0.5:
         raise UserError(
-            "the task was prepared otherwise than the base's weights expect ("
-            + "; ".join(different)
-            + "); prepare it with the base's own preprocessing"
+            f"{expects}, with values from {low:.4g} to {high:.4g}; got {images.min():.4g} to "
+            f"{images.max():.4g}: base.preprocessing takes pixels"
         )
 
 

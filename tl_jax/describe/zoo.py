@@ -30,7 +30,7 @@ def entry(name: str) -> Entry:
     stated = {weights: p.top1 for weights, p in published.items() if p.top1 is not None}
     best = max(stated, key=stated.__getitem__, default="")
     usual = published[best].preprocessing if best else family.preprocessing(name, forms[0])
-    rows = layers(family.build(name, forms[0]), usual.input_shape)
+    rows = layers(family.build(name, forms[0]), usual.example.shape)
     return Entry(
         name,
         family.__name__.rpartition(".")[2] if isinstance(family, ModuleType) else "",

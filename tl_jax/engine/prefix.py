@@ -22,6 +22,7 @@ from tl_jax.chain.network import Net, Network
 from tl_jax.chain.places import IMAGE, Known, Layer
 from tl_jax.chain.variables import fingerprint, select
 from tl_jax.data import views
+from tl_jax.data.expects import Expected
 from tl_jax.data.loader import Read
 from tl_jax.data.preprocessing import Preprocessing
 from tl_jax.data.task import Task
@@ -49,7 +50,7 @@ class Inputs(NamedTuple):
     read: Read | None  # None for a task without images of which nothing is stored
     start: str | None  # the layer whose output `read` gives; None: pixels, uint8
     key: str  # what they are a function of, hashed
-    preprocessing: Preprocessing | None  # that made the pixels
+    preprocessing: Expected | None  # that made the pixels
     nbytes: int = 0  # on disk
     stored: np.ndarray | None = None  # the rows (R, ...) of which `read` gives some, if so stored
     row: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None  # examples, views -> rows
@@ -86,7 +87,7 @@ class Inputs(NamedTuple):
         return {"prefix": self.start, "cached_bytes": self.nbytes, "cache_key": self.key}
 
 
-def prepared(preprocessing: Preprocessing | None, precision: Any, place: str, value: Any) -> Any:
+def prepared(preprocessing: Expected | None, precision: Any, place: str, value: Any) -> Any:
     """What layers read of a known value: normalised pixels; numbers in the precision."""
     if place == IMAGE and preprocessing is not None:
         value = preprocessing.normalise(value)
@@ -97,11 +98,11 @@ def prepared(preprocessing: Preprocessing | None, precision: Any, place: str, va
     return jax.tree.map(cast, value)
 
 
-def decoded(task: Task, preprocessing: Preprocessing | None) -> Inputs:
+def decoded(task: Task, preprocessing: Expected | None) -> Inputs:
     """Every image decoded whenever it is asked for: (B, S, S, C) uint8; and the other inputs."""
     if task.open is None:
         return Inputs(None, None, cache_key(task.fingerprint), preprocessing, arrays=task.arrays)
-    if preprocessing is None:
+    if not isinstance(preprocessing, Preprocessing):
         raise UserError(f"the task {task.name!r} has images, but the base says nothing of theirs")
 
     fit = functools.partial(_fit, task, preprocessing)
@@ -123,9 +124,20 @@ def pixels_store(task: Task, preprocessing: Preprocessing, *, cache: pathlib.Pat
     return Store(cache / key, shape, np.uint8, "decoded images")
 
 
-def pixels(task: Task, preprocessing: Preprocessing | None, *, cache: pathlib.Path) -> Inputs:
+def to_come(
+    task: Task, preprocessing: Expected | None, *, cache: pathlib.Path
+) -> tuple[Inputs, tuple[store.Need, ...]]:
+    """The inputs that `pixels` gives, as far as their key and names go, and what it will write."""
+    inputs = decoded(task, preprocessing)
+    if task.open is None or not isinstance(preprocessing, Preprocessing):
+        return inputs, ()
+    kept = pixels_store(task, preprocessing, cache=cache)
+    return inputs._replace(key=kept.folder.name), (kept.need(),)
+
+
+def pixels(task: Task, preprocessing: Expected | None, *, cache: pathlib.Path) -> Inputs:
     """Every image decoded once and kept: (B, S, S, C) uint8; views are made as they are read."""
-    if task.open is None or preprocessing is None:
+    if task.open is None or not isinstance(preprocessing, Preprocessing):
         return decoded(task, preprocessing)
     kept = pixels_store(task, preprocessing, cache=cache)
     with concurrent.futures.ThreadPoolExecutor() as pool:

@@ -12,14 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tl_jax import ops
 from tl_jax.base.base import Base
 from tl_jax.chain import programs
 from tl_jax.chain.network import Network
-from tl_jax.chain.places import IMAGE
 from tl_jax.chain.variables import select
 from tl_jax.data import views as sets
+from tl_jax.data.expects import Expected
 from tl_jax.data.files import path_of
-from tl_jax.data.preprocessing import Preprocessing
 from tl_jax.data.task import Task
 from tl_jax.engine import prefix, store
 from tl_jax.engine.parallel import Parallel
@@ -56,29 +56,30 @@ def of_layers(
         how = {"layers": layers, "pool": pool, "views": views, "parallel": parallel}
         with tempfile.TemporaryDirectory() as folder:  # deleted under the maps, which stay readable
             return of_layers(base, task, cache=folder, **how)
+    preprocessing, task = base.preprocessing.of_task(task)
     numbers, count = sets.numbers(views), len(task.ids)
     parallel, cache = parallel or Parallel(), path_of(cache)
     shapes = shapes_of(base, layers=layers, pool=pool)
-    names, preprocessing = tuple(shapes), base.preprocessing
+    names = tuple(shapes)
     chain = base.chain.cut(names[-1])
     ends = np.cumsum([math.prod(pooled) for _, pooled in shapes.values()])
 
     used = select(base.variables, chain.names)
-    pixels = prefix.pixels_store(task, preprocessing, cache=cache)
+    below, needs = prefix.to_come(task, preprocessing, cache=cache)
     outputs = prefix.outputs_of(chain, used, chain.layers)
     rule = repr(names), pool, repr(numbers)
-    key = prefix.cache_key("layers", pixels.folder.name, *outputs, *rule)
+    key = prefix.cache_key("layers", below.key, *outputs, *rule)
     what = f"features of {names[0] if len(names) == 1 else f'{len(names)} layers'}"
     stored = store.Store(cache / key, (count * len(numbers), int(ends[-1])), np.float32, what)
-    store.require_room([pixels.need(), stored.need()])
+    store.require_room([*needs, stored.need()])
     below = prefix.pixels(task, preprocessing, cache=cache)
     run = _mapped(chain, preprocessing, names, pool, parallel)(parallel.place(used))
     batch = -(-store.BLOCK // parallel.count) * parallel.count
 
     def compute(first: int, last: int) -> np.ndarray:
         rows = np.arange(first, first + batch) % stored.shape[0]
-        images = below.known(rows % count, np.take(numbers, rows // count))[IMAGE]
-        found = parallel.gathered(run(parallel.share(images)))[: last - first]
+        known = below.known(rows % count, np.take(numbers, rows // count))
+        found = parallel.gathered(run(parallel.share(known[chain.inputs[0]])))[: last - first]
         ids = [task.ids[row % count] for row in rows]
         _require_finite(found, dict(zip(names, ends, strict=True)), ids)
         return found
@@ -103,7 +104,7 @@ def shapes_of(
     below_classifier = base.layers[: chain.index(base.bottleneck) + 1]
     chosen = {chain.index(name) for name in (below_classifier if layers is None else layers)}
     names = tuple(base.layers[index] for index in sorted(chosen))
-    outputs = chain.cut(names[-1]).shapes((1, *base.preprocessing.input_shape[1:]))[1]
+    outputs = chain.cut(names[-1]).shapes(base.preprocessing.example)[1]
     shapes = {name: outputs[name].shape[1:] for name in names}
     return {name: (shape, pooled_shape(shape, pool)) for name, shape in shapes.items()}
 
@@ -113,13 +114,13 @@ def pooled_shape(shape: tuple[int, ...], pool: str) -> tuple[int, ...]:
 
     `mean`: the global average, (1, 1, C). `adaptive:9000`: adaptive average pooling to the largest
     square of at most so many features (Goyal et al. 2019, arXiv:1905.01235, which take about 9000).
-    Vectors stay as they are.
+    Of tokens (T, D) it is the mean, (D,). Vectors stay as they are.
     """
     adaptive = re.fullmatch(r"adaptive:(\d+)", str(pool))
     if pool != "mean" and not adaptive:
         raise UserError(f"pool is mean or adaptive:<most features>, as adaptive:9000; got {pool!r}")
-    if len(shape) == 1:
-        return shape
+    if len(shape) < 3:
+        return shape[-1:]
     height, width, channels = shape
     side = math.isqrt(int(adaptive[1]) // channels) if adaptive else 1
     side = max(1, min(side, height, width))
@@ -128,7 +129,7 @@ def pooled_shape(shape: tuple[int, ...], pool: str) -> tuple[int, ...]:
 
 def _forward(
     chain: Network,
-    preprocessing: Preprocessing,
+    preprocessing: Expected,
     names: tuple[str, ...],
     pool: str,
     variables: Any,
@@ -138,9 +139,8 @@ def _forward(
     pooled = []
     for name in names:
         x = taps[name]
-        if x.ndim == 4:
-            side = pooled_shape(x.shape[1:], pool)[0]
-            x = x.mean((1, 2)) if side == 1 else adaptive_avg_pool(x, side)
+        side = pooled_shape(x.shape[1:], pool)[0] if x.ndim == 4 else 1
+        x = ops.mean_of_positions(x) if side == 1 else adaptive_avg_pool(x, side)
         pooled.append(x.reshape(len(x), -1))
     return jnp.concatenate(pooled, axis=1)
 

@@ -10,6 +10,8 @@ A family file has
 * `preprocessing(name, form)`: the preprocessing that the form's weights usually expect;
 * `rules(name, form)`: the rules that translate the names in the form's files into the chain's;
 * `PUBLISHED[name]`: weights that can be loaded by name;
+* optionally `READS`, the place that the first layer reads: `tokens`, if not `image`. Of such a
+  family the usual weights have no classifier;
 * optionally `TIMM_NAMES[name]`: timm's name for the architecture, if it differs.
 """
 
@@ -23,7 +25,9 @@ from types import ModuleType
 from typing import ClassVar
 
 from tl_jax.chain.network import Network
-from tl_jax.data.preprocessing import Preprocessing
+from tl_jax.chain.places import IMAGE
+from tl_jax.data.expects import Expected
+from tl_jax.data.text import TOKENS, TextPreprocessing
 from tl_jax.errors import UserError, unknown
 from tl_jax.weights.convert import Rule
 from tl_jax.weights.published import Published
@@ -37,10 +41,15 @@ class Registered:
     """A base that a user registered, with the interface of a family file of one architecture."""
 
     of: Callable[[int], Network]
-    expects: Preprocessing
+    expects: Expected
     rule_list: tuple[Rule, ...]
 
     PUBLISHED: ClassVar[dict] = {}
+
+    @property
+    def READS(self) -> str:
+        """The place that its first layer reads."""
+        return TOKENS if isinstance(self.expects, TextPreprocessing) else IMAGE
 
     def forms(self, name: str) -> tuple[str, ...]:
         """Return its one form."""
@@ -50,7 +59,7 @@ class Registered:
         """Return the network; its classifier is last and is called `head`."""
         return self.of(classes)
 
-    def preprocessing(self, name: str, form: str) -> Preprocessing:
+    def preprocessing(self, name: str, form: str) -> Expected:
         """Return the preprocessing that its weights expect."""
         return self.expects
 
@@ -63,7 +72,7 @@ Family = ModuleType | Registered
 
 
 def register_base(
-    *, preprocessing: Preprocessing, rules: Sequence[Rule] = ()
+    *, preprocessing: Expected, rules: Sequence[Rule] = ()
 ) -> Callable[[Callable[[int], Network]], Callable[[int], Network]]:
     """Return a decorator that adds an architecture to the zoo under the function's name.
 
@@ -98,18 +107,34 @@ def _small() -> dict[str, Family]:
     return {"alexnet_small": own}
 
 
-def names() -> list[str]:
-    """Return the names of all architectures in the zoo, in alphabetical order."""
-    return sorted(_families())
+def names(reads: str = IMAGE) -> list[str]:
+    """Return the names of the zoo's architectures that read images, or tokens, in alphabetical
+    order.
+    """
+    return sorted(name for name, module in _families().items() if _reads(module) == reads)
+
+
+def _reads(module: Family) -> str:
+    return getattr(module, "READS", IMAGE)
+
+
+def reads(name: str) -> str:
+    """Return the place that the architecture's first layer reads."""
+    return _reads(family(name))
+
+
+def is_name(name: str) -> bool:
+    """Return whether it is the name of an architecture."""
+    return ALIASES.get(name, name) in {**_families(), **_small()}
 
 
 def canonical(name: str) -> str:
     """Return the architecture's name in the zoo; UserError with the near miss if it is unknown."""
     ours = ALIASES.get(name, name)
-    if ours not in {**_families(), **_small()}:
+    if not is_name(ours):
         if near := _elsewhere().get(_bare(name)):
             raise UserError(f"unknown base {name!r}; did you mean {near!r}?")
-        raise unknown("base", name, [*names(), *ALIASES])
+        raise unknown("base", name, [*_families(), *ALIASES])
     return ours
 
 
@@ -120,7 +145,7 @@ def _bare(name: str) -> str:
 
 def _elsewhere() -> dict[str, str]:
     """Return our names by the bare names that the architectures have here, in timm and in Keras."""
-    ours = {_bare(name): name for name in names()}
+    ours = {_bare(name): name for name in _families()}
     for name, module in _families().items():
         ours[_bare(getattr(module, "TIMM_NAMES", {}).get(name, name))] = name
     return ours | {"mobilenet": "mobilenet_v1", "googlenet": "inception_v1"}

@@ -217,11 +217,11 @@ class FullyConnected(nn.Module):
 
 
 class GlobalPool(nn.Module):
-    """Global average pooling: (N, H, W, C) to (N, C)."""
+    """The mean over space or over a text's tokens: (N, H, W, C) or (N, T, C) to (N, C)."""
 
     @nn.compact
     def __call__(self, x):
-        return x.mean((1, 2))
+        return ops.mean_of_positions(x)
 
 
 def pool_and_head(classes: int, *, dropout: float = 0.0) -> tuple[Layer, Layer]:

@@ -22,6 +22,7 @@ _MODULES = {
     "dense": ("dot_general",),
     "norm": ("BatchNorm", "batch_norm", "scale_and_shift", "stochastic", "synchronised"),
     "pooling": ("adaptive_avg_pool", "avg_pool", "max_pool"),
+    "positions": ("is_real", "mean_of_positions"),
     "programs": ("Inference", "inference", "materialise"),
     "windows": ("Padding",),
 }

@@ -1,6 +1,5 @@
 """`result.json`: what a run found, what it cost, and what one needs to run it again."""
 
-import dataclasses
 import datetime
 import importlib.metadata
 import json
@@ -68,7 +67,7 @@ def collect(
                 "parameters": _count(base.variables["params"]),
                 "layers": list(base.chain.names),
                 "cut": base.architecture.cut,
-                "preprocessing": dataclasses.asdict(base.preprocessing),
+                "preprocessing": base.preprocessing.described(),
             },
             "task": _task(task),
             "plan": {"name": problem.plan.name, "phases": phases},

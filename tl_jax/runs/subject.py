@@ -22,7 +22,8 @@ def base_of(config: Mapping[str, Any], **changes: Any) -> Base:
     """
     settings = {**config, **changes}
     base = load_base(settings["base"], settings["weights"] or None)
-    base = base.with_channels(settings["channels"] or base.preprocessing.channels)
+    if settings["channels"]:
+        base = base.with_channels(settings["channels"])
     return base.resized(settings["size"] or None, settings["crop"] or None)
 
 
@@ -30,10 +31,9 @@ def outline_of(config: Mapping[str, Any], **changes: Any) -> Base:
     """Return what `base_of` gives with shapes for weights, which are not read."""
     settings = {**config, **changes}
     base = outline(settings["base"], settings["weights"] or None)
-    preprocessing = base.preprocessing
-    preprocessing = preprocessing.with_channels(settings["channels"] or preprocessing.channels)
-    if preprocessing != base.preprocessing:
-        shapes = base.chain.shapes(preprocessing.input_shape)[0]
+    if settings["channels"]:
+        preprocessing = base.preprocessing.with_channels(settings["channels"])
+        shapes = base.chain.shapes(preprocessing.example)[0]
         base = dataclasses.replace(base, preprocessing=preprocessing, variables=shapes)
     return base.resized(settings["size"] or None, settings["crop"] or None)
 

@@ -15,24 +15,16 @@ from typing import Any, NamedTuple
 from tl_jax.base import file
 from tl_jax.base.base import Base
 from tl_jax.base.load import load_base
-from tl_jax.chain import adapters, source_head
-from tl_jax.chain.depth import require_shortcut
-from tl_jax.chain.network import Network
-from tl_jax.chain.places import Layer
-from tl_jax.chain.variables import fingerprint, merged, select
-from tl_jax.data import balance, views
+from tl_jax.chain.variables import fingerprint, select
 from tl_jax.data.files import path_of
 from tl_jax.data.task import Task
-from tl_jax.engine import prefix
-from tl_jax.engine.parallel import Parallel
 from tl_jax.engine.prefix import Inputs
 from tl_jax.errors import UserError, takes
-from tl_jax.plans.plan import Phase, Plan
-from tl_jax.plans.strategies import make_plan
+from tl_jax.plans.plan import Phase
 from tl_jax.report import page, text
-from tl_jax.runs import folder, log, results, settings, subject
+from tl_jax.runs import folder, log, pose, results, settings, subject
 from tl_jax.runs.settings import TransferSettings
-from tl_jax.train import evaluate, identity, loop, objectives
+from tl_jax.train import evaluate, identity, loop
 from tl_jax.train.inputs import for_plan
 from tl_jax.train.problem import Problem
 from tl_jax.train.state import Progress
@@ -151,7 +143,7 @@ def by_config(config: Any, workdir: pathlib.Path, *, name: str) -> tuple[dict[st
         config.to_dict(),
         workdir,
         cache=config.cache,
-        check=lambda: check(subject.outline_of(config), *given),
+        check=lambda: pose.check(subject.outline_of(config), *given),
         data=lambda: identity.of_tasks({"": loaded()}),
         images=subject.folders_of(config),
     )
@@ -193,7 +185,7 @@ def work(
     for one in (task, *(source for source in sources.values() if source is not task)):
         logger.info("%s", log.described(one))
     # Steps 1 to 4: a pretrained base, cut at a feature layer, with a new head.
-    problem, ready, variables = posed(base, task, own, options, sources)
+    problem, ready, variables = pose.posed(base, task, own, options, sources)
     # Steps 5 to 7: freeze, train the head, unfreeze, fine-tune; the test split is looked at once.
     kept = {"cache": own.cache, "dtype": own.cache_dtype, "workdir": workdir}
     inputs_for = for_plan(problem, test_views=own.test_views, **kept)
@@ -274,126 +266,3 @@ def judged(
     rows = problem.task.splits[split]
     found = evaluate.predictions(problem, variables, inputs, rows, test_views)
     return Judged(found, evaluate.finished(problem, rows, found))
-
-
-class Posed(NamedTuple):
-    """A transfer that is ready to begin."""
-
-    problem: Problem
-    base: Base  # cut, and with a new head
-    variables: dict[str, Any]  # that training begins with: the base's, and those of adapters
-
-
-def posed(
-    base: Base,
-    task: Task,
-    own: TransferSettings,
-    options: Mapping[str, Any],
-    sources: Mapping[str, Task] = {},
-) -> Posed:
-    """Return the problem that the settings pose, and what its training begins with."""
-    for split in ("val", "test"):
-        if not len(task.splits[split]):
-            raise UserError(f"the task {task.name!r} has no examples to judge by in {split}")
-    if own.class_weights and sources:
-        raise UserError("class_weights= is of a single task, and there are sources=: leave one out")
-    ready = _headed(base, len(task.classes), own)
-    if ready.preprocessing.grey_range != task.grey_range:
-        expected = dataclasses.replace(ready.preprocessing, grey_range=task.grey_range)
-        ready = dataclasses.replace(ready, preprocessing=expected)
-    chain = _adapted(ready, own)
-    plan = _planned(ready, chain, own, options)
-    if plan.start != "pretrained":
-        ready = ready.started(plan.start, own.seed)
-    added = [name for name in chain.names if name not in ready.layers]
-    fresh = chain.init(own.seed, ready.preprocessing.input_shape, added) if added else {}
-    variables = merged(ready.variables, fresh) if added else ready.variables
-    objective = objectives.make(own.objective)
-    if objective.source_head:
-        tail = _source_head(base, ready, plan)
-        chain = source_head.with_tail(chain, ready.architecture.cut, tail)
-        plan = plan.with_tail([layer.name for layer in tail], _new(ready))
-        variables = merged(variables, source_head.variables(base.variables, tail))
-    problem = Problem(
-        chain,
-        ready.preprocessing,
-        balance.weighted(task) if own.class_weights else task,
-        plan,
-        Parallel(own.parallel),
-        seed=own.seed,
-        batch_size=own.batch_size,
-        precision=own.precision,
-        objective=objective,
-        stochastic_depth=own.stochastic_depth,
-        sources=sources,
-    )
-    return Posed(problem, ready, variables)
-
-
-def _headed(base: Base, classes: int, own: TransferSettings) -> Base:
-    return base.with_head(classes, cut=own.cut, head=own.head, dropout=own.dropout, seed=own.seed)
-
-
-def _new(ready: Base) -> tuple[str, ...]:
-    """The names of the layers of the new head."""
-    return ready.layers[ready.chain.index(ready.architecture.cut) + 1 :]
-
-
-def _adapted(ready: Base, own: TransferSettings) -> Network:
-    """The layers of a base with its new head, and those of adapters beside the base's own."""
-    if not own.adapters:
-        return ready.chain
-    kept = ready.chain.cut(ready.architecture.cut).names
-    return adapters.make(own.adapters, ready.chain, ready.variables["params"], kept)
-
-
-def _source_head(base: Base, ready: Base, plan: Plan) -> tuple[Layer, ...]:
-    """The layers of the base's own classifier, as a tail of the base with its new head.
-
-    UserError if there is none, and if the plan leaves its weights behind.
-    """
-    what = "the objective asks for the classifier that the base came with"
-    if base.architecture.cut and not base.architecture.head:
-        raise UserError(
-            f"{what}, but this {base.name} ends at {base.layers[-1]!r}: give the base whole, and "
-            f"cut={base.layers[-1]!r} as a setting"
-        )
-    if plan.start != "pretrained":
-        raise UserError(f"{what}, but the plan {plan.name!r} starts from other weights")
-    return source_head.tail(base.chain, ready.architecture.cut)
-
-
-def _planned(
-    ready: Base, chain: Network, own: TransferSettings, options: Mapping[str, Any]
-) -> Plan:
-    """The plan that the settings say, for a base with its new head, in a chain with adapters."""
-    plan = own.plan if isinstance(own.plan, Plan) else _made(ready, chain, own, options)
-    trained = {layer for phase in plan.phases for layer in phase.trained}
-    require_shortcut(chain, own.stochastic_depth, trained, ready.preprocessing.input_shape)
-    return plan
-
-
-def _made(ready: Base, chain: Network, own: TransferSettings, options: Mapping[str, Any]) -> Plan:
-    """The plan that a name, or a function, gives."""
-    layers, names = ready.layers, chain.names
-    roles = {
-        "new": _new(ready),
-        "weightless": [name for name in layers if not ready.variables["params"].get(name)],
-        "adapters": [name for name in names if name not in layers],
-    }
-    plan = make_plan(own.plan, names, **roles, options=options)
-    takes(isinstance(plan, Plan), "plan=", "a function that gives a Plan", plan)
-    return plan
-
-
-def check(base: Base, own: TransferSettings, options: Mapping[str, Any]) -> None:
-    """UserError for a cut, head, plan, objective, views or type of the cache that is none.
-
-    `base` may have shapes for weights.
-    """
-    ready = _headed(base, 2, own)
-    plan = _planned(ready, _adapted(ready, own), own, options)
-    if objectives.make(own.objective).source_head:
-        _source_head(base, ready, plan)
-    prefix.require_dtype(own.cache_dtype)
-    views.numbers(own.test_views)

@@ -15,7 +15,7 @@ import tqdm
 
 from tl_jax import progress as bars
 from tl_jax.chain.variables import between, merged
-from tl_jax.data.preprocessing import require_same
+from tl_jax.data.expects import require_same
 from tl_jax.engine import prefix
 from tl_jax.engine.parallel import agreed, stride
 from tl_jax.plans.plan import Phase

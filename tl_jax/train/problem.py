@@ -12,7 +12,7 @@ from tl_jax.chain.depth import with_stochastic_depth
 from tl_jax.chain.network import Net, Network
 from tl_jax.chain.places import Known
 from tl_jax.data import balance
-from tl_jax.data.preprocessing import Preprocessing
+from tl_jax.data.expects import Expected
 from tl_jax.data.splits import require_seed
 from tl_jax.data.task import Task
 from tl_jax.engine.parallel import Parallel
@@ -32,7 +32,7 @@ class Setup:
 
     network: Network
     objective: Objective
-    preprocessing: Preprocessing | None
+    preprocessing: Expected | None
     parallel: Parallel
     precision: str = "float32"
 
@@ -59,7 +59,7 @@ class Problem:
     """
 
     chain: Network
-    preprocessing: Preprocessing | None
+    preprocessing: Expected | None
     task: Task
     plan: Plan
     parallel: Parallel = Parallel()

@@ -66,11 +66,8 @@ def of_stores(
 ) -> Iterator[Need]:
     """Yield the room for what the phases to come will store of a task, less what is there."""
     chain, trained, seen = problem.chain, set[str](), set[pathlib.Path]()
-    inputs = prefix.decoded(task, problem.preprocessing)
-    if task.open is not None and problem.preprocessing is not None:
-        pixels = prefix.pixels_store(task, problem.preprocessing, cache=cache)
-        inputs = inputs._replace(key=pixels.folder.name)
-        yield pixels.need()
+    inputs, needs = prefix.to_come(task, problem.preprocessing, cache=cache)
+    yield from needs
     for reading in readings:
         inputs_below, common = inputs, {"examples": len(task.ids), "cache": cache, "dtype": dtype}
         for place, views in reading.stored:

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from tl_jax.data.preprocessing import Preprocessing
+from tl_jax.data.expects import Expected
 
 
 class Published(NamedTuple):
@@ -13,13 +13,13 @@ class Published(NamedTuple):
     # Hexadecimal: the SHA-256 or its beginning, or 32 digits of MD5. Empty if none is published, or
     # if the source (pip, the hub) verifies its files itself.
     checksum: str
-    preprocessing: Preprocessing
+    preprocessing: Expected
     top1: float | None = None  # percent, with one central crop, as the publisher states
     top5: float | None = None
 
 
 def torchvision(
-    file: str, digits: str, preprocessing: Preprocessing, top1: float, top5: float
+    file: str, digits: str, preprocessing: Expected, top1: float, top5: float
 ) -> Published:
     """Return torchvision's `<file>-<digits>.pth`, whose SHA-256 begins with the digits."""
     address = f"https://download.pytorch.org/models/{file}-{digits}.pth"
@@ -29,7 +29,7 @@ def torchvision(
 def keras(
     path: str,
     md5: str,
-    preprocessing: Preprocessing,
+    preprocessing: Expected,
     top1: float | None,
     top5: float | None = None,
 ) -> Published:
@@ -39,7 +39,7 @@ def keras(
 
 
 def timm(
-    model: str, preprocessing: Preprocessing, top1: float, top5: float | None = None
+    model: str, preprocessing: Expected, top1: float, top5: float | None = None
 ) -> Published:
     """Return the repository `timm/<model>`, where `model` ends with its tag."""
     return Published(f"timm/{model}", "", preprocessing, top1, top5)

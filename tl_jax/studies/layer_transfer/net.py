@@ -1,12 +1,12 @@
 """The network of a study, for any number of classes."""
 
-import dataclasses
 import functools
 from typing import Any
 
 from tl_jax import models
 from tl_jax.chain.network import Network
-from tl_jax.errors import unknown
+from tl_jax.data.preprocessing import Preprocessing
+from tl_jax.errors import UserError, unknown
 from tl_jax.studies.layer_transfer.treatments import cuts
 
 
@@ -17,11 +17,11 @@ class Net:
         family, name = models.family(config.base), models.canonical(config.base)
         form = family.forms(name)[0]
         self._build = functools.partial(family.build, name, form)
-        preprocessing = family.preprocessing(name, form)
-        if config.channels:
-            preprocessing = preprocessing.with_channels(config.channels)
-        changes = {k: config[k] for k in ("size", "crop") if config[k]}
-        self.preprocessing = dataclasses.replace(preprocessing, **changes)
+        usual = family.preprocessing(name, form)
+        if not isinstance(usual, Preprocessing):
+            raise UserError(f"{name} reads texts, and this study is of bases that read images")
+        usual = usual.with_channels(config.channels or usual.channels)
+        self.preprocessing = usual.resized(config.size or None, config.crop or None)
         stops = cuts(self.chain(2), self.preprocessing.input_shape)
         for layer in config.layers:
             if layer not in stops:

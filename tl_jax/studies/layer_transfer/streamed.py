@@ -71,7 +71,7 @@ def step_flops(config: Any, net: Net, classes: int, stop: str | None) -> float:
     phase = _phase(config, chain, stop, 1)
     setup = Setup(chain, CrossEntropy(), net.preprocessing, Parallel(), config.precision)
     of_steps = recipe(setup, phase)
-    variables, _ = chain.shapes(net.preprocessing.input_shape)
+    variables, _ = chain.shapes(net.preprocessing.example)
     count = config.batch_size
     images = shape((count, *net.preprocessing.input_shape[1:]), jnp.uint8)
     weights, labels = shape((count,), jnp.float32), shape((count,), jnp.int32)

@@ -8,7 +8,7 @@ from typing import Any
 from tl_jax.data.task import Task
 from tl_jax.errors import UserError
 from tl_jax.plans.plan import Plan
-from tl_jax.runs import settings, transfer
+from tl_jax.runs import pose, settings
 from tl_jax.runs.subject import base_of, outline_of, task_of
 from tl_jax.train import loop, rates
 from tl_jax.train.inputs import for_plan
@@ -18,7 +18,7 @@ LOWEST, HIGHEST, STEPS = 1e-6, 10.0, 100
 
 def check(config: Any) -> None:
     """UserError for a base, a cut or a plan that is none."""
-    transfer.check(outline_of(config), *_given(config))
+    pose.check(outline_of(config), *_given(config))
 
 
 def data(config: Any) -> dict[str, Task]:
@@ -33,7 +33,7 @@ def compute(config: Any, workdir: pathlib.Path) -> dict:
     """
     own, options = _given(config)
     task = task_of(config, config.seed)
-    problem, _, start = transfer.posed(base_of(config), task, own, options)
+    problem, _, start = pose.posed(base_of(config), task, own, options)
     inputs_for = for_plan(problem, test_views="none", cache=own.cache, dtype=own.cache_dtype)
     phases, found = problem.plan.phases, []
     for number, phase in enumerate(phases):

@@ -159,7 +159,7 @@ def _plane(
 
 def _seen(base: Base, image: PIL.Image.Image, side: int) -> PIL.Image.Image:
     """Return the part of the image that the base sees, in RGB, resized to `side` pixels."""
-    pixels = base.preprocessing.fit(image)
+    pixels = base.of_images.fit(image)
     seen = PIL.Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).convert("RGB")
     return seen.resize((side, side), PIL.Image.Resampling.LANCZOS)
 

@@ -62,7 +62,7 @@ def shown_layer(config: Any, base: Base) -> tuple[str, tuple[int, ...]]:
 
     If the config names no layer, it is the highest one that has maps.
     """
-    shapes = base.chain.shapes(base.preprocessing.input_shape)[1]
+    shapes = base.chain.shapes(base.of_images.example)[1]
     layer = config.layer or next(n for n in reversed(base.layers) if len(shapes[n].shape) == 4)
     base.chain.index(layer)
     return layer, shapes[layer].shape[1:]
@@ -144,13 +144,13 @@ def first_filters(base: Base) -> tuple[str, np.ndarray]:
         for path, leaf in leaves[name].items()
         if path[-1] == "kernel" and leaf.ndim == 4
     )
-    return layer, kernel[:, :, ::-1] if base.preprocessing.order == "BGR" else kernel
+    return layer, kernel[:, :, ::-1] if base.of_images.order == "BGR" else kernel
 
 
 def every_layer(base: Base, image: PIL.Image.Image) -> dict[str, np.ndarray]:
     """Return the feature maps (H, W, C) of the image for every layer that has positions."""
     layers = base.layers[: base.layers.index(base.bottleneck) + 1]
-    by_layer = outputs(base, base.preprocessing(image), layers)
+    by_layer = outputs(base, base.of_images(image), layers)
     return {
         layer: np.asarray(maps[0])
         for layer, maps in by_layer.items()
@@ -165,7 +165,7 @@ def excited(base: Base, task: Task, layer: str, features: LayerFeatures, channel
     images = [task.image(i) for i in best]
     maps = None
     if len(features.shape) == 3 and features.shape[0] > 1:
-        maps = np.asarray(outputs(base, base.preprocessing(images), [layer])[layer])[..., channel]
+        maps = np.asarray(outputs(base, base.of_images(images), [layer])[layer])[..., channel]
     return Excited(channel, best, activations[best].tolist(), images, maps)
 
 

@@ -10,7 +10,7 @@ from tl_jax.data.task import Task
 from tl_jax.engine.prefix import Inputs
 from tl_jax.errors import UserError
 from tl_jax.plans.plan import Plan, Settings
-from tl_jax.runs import settings, transfer
+from tl_jax.runs import pose, settings, transfer
 from tl_jax.runs.results import trained_parameters
 from tl_jax.studies.scenarios.space import candidates
 from tl_jax.train import loop
@@ -42,11 +42,11 @@ def require(
             if (structure := _structure(own, options)) not in looked_at:
                 looked_at.add(structure)
                 for base in bases:
-                    transfer.check(base, own, options)
+                    pose.check(base, own, options)
 
 
 def _structure(own: settings.TransferSettings, options: Mapping[str, Any]) -> str:
-    """Return all settings but the phases' numbers, which `transfer.check` does not look at."""
+    """Return all settings but the phases' numbers, which `pose.check` does not look at."""
 
     def of(option: Any) -> Any:
         if not isinstance(option, Settings):
@@ -116,7 +116,7 @@ def _draw(
 ) -> Draw:
     of_study = {"seed": seed, "cache": config["cache"]}
     own, options = settings.divided(_settings(config, plan_settings, values) | of_study)
-    problem, _, start = transfer.posed(base, task, own, options)
+    problem, _, start = pose.posed(base, task, own, options)
     steps = max(1, len(task.splits["train"]) // own.batch_size)  # an epoch
     plan = lengthened(problem.plan, config["least_steps"], steps=steps)
     problem = dataclasses.replace(problem, plan=plan)

@@ -52,7 +52,7 @@ def transfer(
         stores = {"cache": config.cache, "dtype": "float16", "workdir": folder / step}
         inputs_for = for_plan(problem, test_views="none", **stores)
         if step == "head":  # it pools first, so it needs nothing but pooled features
-            inputs_for = _from_pooled(pooled, cut, base.preprocessing)
+            inputs_for = _from_pooled(pooled, cut, base.of_images)
         done = trained(problem, variables, inputs_for, workdir=folder / step)
         variables, result["accuracy"][step] = done.variables, done.scores["test"]["accuracy"]
         (result["epochs"][step],) = choices(plan, done.progress, problem.objective)

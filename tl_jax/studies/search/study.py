@@ -45,7 +45,7 @@ def rank(
     """
     ((layer, of_gallery),) = features.items()
     gallery, transform = comparison.fit(of_gallery.rows)
-    of_query = np.asarray(base(base.preprocessing(query), layer=layer))
+    of_query = np.asarray(base(base.of_images(query), layer=layer))
     of_query = of_query.mean((1, 2)) if of_query.ndim == 4 else of_query
     (cosines,) = retrieval.similarities(
         queries=transform(of_query), gallery=gallery, expand=comparison.expand

@@ -1,0 +1,89 @@
+"""The tokenizer that lies beside a file of weights, as Hugging Face's repositories have it."""
+
+import json
+import pathlib
+
+from tl_jax.data.text import MAX_TOKENIZER
+from tl_jax.errors import UserError
+
+WHOLE, WORDS, SETTINGS = "tokenizer.json", "vocab.txt", "tokenizer_config.json"
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
+def beside(weights: pathlib.Path) -> str:
+    """Return the tokenizer as JSON of the library `tokenizers`; empty if there is none.
+
+    Of BERT's `vocab.txt`, a word a line, it is WordPiece over BERT's split, in lower case unless
+    `tokenizer_config.json` says otherwise. UserError for files that are none of these.
+    """
+    whole, words = weights.with_name(WHOLE), weights.with_name(WORDS)
+    if whole.is_file():
+        described = _read(whole)
+        _require_json(whole, described)
+        return described
+    if not words.is_file():
+        return ""
+    settings = weights.with_name(SETTINGS)
+    lower = True
+    if settings.is_file():
+        lower = bool(_require_json(settings, _read(settings)).get("do_lower_case", True))
+    return json.dumps(_wordpiece(words, _read(words).splitlines(), lower))
+
+
+def _read(path: pathlib.Path) -> str:
+    if path.stat().st_size > MAX_TOKENIZER:
+        raise UserError(f"{path} is larger than {MAX_TOKENIZER} bytes: no tokenizer is")
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 (byte {error.start})") from None
+
+
+def _require_json(path: pathlib.Path, text: str) -> dict:
+    try:
+        found = json.loads(text)
+    except (RecursionError, ValueError) as error:
+        raise UserError(f"{path} is not JSON ({error!s:.80})") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{path} is not what it is called: it holds no settings")
+    return found
+
+
+def _wordpiece(path: pathlib.Path, words: list[str], lower: bool) -> dict:
+    numbers = {word: number for number, word in enumerate(words)}
+    if missing := [word for word in SPECIAL if word not in numbers]:
+        raise UserError(f"{path} has no {' and no '.join(missing)}: it is not BERT's vocabulary")
+    added = [
+        {"id": numbers[word], "content": word, "special": True, "normalized": False}
+        | {"single_word": False, "lstrip": False, "rstrip": False}
+        for word in SPECIAL
+    ]
+    first, last = ({"SpecialToken": {"id": word, "type_id": 0}} for word in ("[CLS]", "[SEP]"))
+    text = {"Sequence": {"id": "A", "type_id": 0}}
+    special = {w: {"id": w, "ids": [numbers[w]], "tokens": [w]} for w in ("[CLS]", "[SEP]")}
+    return {
+        "version": "1.0",
+        "added_tokens": added,
+        "normalizer": {
+            "type": "BertNormalizer",
+            "clean_text": True,
+            "handle_chinese_chars": True,
+            "strip_accents": None,
+            "lowercase": lower,
+        },
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [first, text, last],
+            "pair": [first, text, last],
+            "special_tokens": special,
+        },
+        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
+        "model": {
+            "type": "WordPiece",
+            "unk_token": "[UNK]",
+            "continuing_subword_prefix": "##",
+            "max_input_chars_per_word": 100,
+            "vocab": numbers,
+        },
+    }

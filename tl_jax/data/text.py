@@ -1,0 +1,145 @@
+"""What a base's weights expect of a text: its tokenizer, which travels with the base."""
+
+import dataclasses
+import functools
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from tl_jax.data.task import Task
+from tl_jax.errors import UserError, takes, takes_types, takes_whole
+
+TOKENS = "tokens"  # the place that a text base's first layer reads
+MAX_SIZE = 2**16  # tokens
+MAX_TOKENIZER = 2**26  # bytes of JSON
+STEP = 16  # tokens: lengths are rounded up to it, so that few programs serve all tasks
+BATCH = 1024  # texts that are tokenized at once
+LONGEST = 128  # characters: tokens are shorter
+WORD = re.compile(r"\S+")
+
+
+@dataclasses.dataclass(frozen=True)
+class TextPreprocessing:
+    """From a text to the numbers of its tokens.
+
+    `tokenizer` is JSON as the library `tokenizers` writes it: normalisation, split, vocabulary and
+    special tokens. Of a text the first `size` tokens are kept, special ones included. Behind it
+    stands the token `pad`.
+    """
+
+    tokenizer: str = dataclasses.field(repr=False)
+    size: int
+    pad: int = 0
+
+    def __post_init__(self):
+        takes_types(self)
+        takes_whole(self.size, "size=", 1, MAX_SIZE)
+        takes_whole(self.pad, "pad=", 0, 2**31 - 1)
+        if len(self.tokenizer) > MAX_TOKENIZER:
+            raise UserError(f"a tokenizer has at most {MAX_TOKENIZER} characters of JSON")
+
+    def __call__(self, texts: str | Sequence[str]) -> np.ndarray:
+        """The tokens of one text or several: int32 (N, T), T at most `size`.
+
+        UserError for what is no text, and where there is no tokenizer.
+        """
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        if not texts:
+            raise UserError("no texts were given")
+        for text in texts:
+            takes(isinstance(text, str), "a text", "a string", text)
+        starts = range(0, len(texts), BATCH)
+        rows = [row for first in starts for row in self._encoded(texts[first : first + BATCH])]
+        longest = max(1, *map(len, rows))
+        length = min(self.size, -(-longest // STEP) * STEP)
+        tokens = np.full((len(rows), length), self.pad, np.int32)
+        for row, found in zip(tokens, rows, strict=True):
+            row[: len(found)] = found
+        return tokens
+
+    read = __call__
+
+    def _encoded(self, texts: Sequence[str]) -> list[np.ndarray]:
+        tokenizer = _tokenizer(self.tokenizer, self.size)
+        encodings = tokenizer.encode_batch([self._beginning(text) for text in texts])
+        return [np.asarray(one.ids, np.int32) for one in encodings]
+
+    def _beginning(self, text: str) -> str:
+        """The part of a text that its first tokens are in: of a long one the rest costs nothing.
+
+        Hardly a word has no token, and none longer than `LONGEST` has one to a character.
+        """
+        beyond = next(itertools.islice(WORD.finditer(text), 2 * self.size, None), None)
+        text = text[: beyond.start()] if beyond else text
+        return text[: self.size * LONGEST]
+
+    def normalise(self, tokens: Any) -> Any:
+        """The tokens as they are: layers read whole numbers."""
+        return tokens
+
+    @property
+    def example(self) -> jax.ShapeDtypeStruct:
+        """What the network reads of one text, as a shape."""
+        return jax.ShapeDtypeStruct((1, self.size), np.int32)
+
+    def resized(self, size: int | None = None, crop: float | None = None) -> "TextPreprocessing":
+        """The same for texts of at most `size` tokens; UserError for a crop."""
+        if crop is not None:
+            raise UserError("a text is not cropped: leave crop= out, and say size= in tokens")
+        return dataclasses.replace(self, size=self.size if size is None else size)
+
+    def with_channels(self, channels: int) -> "TextPreprocessing":
+        """UserError: a text has none."""
+        raise UserError("a text has no channels: leave channels= out")
+
+    def require(self, who: str, tokens: Any) -> None:
+        """UserError unless these are numbers of tokens (N, T)."""
+        if tokens.ndim != 2 or not np.issubdtype(tokens.dtype, np.integer) or not len(tokens):
+            raise UserError(
+                f"{who} takes the numbers of tokens, int32 (N, T); got {tokens.dtype} "
+                f"{tokens.shape}: base.preprocessing takes texts"
+            )
+
+    def described(self) -> dict[str, Any]:
+        """Its fields, as JSON-able data; of the tokenizer a hash."""
+        digest = hashlib.sha256(self.tokenizer.encode()).hexdigest()[:16]
+        return dataclasses.asdict(self) | {"tokenizer": digest}
+
+    def of_task(self, task: Task) -> tuple["TextPreprocessing", Task]:
+        """This preprocessing, and the task with the tokens of its texts.
+
+        UserError for a task without texts.
+        """
+        if not task.texts:
+            raise UserError(f"the base reads texts, and the task {task.name!r} has none")
+        key = hashlib.sha256(f"{task.fingerprint} {self.fingerprint()}".encode()).hexdigest()
+        arrays = {**task.arrays, TOKENS: self(task.texts)}
+        return self, dataclasses.replace(task, arrays=arrays, fingerprint=key)
+
+    def fingerprint(self) -> str:
+        """A hash that two preprocessings share only if they give the same tokens."""
+        return hashlib.sha256(json.dumps(dataclasses.asdict(self)).encode()).hexdigest()
+
+
+@functools.lru_cache(maxsize=8)
+def _tokenizer(described: str, size: int) -> Any:
+    if not described:
+        raise UserError("this base has no tokenizer: load weights that come with one")
+    try:
+        import tokenizers
+    except ModuleNotFoundError:
+        raise UserError("texts need the package tokenizers: pip install 'tl_jax[text]'") from None
+    try:
+        found = tokenizers.Tokenizer.from_str(described)
+    except Exception as error:  # the library has no class of its own for what its parser refuses
+        raise UserError(f"the tokenizer cannot be read: {error!s:.200}") from None
+    # What a file says of length and padding is its author's; ours are `size` and `pad`.
+    found.no_padding()
+    found.enable_truncation(size)
+    return found
