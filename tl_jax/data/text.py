@@ -79,6 +79,11 @@ class TextPreprocessing:
         text = text[: beyond.start()] if beyond else text
         return text[: self.size * LONGEST]
 
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Where in a text each of its tokens begins and ends; special ones are empty."""
+        tokenizer = _tokenizer(self.tokenizer, self.size)
+        return tokenizer.encode(self._beginning(text)).offsets
+
     def normalise(self, tokens: Any) -> Any:
         """The tokens as they are: layers read whole numbers."""
         return tokens

@@ -3,6 +3,7 @@
 import json
 import math
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ MOST_MISTAKES = 12
 MOST_PAIRS = 10
 LARGE = 12  # with more classes a confusion matrix is a picture and the class table is folded
 THUMBNAIL = 240  # pixels
+MOST_CHARACTERS = 400  # of a text
+Words = Callable[[str, int], list[tuple[str, float]]]
 HOW = {
     "accuracy": "Wilson score",
     "weighted_accuracy": f"percentile bootstrap, {intervals.RESAMPLES:,} resamples",
@@ -39,10 +42,12 @@ def write(
     history: list[dict],
     probabilities: np.ndarray,
     task: Task,
+    words: Words | None = None,
 ) -> pathlib.Path:
     """Write `directory`/report.html and return its path; it appears whole or not at all.
 
     `probabilities` (n, C) are those of the test split, in the order of `task.splits["test"]`.
+    `words(text, answer)`: the words of a text, and the weight of each for an answer.
     UserError if they cannot be, or if matplotlib or jinja2 is not installed.
     """
     html.require()
@@ -61,7 +66,7 @@ def write(
         per_class=_per_class(result),
         large=len(task.classes) > LARGE,
         calibration=_calibration(probabilities, task, result.get("calibration")),
-        mistakes=mistakes(probabilities, task),
+        mistakes=mistakes(probabilities, task, words),
         shares=time_shares(result),
         config=json.dumps(result["config"], indent=2, default=str, ensure_ascii=False),
     )
@@ -224,8 +229,10 @@ def _calibration(probabilities: np.ndarray, task: Task, scaled: dict | None) -> 
     }
 
 
-def mistakes(probabilities: np.ndarray, task: Task) -> list[dict]:
-    """Return the most confident mistakes on the test split, with a small picture of each."""
+def mistakes(probabilities: np.ndarray, task: Task, words: Words | None = None) -> list[dict]:
+    """Return the most confident mistakes on the test split, each with a small picture, or with the
+    beginning of its text, whose words have a `share` from -1 to 1 of the weightiest one's weight.
+    """
     test = task.splits["test"]
     labels = task.labels[test]
     rows = []
@@ -238,10 +245,25 @@ def mistakes(probabilities: np.ndarray, task: Task) -> list[dict]:
                 "predicted": task.classes[predicted],
                 "probability": float(probabilities[row, predicted]),
                 "of_true": float(probabilities[row, labels[row]]),
-                "image": _thumbnail(task, index),
+                "image": None if task.texts else _thumbnail(task, index),
+                "words": _weighed(task.texts[index], predicted, words) if task.texts else None,
             }
         )
     return rows
+
+
+def _weighed(whole: str, answer: int, words: Words | None) -> list[dict]:
+    """Return the words of the beginning of a text, and how much each speaks for the answer."""
+    found = words(whole, answer) if words else [(whole, 0.0)]
+    shown, length = [], 0
+    for word, weight in found:
+        shown.append((word[:MOST_CHARACTERS], weight))
+        length += len(word)
+        if length >= MOST_CHARACTERS:
+            shown.append(("…", 0.0))
+            break
+    most = max(abs(weight) for _, weight in shown) or 1.0
+    return [{"word": word, "share": weight / most} for word, weight in shown]
 
 
 def _thumbnail(task: Task, index: int) -> str | None:

@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from tl_jax.base import file
+from tl_jax.base import attribution, file
 from tl_jax.base.base import Base
 from tl_jax.base.load import load_base
 from tl_jax.chain.variables import fingerprint, select
@@ -218,7 +218,8 @@ def work(
         logger.warning("%s", setback)
     if page.can_be_drawn():
         shown = {"history": done.progress.history, "probabilities": done.predictions["test"]}
-        page.write(workdir, result=result, task=task, **shown)
+        words = functools.partial(attribution.word_weights, final) if task.texts else None
+        page.write(workdir, result=result, task=task, words=words, **shown)
     return result
 
 
