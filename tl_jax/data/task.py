@@ -1,7 +1,7 @@
 """A task: a dataset made ready for transfer."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ class Task:
     classes: tuple[str, ...] = ()
     # example index -> image of mode L or RGB; thread-safe; None for a task without images
     open: Callable[[int], PIL.Image.Image] | None = None
+    texts: Sequence[str] = ()  # (N,) what was written, of a task of texts
     # all other inputs, (N, ...) each
     arrays: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     channels: int = 3  # 1 where every image is grey
