@@ -175,3 +175,67 @@ def test_a_budget_that_a_class_cannot_fill_names_it():
         budget(np.arange(5), labels, per_class=1, seed=0)
     with pytest.raises(UserError, match="at least 1 example a class"):
         budget(np.arange(8), labels, per_class=-1, seed=0)
+
+
+GROUPED = {"seed": 0, "val": 0.1, "test": 0.25}
+
+
+@quick
+@given(
+    documents=st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=9), max_size=60), seed=SEEDS
+)
+def test_a_group_is_in_one_split_and_every_split_has_every_class(documents, seed):
+    documents = [[0, 1, 2]] * 3 + documents  # so that it can be done
+    names = np.array([f"c{label}" for document in documents for label in document])
+    groups = np.repeat(np.arange(len(documents)), [len(document) for document in documents])
+    order = np.random.default_rng(seed).permutation(len(names))
+    names, groups = names[order], groups[order]
+    options = GROUPED | {"seed": seed}
+    splits = divide({"train": np.arange(len(names))}, names, **options, groups=groups)
+    np.testing.assert_array_equal(np.sort(np.concatenate([*splits.values()])), range(len(names)))
+    assert sum(len(np.unique(groups[rows])) for rows in splits.values()) == len(documents)
+    for rows in splits.values():
+        assert len(np.unique(names[rows])) == 3
+    again = divide({"train": np.arange(len(names))}, names, **options, groups=groups)
+    np.testing.assert_array_equal(again["test"], splits["test"])
+
+
+def test_whole_groups_meet_the_shares_of_each_class_and_long_ones_are_spread():
+    rng = np.random.default_rng(0)
+    sizes = rng.integers(1, 20, 500)
+    groups, names = np.repeat(np.arange(500), sizes), rng.choice(["a", "a", "b"], sizes.sum())
+    means = []
+    for seed in range(5):
+        options = GROUPED | {"seed": seed}
+        splits = divide({"train": np.arange(len(names))}, names, **options, groups=groups)
+        for split, share in (("test", 0.25), ("val", 0.1)):
+            for name in "ab":
+                found, whole = (names[splits[split]] == name).sum(), (names == name).sum()
+                assert abs(found - share * whole) <= 0.01 * whole
+        means.append(sizes[np.unique(groups[splits["test"]])].mean())
+    assert abs(np.mean(means) - sizes.mean()) < 0.5  # not the longest, and not the shortest
+
+
+def test_groups_of_one_are_no_groups():
+    names = shuffled([30, 20], 0)
+    given_ = {"train": np.arange(50)}
+    alone = divide(given_, names, **GROUPED, groups=np.arange(50))
+    for split, rows in divide(given_, names, **GROUPED).items():
+        np.testing.assert_array_equal(alone[split], rows)
+
+
+def test_a_budget_counts_examples_not_groups():
+    names, groups = np.tile(["a", "b"], 60), np.repeat(np.arange(30), 4)
+    splits = divide({"train": np.arange(120)}, names, **GROUPED, groups=groups, per_class=7)
+    assert np.unique(names[splits["train"]], return_counts=True)[1].tolist() == [7, 7]
+
+
+def test_groups_that_cannot_be_kept_whole_are_refused():
+    names, groups = np.tile(["a", "b"], 20), np.repeat(np.arange(10), 4)
+    with pytest.raises(UserError, match="'3' is in train and in test, and so are 0 more"):
+        given_ = {"train": np.arange(14), "test": np.arange(14, 40)}
+        divide(given_, names, **GROUPED, groups=groups)
+    names[:] = "a"
+    names[:8] = "b"
+    with pytest.raises(UserError, match="class 'b' has 2 groups of examples, but 3 are needed"):
+        divide({"train": np.arange(40)}, names, **GROUPED, groups=groups)

@@ -1,14 +1,17 @@
 """Which examples are trained on, chosen by and tested on."""
 
 import hashlib
+import itertools
 from collections.abc import Mapping
 
 import numpy as np
+import scipy.sparse
 
 from tl_jax.data.task import SPLITS
 from tl_jax.errors import UserError, takes_type
 
 SEEDS = 2**32
+DRAWS = 8  # of whole groups, of which the nearest to the shares is taken
 
 
 def stratified(
@@ -32,16 +35,19 @@ def divide(
     test: float,
     per_class: int = 0,
     strata: np.ndarray | None = None,
+    groups: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """The splits of a task: `complete`, then cut to a label budget, if `per_class` is not 0.
 
-    names: (N,) class of each example, stratified by unless `strata` are given. A budget counts
+    names: (N,) class of each example, stratified by unless `strata` are given. groups: (N,) the
+    document or patient of each example; examples of one are in one split. A budget counts
     every label that is looked at before the test. 'train' keeps exactly `per_class` of each class,
     'val' is cut in proportion: to `per_class` times its size over that of 'train', rounded, of each
     class, but at least one, and at most what there is. 'test' stays whole.
     """
     takes_type("per_class=", int, per_class)
-    splits = complete(given, names if strata is None else strata, seed=seed, val=val, test=test)
+    strata = names if strata is None else strata
+    splits = complete(given, strata, seed=seed, val=val, test=test, groups=groups)
     if per_class:
         share = len(splits["val"]) / max(1, len(splits["train"]))
         splits["train"] = budget(splits["train"], names, per_class=per_class, seed=seed)
@@ -51,11 +57,19 @@ def divide(
 
 
 def complete(
-    given: Mapping[str, np.ndarray], strata: np.ndarray, *, seed: int, val: float, test: float
+    given: Mapping[str, np.ndarray],
+    strata: np.ndarray,
+    *,
+    seed: int,
+    val: float,
+    test: float,
+    groups: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """The given splits, and those of 'test' and 'val' that are missing, taken out of 'train'.
 
-    given: indices into `strata` (N,); `val` and `test` are fractions of the given 'train'.
+    given: indices into `strata` (N,); `val` and `test` are fractions of the given 'train'. groups:
+    (N,) or None; the shares are met as nearly as whole groups allow. UserError for a group that the
+    given splits take apart.
     """
     for name, share in (("val=", val), ("test=", test)):
         takes_type(name, float, share)
@@ -64,21 +78,27 @@ def complete(
             f"val and test are fractions above 0 whose sum is below 1; got val={val}, test={test}"
         )
     splits = {name: np.sort(np.asarray(index, np.int64)) for name, index in given.items()}
+    if groups is not None:
+        _require_whole(splits, groups := np.asarray(groups))
     missing = [name for name in ("test", "val") if name not in splits]
     rng, share, whole = _generator(seed), {"test": test, "val": val}, 1.0
     while missing:
         name, train = missing.pop(0), splits["train"]
         fraction, leave = share[name] / whole, 1 + len(missing)
-        held = _hold_out(np.asarray(strata)[train], fraction, leave=leave, rng=rng)
+        of = None if groups is None else groups[train]
+        held = _hold_out(np.asarray(strata)[train], fraction, of, leave=leave, rng=rng)
         splits["train"], splits[name] = train[~held], train[held]
         whole -= share[name]
     return {name: splits[name] for name in SPLITS}
 
 
-def _hold_out(strata: np.ndarray, fraction: float, *, leave: int, rng) -> np.ndarray:
+def _hold_out(
+    strata: np.ndarray, fraction: float, groups: np.ndarray | None, *, leave: int, rng
+) -> np.ndarray:
     """(N,) bool: a random `fraction` of every stratum, at least one and leaving at least `leave`.
 
     Shares are rounded by the largest remainders, so that their sum is `fraction` of N, rounded.
+    Groups (N,) are held out whole.
     """
     if not len(strata):
         raise UserError("there are no examples to split")
@@ -91,10 +111,69 @@ def _hold_out(strata: np.ndarray, fraction: float, *, leave: int, rng) -> np.nda
     order = np.argsort(take - ideal, kind="stable")  # the largest remainder first
     order = order[take[order] < counts[order] - leave]
     take[order[:spare]] += 1
+    if groups is not None and len(np.unique(groups)) < len(groups):
+        return _whole_groups(names, member, groups, take, leave=leave, rng=rng)
     held = np.zeros(len(strata), bool)
     for stratum, n in enumerate(take):
         held[rng.permutation(np.flatnonzero(member == stratum))[:n]] = True
     return held
+
+
+def _whole_groups(
+    names: np.ndarray, member: np.ndarray, groups: np.ndarray, take: np.ndarray, *, leave: int, rng
+) -> np.ndarray:
+    """(N,) bool: groups whose examples of each stratum come as near to `take` (S,) as they can.
+
+    member: (N,) number of each example's stratum, among the `names` (S,). Every stratum is in a
+    group that is held out and in `leave` others.
+    """
+    _, group = np.unique(groups, return_inverse=True)
+    ones = np.ones(len(group), int)
+    sizes = scipy.sparse.csr_array((ones, (group, member)), shape=(group.max() + 1, len(take)))
+    have = sizes.count_nonzero(axis=0)
+    if have.min() <= leave:
+        raise _too_few(names, have, leave + 1, "for one in each split", "groups of examples")
+    drawn = (_drawn(sizes, take, have - leave, rng) for _ in range(DRAWS))
+    held, missing = min(drawn, key=lambda d: ((d[1] == take).any(), np.sum(d[1] ** 2 / take)))
+    if len(never := np.flatnonzero(missing == take)):
+        raise UserError(
+            f"whole groups cannot be divided so that every split has examples of each class: "
+            f"{str(names[never[0]])!r} is in {have[never[0]]} groups; leave the class out"
+        )
+    return held[group]
+
+
+def _drawn(
+    sizes: scipy.sparse.csr_array, take: np.ndarray, spare: np.ndarray, rng
+) -> tuple[np.ndarray, np.ndarray]:
+    """Groups (G,) bool, each drawn if it brings the counts nearer to `take` (S,) or is the first of
+    a stratum; and what is missing then (S,).
+
+    sizes: (G, S) examples of each group in each stratum; `spare` (S,): how many groups of a stratum
+    may be drawn. Near is the sum over strata of squared differences, divided by `take`.
+    """
+    held, missing, spare = np.zeros(sizes.shape[0], bool), take.astype(float), spare.copy()
+    for number in rng.permutation(len(held)):
+        own = slice(*sizes.indptr[number : number + 2])
+        strata, counts = sizes.indices[own], sizes.data[own]
+        first = (missing[strata] == take[strata]).any()
+        nearer = np.sum(counts * (2 * missing[strata] - counts) / take[strata]) > 0
+        if (first or nearer) and spare[strata].all():
+            held[number] = True
+            missing[strata] -= counts
+            spare[strata] -= 1
+    return held, missing
+
+
+def _require_whole(splits: Mapping[str, np.ndarray], groups: np.ndarray) -> None:
+    names = {split: np.unique(groups[rows]) for split, rows in splits.items()}
+    for one, other in itertools.combinations(names, 2):
+        if len(both := np.intersect1d(names[one], names[other])):
+            raise UserError(
+                f"{str(both[0])!r} is in {one} and in {other}, and so are {len(both) - 1} more "
+                "groups of examples that belong together; move each to one split, or give those "
+                "that differ different names"
+            )
 
 
 def budget(indices: np.ndarray, labels: np.ndarray, *, per_class: int, seed: int) -> np.ndarray:
@@ -121,10 +200,12 @@ def _at_most(indices: np.ndarray, labels: np.ndarray, *, per_class: int, seed: i
     return np.sort(np.concatenate(chosen))
 
 
-def _too_few(names: np.ndarray, counts: np.ndarray, needed: int, purpose: str) -> UserError:
+def _too_few(
+    names: np.ndarray, counts: np.ndarray, needed: int, purpose: str, what: str = "examples"
+) -> UserError:
     least = counts.argmin()
     return UserError(
-        f"class {str(names[least])!r} has {counts[least]} examples, but {needed} are "
+        f"class {str(names[least])!r} has {counts[least]} {what}, but {needed} are "
         f"needed {purpose}; add some, leave the class out or ask for less"
     )
 

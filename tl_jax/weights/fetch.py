@@ -2,10 +2,8 @@
 
 import hashlib
 import logging
-import os
 import pathlib
 import re
-import shutil
 import time
 import urllib.parse
 
@@ -13,6 +11,8 @@ import requests
 import tqdm
 
 from tl_jax import interrupt, locks
+from tl_jax.data.files import path_of
+from tl_jax.data.home import ELSEWHERE, home, require_room
 from tl_jax.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -26,8 +26,7 @@ TRANSIENT = (requests.ConnectionError, requests.Timeout, requests.exceptions.Chu
 
 def folder(cache: pathlib.Path | None = None) -> pathlib.Path:
     """Return the folder `weights` in `cache`, by default in TL_JAX_HOME or `~/.cache/tl_jax`."""
-    home = os.environ.get("TL_JAX_HOME") or "~/.cache/tl_jax"
-    return pathlib.Path(os.path.expanduser(cache or home)) / "weights"
+    return (home() if cache is None else path_of(cache)) / "weights"
 
 
 def fetch(url: str, checksum: str, *, cache: pathlib.Path | None = None) -> pathlib.Path:
@@ -48,8 +47,7 @@ def fetch(url: str, checksum: str, *, cache: pathlib.Path | None = None) -> path
         raise UserError(f"{url} cannot be fetched ({_reason(error)}); {_by_hand(path)}") from error
     except OSError as error:
         raise UserError(
-            f"{path} cannot be read or written ({error.strerror}); "
-            "set TL_JAX_HOME to another folder"
+            f"{path} cannot be read or written ({error.strerror}); {ELSEWHERE}"
         ) from error
     return path
 
@@ -133,7 +131,7 @@ def _attempt(url: str, partial: pathlib.Path) -> bool:
             have = 0
         length = response.headers.get("Content-Length", "")
         length = int(length) if re.fullmatch("[0-9]{1,18}", length) else None
-        _require_room(url, partial, length or 0)
+        require_room(partial.parent, url, length or 0)
         logger.info("fetching %s", url)
         total = None if length is None else have + length
         bar = {"desc": partial.stem, "total": total, "initial": have, "leave": False}
@@ -149,13 +147,3 @@ def _attempt(url: str, partial: pathlib.Path) -> bool:
                     raise UserError(f"{url} does not end after {MAX_BYTES} bytes; it was deleted")
                 file.write(chunk)
     return have > 0
-
-
-def _require_room(url: str, partial: pathlib.Path, length: int) -> None:
-    free = shutil.disk_usage(partial.parent).free
-    if length > free:
-        raise UserError(
-            f"no space left in {partial.parent}: {url} needs {length / 1e6:.1f} MB, "
-            f"{free / 1e6:.1f} MB are free; free some, or set TL_JAX_HOME to a folder on another "
-            "disk"
-        )
