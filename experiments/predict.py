@@ -1,8 +1,10 @@
-"""Classify images with a finished run: one line for each image, with class and probability.
+"""Classify images, or lines of text, with a finished run: a line each, with class and probability.
 
     python -m experiments.predict --run=runs/elpv photo.png folder/
+    python -m experiments.predict --run=runs/reviews reviews.txt
 
---json prints JSON lines, with the probability of every class.
+A run on texts takes files with a text on each line. --json prints JSON lines, with the probability
+of every class.
 """
 
 import json
@@ -20,13 +22,20 @@ _RUN = flags.DEFINE_string("run", None, "Folder of a finished run.")
 
 
 def main(argv: list[str]) -> int:
-    """Print a line for each image; return 2 if one could not be read."""
+    """Print a line for each image or text; return 2 if an image could not be read."""
     from tl_jax.base import predict  # these import JAX, which --help does without
     from tl_jax.base.load import load_base
+    from tl_jax.data.text import TOKENS
+    from tl_jax.models import reads
 
     if not _RUN.value or len(argv) < 2 or "" in argv[1:]:
-        raise UserError("which run and which images? --run=runs/elpv photo.png folder/")
+        raise UserError("which run, and which images or texts? --run=runs/elpv photo.png folder/")
     base = load_base(pathlib.Path(_RUN.value))
+    if reads(base.name) == TOKENS:
+        for argument in argv[1:]:
+            for text, row in predict.of_lines(base, path_of(argument)):
+                print(_line("text", text, row, base.classes))
+        return 0
     files = [f for argument in argv[1:] for f in predict.files_at(path_of(argument))]
     failed = 0
     for path, answer in predict.of_files(base, files):
@@ -34,18 +43,18 @@ def main(argv: list[str]) -> int:
             cli.complain(str(answer))
             failed += 1
         else:
-            print(_line(path, answer, base.classes))
+            print(_line("path", str(path), answer, base.classes))
     return cli.BAD_INPUT if failed else 0
 
 
-def _line(path: pathlib.Path, row, classes: tuple[str, ...]) -> str:
+def _line(what: str, name: str, row, classes: tuple[str, ...]) -> str:
     from tl_jax.report.text import visible
 
     best = int(row.argmax())
     if not JSON.value:
-        return f"{visible(str(path))}\t{visible(classes[best])}\t{row[best]:.4f}"
+        return f"{visible(name)}\t{visible(classes[best])}\t{row[best]:.4f}"
     every = {name: round(float(p), 6) for name, p in zip(classes, row, strict=True)}
-    answer = {"path": str(path), "class": classes[best], "probability": round(float(row[best]), 6)}
+    answer = {what: name, "class": classes[best], "probability": round(float(row[best]), 6)}
     return json.dumps(answer | {"probabilities": every})
 
 

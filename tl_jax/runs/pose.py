@@ -52,6 +52,8 @@ def posed(
     }
     chain = _adapted(ready, own)
     plan = _planned(ready, chain, own, options)
+    if task.texts:
+        _require_no_views(plan, own.test_views)
     if plan.start != "pretrained":
         ready = ready.started(plan.start, own.seed)
     added = [name for name in chain.names if name not in ready.layers]
@@ -77,6 +79,18 @@ def posed(
         sources=sources,
     )
     return Posed(problem, ready, variables)
+
+
+def _require_no_views(plan: Plan, test_views: str) -> None:
+    """UserError for what is done to images alone."""
+    for phase in plan.phases:
+        for name in ("views", "augment"):
+            if (value := getattr(phase.settings, name)) not in ("none", ""):
+                raise UserError(
+                    f"phase {phase.name!r}: {name}={value} is of images, and the task has texts"
+                )
+    if test_views != "none":
+        raise UserError(f"test_views={test_views} are of images, and the task has texts")
 
 
 def _headed(base: Base, classes: int, own: TransferSettings) -> Base:
