@@ -37,7 +37,7 @@ def empty(folder):
 
 SPOILT = {
     "missing": (shutil.rmtree, "'{}' does not exist"),
-    "empty": (empty, "'{}' has nothing in it; put the images of each class in a sub-folder"),
+    "empty": (empty, "'{}' has nothing in it; put the files of each class in a sub-folder"),
     "one class": (
         lambda f: [shutil.rmtree(f / name) for name in ("bar", "disc")],
         "'{}' has one class, 'square'; a task needs at least 2",

@@ -155,8 +155,8 @@ def text_file(top: Path):
     [
         (lambda top: top.rmdir(), "does not exist; give the folder"),
         (text_file, "is a file, not a folder"),
-        (lambda top: None, "has nothing in it; put the images of each class in a sub-folder"),
-        (flat, "has files, but no sub-folders; put the images of each class in a sub-folder"),
+        (lambda top: None, "has nothing in it; put the files of each class in a sub-folder"),
+        (flat, "has files, but no sub-folders; put the files of each class in a sub-folder"),
         (lambda top: fill(top, {"a": 5}), "has one class, 'a'; a task needs at least 2"),
         (lambda top: fill(top, {"a": 5, "b": 0}), "class 'b' has no readable image"),
         (lambda top: fill(top, {"a": 5, "b": 2}), "class 'b' has 2 examples, but 3 are needed"),

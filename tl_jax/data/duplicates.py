@@ -25,11 +25,15 @@ def across(digests: Sequence[bytes], splits: Mapping[str, np.ndarray]) -> dict[s
 
 
 def warn(
-    what: str, digests: Sequence[bytes], splits: Mapping[str, np.ndarray], cure: str = ""
+    what: str,
+    digests: Sequence[bytes],
+    splits: Mapping[str, np.ndarray],
+    cure: str = "",
+    noun: str = "images",
 ) -> None:
-    """Log how many examples of the splits are in an earlier one as well, if any are."""
+    """Log how many examples of the splits, called `noun`, are in an earlier one as well, if any."""
     told = [
-        f"{count:,} of {len(splits[split]):,} images of {split}"
+        f"{count:,} of {len(splits[split]):,} {noun} of {split}"
         for split, count in across(digests, splits).items()
         if count
     ]

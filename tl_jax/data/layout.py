@@ -122,7 +122,7 @@ def _require_folders(root: Path, top: str, below: Below, files: tuple[str, ...])
         has = "files, but no sub-folders" if inside else "nothing in it"
         or_else = f", or {_MOVE.format(top)}" if top and SPLIT_NAMES[top.lower()] != "train" else ""
         raise UserError(
-            f"{str(root / top)!r} has {has}; put the images of each class in a sub-folder of it"
+            f"{str(root / top)!r} has {has}; put the files of each class in a sub-folder of it"
             f"{or_else}"
         )
 

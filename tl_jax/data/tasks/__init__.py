@@ -22,6 +22,9 @@ TASKS: dict[str, Any] = {
     "fashion_mnist": ("tl_jax.data.tasks.fashion", "fashion_mnist"),
     "folder": ("tl_jax.data.tasks.folder", "folder"),
     "joined": ("tl_jax.data.tasks.joined", "joined"),
+    "packaged": ("tl_jax.data.tasks.packaged", "packaged"),
+    "text": ("tl_jax.data.tasks.text", "text"),
+    "text_folder": ("tl_jax.data.tasks.text", "text_folder"),
     "tfds": ("tl_jax.data.tasks.tfds", "from_tfds"),
 }
 
@@ -37,7 +40,8 @@ def load_task(what: Any, *, seed: int = 0, only: Sequence[str] = (), **options: 
     """The task that `what` says, with the splits of `seed`:
 
     * a name: 'digits', 'elpv', 'fashion_mnist', 'folder:<path>', 'tfds:<name>',
-      'joined:<one>+<two>', or a registered one (`register_task`);
+      'joined:<one>+<two>', or a registered one (`register_task`); of texts, 'text:<table>',
+      'text_folder:<path>', 'packaged:<name>';
     * the path of a folder with one sub-folder of images a class;
     * arrays: a pair of images (N, H, W) or (N, H, W, 1 or 3), uint8, and labels (N,);
     * a function `(*, seed, ...) -> Task` of your own.

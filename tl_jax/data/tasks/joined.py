@@ -42,6 +42,8 @@ def joined(
         load_task(name, **options, **(where if name.startswith("tfds:") else {}))
         for name in parts(tasks)
     ]
+    if texts := [task.name for task in loaded if task.open is None]:
+        raise UserError(f"joined takes tasks of images; {texts[0]!r} has none")
     if wide := [task.name for task in loaded if task.grey_range]:
         raise UserError(f"joined takes images of 8 bits; {wide[0]!r} has 16")
     return _joined(loaded, options | {"per_class": per_class})

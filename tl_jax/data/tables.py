@@ -1,0 +1,101 @@
+"""Rows of text files, one at a time: CSV, tab-separated values, JSON lines."""
+
+import csv
+import functools
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from tl_jax.data.files import shown
+from tl_jax.errors import UserError
+
+LONGEST = 2**26  # bytes of a line, characters of a field: ten million words
+csv.field_size_limit(LONGEST)  # of the whole process; csv's own is 131,072
+
+Rows = Iterator[tuple[int, Mapping[str, Any]]]
+
+
+def rows(file: BinaryIO, name: str, *, errors: str = "strict") -> Rows:
+    """Yield the line at which each row begins, from 1, and the row's values by column.
+
+    The suffix of `name` says how the file is read (`FORMATS`). `errors`: 'strict' refuses bytes
+    that are no UTF-8, 'replace' puts U+FFFD for them. UserError, with the line, for what is wrong.
+    """
+    yield from FORMATS[suffix(name)](lines(file, name, errors), name)
+
+
+def suffix(name: str) -> str:
+    """Return the suffix of a table's name, one of `FORMATS`; UserError for another."""
+    found = Path(name).suffix.lower()
+    if found not in FORMATS:
+        raise UserError(f"{shown(name)} is no table; its name ends in one of {', '.join(FORMATS)}")
+    return found
+
+
+def lines(file: BinaryIO, name: str, errors: str = "strict") -> Iterator[str]:
+    """Yield the lines of a text file, whole but without a byte order mark; errors as for `rows`."""
+    number = 0
+    while line := file.readline(LONGEST + 1):
+        number += 1
+        if len(line) > LONGEST:
+            raise UserError(f"{name}, line {number}, has more than {LONGEST:,} bytes")
+        try:
+            text = line.decode(errors=errors)
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"{name}, line {number}, byte {error.start + 1}: {line[error.start]:#04x} is no "
+                "UTF-8; save the file as UTF-8"
+            ) from None
+        yield text.removeprefix("\ufeff") if number == 1 else text
+
+
+def _separated(lines: Iterator[str], name: str, *, header: bool = True, **dialect: Any) -> Rows:
+    reader, columns, begins = csv.reader(lines, strict=True, **dialect), [], 1
+    try:
+        for values in reader:
+            line, begins = begins, reader.line_num + 1
+            if values and not columns:
+                columns = values if header else [str(n) for n in range(1, len(values) + 1)]
+                if header:
+                    continue
+            if len(values) not in (0, len(columns)):
+                raise UserError(
+                    f"{name}, line {line}, has {len(values)} fields instead of {len(columns)}; put "
+                    "quotes around a field with a separator in it"
+                )
+            if values:
+                yield line, dict(zip(columns, values, strict=True))
+    except csv.Error as error:
+        raise UserError(
+            f"{name}, line {begins}: {error}; perhaps a quote opens there and does not close"
+        ) from None
+
+
+def _json(lines: Iterator[str], name: str) -> Rows:
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
+        if not isinstance(row, dict):
+            example = '{"text": "...", "label": "..."}'
+            raise UserError(
+                f"{name}, line {number}, is no JSON object; each line is one: {example}"
+            )
+        yield number, row
+
+
+# Between tabs, quotes are part of a text, as in the registered format text/tab-separated-values.
+_TABS = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
+# How to read a file, by its suffix. A .txt has no header: its columns are called 1, 2, ...
+FORMATS: dict[str, Callable[[Iterator[str], str], Rows]] = {
+    ".csv": _separated,
+    ".tsv": functools.partial(_separated, **_TABS),
+    ".txt": functools.partial(_separated, header=False, **_TABS),
+    ".jsonl": _json,
+    ".ndjson": _json,
+    ".json": _json,
+}
