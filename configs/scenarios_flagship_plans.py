@@ -15,7 +15,8 @@ AVERAGED = {"objective": "averaged(rate=0,since=0.5)"}
 def get_config():
     config = scenarios_flagship.get_config().unlock()
     del config.bases.lite0_300, config.bases.lite2_260
-    own = config.plans.pop("elpv")
+    own = config.plans.elpv
+    del config.plans.elpv
     for name, changes in (("stochnorm", STOCHASTIC), ("stochnorm_swa", STOCHASTIC | AVERAGED)):
         config.plans[name] = scenarios.plan(own.plan, from_layer=own.from_layer, **changes)
     config.reference = "stochnorm"
