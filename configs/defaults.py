@@ -19,12 +19,18 @@ def subject() -> ml_collections.ConfigDict:
     config.channels = 0  # of the images; 0: the weights' own, else the stem is adapted
 
     config.task = ml_collections.ConfigDict()
-    config.task.name = "folder"  # elpv, folder, digits or tfds:<name>
-    config.task.path = ""  # folder: one sub-folder a class
+    # elpv, folder, digits or tfds:<name>; of texts: text, text_folder or packaged:<name>
+    config.task.name = "folder"
+    config.task.path = ""  # folder, text_folder: one sub-folder a class; text: a table
+    config.task.text = ""  # text: column of the texts (default: text)
+    config.task.label = ""  # text: column of the classes (default: label)
+    config.task.document = ""  # text: column of the documents that the texts are parts of
+    config.task.language = ""  # packaged:debian_sections: en (default), de, fr or es
     config.task.data_dir = ""  # tfds: where it was prepared
     config.task.targets = ""  # elpv: graded, soft or plain
     config.task.on_unreadable = ""  # folder: stop (default) or skip
-    config.task.duplicates = ""  # folder: keep (default) or drop, of files that are the same
+    # folder, and of texts: keep (default) or drop, of files and texts that are the same
+    config.task.duplicates = ""
     config.task.only = ()  # the classes that are kept; empty: all
     config.task.val = 0.15  # share of the examples, where the data have no such split themselves
     config.task.test = 0.15

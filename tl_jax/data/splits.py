@@ -128,9 +128,9 @@ def _whole_groups(
     group that is held out and in `leave` others.
     """
     _, group = np.unique(groups, return_inverse=True)
-    ones = np.ones(len(group), int)
-    sizes = scipy.sparse.csr_array((ones, (group, member)), shape=(group.max() + 1, len(take)))
-    have = sizes.count_nonzero(axis=0)
+    shape = (group.max() + 1, len(take))
+    sizes = scipy.sparse.csr_array((np.ones(len(group), int), (group, member)), shape=shape)
+    have = np.bincount(sizes.indices, minlength=len(take))  # groups with examples of each stratum
     if have.min() <= leave:
         raise _too_few(names, have, leave + 1, "for one in each split", "groups of examples")
     drawn = (_drawn(sizes, take, have - leave, rng) for _ in range(DRAWS))
@@ -152,7 +152,8 @@ def _drawn(
     sizes: (G, S) examples of each group in each stratum; `spare` (S,): how many groups of a stratum
     may be drawn. Near is the sum over strata of squared differences, divided by `take`.
     """
-    held, missing, spare = np.zeros(sizes.shape[0], bool), take.astype(float), spare.copy()
+    held = np.zeros(len(sizes.indptr) - 1, bool)
+    missing, spare = take.astype(float), spare.copy()
     for number in rng.permutation(len(held)):
         own = slice(*sizes.indptr[number : number + 2])
         strata, counts = sizes.indices[own], sizes.data[own]

@@ -78,7 +78,7 @@ class ClassSubset(NamedTuple):
             classes=self.classes,
             ids=tuple(self.task.ids[i] for i in members),
             open=self.task.open and (lambda index: self.task.image(int(members[index]))),
-            texts=tuple(self.task.texts[i] for i in members) if self.task.texts else (),
+            texts=tuple(self.task.texts[int(i)] for i in members) if self.task.texts else (),
             truth=truth,
             arrays={name: array[members] for name, array in self.task.arrays.items()},
             splits={name: np.searchsorted(members, rows) for name, rows in rows_of.items()},

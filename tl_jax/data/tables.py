@@ -5,7 +5,7 @@ import functools
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from tl_jax.data.files import shown
 from tl_jax.errors import UserError
@@ -16,7 +16,7 @@ csv.field_size_limit(LONGEST)  # of the whole process; csv's own is 131,072
 Rows = Iterator[tuple[int, Mapping[str, Any]]]
 
 
-def rows(file: BinaryIO, name: str, *, errors: str = "strict") -> Rows:
+def rows(file: IO[bytes], name: str, *, errors: str = "strict") -> Rows:
     """Yield the line at which each row begins, from 1, and the row's values by column.
 
     The suffix of `name` says how the file is read (`FORMATS`). `errors`: 'strict' refuses bytes
@@ -33,7 +33,7 @@ def suffix(name: str) -> str:
     return found
 
 
-def lines(file: BinaryIO, name: str, errors: str = "strict") -> Iterator[str]:
+def lines(file: IO[bytes], name: str, errors: str = "strict") -> Iterator[str]:
     """Yield the lines of a text file, whole but without a byte order mark; errors as for `rows`."""
     number = 0
     while line := file.readline(LONGEST + 1):

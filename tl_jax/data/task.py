@@ -57,7 +57,8 @@ class Task:
     def image(self, index: int) -> PIL.Image.Image:
         """The example's image; UserError for a task without images."""
         if self.open is None:
-            raise UserError(f"the task {self.name!r} has no images")
+            has = "texts and no" if self.texts else "no"
+            raise UserError(f"the task {self.name!r} has {has} images")
         return self.open(index)
 
     def with_truth(self, **arrays: np.ndarray) -> "Task":

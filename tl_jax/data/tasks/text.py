@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
@@ -267,7 +267,7 @@ def _document(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Generator[BinaryIO]:
+def _opened(path: Path) -> Generator[IO[bytes]]:
     try:
         if not path.is_file():  # opening a pipe would wait for ever
             raise UserError(f"{str(path)!r} is no file; give a table, or a folder with one a split")
