@@ -8,7 +8,7 @@ BIN := .venv/bin
 # The newest Python that is supported: on the PATH, or one of pyenv's.
 NEWEST ?= $(shell { python3.13 -c 'import sys; print(sys.executable)' || \
 	ls -d $${PYENV_ROOT:-$$HOME/.pyenv}/versions/3.13*/bin/python; } 2>/dev/null | tail -n 1)
-EXTRAS := elpv,weights,timm,report,tensorboard,onednn
+EXTRAS := elpv,weights,timm,text,report,tensorboard,onednn
 # Files of tests that take long; `make fast` runs the others.
 LONG := audit augment base benchmarks checkpoint cli_audit cli_data cli_describe cli_disk \
 	cli_layer_probes cli_layer_transfer cli_look cli_predict cli_resume \
@@ -57,6 +57,7 @@ bench: .venv/bench
 	$(BIN)/python -m benchmarks.depthwise
 	$(BIN)/python -m benchmarks.probes
 	$(BIN)/python -m benchmarks.scenarios
+	$(BIN)/python -m benchmarks.language
 
 lint: .venv/dev
 	$(BIN)/ruff check .

@@ -34,7 +34,7 @@ def measure(base: str, train: str, batch: int, precision: str, *, turns: int) ->
         for name, way in ways.items():  # one after the other, since compiling takes every core
             workers[name] = stack.enter_context(started(*way))
             reports[name] = json.loads(workers[name].stdout.readline())
-        steps = {name: _steps(worker) for name, worker in workers.items()}
+        steps = {name: turn_steps(worker) for name, worker in workers.items()}
         answers = {name: [] for name in workers}
         for _ in range(turns):
             for name, worker in workers.items():
@@ -97,7 +97,7 @@ def ask(worker: subprocess.Popen, steps: int) -> dict:
     return json.loads(worker.stdout.readline())
 
 
-def _steps(worker: subprocess.Popen) -> int:
+def turn_steps(worker: subprocess.Popen) -> int:
     """Warm the worker up, and return how many steps a turn has."""
     warm = max(1, round(WARM / ask(worker, 1)["seconds"]))
     return max(1, round(SECONDS * warm / ask(worker, warm)["seconds"]))

