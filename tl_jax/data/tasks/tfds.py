@@ -57,11 +57,7 @@ def from_tfds(
     )
     ids = tuple(f"{split}/{row}" for split, row in rows)
     classes = _classes(name, builder, label, names)
-    split_of = np.array([split for split, _ in rows])
-    given = {split: np.flatnonzero(split_of == split) for split in sources}
-    if "train" not in given:
-        takes(not per_class, "per_class=", "0 where there is no train split", per_class)
-        given = {split: given.get(split, np.array([], np.int64)) for split in SPLITS}
+    given = _given(sources, rows, per_class)
     options = {"seed": seed, "val": val, "test": test, "per_class": per_class}
     mark = b"" if white == 255 else bytes([white])  # as other pixels, caches keep them apart
 
@@ -86,6 +82,15 @@ def from_tfds(
         splits=divided,
         fingerprint=fingerprint(ids, [digest + mark for digest in digests]),
     )
+
+
+def _given(sources: dict, rows: list, per_class: int) -> dict[str, np.ndarray]:
+    split_of = np.array([split for split, _ in rows])
+    given = {split: np.flatnonzero(split_of == split) for split in sources}
+    if "train" in given:
+        return given
+    takes(not per_class, "per_class=", "0 where there is no train split", per_class)
+    return {split: given.get(split, np.array([], np.int64)) for split in SPLITS}
 
 
 def _texts(sources: dict, rows: list, text: str) -> Iterator[str]:
