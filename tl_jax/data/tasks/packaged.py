@@ -149,7 +149,8 @@ def _sections(*, language: str = "en") -> Iterator[Example]:
     for entry in _entries(lists, "*_Packages", "Package", "Section", key):
         text = translations.get(entry.get(key, ""))
         if text and "Section" in entry:
-            found.setdefault(entry["Package"], Example(entry["Package"], text, entry["Section"]))
+            name, section = entry["Package"], entry["Section"].split("/")[-1]  # of "contrib/games"
+            found.setdefault(name, Example(name, text, section))
     sizes = collections.Counter(example.label for example in found.values())
     yield from (example for example in found.values() if sizes[example.label] >= RARE)
 

@@ -250,12 +250,14 @@ def _cells(path: Path, columns: Mapping[str, str]) -> Iterator[tuple[int, dict[s
                 if column and column not in row:
                     near = unknown(f"column of {path.name}, line {line}:", column, map(str, row))
                     raise UserError(f"{near}; say {what}=")
-                cells[what] = _cell(row[column]) if column else ""
+                cells[what] = _cell(f"{path.name}, line {line}", row[column]) if column else ""
             yield line, cells
 
 
-def _cell(value: Any) -> str:
+def _cell(where: str, value: Any) -> str:
     """Return a cell as text, in which halves of surrogate pairs, as JSON may have, are replaced."""
+    if isinstance(value, list | dict):
+        raise UserError(f"{where}: {value!r:.40} is no text; give one for each text and each label")
     return "" if value is None else str(value).encode(errors="replace").decode()
 
 

@@ -5,7 +5,7 @@ import hashlib
 import io
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,7 @@ def from_tfds(
     per_class: int = 0,
     data_dir: str | os.PathLike | None = None,
     image: str = "image",
+    text: str = "",
     label: str = "label",
     splits: Mapping[str, str] | None = None,
     names: Sequence[str] = (),
@@ -41,29 +42,28 @@ def from_tfds(
 
     `splits` says others, such as {"train": "train[:800]", "val": "train[90%:]", "test": "test"}.
     `val` and `test` are taken out of train where there are none; without train they stay empty.
-    `image` and `label` are the features to use; `label` may also be one of `derived.LABELS`.
-    `names` replace the classes' own, in their order; `white` is the largest pixel value. Only what
-    is prepared in `data_dir` as array_record or parquet is read; nothing is downloaded (`prepare`
-    does that). Labels and hashes cost one pass over the files, in which no image is decoded.
+    `image` and `label` are the features to use, or `text`, if it is given, for a task of texts;
+    `label` may also be one of `derived.LABELS`. `names` replace the classes' own, in their order;
+    `white` is the largest pixel value. Only what is prepared in `data_dir` as array_record or
+    parquet is read; nothing is downloaded (`prepare` does that). Labels and hashes cost one pass
+    over the files, in which no image is decoded.
     """
     takes_whole(white, "white=", 1, 255)
     builder = _builder(name, data_dir)
-    _check(name, builder, image=image, label=label)
+    content = text or image
+    _check(name, builder, content=content, kind="Text" if text else "Image", label=label)
     sources, rows, labels, digests = _examples(
-        name, builder, _chosen(name, builder, splits), image=image, label=label
+        name, builder, _chosen(name, builder, splits), content=content, label=label
     )
     ids = tuple(f"{split}/{row}" for split, row in rows)
     classes = _classes(name, builder, label, names)
-    split_of = np.array([split for split, _ in rows])
-    given = {split: np.flatnonzero(split_of == split) for split in sources}
-    if "train" not in given:
-        takes(not per_class, "per_class=", "0 where there is no train split", per_class)
-        given = {split: given.get(split, np.array([], np.int64)) for split in SPLITS}
+    given = _given(sources, rows, per_class)
     options = {"seed": seed, "val": val, "test": test, "per_class": per_class}
     mark = b"" if white == 255 else bytes([white])  # as other pixels, caches keep them apart
 
     divided = divide(given, np.array(classes)[labels], **options)
-    duplicates.warn(f"TFDS dataset {name!r}", digests, divided)
+    noun = "texts" if text else "images"
+    duplicates.warn(f"TFDS dataset {name!r}", digests, divided, noun=noun)
 
     def open_row(index: int) -> PIL.Image.Image:
         split, row = rows[index]
@@ -76,11 +76,26 @@ def from_tfds(
         name=name,
         classes=classes,
         ids=ids,
-        open=open_row,
+        open=None if text else open_row,
+        texts=tuple(_texts(sources, rows, text)) if text else (),
         truth=unweighted(labels, len(classes)),
         splits=divided,
         fingerprint=fingerprint(ids, [digest + mark for digest in digests]),
     )
+
+
+def _given(sources: dict, rows: list, per_class: int) -> dict[str, np.ndarray]:
+    split_of = np.array([split for split, _ in rows])
+    given = {split: np.flatnonzero(split_of == split) for split in sources}
+    if "train" in given:
+        return given
+    takes(not per_class, "per_class=", "0 where there is no train split", per_class)
+    return {split: given.get(split, np.array([], np.int64)) for split in SPLITS}
+
+
+def _texts(sources: dict, rows: list, text: str) -> Iterator[str]:
+    for split, row in rows:
+        yield sources[split][row][text].decode(errors="replace")
 
 
 def _builder(name: str, data_dir: str | os.PathLike | None):
@@ -126,19 +141,17 @@ def not_prepared(name: str, folder: str, catalogue: list[str]) -> UserError:
     )
 
 
-def _check(name: str, builder, *, image: str, label: str) -> None:
+def _check(name: str, builder, *, content: str, kind: str, label: str) -> None:
     import tensorflow_datasets as tfds
 
-    info = builder.info
-    wanted: dict = {image: tfds.features.Image, label: tfds.features.ClassLabel}
+    info, of_label = builder.info, (label, tfds.features.ClassLabel)
     if label in LABELS:
-        del wanted[label]
-        wanted[LABELS[label].feature] = tfds.features.FeatureConnector
-    for key, kind in wanted.items():
+        of_label = LABELS[label].feature, tfds.features.FeatureConnector
+    for key, wanted in ((content, getattr(tfds.features, kind)), of_label):
         if key not in info.features:
             raise unknown(f"feature of TFDS dataset {name!r}", key, [*info.features, *LABELS])
-        if not isinstance(info.features[key], kind):
-            raise UserError(f"feature {key!r} of TFDS dataset {name!r} is no {kind.__name__}")
+        if not isinstance(info.features[key], wanted):
+            raise UserError(f"feature {key!r} of TFDS dataset {name!r} is no {wanted.__name__}")
     if info.file_format.value not in ("array_record", "parquet"):
         raise UserError(
             f"TFDS dataset {name!r} is prepared as {info.file_format.value}, which only TensorFlow "
@@ -193,13 +206,13 @@ def _classes(name: str, builder, label: str, names: Sequence[str]) -> tuple[str,
 
 
 def _examples(
-    name: str, builder, chosen: Mapping[str, str], *, image: str, label: str
+    name: str, builder, chosen: Mapping[str, str], *, content: str, label: str
 ) -> tuple[dict, list, list, list]:
     """The sources, and `_read` them; UserError for damaged files and for examples unlabelled."""
     try:
         sources = _sources(builder, chosen)
         promised = sum(builder.info.splits[split].num_examples for split in chosen.values())
-        rows, labels, digests = _read(sources, promised, image=image, label=label)
+        rows, labels, digests = _read(sources, promised, content=content, label=label)
     except Exception as error:  # each format's reader has its own for missing and damaged files
         raise UserError(
             f"TFDS dataset {name!r} is damaged ({str(error).splitlines()[0]}); prepare it again"
@@ -210,7 +223,7 @@ def _examples(
     return sources, rows, labels, digests
 
 
-def _read(sources: dict, promised: int, *, image: str, label: str) -> tuple[list, list, list]:
+def _read(sources: dict, promised: int, *, content: str, label: str) -> tuple[list, list, list]:
     """The (split, row), the label and the hash of every example, of which there are `promised`."""
     derived = LABELS.get(label)
     feature = derived.feature if derived else label
@@ -219,11 +232,11 @@ def _read(sources: dict, promised: int, *, image: str, label: str) -> tuple[list
         for start in range(0, len(source), READ_AT_ONCE):
             chunk = range(start, min(start + READ_AT_ONCE, len(source)))
             for row, example in zip(chunk, source.__getitems__(list(chunk)), strict=True):
-                if example[image] is None or example[feature] is None:  # cut at a block's boundary
+                if any(example[key] is None for key in (content, feature)):  # a block's boundary
                     raise ValueError(f"record {row} of {split} is empty")
                 rows.append((split, row))
                 labels.append(derived.number(example[feature]) if derived else example[label])
-                digests.append(hashlib.sha256(example[image]).digest())
+                digests.append(hashlib.sha256(example[content]).digest())
     # TFDS 4.9.10 writes but a part of any parquet file of more than 100 examples.
     if len(rows) != promised:
         raise ValueError(f"it holds {len(rows)} of {promised} examples")
