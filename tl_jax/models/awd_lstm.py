@@ -76,7 +76,9 @@ class Shape:
             features = self.hidden if number < self.depth else self.features
             rate = dropouts.input if number == 1 else dropouts.hidden
             # A QRNN's first layer sees two words at once, as in MultiFiT.
-            own = {"bptt": self.bptt} if self.cell is LSTM else {"window": 1 + (number == 1)}
+            own: dict[str, Any] = (
+                {"bptt": self.bptt} if self.cell is LSTM else {"window": 1 + (number == 1)}
+            )
             layers += recurrent(name, self.cell(features, rate, dropouts.weights, **own), below)
             below = name
         return tuple(layers)
