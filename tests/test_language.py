@@ -14,7 +14,7 @@ from tl_jax import interrupt
 from tl_jax.chain.places import Known
 from tl_jax.data.task import Task
 from tl_jax.errors import UserError
-from tl_jax.models import recurrent
+from tl_jax.models.awd_lstm import Shape, language_model
 from tl_jax.plans.plan import Phase, Plan, Settings
 from tl_jax.train import evaluate, loop
 from tl_jax.train.inputs import asked, for_plan
@@ -51,15 +51,14 @@ def task() -> Task:
     )
 
 
-NETWORK = recurrent.lstm(len(task().classes), FEATURES, dropout=0.1)
+SHAPE = Shape(len(task().classes), FEATURES, FEATURES, depth=2, pad=None)
+NETWORK = language_model(SHAPE, drop_mult=0.3)
 
 
 @functools.cache
 def variables():
     """Fresh ones."""
-    state = (jax.ShapeDtypeStruct((LANES, FEATURES), np.float32),) * 2
-    tokens = jax.ShapeDtypeStruct((LANES, WINDOW), np.int32)
-    return NETWORK.init(0, {"tokens": tokens, "lstm1.state": state, "lstm2.state": state})
+    return NETWORK.init(0, {"tokens": jax.ShapeDtypeStruct((LANES, WINDOW), np.int32)})
 
 
 def problem(*, frozen=(), epochs=8, **settings) -> Problem:

@@ -15,11 +15,11 @@ from tl_jax.train.objective import Loss, Now, Objective, Term
 class LanguageModel(Objective):
     """Cross entropy of the next token, with activation and temporal regularisation.
 
-    Layers L that read a place "L.state" are recurrent: they give {"sequence": (B, T, D), "state":
-    tree of (B, ...)}, and their module's `initial(B)` is the first state, zeros. States are this
-    objective's memory; each epoch begins anew. `ar` times the mean square of the values at
-    `dropped`, which the decoder reads, and `tar` times that of the last recurrent layer's steps
-    from token to token are added. At `output` are logits (B, T, V).
+    Layers L that read a place "L.state" are recurrent: with a state there, a tree of (B, ...), they
+    give {"sequence": (B, T, D), "state": the next}, and their module's `initial(B)` is the first
+    state, zeros. States are this objective's memory; each epoch begins anew. `ar` times the mean
+    square of the values at `dropped`, which the decoder reads, and `tar` times that of the last
+    recurrent layer's steps from token to token are added. At `output` are logits (B, T, V).
 
     Asks for an ordered task: windows "tokens", next tokens "targets" and "weights", (B, T) each.
     """
@@ -43,11 +43,13 @@ class LanguageModel(Objective):
 
     def run(self, net: Net, batch: Any, states: Any, *more: str, **how: Any) -> tuple[Any, ...]:
         """The states after a batch, the last sequence, log-probabilities, values at `more`."""
-        names, known = [p.removesuffix(".state") for p in states], {**batch["inputs"], **states}
+        names = [name for name in net.network.names if f"{name}.state" in states]
+        known = {**batch["inputs"], **states}
         wanted = *names, self.output, *more
         values = dict(zip(wanted, net(known, wanted, **how), strict=True))
         log_p = jax.nn.log_softmax(values[self.output].astype(jnp.float32))
-        states = {f"{name}.state": values[name]["state"] for name in names}
+        after = {f"{name}.state": values[name]["state"] for name in names}
+        states = jax.tree.map(lambda new, old: new.astype(old.dtype), after, dict(states))
         return states, values[names[-1]]["sequence"], log_p, *(values[place] for place in more)
 
     def loss(self, net: Net, batch: Any, memory: Any, now: Now) -> Loss:

@@ -1,0 +1,1 @@
+"""Words: fastai's rules for texts, a split into tokens, a vocabulary."""
