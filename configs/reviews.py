@@ -14,6 +14,7 @@ from configs import defaults
 def get_config():
     config = defaults.get_config()
     config.base = "minilm_l6"
+    config.size = 48  # tokens: hardly a sentence is longer
     config.task.name = "packaged:vader_movies"
     config.plan = "head_then_fine_tune"
     config.from_layer = "block4"

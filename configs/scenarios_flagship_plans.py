@@ -10,6 +10,8 @@ from configs import scenarios, scenarios_flagship
 
 STOCHASTIC = {"tune": {"batch_norm": "stochastic"}}
 AVERAGED = {"objective": "averaged(rate=0,since=0.5)"}
+CROPS = {"tune": {"views": "crops"}, "test_views": "crops"}
+PLANS = {"stochnorm": STOCHASTIC, "stochnorm_swa": STOCHASTIC | AVERAGED, "crops": CROPS}
 
 
 def get_config():
@@ -17,7 +19,7 @@ def get_config():
     del config.bases.lite0_300, config.bases.lite2_260
     own = config.plans.elpv
     del config.plans.elpv
-    for name, changes in (("stochnorm", STOCHASTIC), ("stochnorm_swa", STOCHASTIC | AVERAGED)):
+    for name, changes in PLANS.items():
         config.plans[name] = scenarios.plan(own.plan, from_layer=own.from_layer, **changes)
     config.reference = "stochnorm"
     return config.lock()

@@ -13,14 +13,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_torch_file import archive, ordered, storage, tensor
 
+from tl_jax.base.attribution import word_weights
+from tl_jax.base.load import load_base
+from tl_jax.chain.heads import StepsPool, ulmfit
 from tl_jax.chain.network import Net, Network
 from tl_jax.chain.places import Known
-from tl_jax.chain.variables import flat, merged, select
+from tl_jax.chain.variables import flat, select
+from tl_jax.data.words.rules import SPECIALS
 from tl_jax.errors import UserError
 from tl_jax.models import awd_lstm
-from tl_jax.models.awd_lstm import Shape, from_fastai, match_words
-from tl_jax.models.recurrent import LSTM, QRNN, Dropped, Embed, SequencePool, real
+from tl_jax.models.awd_lstm import Shape, match_words
+from tl_jax.models.recurrent import LSTM, QRNN, Dropped, Embed
+from tl_jax.ops import is_real
 from tl_jax.train.objectives import LanguageModel
+from tl_jax.weights import convert
 from tl_jax.weights.torch_file import read_state_dict
 from tl_jax.weights.vocabulary_file import read_vocabulary
 
@@ -35,6 +41,13 @@ CLOSE = {"rtol": 2e-5, "atol": 2e-6}
 def golden(part: str) -> dict[str, np.ndarray]:
     """The golden arrays of one part, by their names in it."""
     return {n.removeprefix(f"{part}/"): GOLDEN[n] for n in GOLDEN if n.startswith(f"{part}/")}
+
+
+def from_fastai(arrays, network):
+    """Variables of a language model from the arrays of a file of fastai's."""
+    rules = awd_lstm.rules("awd_lstm", "fastai")
+    found = convert.find(awd_lstm.tidied(arrays), rules, keras=False)
+    return convert.fill(found, network.shapes(jax.ShapeDtypeStruct((1, 1), np.int32))[0])
 
 
 @functools.cache
@@ -92,7 +105,7 @@ def classifier() -> tuple[Network, dict]:
     """With fastai's random head; documents run in parts of 4 tokens."""
     shape = Shape(words=12, features=4, hidden=6, bptt=4)
     base = awd_lstm.language_model(shape).cut("lstm3")
-    network, head = base.with_head(*awd_lstm.head(3, hidden=5)), golden("head")
+    network, head = base.with_head(*ulmfit(3, 0.2, hidden=5)), golden("head")
     params, stats = dict(select(variables(), base.names)["params"]), {}
     for number, name in enumerate(("head_hidden", "head")):
         norm, kernel = f"1.layers.{number}.0.", head[f"1.layers.{number}.2.weight"].T
@@ -107,12 +120,12 @@ def test_a_classifier_gives_what_fastai_does_on_padded_documents():
     """One is padded in front and behind; no gradient goes from one part of four to that before."""
     network, mine = classifier()
     documents = jnp.asarray(GOLDEN["documents"])
-    applied = network.apply(mine, documents, taps=("embed", "lstm3", "pool"))
+    applied = network.apply(mine, documents, taps=("embed", "lstm3", "head_pool"))
     mask = GOLDEN["documents"] != SHAPE.pad
-    np.testing.assert_array_equal(real(applied.taps["embed"]), mask)
-    np.testing.assert_array_equal(real(applied.taps["lstm3"]), mask)
+    np.testing.assert_array_equal(is_real(applied.taps["embed"]), mask)
+    np.testing.assert_array_equal(is_real(applied.taps["lstm3"]), mask)
     np.testing.assert_allclose(applied.taps["lstm3"][mask], GOLDEN["encoded"][mask], **CLOSE)
-    np.testing.assert_allclose(applied.taps["pool"], GOLDEN["pooled"], **CLOSE)
+    np.testing.assert_allclose(applied.taps["head_pool"], GOLDEN["pooled"], **CLOSE)
     np.testing.assert_allclose(applied.output, GOLDEN["classes"], rtol=1e-4, atol=1e-5)
 
     @jax.grad
@@ -128,19 +141,25 @@ def test_a_classifier_gives_what_fastai_does_on_padded_documents():
     )
 
 
-def test_weights_of_a_language_model_go_to_a_classifier_by_the_names_of_layers():
-    small = awd_lstm.classifier(SHAPE, 3)
-    fresh = small.init(0, {"tokens": jax.ShapeDtypeStruct((2, 5), np.int32)})
-    shared = [name for name in small.names if name in NETWORK.names]
-    both = merged(fresh, select(variables(), shared))
-    assert {"embed", "lstm1", "lstm2", "lstm3"} <= {*shared}
+def test_a_file_becomes_a_base_with_its_words_and_then_a_classifier(tmp_path, monkeypatch):
+    monkeypatch.setitem(awd_lstm.VARIANTS, "awd_lstm_small", SHAPE)
+    words = [*SPECIALS, "the", "film", "was"]
+    (tmp_path / "itos_wt103.pkl").write_bytes(pickle.dumps(words))
+    base = load_base("awd_lstm_small", saved(tmp_path / "lstm_wt103.pth", golden("lm")))
+    assert base.architecture.words == 12 and base.preprocessing.pad == 1
+    text = "The film was okay"
+    assert base.preprocessing(text)[0, :7].tolist() == [2, 8, 9, 10, 11, 0, 1]
     tokens = jnp.asarray(GOLDEN["tokens"])
-    ours, theirs = (
-        network.apply(weights, tokens, stop="lstm3").output
-        for network, weights in ((small, both), (NETWORK, variables()))
-    )
-    np.testing.assert_array_equal(ours, theirs)
-    assert small.inputs == NETWORK.inputs == ("tokens",)
+    np.testing.assert_allclose(base(tokens), GOLDEN["logits"], **CLOSE)
+    headed = base.with_head(3, cut="lstm3", head="ulmfit(hidden=5)")
+    assert headed.layers[-3:] == ("head_pool", "head_hidden", "head")
+    np.testing.assert_array_equal(headed(tokens, layer="lstm3"), base(tokens, layer="lstm3"))
+    headed.save(tmp_path / "model.safetensors")
+    again = load_base(tmp_path / "model.safetensors")
+    np.testing.assert_array_equal(again.predict([text]), headed.predict([text]))
+    assert again.predict([text]).shape == (1, 3)
+    words = [word for word, _ in word_weights(headed, text, 0)]
+    assert "".join(words) == "xxbos xxmaj the film was okay"
 
 
 def test_sizes_and_rates_are_those_of_fastai():
@@ -152,10 +171,10 @@ def test_sizes_and_rates_are_those_of_fastai():
     }
     assert sizes.pop("embed") == 24_000_000 and sizes.pop("decode") == 60_000
     assert sum(sizes.values()) == 20_262_464  # PyTorch's second biases are 10,816 more
-    layers = {layer.name: layer.module for layer in awd_lstm.classifier(Shape(9), 2).layers}
-    assert layers["embed"].dropout == 0.025 and layers["head_hidden"].dropout == 0.2
+    layers = {layer.name: layer.module for layer in awd_lstm.language_model(Shape(9)).layers}
+    assert layers["embed"].dropout == 0.02 and layers["dropped"].dropout == 0.1
     rates = [(layers[f"lstm{n}"].dropout, layers[f"lstm{n}"].weight_dropout) for n in (1, 2, 3)]
-    assert rates == [(0.2, 0.25), (0.15, 0.25), (0.15, 0.25)]
+    assert rates == [(0.25, 0.2), (0.15, 0.2), (0.15, 0.2)]
 
 
 CELLS = {"lstm": LSTM(3), "qrnn": QRNN(3), "qrnn of two": QRNN(3, window=2)}
@@ -188,7 +207,7 @@ def test_padding_anywhere_moves_no_state(name, places):
         for value in (run(weights, a, begin) for a in (x, padded))
     )
     np.testing.assert_allclose(long[rows], plain, atol=1e-6)
-    np.testing.assert_array_equal(real(long).sum(1), [STEPS] * 2)
+    np.testing.assert_array_equal(is_real(long).sum(1), [STEPS] * 2)
     jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-6), same_end, end)
 
 
@@ -242,7 +261,7 @@ def test_words_are_left_out_wherever_they_stand_and_are_no_padding():
     np.testing.assert_array_equal(gone[0], gone[1])
     assert 10 < gone[0].sum() < 40
     np.testing.assert_allclose(vectors[0][~gone[0]], 2 * table[~gone[0]])
-    np.testing.assert_array_equal(real(vectors), tokens != 1)
+    np.testing.assert_array_equal(is_real(vectors), tokens != 1)
 
 
 def test_features_are_dropped_at_all_steps_of_an_example():
@@ -260,7 +279,7 @@ def test_pooling_by_hand():
         [[1, 2], [0, 3], [-4, 1]],
         [[0, 0]] * 3,
     ]
-    found = SequencePool().apply({}, jnp.asarray(x, jnp.float32))
+    found = StepsPool().apply({}, jnp.asarray(x, jnp.float32))
     expected = [
         [-3, -2, -1, 2, -2, 0],
         [4, -5, 4, -5, 4, -5],
@@ -296,7 +315,7 @@ def test_files_of_other_networks_are_refused():
     half = {n: a for n, a in arrays.items() if n != "0.rnns.1.module.bias_hh_l0"}
     with pytest.raises(UserError, match="lacks params/lstm2/input/bias; .*1.module.bias_ih_l0"):
         from_fastai(half, NETWORK)
-    with pytest.raises(UserError, match="also has '0.rnns.2"):
+    with pytest.raises(UserError, match="also has 'rnn3"):
         from_fastai(arrays, awd_lstm.language_model(Shape(12, 4, 4, depth=2)))
 
 

@@ -18,6 +18,7 @@ from tl_jax.data.text import TextPreprocessing
 from tl_jax.errors import UserError
 from tl_jax.models import bert
 
+NONE = TextPreprocessing("", 8)
 MIXUP = {"augment": "mixup"}
 ANSWERS = json.loads((texts.PARITY / "transformers-wordpiece.json").read_text("utf-8"))
 
@@ -172,8 +173,8 @@ def test_what_is_no_vocabulary_is_refused(tmp_path):
         folder.mkdir()
         (folder / name).write_bytes(content)
         with pytest.raises(UserError, match=why):
-            tokenizer.beside(folder / "model.safetensors")
-    assert tokenizer.beside(tmp_path / "model.safetensors") == ""
+            tokenizer.beside(folder / "model.safetensors", NONE)
+    assert tokenizer.beside(tmp_path / "model.safetensors", NONE) == NONE
     with pytest.raises(UserError, match="cannot be read"):
         TextPreprocessing('{"version": "1.0"}', 8)("good")
 

@@ -30,7 +30,8 @@ def vocabulary(folder: pathlib.Path, words: list[str], *, lower: bool = True) ->
     """The tokenizer of a `vocab.txt` with these words."""
     (folder / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
     (folder / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": lower}))
-    return tokenizer.beside(folder / "model.safetensors")
+    usual = TextPreprocessing("", 8)
+    return tokenizer.beside(folder / "model.safetensors", usual).tokenizer
 
 
 @functools.cache

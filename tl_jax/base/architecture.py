@@ -1,12 +1,14 @@
 """What a network is built from, as plain values that a file can carry."""
 
 import dataclasses
+import functools
 
 from tl_jax import models
 from tl_jax.chain import heads
 from tl_jax.chain.network import Network
 from tl_jax.errors import UserError, unknown
 
+MAX_WORDS = 10_000_000
 MAX_CLASSES = 100_000  # a model file may come from a stranger, and the classifier grows with them
 
 
@@ -20,6 +22,7 @@ class Architecture:
     cut: str = ""  # the last layer kept; empty: all of them, the classifier included
     head: str = ""  # on top of the cut (tl_jax.chain.heads); empty: none
     dropout: float = 0.0  # of the head
+    words: int = 0  # of the vocabulary, of a base that reads texts; 0: the usual ones
 
     def __post_init__(self):
         forms = models.family(self.name).forms(self.name)
@@ -27,15 +30,19 @@ class Architecture:
             raise unknown(f"form of {self.name}", self.form, forms)
         if not 1 <= self.classes <= MAX_CLASSES:
             raise UserError(f"classes are at least 1 and at most {MAX_CLASSES}; got {self.classes}")
+        if not 0 <= self.words <= MAX_WORDS:
+            raise UserError(f"words are at most {MAX_WORDS}; got {self.words}")
         if self.head and not self.cut:
             raise UserError("a new head goes on top of a cut: name the last layer that is kept")
 
     def chain(self) -> Network:
         """The layers; UserError for an unknown cut, or one that would keep the old classifier."""
-        family = models.family(self.name)
+        build = functools.partial(models.family(self.name).build, self.name, self.form)
+        if self.words:
+            build = functools.partial(build, words=self.words)
         if not self.cut:
-            return family.build(self.name, self.form, self.classes)
-        whole = family.build(self.name, self.form)
+            return build(self.classes)
+        whole = build()
         if self.head and self.cut == whole.names[-1]:
             raise UserError(
                 f"a cut at {self.cut!r} would keep the old classifier; cut below it: "

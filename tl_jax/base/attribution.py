@@ -27,15 +27,15 @@ def word_weights(base: Base, text: str, answer: int) -> list[tuple[str, float]]:
     preprocessing = base.preprocessing
     if not isinstance(preprocessing, TextPreprocessing):
         raise UserError(f"{base.name} reads images: only words can be weighed")
-    spans = preprocessing.spans(text)
+    shown, spans = preprocessing.spans(text)
     vectors = base(preprocessing(text), layer=base.layers[0])
     of_tokens = np.asarray(_weighed(base.chain, base.variables, vectors, answer))[0]
-    weights = np.zeros(len(text))  # by character
+    weights = np.zeros(len(shown))  # by character
     for (start, stop), weight in zip(spans, of_tokens, strict=False):
         if stop > start:
             weights[start:stop] += weight / (stop - start)
-    pieces = [match.span() for match in PIECE.finditer(text)]
-    return [(text[start:stop], float(weights[start:stop].sum())) for start, stop in pieces]
+    pieces = [match.span() for match in PIECE.finditer(shown)]
+    return [(shown[start:stop], float(weights[start:stop].sum())) for start, stop in pieces]
 
 
 @functools.partial(jax.jit, static_argnames="chain")

@@ -180,8 +180,9 @@ def from_state_dict(
     stands in front of the names of the net wanted, where there are several.
     """
     name = models.canonical(name)
+    state = getattr(models.family(name), "tidied", dict)(state)
     form, found = recognised(name, state, form and _form(name, form), part)
-    architecture = Architecture(name, form, _classes(found))
+    architecture = Architecture(name, form, _classes(found), words=_words(name, found))
     preprocessing = preprocessing or models.family(name).preprocessing(name, form)
     expected, outputs = architecture.chain().shapes(preprocessing.example)
     if isinstance(preprocessing, Preprocessing) and (channels := _other_channels(found, expected)):
@@ -211,6 +212,12 @@ def _exported(name: str, weights: str, path: pathlib.Path) -> Base:
     if model.architecture.name != name:
         raise UserError(f"{path} is a {model.architecture.name}, not a {name}")
     return _base(model, weights)
+
+
+def _words(name: str, found: convert.Found) -> int:
+    """How many words the table of a base that reads texts has; 0 of any other base."""
+    table = found.arrays.get(f"params/{getattr(models.family(name), 'TABLE', '')}")
+    return len(table) if table is not None and table.ndim == 2 else 0
 
 
 def _other_channels(found: convert.Found, expected: Any) -> int | None:

@@ -85,8 +85,10 @@ def resolve(name: str, weights: str) -> Source:
 
 def _of_texts(name: str, path: pathlib.Path) -> Source:
     """Weights of a base that reads texts, with the tokenizer that lies beside them."""
-    usual = models.family(name).preprocessing(name, "")
-    return Source(path, None, TextPreprocessing(tokenizer.beside(path), usual.size))
+    usual = models.family(name).preprocessing(name, models.family(name).forms(name)[0])
+    if not isinstance(usual, TextPreprocessing):
+        raise ValueError(f"{name} reads no texts")
+    return Source(path, None, tokenizer.beside(path, usual))
 
 
 def _beside(path: pathlib.Path) -> bytes:

@@ -3,14 +3,31 @@
 import json
 import pathlib
 
-from tl_jax.data.text import MAX_TOKENIZER
+from tl_jax.data.text import MAX_TOKENIZER, TextPreprocessing, of_words
 from tl_jax.errors import UserError
+from tl_jax.weights.vocabulary_file import read_vocabulary
 
 WHOLE, WORDS, SETTINGS = "tokenizer.json", "vocab.txt", "tokenizer_config.json"
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
-def beside(weights: pathlib.Path) -> str:
+def beside(weights: pathlib.Path, usual: TextPreprocessing) -> TextPreprocessing:
+    """Return the usual preprocessing of a base, with the tokenizer beside its weights, if any."""
+    if usual.rules:
+        return _words_beside(weights, usual)
+    return TextPreprocessing(_described(weights), usual.size, usual.pad)
+
+
+def _words_beside(weights: pathlib.Path, usual: TextPreprocessing) -> TextPreprocessing:
+    """Return fastai's preprocessing with the vocabulary `itos_*.pkl` beside the weights."""
+    found = sorted(weights.parent.glob("itos*.pkl"))
+    if len(found) > 1:
+        names = " and ".join(path.name for path in found)
+        raise UserError(f"{weights.parent} has several vocabularies, {names}: leave one there")
+    return of_words(read_vocabulary(found[0]), size=usual.size) if found else usual
+
+
+def _described(weights: pathlib.Path) -> str:
     """Return the tokenizer as JSON of the library `tokenizers`; empty if there is none.
 
     Of BERT's `vocab.txt`, a word a line, it is WordPiece over BERT's split, in lower case unless

@@ -1,5 +1,7 @@
 """Heads: the new layers on top of the cut; the last one is called `head`."""
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -50,6 +52,39 @@ class ConcatPool(nn.Module):
         return jnp.concatenate([x.max((1, 2)), x.mean((1, 2))], -1)
 
 
+class StepsPool(nn.Module):
+    """Last step, maximum and mean over the steps that are no padding, side by side: (N, T, D) to
+    (N, 3 D); zeros for an example without steps.
+    """
+
+    @nn.compact
+    def __call__(self, x):
+        if x.ndim != 3:
+            raise UserError("the head ulmfit pools over the steps of a text: cut below its pooling")
+        real, steps = ops.is_real(x)[..., None], jnp.arange(x.shape[1])[:, None]
+        last = jnp.where(real, steps, 0).max(1, keepdims=True)
+        largest = jnp.where(real, x, -jnp.inf).max(1)
+        largest = jnp.where(real.any(1), largest, 0)
+        final = jnp.take_along_axis(x, last, 1)[:, 0]
+        return jnp.concatenate([final, largest, ops.mean_of_positions(x)], -1)
+
+
+class NormDense(nn.Module):
+    """Batch norm, dropout, one dense layer without bias, `activation` if any: (N, D) to (N,
+    features).
+    """
+
+    features: int
+    dropout: float = 0.0
+    activation: Callable[[jax.Array], jax.Array] | None = None
+
+    @nn.compact
+    def __call__(self, x):
+        x = _dropout(self, ops.BatchNorm(name="norm")(x))
+        x = nn.Dense(self.features, use_bias=False)(x)
+        return self.activation(x) if self.activation else x
+
+
 def _dropout(module: nn.Module, x: jax.Array) -> jax.Array:
     return nn.Dropout(module.dropout)(x, deterministic=not module.has_rng("dropout"))
 
@@ -79,7 +114,19 @@ def concat_pool(classes: int, dropout: float) -> tuple[Layer, ...]:
     return (Layer("head_pool", ConcatPool()), Layer("head", Classifier(classes, dropout)))
 
 
-HEADS = {f.__name__: f for f in (linear, zero, vgg_head, concat_pool)}
+def ulmfit(classes: int, dropout: float, hidden: int = 50) -> tuple[Layer, ...]:
+    """Return ULMFiT's head on the steps of a text (Howard & Ruder 2018, arXiv:1801.06146, 3.3):
+    last step, maximum and mean, then twice batch norm, dropout and a dense layer, as in fastai.
+    """
+    takes_whole(hidden, "ulmfit: hidden", 1, MAX_HIDDEN)
+    return (
+        Layer("head_pool", StepsPool()),
+        Layer("head_hidden", NormDense(hidden, dropout, jax.nn.relu)),
+        Layer("head", NormDense(classes, 0.1)),
+    )
+
+
+HEADS = {f.__name__: f for f in (linear, zero, vgg_head, concat_pool, ulmfit)}
 
 
 def make(spec: str, classes: int, *, dropout: float = 0.0) -> tuple[Layer, ...]:

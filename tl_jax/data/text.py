@@ -13,9 +13,13 @@ import jax
 import numpy as np
 
 from tl_jax.data.task import Task
-from tl_jax.errors import UserError, takes, takes_types, takes_whole
+from tl_jax.data.words.rules import PAD, SPECIALS, UNK
+from tl_jax.data.words.split import tokens_of
+from tl_jax.data.words.vocabulary import ids_of
+from tl_jax.errors import UserError, takes, takes_types, takes_whole, unknown
 
 TOKENS = "tokens"  # the place that a text base's first layer reads
+RULES = ("", "fastai")
 MAX_SIZE = 2**16  # tokens
 MAX_TOKENIZER = 2**26  # bytes of JSON
 STEP = 16  # tokens: lengths are rounded up to it, so that few programs serve all tasks
@@ -36,11 +40,14 @@ class TextPreprocessing:
     tokenizer: str = dataclasses.field(repr=False)
     size: int
     pad: int = 0
+    rules: str = ""  # before the tokenizer: "fastai" (`tl_jax.data.words`), or none
 
     def __post_init__(self):
         takes_types(self)
         takes_whole(self.size, "size=", 1, MAX_SIZE)
         takes_whole(self.pad, "pad=", 0, 2**31 - 1)
+        if self.rules not in RULES:
+            raise unknown("rules", self.rules, RULES)
         if len(self.tokenizer) > MAX_TOKENIZER:
             raise UserError(f"a tokenizer has at most {MAX_TOKENIZER} characters of JSON")
 
@@ -67,7 +74,9 @@ class TextPreprocessing:
 
     def _encoded(self, texts: Sequence[str]) -> list[np.ndarray]:
         tokenizer = _tokenizer(self.tokenizer, self.size)
-        encodings = tokenizer.encode_batch([self._beginning(text) for text in texts])
+        beginnings = [self._beginning(text) for text in texts]
+        split = [tokens_of(text) for text in beginnings] if self.rules else beginnings
+        encodings = tokenizer.encode_batch(split, is_pretokenized=bool(self.rules))
         return [np.asarray(one.ids, np.int32) for one in encodings]
 
     def _beginning(self, text: str) -> str:
@@ -79,10 +88,18 @@ class TextPreprocessing:
         text = text[: beyond.start()] if beyond else text
         return text[: self.size * LONGEST]
 
-    def spans(self, text: str) -> list[tuple[int, int]]:
-        """Where in a text each of its tokens begins and ends; special ones are empty."""
+    def spans(self, text: str) -> tuple[str, list[tuple[int, int]]]:
+        """The text, and where in it each of its tokens begins and ends; special ones are empty.
+
+        After rules that write a text anew it is that one, its tokens with a space between them.
+        """
+        if self.rules:
+            tokens = tokens_of(self._beginning(text))[: self.size]
+            ends = np.cumsum([len(token) + 1 for token in tokens]).tolist()
+            spans = [(end - 1 - len(t), end - 1) for t, end in zip(tokens, ends, strict=True)]
+            return " ".join(tokens), spans
         tokenizer = _tokenizer(self.tokenizer, self.size)
-        return tokenizer.encode(self._beginning(text)).offsets
+        return text, tokenizer.encode(self._beginning(text)).offsets
 
     def normalise(self, tokens: Any) -> Any:
         """The tokens as they are: layers read whole numbers."""
@@ -130,6 +147,14 @@ class TextPreprocessing:
     def fingerprint(self) -> str:
         """A hash that two preprocessings share only if they give the same tokens."""
         return hashlib.sha256(json.dumps(dataclasses.asdict(self)).encode()).hexdigest()
+
+
+def of_words(words: Sequence[str], *, size: int) -> TextPreprocessing:
+    """The preprocessing of a model of fastai's with this vocabulary, by the words' numbers."""
+    model = {"type": "WordLevel", "vocab": ids_of(words), "unk_token": UNK}
+    parts = ("added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder")
+    described = {"version": "1.0", **dict.fromkeys(parts), "added_tokens": [], "model": model}
+    return TextPreprocessing(json.dumps(described), size, SPECIALS.index(PAD), "fastai")
 
 
 @functools.lru_cache(maxsize=8)

@@ -11,7 +11,9 @@ A family file has
 * `rules(name, form)`: the rules that translate the names in the form's files into the chain's;
 * `PUBLISHED[name]`: weights that can be loaded by name;
 * optionally `READS`, the place that the first layer reads: `tokens`, if not `image`. Of such a
-  family the usual weights have no classifier;
+  family the usual weights have no classifier, `build` takes the number of `words` of the vocabulary
+  too, and `TABLE` is the path of their vectors;
+* optionally `tidied(state)`: a file's arrays, each parameter once, under names for the rules;
 * optionally `TIMM_NAMES[name]`: timm's name for the architecture, if it differs.
 """
 

@@ -1,8 +1,8 @@
-"""AWD-LSTM as fastai builds it, and ULMFiT's classifier on it.
+"""AWD-LSTM as fastai builds it: the language model of ULMFiT.
 
-Merity et al. 2017 (arXiv:1708.02182), Howard & Ruder 2018 (arXiv:1801.06146). A language model and
-a classifier share the layers below: `embed`, `lstm1`, `lstm2`, ... A backward model is the same
-network on tokens in reverse order.
+Merity et al. 2017 (arXiv:1708.02182), Howard & Ruder 2018 (arXiv:1801.06146). A classifier is the
+language model, cut at its last recurrent layer, with the head `ulmfit`. A backward model is the
+same network on tokens in reverse order.
 """
 
 import dataclasses
@@ -10,27 +10,19 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 from tl_jax.chain.network import Network, chain
 from tl_jax.chain.places import Layer, Tie
 from tl_jax.chain.variables import flat, nested
+from tl_jax.data.text import TOKENS, TextPreprocessing
 from tl_jax.errors import UserError
-from tl_jax.models.recurrent import (
-    LSTM,
-    QRNN,
-    Decode,
-    Dropped,
-    Embed,
-    NormDense,
-    SequencePool,
-    Transposed,
-    recurrent,
-)
-from tl_jax.weights import convert
+from tl_jax.models.recurrent import LSTM, QRNN, Decode, Dropped, Embed, Transposed, recurrent
+from tl_jax.weights.convert import Rule
 
+READS = TOKENS
 TABLE, BIAS = "embed/table", "decode/dense/bias"
+WORDS = 60_000  # of fastai's vocabulary
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,16 +42,15 @@ class Dropouts:
         return Dropouts(**{name: rate * factor for name, rate in vars(self).items()})
 
 
-# fastai's settings
-LANGUAGE_MODEL = Dropouts(words=0.02, input=0.25, hidden=0.15, weights=0.2, output=0.1)
-CLASSIFIER = Dropouts(words=0.05, input=0.4, hidden=0.3, weights=0.5, output=0.4)
+# fastai's settings for a language model; those that its classifier ends up with are nearly the same
+USUAL = Dropouts(words=0.02, input=0.25, hidden=0.15, weights=0.2, output=0.1)
 
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
     """Sizes of the layers below decoder and classifier: fastai's."""
 
-    words: int  # of the vocabulary
+    words: int = 0  # of the vocabulary
     features: int = 400  # of a word, and of the last recurrent layer
     hidden: int = 1152  # of the other recurrent layers
     depth: int = 3
@@ -84,82 +75,88 @@ class Shape:
         return tuple(layers)
 
 
+VARIANTS = {
+    "awd_lstm": Shape(),
+    "awd_lstm_small": Shape(features=64, hidden=128),
+    "awd_qrnn": Shape(hidden=1552, depth=4, cell=QRNN),  # MultiFiT's (arXiv:1909.04761)
+}
+PUBLISHED: dict[str, dict] = {}
+
+
 def language_model(shape: Shape, *, drop_mult: float = 1.0) -> Network:
     """Return the network that predicts the next token, with logits at `decode` and, below it,
     `dropped`. The decoder's kernel is the embedding, transposed (Press & Wolf 2017,
     arXiv:1608.05859).
     """
-    rates = LANGUAGE_MODEL.times(drop_mult)
+    rates = USUAL.times(drop_mult)
     top = Layer("dropped", Dropped(rates.output)), Layer("decode", Decode(shape.words))
     tie = Tie("decode/dense/kernel", ("embed",), Transposed(TABLE))
     return Network((*shape.layers(rates), *top), (tie,))
 
 
-def classifier(shape: Shape, classes: int, *, drop_mult: float = 0.5) -> Network:
-    """Return ULMFiT's classifier: the layers of a language model, pooling, `head_hidden`, `head`.
-
-    Its variables are a trained language model's where the names are the same.
-    """
-    rates = CLASSIFIER.times(drop_mult)
-    return Network((*shape.layers(rates), *head(classes, dropout=rates.output)))
+def forms(name: str) -> tuple[str, ...]:
+    """Return its one form, fastai's."""
+    return ("fastai",)
 
 
-def head(classes: int, *, dropout: float = 0.2, hidden: int = 50) -> tuple[Layer, ...]:
-    """Return ULMFiT's head, on the last recurrent layer: last step, maximum and mean, then twice
-    batch norm, dropout and a dense layer.
-    """
-    return (
-        Layer("pool", SequencePool()),
-        Layer("head_hidden", NormDense(hidden, dropout, jax.nn.relu)),
-        Layer("head", NormDense(classes, 0.1)),
-    )
+def build(name: str, form: str, classes: int = WORDS, words: int = 0) -> Network:
+    """Return the language model, whose classes are its words."""
+    return language_model(dataclasses.replace(VARIANTS[name], words=words or classes))
 
 
-def from_fastai(arrays: Mapping[str, np.ndarray], network: Network) -> dict[str, Any]:
-    """Return variables of a `language_model` with LSTMs from the arrays of a file of fastai's.
-
-    The embedding is there three times: UserError unless the copies agree, because the decoder is
-    tied. PyTorch's two biases are added up. UserError, which lists both sides, unless names and
-    shapes are the network's.
-    """
-    found = convert.Found({}, {}, [], [])
-    for name, array in _with_one_bias(arrays).items():
-        path, converted = _from_fastai(name.removeprefix("model."), array)
-        if path is None:
-            found.surplus.append(name)
-        elif not path:
-            found.aside.append(name)
-        elif path not in found.arrays:
-            found.arrays[path], found.names[path] = converted, name
-        elif not np.array_equal(found.arrays[path], converted):
-            raise UserError(f"{found.names[path]!r} and {name!r} differ: the decoder is not tied")
-    tokens = jax.ShapeDtypeStruct((1, 1), np.int32)
-    return convert.fill(found, network.shapes({"tokens": tokens})[0])
+def preprocessing(name: str, form: str) -> TextPreprocessing:
+    """Return the preprocessing without a vocabulary, which comes with the weights."""
+    return TextPreprocessing("", 400, pad=1, rules="fastai")
 
 
-# Names in fastai's files of language models: paths here, with the number of the recurrent layer
+def rules(name: str, form: str) -> list[Rule]:
+    """Return the rules for the names that `tidied` gives."""
+    cell = VARIANTS[name].cell.__name__.lower()
+    return [
+        Rule("encoder", f"params/{TABLE}", kernel=np.asarray),
+        Rule("decoder", "decode/dense"),
+        Rule(r"rnn(\d)\.input", rf"{cell}\1/input"),
+        Rule(r"rnn(\d)\.recurrent", rf"params/{cell}\1/recurrent_kernel"),
+    ]
+
+
+# Names in fastai's files of language models: those that stand for them here
 _FASTAI = {
-    r"0\.encoder(_dp\.emb)?\.weight": TABLE,
-    r"1\.decoder\.weight": TABLE,
-    r"1\.decoder\.bias": BIAS,
-    r"0\.rnns\.(\d)\.weight_hh_l0_raw": "lstm{}/recurrent_kernel",
+    r"0\.encoder(_dp\.emb)?\.weight": "encoder.weight",
+    r"1\.decoder\.weight": "encoder.weight",
+    r"1\.decoder\.bias": "decoder.bias",
+    r"0\.rnns\.(\d)\.weight_hh_l0_raw": "rnn{}.recurrent.weight",
     r"0\.rnns\.(\d)\.module\.weight_hh_l0": "",  # the same, as dropout left it
-    r"0\.rnns\.(\d)\.module\.weight_ih_l0": "lstm{}/input/kernel",
-    r"0\.rnns\.(\d)\.module\.bias_l0": "lstm{}/input/bias",
+    r"0\.rnns\.(\d)\.module\.weight_ih_l0": "rnn{}.input.weight",
+    r"0\.rnns\.(\d)\.module\.bias_l0": "rnn{}.input.bias",
 }
 
 
-def _from_fastai(name: str, array: np.ndarray) -> tuple[str | None, np.ndarray]:
-    """Return the path of an array of fastai's and the array as it is here.
+def tidied(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the arrays of a file of fastai's, each parameter once; others under their own names.
 
-    The path is "" for what is left out, and None for an unknown name. The gates have one order.
+    The embedding is there three times: UserError unless the copies agree, because the decoder is
+    tied. PyTorch's two biases are added up.
     """
-    for pattern, path in _FASTAI.items():
+    found: dict[str, np.ndarray] = {}
+    names: dict[str, str] = {}
+    for name, array in _with_one_bias(state).items():
+        ours = _ours(name.removeprefix("model."))
+        if not ours:
+            continue
+        if ours in found and not np.array_equal(found[ours], array):
+            raise UserError(f"{names[ours]!r} and {name!r} differ: the decoder is not tied")
+        found.setdefault(ours, array)
+        names.setdefault(ours, name)
+    return found
+
+
+def _ours(name: str) -> str:
+    """Return the name that stands for one of fastai's, "" for what is left out."""
+    for pattern, ours in _FASTAI.items():
         if match := re.fullmatch(pattern, name):
-            layer = int(match[1]) + 1 if "{}" in path else 0
-            full = path and f"params/{path.format(layer)}"
-            return full, array.T if path.endswith("kernel") else array
-    return None, array
+            return ours.format(int(match[1]) + 1) if "{}" in ours else ours
+    return name
 
 
 def _with_one_bias(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -25,7 +25,7 @@ from tl_jax.models.layers import pool_and_head
 from tl_jax.weights import published
 from tl_jax.weights.convert import Rule
 
-READS = TOKENS
+READS, TABLE = TOKENS, "embed/words/table"
 EPSILON = 1e-12
 DROPOUT = 0.1  # of values between layers, and of attention's weights
 UNCASED, CASED = 30_522, 28_996  # words of the English vocabularies
@@ -89,7 +89,7 @@ class Table(nn.Module):
     @nn.compact
     def __call__(self):
         shape = (self.rows, self.features)
-        return jnp.asarray(self.param("kernel", nn.initializers.normal(0.02), shape))
+        return jnp.asarray(self.param("table", nn.initializers.normal(0.02), shape))
 
 
 class Block(nn.Module):
@@ -138,9 +138,10 @@ def forms(name: str) -> tuple[str, ...]:
     return ("huggingface",)
 
 
-def build(name: str, form: str, classes: int = 1000) -> Network:
+def build(name: str, form: str, classes: int = 1000, words: int = 0) -> Network:
     """Return the chain `embed`, `block1`, ..., `pool`, `head`."""
-    return encoder(VARIANTS[name], classes)
+    size = VARIANTS[name]
+    return encoder(size._replace(words=words or size.words), classes)
 
 
 def encoder(size: Size, classes: int) -> Network:
@@ -172,7 +173,9 @@ def names_of(size: Size) -> list[Rule]:
     tables = {"word": "words", "position": "positions", "token_type": "segments"}
     return [
         *(
-            Rule(rf"embeddings\.{theirs}_embeddings", f"embed/{ours}", kernel=np.asarray)
+            Rule(
+                rf"embeddings\.{theirs}_embeddings", f"params/embed/{ours}/table", kernel=np.asarray
+            )
             for theirs, ours in tables.items()
         ),
         Rule(r"embeddings\.LayerNorm", "embed/norm"),

@@ -1,4 +1,4 @@
-"""Layers of recurrent networks for texts: embedding, LSTM, QRNN, pooling over steps, tied decoder.
+"""Layers of recurrent networks for texts: embedding, LSTM, QRNN, tied decoder.
 
 Values are arrays (B, T, D), T steps of B examples. Padding is steps of zeros, wherever they are: a
 recurrent layer's state does not move there, and its output is 0.
@@ -20,11 +20,6 @@ from tl_jax import ops
 from tl_jax.chain.places import Layer
 
 _ALMOST_ZERO = 1e-30
-
-
-def real(x: jax.Array) -> jax.Array:
-    """Return the mask (B, T) of the steps that are no padding."""
-    return (x != 0).any(-1)
 
 
 def sequence(value: Any) -> jax.Array:
@@ -86,7 +81,7 @@ class LSTM(nn.Module):
     @nn.compact
     def __call__(self, x, state=()):
         x, n = sequence(x), self.features
-        mask, cuts = real(x), jnp.arange(x.shape[1]) % (self.bptt or x.shape[1]) == 0
+        mask, cuts = ops.is_real(x), jnp.arange(x.shape[1]) % (self.bptt or x.shape[1]) == 0
         kernel = self.param("recurrent_kernel", _within(n**-0.5), (n, 4 * n))
         kernel = _dropped(self, kernel, self.weight_dropout)
         gates = nn.Dense(4 * n, name="input")(_dropped(self, x, self.dropout, 1))
@@ -126,7 +121,7 @@ class QRNN(nn.Module):
     @nn.compact
     def __call__(self, x, state=()):
         x = sequence(x)
-        mask = real(x)
+        mask = ops.is_real(x)
         steps = jnp.where(mask, jnp.arange(1, x.shape[1] + 1), 0)
         latest = jax.lax.cummax(steps, axis=1)[..., None]  # 1 + the last real step so far, or 0
         x = _dropped(self, x, self.dropout, 1)
@@ -202,37 +197,6 @@ class Transposed:
 
     def __call__(self, leaves: Mapping[str, Any]) -> Any:
         return leaves[self.of].T
-
-
-class SequencePool(nn.Module):
-    """Last step, maximum and mean over the steps that are no padding, side by side: (B, T, D) to
-    (B, 3 D); zeros for an example without steps (ULMFiT, arXiv:1801.06146, section 3.3).
-    """
-
-    def __call__(self, value):
-        x = sequence(value)
-        mask = real(x)[..., None]
-        last = jnp.where(mask, jnp.arange(x.shape[1])[:, None], 0).max(1, keepdims=True)
-        largest = jnp.where(mask, x, -jnp.inf).max(1)
-        largest = jnp.where(mask.any(1), largest, 0)
-        mean = x.sum(1) / jnp.maximum(mask.sum(1), 1).astype(x.dtype)
-        return jnp.concatenate([jnp.take_along_axis(x, last, 1)[:, 0], largest, mean], -1)
-
-
-class NormDense(nn.Module):
-    """Batch norm, dropout, one dense layer without bias, `activation` if any: (N, D) to (N,
-    features).
-    """
-
-    features: int
-    dropout: float = 0.0
-    activation: Callable[[jax.Array], jax.Array] | None = None
-
-    @nn.compact
-    def __call__(self, x):
-        x = _dropped(self, ops.BatchNorm(name="norm")(x), self.dropout)
-        x = nn.Dense(self.features, use_bias=False)(x)
-        return self.activation(x) if self.activation else x
 
 
 def recurrent(name: str, module: nn.Module, below: str) -> tuple[Layer, Layer]:

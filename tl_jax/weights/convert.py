@@ -20,10 +20,11 @@ class Rule(NamedTuple):
     """Where the arrays of a file's modules go.
 
     `pattern` is a regular expression for a module's whole name. `path` is the module's path here
-    ("stem/conv"), with the pattern's groups as in `re.Match.expand`, or a function that returns the
-    path for the groups (numbers as int), or raises LookupError if there is none. With None the
-    module is left out, as auxiliary heads are. `kernel` transposes the module's kernel, where the
-    library's usual layout does not apply.
+    ("stem/conv"), or, of a parameter with a name of its own, all of it ("params/embed/table"); with
+    the pattern's groups as in `re.Match.expand`. Or it is a function that returns the path for the
+    groups (numbers as int), or raises LookupError if there is none. With None the module is left
+    out, as auxiliary heads are. `kernel` transposes the module's kernel, where the library's usual
+    layout does not apply.
     """
 
     pattern: str
@@ -105,8 +106,8 @@ def find(state: Mapping[str, np.ndarray], rules: Sequence[Rule], *, keras: bool)
         if rule and target is None:
             found.left_out.append(name)
             continue
-        path = leaves.get((leaf, target.endswith("norm"))) if rule and target is not None else None
-        if rule is None or path is None or (path := path.format(target)) in found.arrays:
+        path = _path(leaf, target, leaves) if rule and target is not None else None
+        if rule is None or path is None or path in found.arrays:
             found.surplus.append(name)
             continue
         if leaf in ("weight", "kernel", "depthwise_kernel"):
@@ -114,6 +115,14 @@ def find(state: Mapping[str, np.ndarray], rules: Sequence[Rule], *, keras: bool)
                 array = (rule.kernel or usual)(array)
         found.arrays[path], found.names[path] = array, name
     return found
+
+
+def _path(leaf: str, target: str, leaves: Mapping[tuple[str, bool], str]) -> str | None:
+    """Return where a module's leaf goes, if it has such a one; `target` may be all of the path."""
+    if target.startswith("params/"):
+        return target
+    path = leaves.get((leaf, target.endswith("norm")))
+    return path and path.format(target)
 
 
 def _match(module: str, patterns) -> tuple[str | None, Rule | None]:
