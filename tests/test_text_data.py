@@ -355,7 +355,7 @@ def test_debians_descriptions_are_joined_with_their_sections(shop):
 def test_a_name_or_an_option_that_a_set_does_not_have_is_refused():
     with pytest.raises(UserError, match="packaged task 'sms_span'; did you mean 'sms_spam'"):
         load_task("packaged:sms_span")
-    with pytest.raises(UserError, match="option of task 'packaged:sms_spam' 'least'"):
+    with pytest.raises(UserError, match="option of task 'packaged:sms_spam' 'least'; known: none"):
         load_task("packaged:sms_spam", least=1.0)
     with pytest.raises(UserError, match="needs a name: 'packaged:<name>'"):
         load_task("packaged")
