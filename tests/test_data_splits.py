@@ -213,7 +213,7 @@ def test_whole_groups_meet_the_shares_of_each_class_and_long_ones_are_spread():
                 found, whole = (names[splits[split]] == name).sum(), (names == name).sum()
                 assert abs(found - share * whole) <= 0.01 * whole
         means.append(sizes[np.unique(groups[splits["test"]])].mean())
-    assert abs(np.mean(means) - sizes.mean()) < 0.5  # not the longest, and not the shortest
+    assert abs(np.mean(means) - sizes.mean()) < 1  # not the longest, and not the shortest
 
 
 def test_groups_of_one_are_no_groups():

@@ -171,6 +171,8 @@ def test_copies_are_counted_and_left_out(tmp_path, caplog):
     assert sorted(task.texts) == sorted(text for text, _ in ROWS)
     assert "10 duplicates are left out" in caplog.text and "byte for byte" not in caplog.text
     assert "did you mean 'drop'" in refusal(path, duplicates="dropp")
+    path = table(tmp_path / "b.csv", [("which is it?", label) for label in ("ham", "spam")])
+    assert "at least 2 classes; got none" in refusal(path, duplicates="drop")
 
 
 FAULTS = {
@@ -179,7 +181,7 @@ FAULTS = {
     "a key that is not there": ({"a.jsonl": '{"text": "a", "label": 1}\n{"label": 1}\n'},
                                 "column of a.jsonl, line 2: 'text'"),
     "numbers": ({"a.csv": "text,label\n1.5,a\n-2,b\n"}, "its texts are numbers ('1.5')"),
-    "one class": ({"a.csv": "text,label\nx,a\ny,a\n"}, "has one class, a; a task needs at least 2"),
+    "one class": ({"a.csv": "text,label\nx,a\ny,a\n"}, "a task needs at least 2 classes; got a"),
     "no label": ({"a.csv": "text,label\nx,\n"}, "'2' has no label"),
     "a text as label": ({"a.csv": f"text,label\nx,{'y' * 201}\n"}, "has 201 characters; is label="),
     "no rows": ({"a.csv": "text,label\n"}, "has no texts"),
@@ -355,7 +357,7 @@ def test_debians_descriptions_are_joined_with_their_sections(shop):
 def test_a_name_or_an_option_that_a_set_does_not_have_is_refused():
     with pytest.raises(UserError, match="packaged task 'sms_span'; did you mean 'sms_spam'"):
         load_task("packaged:sms_span")
-    with pytest.raises(UserError, match="option of task 'packaged:sms_spam' 'least'"):
+    with pytest.raises(UserError, match="option of task 'packaged:sms_spam' 'least'; known: none"):
         load_task("packaged:sms_spam", least=1.0)
     with pytest.raises(UserError, match="needs a name: 'packaged:<name>'"):
         load_task("packaged")

@@ -76,5 +76,7 @@ def unknown(kind: str, name: object, known: Iterable[str], *, ordered: bool = Fa
         numbered = re.fullmatch(r"([a-z_]+)\d+", str(name))
         near = [k for k in known if numbered and re.match(rf"{numbered[1]}\d", k)] or near
         near.sort(key=known.index)
-    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(known)}"
+    hint = f"known: {', '.join(known) or 'none'}"
+    if near:
+        hint = f"did you mean {' or '.join(map(repr, near))}?"
     return UserError(f"unknown {kind} {name!r}; {hint}")

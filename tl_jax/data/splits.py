@@ -11,7 +11,7 @@ from tl_jax.data.task import SPLITS
 from tl_jax.errors import UserError, takes_type
 
 SEEDS = 2**32
-DRAWS = 8  # of whole groups, of which the nearest to the shares is taken
+DRAWS = 4  # of whole groups, of which the nearest to the shares is taken
 
 
 def stratified(
@@ -146,23 +146,25 @@ def _whole_groups(
 def _drawn(
     sizes: scipy.sparse.csr_array, take: np.ndarray, spare: np.ndarray, rng
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Groups (G,) bool, each drawn if it brings the counts nearer to `take` (S,) or is the first of
-    a stratum; and what is missing then (S,).
+    """Random groups (G,) bool that have about `take` (S,) examples; and what they lack of it (S,).
 
     sizes: (G, S) examples of each group in each stratum; `spare` (S,): how many groups of a stratum
-    may be drawn. Near is the sum over strata of squared differences, divided by `take`.
+    may be drawn. Groups are looked at twice: one is drawn if it is the first of a stratum or brings
+    the counts nearer, and put back where that does. Near is the sum over strata of squared
+    differences, divided by `take`.
     """
     held = np.zeros(len(sizes.indptr) - 1, bool)
-    missing, spare = take.astype(float), spare.copy()
-    for number in rng.permutation(len(held)):
+    missing, drawn = take.astype(float), np.zeros_like(spare)
+    for number in np.concatenate([rng.permutation(len(held)) for _ in range(2)]):
         own = slice(*sizes.indptr[number : number + 2])
-        strata, counts = sizes.indices[own], sizes.data[own]
-        first = (missing[strata] == take[strata]).any()
+        strata, sign = sizes.indices[own], -1 if held[number] else 1
+        counts, groups = sign * sizes.data[own], drawn[strata] + sign
+        first = sign > 0 and (groups == 1).any()
         nearer = np.sum(counts * (2 * missing[strata] - counts) / take[strata]) > 0
-        if (first or nearer) and spare[strata].all():
-            held[number] = True
+        if (first or nearer) and (groups > 0).all() and (groups <= spare[strata]).all():
+            held[number] = sign > 0
             missing[strata] -= counts
-            spare[strata] -= 1
+            drawn[strata] = groups
     return held, missing
 
 

@@ -17,7 +17,7 @@ from tl_jax.data.task import Task
 from tl_jax.data.tasks.text import Example, from_texts
 from tl_jax.errors import takes, unknown
 
-RARE = 20  # descriptions: a section with fewer is no class
+RARE = 10  # sources of packages: a section with fewer is no class
 
 
 class Packaged(NamedTuple):
@@ -135,7 +135,8 @@ def _untagged(text: str) -> str:
 def _sections(*, language: str = "en") -> Iterator[Example]:
     """Yield the descriptions of Debian's packages; the section is the class.
 
-    Sections with fewer than `RARE` descriptions in this language are left out.
+    Packages built from one source, whose descriptions share much, count as one document. Sections
+    with fewer than `RARE` such sources in this language are left out.
     """
     if language not in LANGUAGES:
         raise unknown("value of language", language, LANGUAGES)
@@ -146,13 +147,15 @@ def _sections(*, language: str = "en") -> Iterator[Example]:
         for entry in _entries(lists, f"*_Translation-{language}", key, text_in)
         if text_in in entry
     }
-    for entry in _entries(lists, "*_Packages", "Package", "Section", key):
+    for entry in _entries(lists, "*_Packages", "Package", "Source", "Section", key):
         text = translations.get(entry.get(key, ""))
         if text and "Section" in entry:
             name, section = entry["Package"], entry["Section"].split("/")[-1]  # of "contrib/games"
-            found.setdefault(name, Example(name, text, section))
-    sizes = collections.Counter(example.label for example in found.values())
-    yield from (example for example in found.values() if sizes[example.label] >= RARE)
+            source = entry.get("Source", name).split(" ")[0]  # of "linux (6.1.55-1)"
+            found.setdefault(name, Example(name, text, section, document=source))
+    pairs = {(example.label, example.document) for example in found.values()}
+    sources = collections.Counter(section for section, _ in pairs)
+    yield from (example for example in found.values() if sources[example.label] >= RARE)
 
 
 def _entries(folder: Path, pattern: str, *fields: str) -> Iterator[dict[str, str]]:

@@ -200,7 +200,8 @@ def _classes(where: str, examples: list[Example]) -> tuple[str, ...]:
             told = "; ".join(told)
             raise UserError(f"{where}: the classes of train and {split} differ: {told}")
     if len(own) < 2:
-        raise UserError(f"{where} has one class, {listed(sorted(own))}; a task needs at least 2")
+        got = listed(sorted(own)) or "none"
+        raise UserError(f"{where}: a task needs at least 2 classes; got {got}")
     if len(own) > MOST_CLASSES:
         raise UserError(
             f"{where} has {len(own):,} classes ({listed(sorted(own))}); at most {MOST_CLASSES:,} "
