@@ -69,35 +69,43 @@ def assert_gradients(found, theirs):
 
 def test_logits_and_gradients_are_those_of_fastai():
     tokens = jnp.asarray(GOLDEN["tokens"])
-    np.testing.assert_allclose(NETWORK.apply(variables(), tokens).output, GOLDEN["logits"], **CLOSE)
 
-    @jax.grad
+    @jax.jit
+    @functools.partial(jax.grad, has_aux=True)
     def gradient(params):
-        logits = NETWORK.apply({**variables(), "params": params}, tokens[:, :6]).output
-        return (logits * GOLDEN["weights"]).sum()
+        logits = NETWORK.apply({**variables(), "params": params}, tokens).output
+        return (logits[:, :6] * GOLDEN["weights"]).sum(), logits
 
-    assert_gradients(gradient(variables()["params"]), golden("gradient"))
+    found, logits = gradient(variables()["params"])
+    np.testing.assert_allclose(logits, GOLDEN["logits"], **CLOSE)
+    assert_gradients(found, golden("gradient"))
+
+
+def streamed(network, variables, tokens, at) -> np.ndarray:
+    """Log-probabilities of tokens in windows, which begin at these steps."""
+
+    @jax.jit
+    def predict(tokens, carry):
+        net = Net(network, network.combine(variables["params"]), {})
+        return LanguageModel().predict(net, {"inputs": Known(tokens=tokens)}, carry)
+
+    parts, carry = [], ()
+    for window in np.split(tokens, at, axis=1):
+        log_p, carry = predict(jnp.asarray(window), carry)
+        parts.append(log_p)
+    return np.concatenate(parts, 1)
 
 
 def test_a_language_model_goes_on_from_the_states_of_the_window_before():
-    net, carry = Net(NETWORK, NETWORK.combine(variables()["params"]), {}), ()
-    for window in (slice(0, 6), slice(6, 7), slice(7, 10)):
-        batch = {"inputs": Known(tokens=jnp.asarray(GOLDEN["tokens"][:, window]))}
-        log_p, carry = LanguageModel().predict(net, batch, carry)
-        expected = jax.nn.log_softmax(GOLDEN["logits"][:, window])
-        np.testing.assert_allclose(log_p, expected, **CLOSE)
+    predicted = streamed(NETWORK, variables(), GOLDEN["tokens"], (6, 7))
+    np.testing.assert_allclose(predicted, jax.nn.log_softmax(GOLDEN["logits"]), **CLOSE)
 
 
 def test_a_qrnn_is_a_variant_whose_first_layer_sees_two_words():
     network = awd_lstm.language_model(Shape(12, 4, 6, depth=2, cell=QRNN))
-    tokens = jnp.asarray(GOLDEN["tokens"])
-    fresh = network.init(0, {"tokens": tokens})
-    net, carry, parts = Net(network, network.combine(fresh["params"]), {}), (), []
-    for part in (tokens[:, :5], tokens[:, 5:]):
-        log_p, carry = LanguageModel().predict(net, {"inputs": Known(tokens=part)}, carry)
-        parts.append(log_p)
-    whole = jax.nn.log_softmax(network.apply(fresh, tokens).output)
-    np.testing.assert_allclose(np.concatenate(parts, 1), whole, **CLOSE)
+    fresh = network.init(0, {"tokens": jnp.asarray(GOLDEN["tokens"])})
+    parts, whole = (streamed(network, fresh, GOLDEN["tokens"], at) for at in ((5,), ()))
+    np.testing.assert_allclose(parts, whole, **CLOSE)
     assert "earlier_kernel" in fresh["params"]["qrnn1"] and len(fresh["params"]["qrnn2"]) == 2
 
 
@@ -120,20 +128,22 @@ def test_a_classifier_gives_what_fastai_does_on_padded_documents():
     """One is padded in front and behind; no gradient goes from one part of four to that before."""
     network, mine = classifier()
     documents = jnp.asarray(GOLDEN["documents"])
-    applied = network.apply(mine, documents, taps=("embed", "lstm3", "head_pool"))
-    mask = GOLDEN["documents"] != SHAPE.pad
-    np.testing.assert_array_equal(is_real(applied.taps["embed"]), mask)
-    np.testing.assert_array_equal(is_real(applied.taps["lstm3"]), mask)
-    np.testing.assert_allclose(applied.taps["lstm3"][mask], GOLDEN["encoded"][mask], **CLOSE)
-    np.testing.assert_allclose(applied.taps["head_pool"], GOLDEN["pooled"], **CLOSE)
-    np.testing.assert_allclose(applied.output, GOLDEN["classes"], rtol=1e-4, atol=1e-5)
 
-    @jax.grad
+    @jax.jit
+    @functools.partial(jax.grad, has_aux=True)
     def gradient(params):
-        classes = network.apply({**mine, "params": params}, documents).output
-        return (classes * GOLDEN["class_weights"]).sum()
+        of = {**mine, "params": params}
+        applied = network.apply(of, documents, taps=("embed", "lstm3", "head_pool"))
+        return (applied.output * GOLDEN["class_weights"]).sum(), (applied.output, applied.taps)
 
-    found, theirs = gradient(mine["params"]), golden("class_gradient")
+    found, (classes, taps) = gradient(mine["params"])
+    mask = GOLDEN["documents"] != SHAPE.pad
+    np.testing.assert_array_equal(is_real(taps["embed"]), mask)
+    np.testing.assert_array_equal(is_real(taps["lstm3"]), mask)
+    np.testing.assert_allclose(taps["lstm3"][mask], GOLDEN["encoded"][mask], **CLOSE)
+    np.testing.assert_allclose(taps["head_pool"], GOLDEN["pooled"], **CLOSE)
+    np.testing.assert_allclose(classes, GOLDEN["classes"], rtol=1e-4, atol=1e-5)
+    theirs = golden("class_gradient")
     below = {n.replace("0.module.", "0.", 1): a for n, a in theirs.items() if n[0] == "0"}
     assert_gradients({n: found[n] for n in found if not n.startswith("head")}, below)
     np.testing.assert_allclose(
@@ -241,21 +251,29 @@ def test_weights_are_left_out_for_all_steps_and_examples_alike():
     weights, _ = cell("lstm")
     dropped, rngs = LSTM(3, weight_dropout=0.4), {"dropout": jax.random.key(1)}
     x = jnp.asarray(steps())
-    value, back = jax.vjp(lambda w: dropped.apply(w, x, rngs=rngs), weights)
-    (gradient,) = back(jnp.asarray(np.random.default_rng(1).normal(size=value.shape), jnp.float32))
-    kernel, kept = (
-        weights["params"]["recurrent_kernel"],
-        gradient["params"]["recurrent_kernel"] != 0,
-    )
+    outwards = jnp.asarray(np.random.default_rng(1).normal(size=(2, STEPS, 3)), jnp.float32)
+
+    @jax.jit
+    @functools.partial(jax.grad, has_aux=True)
+    def run(weights):
+        value = dropped.apply(weights, x, rngs=rngs)
+        return (value * outwards).sum(), value
+
+    gradient, value = run(weights)
+    kept = gradient["params"]["recurrent_kernel"] != 0
     assert 0.2 < 1 - kept.mean() < 0.6
-    left = {**weights["params"], "recurrent_kernel": kernel * kept / 0.6}
-    np.testing.assert_allclose(LSTM(3).apply({"params": left}, x), value, rtol=1e-5, atol=1e-6)
+    kernel = weights["params"]["recurrent_kernel"] * kept / 0.6
+    left = {**weights["params"], "recurrent_kernel": kernel}
+    plain = jax.jit(LSTM(3).apply)({"params": left}, x)
+    np.testing.assert_allclose(plain, value, rtol=1e-5, atol=1e-6)
 
 
 def test_words_are_left_out_wherever_they_stand_and_are_no_padding():
     embed, tokens = Embed(50, 4, pad=1, dropout=0.5), jnp.arange(100).reshape(2, 50) % 50
-    weights = embed.init(jax.random.key(0), tokens)
-    vectors = embed.apply(weights, tokens, rngs={"dropout": jax.random.key(0)})
+    rngs = {"dropout": jax.random.key(0)}
+    vectors, weights = jax.jit(embed.init_with_output)(
+        {"params": jax.random.key(0), **rngs}, tokens
+    )
     table = weights["params"]["table"]
     gone = np.abs(vectors).max(-1) < 1e-20
     np.testing.assert_array_equal(gone[0], gone[1])
@@ -279,7 +297,7 @@ def test_pooling_by_hand():
         [[1, 2], [0, 3], [-4, 1]],
         [[0, 0]] * 3,
     ]
-    found = StepsPool().apply({}, jnp.asarray(x, jnp.float32))
+    found = jax.jit(StepsPool().apply)({}, jnp.asarray(x, jnp.float32))
     expected = [
         [-3, -2, -1, 2, -2, 0],
         [4, -5, 4, -5, 4, -5],

@@ -1,5 +1,6 @@
 """A language model on a text that Python ships: streams, states that go on, a tied decoder."""
 
+import dataclasses
 import functools
 import hashlib
 import itertools
@@ -122,6 +123,20 @@ def test_states_go_from_batch_to_batch_and_epochs_begin_anew(trained, tmp_path):
     memory = {"lstm1.state": np.ones((LANES, FEATURES))}
     again = mine.objective.refresh(None, memory, 1)
     assert not np.any(again["lstm1.state"])
+
+
+def test_states_keep_their_precision_from_step_to_step():
+    """Half-precision layers give states that the next step takes as they were at first."""
+    mine = dataclasses.replace(problem(), precision="bfloat16")
+    net = mine.setup.bound(variables())
+    windows = np.arange(LANES)
+    batch = {name: array[windows] for name, array in task().truth.items()}
+    batch["inputs"] = Known(tokens=task().arrays["tokens"][windows])
+    first = mine.objective.begin(net, batch)
+    after = jax.eval_shape(lambda: mine.objective.loss(net, batch, first, None).memory)
+    assert jax.tree.map(lambda a: (a.shape, a.dtype), after) == jax.tree.map(
+        lambda a: (a.shape, a.dtype), first
+    )
 
 
 @pytest.mark.parametrize(("how", "offers"), [("interrupted", [3, 60]), ("killed", [5])])

@@ -54,7 +54,7 @@ class Embed(nn.Module):
         table = self.param("table", _within(0.1), (self.words, self.features))
         kept = _dropped(self, jnp.ones((self.words, 1), table.dtype), self.dropout)[tokens]
         # A word that is left out is no padding, which is 0.
-        vectors = jnp.where(kept > 0, table[tokens] * kept, _ALMOST_ZERO)
+        vectors = jnp.where(kept > 0, jnp.take(table, tokens, axis=0) * kept, _ALMOST_ZERO)
         return vectors if self.pad is None else jnp.where(tokens[..., None] == self.pad, 0, vectors)
 
 
