@@ -61,8 +61,7 @@ class TextPreprocessing:
             raise UserError("no texts were given")
         for text in texts:
             takes(isinstance(text, str), "a text", "a string", text)
-        starts = range(0, len(texts), BATCH)
-        rows = [row for first in starts for row in self._encoded(texts[first : first + BATCH])]
+        rows = self._encoded([self._beginning(text) for text in texts], self.size)
         longest = max(1, *map(len, rows))
         length = min(self.size, -(-longest // STEP) * STEP)
         tokens = np.full((len(rows), length), self.pad, np.int32)
@@ -72,12 +71,18 @@ class TextPreprocessing:
 
     read = __call__
 
-    def _encoded(self, texts: Sequence[str]) -> list[np.ndarray]:
-        tokenizer = _tokenizer(self.tokenizer, self.size)
-        beginnings = [self._beginning(text) for text in texts]
-        split = [tokens_of(text) for text in beginnings] if self.rules else beginnings
-        encodings = tokenizer.encode_batch(split, is_pretokenized=bool(self.rules))
-        return [np.asarray(one.ids, np.int32) for one in encodings]
+    def rows(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """The tokens of each text, all of them: int32 (T,)."""
+        return self._encoded(texts, None)
+
+    def _encoded(self, texts: Sequence[str], most: int | None) -> list[np.ndarray]:
+        tokenizer, rows = _tokenizer(self.tokenizer, most), []
+        for first in range(0, len(texts), BATCH):
+            batch = texts[first : first + BATCH]
+            split = [tokens_of(text) for text in batch] if self.rules else batch
+            encodings = tokenizer.encode_batch(split, is_pretokenized=bool(self.rules))
+            rows += [np.asarray(one.ids, np.int32) for one in encodings]
+        return rows
 
     def _beginning(self, text: str) -> str:
         """The part of a text that its first tokens are in: of a long one the rest costs nothing.
@@ -87,6 +92,14 @@ class TextPreprocessing:
         beyond = next(itertools.islice(WORD.finditer(text), 2 * self.size, None), None)
         text = text[: beyond.start()] if beyond else text
         return text[: self.size * LONGEST]
+
+    def words(self) -> tuple[str, ...]:
+        """The vocabulary, by the numbers of its tokens; a number without a token has ""."""
+        numbers = _tokenizer(self.tokenizer, None).get_vocab(with_added_tokens=True)
+        found = [""] * (1 + max(numbers.values()))
+        for word, number in numbers.items():
+            found[number] = word
+        return tuple(found)
 
     def spans(self, text: str) -> tuple[str, list[tuple[int, int]]]:
         """The text, and where in it each of its tokens begins and ends; special ones are empty.
@@ -158,7 +171,7 @@ def of_words(words: Sequence[str], *, size: int) -> TextPreprocessing:
 
 
 @functools.lru_cache(maxsize=8)
-def _tokenizer(described: str, size: int) -> Any:
+def _tokenizer(described: str, size: int | None) -> Any:
     if not described:
         raise UserError("this base has no tokenizer: load weights that come with one")
     try:
@@ -171,5 +184,8 @@ def _tokenizer(described: str, size: int) -> Any:
         raise UserError(f"the tokenizer cannot be read: {error!s:.200}") from None
     # What a file says of length and padding is its author's; ours are `size` and `pad`.
     found.no_padding()
-    found.enable_truncation(size)
+    if size is None:
+        found.no_truncation()
+    else:
+        found.enable_truncation(size)
     return found

@@ -25,6 +25,8 @@ TASKS: dict[str, Any] = {
     "packaged": ("tl_jax.data.tasks.packaged", "packaged"),
     "text": ("tl_jax.data.tasks.text", "text"),
     "text_folder": ("tl_jax.data.tasks.text", "text_folder"),
+    "plain": ("tl_jax.data.tasks.plain", "plain"),
+    "python_help": ("tl_jax.data.tasks.plain", "python_help"),
     "tfds": ("tl_jax.data.tasks.tfds", "from_tfds"),
 }
 

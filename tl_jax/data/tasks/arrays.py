@@ -16,6 +16,7 @@ from tl_jax.errors import UserError
 
 NUMBERS = "names, numbers = np.unique(labels, return_inverse=True) numbers them"
 
+
 def unweighted(labels: np.ndarray | Sequence[int], num_classes: int) -> dict[str, np.ndarray]:
     """The truth of a Task whose N labels are certain: one-hot targets, every weight 1."""
     numbers, ones = np.asarray(labels, np.int32), np.ones(len(labels), np.float32)
@@ -92,8 +93,7 @@ def _check(images: np.ndarray, labels: np.ndarray) -> None:
         raise UserError(f"labels must be one for each of {shape[0]} images; got {labels.shape}")
     if labels.dtype.kind not in "iu" or labels.min() < 0:
         raise UserError(
-            f"labels must be whole numbers from 0 on; got {labels.dtype}, {labels[:3]}..; "
-            f"{NUMBERS}"
+            f"labels must be whole numbers from 0 on; got {labels.dtype}, {labels[:3]}..; {NUMBERS}"
         )
 
 

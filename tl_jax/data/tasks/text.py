@@ -133,7 +133,7 @@ def from_texts(
     groups = np.array([one.document for one in kept]) if kept[0].document else None
     options = {"seed": seed, "val": val, "test": test, "per_class": per_class}
     splits = divide(given, names, groups=groups, **options)
-    digests = [_digest(one.text) for one in kept]
+    digests = [digest(one.text) for one in kept]
     same.warn(where, digests, splits, f"; leave them out with {DROP}", noun="texts")
     return Task(
         name=name,
@@ -213,7 +213,7 @@ def _classes(where: str, examples: list[Example]) -> tuple[str, ...]:
 def _distinct(where: str, examples: list[Example]) -> list[Example]:
     by_id = {one.id: one for one in examples}
     kept, left_out = same.distinct(
-        {id_: _digest(one.text) for id_, one in by_id.items()},
+        {id_: digest(one.text) for id_, one in by_id.items()},
         {id_: (one.split, one.label) for id_, one in by_id.items()},
     )
     if left_out:
@@ -280,7 +280,8 @@ def _opened(path: Path) -> Generator[IO[bytes]]:
         raise UserError(f"cannot read {str(path)!r}: {error.strerror}") from error
 
 
-def _digest(text: str) -> bytes:
+def digest(text: str) -> bytes:
+    """The SHA-256 of a text."""
     return hashlib.sha256(text.encode()).digest()
 
 

@@ -1,0 +1,26 @@
+"""What every training of a language model has in common; no task yet."""
+
+from configs import defaults
+from tl_jax.runs import settings
+
+
+def get_config():
+    config = defaults.subject()
+    del config.task.per_class  # there are no labels to count
+    # awd_lstm (random:0), awd_qrnn, or what was trained before: random ones begin with the words of
+    # the task's texts, others keep the vectors of the words that they know
+    config.base = "awd_lstm"
+    config.weights = ""
+    config.words = 30_000  # of the vocabulary at most
+    config.least = 3  # times that a word occurs in the training texts
+    config.window = 70  # tokens through which gradients flow back
+    config.batch_size = 32  # streams side by side
+    config.factor = 1.0  # of a recurrent layer's rate over that of the one below: 2.6 in ULMFiT
+    config.ar = 2.0  # activation regularisation, and temporal
+    config.tar = 1.0
+    config.prompt = ""  # what the sample in the result begins with
+    config.seed = 0
+    config.checkpoint_seconds = 30.0
+    config.tune = settings.phase_defaults("tune")
+    config.tune.update({"learning_rate": 4e-3, "schedule": "one_cycle", "best_by": "val_loss"})
+    return config

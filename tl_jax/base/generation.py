@@ -1,0 +1,68 @@
+"""What a language model makes of the beginning of a text."""
+
+import functools
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from tl_jax.base.base import Base
+from tl_jax.chain.network import Net, Network
+from tl_jax.chain.places import Known
+from tl_jax.data.text import TOKENS, TextPreprocessing
+from tl_jax.data.words.rules import CAPITAL, SPECIALS, UPPER
+from tl_jax.errors import UserError, takes_whole
+from tl_jax.train.objectives import LanguageModel
+
+CHANGES: dict[str, Callable[[str], str]] = {UPPER: str.upper, CAPITAL: str.capitalize}
+NEVER = tuple(word for word in SPECIALS if word not in CHANGES)  # is drawn
+CLOSING = re.compile(r"[.,;:!?)\]%]|n't$|'\w{0,2}$")  # stands right behind the word before
+
+
+def continued(
+    base: Base, prompt: str, *, tokens: int = 40, temperature: float = 0.8, seed: int = 0
+) -> str:
+    """The prompt, and so many tokens that the language model goes on with, drawn at random.
+
+    Each is drawn from the probabilities to the power of 1 / `temperature`. UserError for a base
+    that is no language model.
+    """
+    takes_whole(tokens, "tokens=", 0, 10_000)
+    expects = base.preprocessing
+    if not isinstance(expects, TextPreprocessing) or "decode" not in base.layers:
+        raise UserError(f"{base.name} is no language model: nothing can be continued")
+    words = expects.words()
+    (begun,) = expects.rows([prompt])
+    banned = jnp.array([word in NEVER or not word for word in words])
+    read = functools.partial(_read, base.chain, base.variables)
+    log_p, states = read(jnp.asarray(begun)[None], ())
+    key = jax.random.key(seed)
+    found = [int(number) for number in begun]
+    for number in range(tokens):
+        scaled = jnp.where(banned, -jnp.inf, log_p[0, -1, : len(words)] / temperature)
+        drawn = jax.random.categorical(jax.random.fold_in(key, number), scaled)
+        found.append(int(drawn))
+        log_p, states = read(drawn[None, None], states)
+    return written([words[number] for number in found])
+
+
+def written(words: Sequence[str]) -> str:
+    """Write tokens of fastai's as a text: "xxmaj it 's fine ." becomes "It's fine."."""
+    text, change = "", str
+    for word in words:
+        if word in CHANGES:
+            change = CHANGES[word]
+        elif word not in SPECIALS:
+            tight = not text or CLOSING.match(word)
+            text += ("" if tight else " ") + change(word)
+            change = str
+    return text
+
+
+@functools.partial(jax.jit, static_argnames="chain")
+def _read(chain: Network, variables: Any, tokens: jax.Array, states: Any) -> tuple[Any, Any]:
+    """Log-probabilities (1, T, V) of what comes after each token (1, T), and the states."""
+    net = Net(chain, chain.combine(variables["params"]), variables["batch_stats"])
+    return LanguageModel().predict(net, {"inputs": Known({TOKENS: tokens})}, states)

@@ -1,0 +1,158 @@
+"""A language model: a base trained to predict the next token of a task's texts, labels unused."""
+
+import dataclasses
+import json
+import logging
+import math
+import pathlib
+import time
+from typing import Any
+
+import numpy as np
+
+from tl_jax.base import file, generation
+from tl_jax.base.base import Base
+from tl_jax.chain.variables import select
+from tl_jax.data import stream
+from tl_jax.data.task import Task
+from tl_jax.data.text import TextPreprocessing, of_words
+from tl_jax.data.words.split import tokens_of
+from tl_jax.data.words.vocabulary import vocabulary
+from tl_jax.engine.parallel import Parallel
+from tl_jax.errors import UserError
+from tl_jax.models.awd_lstm import match_words
+from tl_jax.plans.plan import Phase, Plan
+from tl_jax.runs import folder, log, results, settings, subject
+from tl_jax.train import evaluate, identity, loop
+from tl_jax.train.inputs import for_plan
+from tl_jax.train.objectives import LanguageModel
+from tl_jax.train.problem import Problem
+
+logger = logging.getLogger(__name__)
+
+
+def by_config(config: Any, workdir: pathlib.Path, *, name: str) -> tuple[dict[str, Any], bool]:
+    """The result of a language model's training as `configs.language` says, and whether it had
+    been done before. UserError for a task without texts, and for a base that is no language model.
+    """
+    task = subject.task_of(config, config.seed)
+    return folder.finished(
+        lambda: work(subject.base_of(config), task, workdir, config, name=name),
+        config.to_dict(),
+        workdir,
+        cache=config.cache,
+        data=lambda: identity.of_tasks({"": task}),
+        needs_report=False,
+    )
+
+
+def work(
+    base: Base, task: Task, workdir: pathlib.Path, config: Any, *, name: str
+) -> dict[str, Any]:
+    """Train the base on the task's texts; keep it in `workdir` and return what came of it."""
+    started = time.time()
+    ready = with_words(base, task, most=config.words, least=config.least, seed=config.seed)
+    problem = posed(ready, task, config)
+    logger.info("%s", log.described(problem.task))
+    variables, progress, inputs = loop.run(
+        problem,
+        ready.variables,
+        for_plan(problem, test_views="none", cache=None, dtype="float32"),
+        workdir=workdir,
+        checkpoint_seconds=config.checkpoint_seconds,
+        write=log.writer(workdir),
+    )
+    final = dataclasses.replace(ready, variables=select(variables, ready.layers))
+    final.save(workdir / file.NAME)
+    result = {
+        "name": name,
+        "seed": config.seed,
+        "config": config.to_dict(),
+        "base": {"name": base.name, "weights": base.weights, "words": final.architecture.words},
+        "task": {"name": task.name, "texts": {s: len(rows) for s, rows in task.splits.items()}},
+        "history": progress.history,
+        "sample": generation.continued(final, config.prompt, seed=config.seed),
+        "seconds": time.time() - started,
+        **results.provenance("language"),
+    }
+    for split in ("val", "test"):
+        loss = evaluate.scores(problem, variables, inputs, problem.task.splits[split])["loss"]
+        result[split] = scores(loss, problem.task, task, split)
+    return results.finite(result)
+
+
+def with_words(base: Base, task: Task, *, most: int, least: int, seed: int) -> Base:
+    """The language model for the vocabulary of the task's training texts.
+
+    Its words that the base knew keep their vectors; a base without a vocabulary begins fresh.
+    """
+    _require_language_model(base)
+    if not task.texts:
+        raise UserError(f"a language model reads texts, and the task {task.name!r} has none")
+    own = (tokens_of(task.texts[row]) for row in task.splits["train"])
+    words = vocabulary(own, min_freq=least, max_vocab=most)
+    expects = of_words(words, size=base.preprocessing.size)
+    architecture = dataclasses.replace(base.architecture, words=len(words))
+    ready = dataclasses.replace(base, architecture=architecture, preprocessing=expects)
+    before = base.preprocessing
+    assert isinstance(before, TextPreprocessing)
+    if not before.tokenizer:
+        return dataclasses.replace(ready, variables=ready.fresh(seed))
+    known = before.words()
+    known += ("",) * (len(base.variables["params"]["embed"]["table"]) - len(known))  # its fillers
+    return dataclasses.replace(ready, variables=match_words(base.variables, known, words))
+
+
+def _require_language_model(base: Base) -> None:
+    if base.architecture.cut or "decode" not in base.layers:
+        raise UserError(
+            f"{base.name} is no language model: take awd_lstm, awd_qrnn, or one that was trained"
+        )
+
+
+def posed(base: Base, task: Task, config: Any) -> Problem:
+    """The problem that the config poses: the stream of the task's texts, and one phase."""
+    expects = base.preprocessing
+    assert isinstance(expects, TextPreprocessing)
+    return Problem(
+        base.chain,
+        expects,
+        stream.of_texts(task, expects, window=config.window, seed=config.seed),
+        Plan("language_model", (_phase(base, config),)),
+        Parallel(),
+        seed=config.seed,
+        batch_size=config.batch_size,
+        objective=LanguageModel(ar=config.ar, tar=config.tar),
+    )
+
+
+def rates(base: Base, factor: float) -> dict[str, float]:
+    """The share of the learning rate by layer: each recurrent layer's is `factor` times that of the
+    one below; the embedding, which is the decoder too, learns at the whole rate.
+    """
+    numbered = [name for name in base.layers if name[-1].isdigit()]
+    depth = {name: len(numbered) - 1 - number for number, name in enumerate(numbered)}
+    return {name: factor ** -depth.get(name, 0) for name in base.layers}
+
+
+def _phase(base: Base, config: Any) -> Phase:
+    tune = settings.phase("tune", config.tune.to_dict())
+    return Phase("language_model", rates(base, config.factor), tune)
+
+
+def scores(loss: float, windows: Task, task: Task, split: str) -> dict[str, float]:
+    """What a mean loss in nats a token says of a split's texts: perplexity, bits a character."""
+    tokens = float(windows.truth["weights"][windows.splits[split]].sum())
+    characters = sum(len(task.texts[row]) for row in task.splits[split])
+    bits = loss * tokens / math.log(2) / characters
+    return {"loss": loss, "perplexity": float(np.exp(loss)), "bits_per_character": bits}
+
+
+def said(result: dict[str, Any]) -> str:
+    """The result in a few lines."""
+    lines = [
+        f"{split}: perplexity {result[split]['perplexity']:.1f}, "
+        f"{result[split]['bits_per_character']:.3f} bits a character"
+        for split in ("val", "test")
+    ]
+    return "\n".join([*lines, f"sample: {json.dumps(result['sample'], ensure_ascii=False)}"])
