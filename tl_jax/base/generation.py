@@ -39,13 +39,13 @@ def continued(
     read = functools.partial(_read, base.chain, base.variables)
     log_p, states = read(jnp.asarray(begun)[None], ())
     key = jax.random.key(seed)
-    found = [int(number) for number in begun]
+    found = []
     for number in range(tokens):
         scaled = jnp.where(banned, -jnp.inf, log_p[0, -1, : len(words)] / temperature)
         drawn = jax.random.categorical(jax.random.fold_in(key, number), scaled)
         found.append(int(drawn))
         log_p, states = read(drawn[None, None], states)
-    return written([words[number] for number in found])
+    return f"{prompt} {written([words[number] for number in found])}".strip()
 
 
 def written(words: Sequence[str]) -> str:

@@ -103,8 +103,9 @@ def shapes_of(
     chain = base.chain
     below_classifier = base.layers[: chain.index(base.bottleneck) + 1]
     chosen = {chain.index(name) for name in (below_classifier if layers is None else layers)}
-    names = tuple(base.layers[index] for index in sorted(chosen))
+    names = [base.layers[index] for index in sorted(chosen)]
     outputs = chain.cut(names[-1]).shapes(base.preprocessing.example)[1]
+    names = [name for name in names if hasattr(outputs[name], "shape")]  # a first state is empty
     shapes = {name: outputs[name].shape[1:] for name in names}
     return {name: (shape, pooled_shape(shape, pool)) for name, shape in shapes.items()}
 

@@ -8,7 +8,6 @@ import numpy as np
 from tl_jax.data import duplicates, tables
 from tl_jax.data.files import path_of
 from tl_jax.data.images import fingerprint
-from tl_jax.data.layout import folder_name
 from tl_jax.data.splits import complete
 from tl_jax.data.task import Task
 from tl_jax.data.tasks.text import digest
@@ -23,7 +22,7 @@ def plain(path: str | os.PathLike, *, seed: int, val: float = 0.05, test: float 
     with root.open("rb") as file:
         whole = "".join(tables.lines(file, root.name))
     paragraphs = [part.strip() for part in whole.split("\n\n")]
-    return _unlabelled(folder_name(root), [p for p in paragraphs if p], seed, val, test)
+    return _unlabelled(root.stem, [p for p in paragraphs if p], seed, val, test)
 
 
 def python_help(*, seed: int, val: float = 0.1, test: float = 0.1) -> Task:

@@ -1,0 +1,143 @@
+"""Language models from a config: streams, words kept, texts continued, then a classifier."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import texts
+
+import tl_jax
+from configs import language_small
+from tl_jax.base import generation
+from tl_jax.base.load import load_base
+from tl_jax.data import stream
+from tl_jax.data.text import of_words
+from tl_jax.data.words.rules import SPECIALS
+from tl_jax.errors import UserError
+from tl_jax.runs import language, subject
+
+WORDS = (*SPECIALS, "the", "film", "was", "good")  # 9 to 12
+
+
+def test_a_stream_has_every_token_once_and_what_comes_next():
+    task, expects = texts.task(), of_words(WORDS, size=8)
+    whole = stream.of_texts(task, expects, window=4, seed=0)
+    assert whole.ordered and not whole.texts
+    for split, rows in whole.splits.items():
+        inputs, targets = whole.arrays["tokens"][rows], whole.truth["targets"][rows]
+        real = whole.truth["weights"][rows].astype(bool)
+        tokens = np.concatenate([inputs.reshape(-1)[:1], targets[real]])
+        np.testing.assert_array_equal(tokens[:-1], inputs[real])
+        own = np.concatenate(expects.rows([task.texts[row] for row in task.splits[split]]))
+        np.testing.assert_array_equal(np.sort(tokens), np.sort(own))
+        assert (tokens == SPECIALS.index("xxbos")).sum() == len(task.splits[split])
+        assert (~real).sum() < 4 and (targets[~real] == expects.pad).all()
+
+
+def test_tokens_are_written_as_a_text():
+    words = "xxbos xxmaj it 's , i 'd say , n't xxup ok ! a b".split()
+    assert generation.written(words) == "It's, i'd say,n't OK! a b"
+
+
+def test_paragraphs_of_a_file_are_texts(tmp_path):
+    path = tmp_path / "book.txt"
+    path.write_text("one\nline\n\ntwo\n\n\n\nthree\n\nfour\n", encoding="utf-8")
+    task = tl_jax.load_task(f"plain:{path}", val=0.25, test=0.25)
+    assert task.texts == ("one\nline", "two", "three", "four")
+    assert {split: len(rows) for split, rows in task.splits.items()} == {
+        "train": 2, "val": 1, "test": 1,
+    }  # fmt: skip
+    path.write_text("one\n\ntwo\n", encoding="utf-8")
+    with pytest.raises(UserError, match="'book' has 2 texts, and three splits need three"):
+        tl_jax.load_task(f"plain:{path}")
+
+
+def config(**changes):
+    """A smaller one than language_small's, on the sentences of the tests."""
+    found = language_small.get_config().unlock()
+    found.task.name, found.words, found.least = "digits", 100, 1
+    found.window, found.batch_size, found.tune.epochs = 5, 4, 4
+    found.cache = ""
+    found.update(changes)
+    return found
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder, mine = tmp_path_factory.mktemp("language"), config()
+    result = language.work(subject.base_of(mine), texts.task(), folder, mine, name="small")
+    return result, folder
+
+
+def test_it_learns_and_gives_a_base(trained):
+    result, folder = trained
+    assert json.loads(json.dumps(result)) == result
+    base = load_base(folder)
+    assert base.preprocessing.words()[9:] == tuple(w for w in base.preprocessing.words()[9:] if w)
+    first, last = result["history"][0], result["history"][-1]
+    assert last["val_loss"] < first["val_loss"] < np.log(base.architecture.words)
+    assert result["test"]["perplexity"] == pytest.approx(np.exp(result["test"]["loss"]))
+    characters = sum(len(texts.task().texts[row]) for row in texts.task().splits["test"])
+    tokens = sum(len(r) for r in base.preprocessing.rows(
+        [texts.task().texts[row] for row in texts.task().splits["test"]])) - 1  # fmt: skip
+    bits = result["test"]["loss"] / np.log(2) * tokens / characters
+    assert result["test"]["bits_per_character"] == pytest.approx(bits, rel=1e-6)
+
+
+def test_it_goes_on_from_a_prompt_as_its_probabilities_say(trained):
+    base = load_base(trained[1])
+    sure = generation.continued(base, "The film", tokens=6, temperature=1e-3, seed=1)
+    assert sure.startswith("The film ")  # although it does not know the word
+    assert sure == generation.continued(base, "The film", tokens=6, temperature=1e-3, seed=2)
+    words, tokens = base.preprocessing.words(), base.preprocessing.rows(["The film"])[0]
+    logits = np.array(base(tokens[None]))[0, -1]
+    logits[[words.index(word) for word in generation.NEVER]] = -np.inf
+    assert sure.split()[2] == generation.written([words[logits[: len(words)].argmax()]])
+    assert "xx" not in generation.continued(base, "", tokens=30, temperature=5.0)
+    with pytest.raises(UserError, match="no language model"):
+        generation.continued(texts.base(), "the")
+
+
+def test_another_vocabulary_keeps_the_vectors_of_the_words_that_it_knows(trained):
+    base, seen = load_base(trained[1]), texts.task()
+    other = seen.texts[:30] + tuple(f"{text} zebra" for text in seen.texts[30:])
+    ready = language.with_words(
+        base, dataclasses.replace(seen, texts=other), most=100, least=1, seed=0
+    )
+    old, new = base.preprocessing.words(), ready.preprocessing.words()
+    before, after = (b.variables["params"]["embed"]["table"] for b in (base, ready))
+    for word in ("the", "film", "good"):
+        if word in old:
+            np.testing.assert_array_equal(after[new.index(word)], before[old.index(word)])
+    np.testing.assert_allclose(after[new.index("zebra")], before.mean(0), rtol=1e-5, atol=1e-6)
+
+
+def test_it_becomes_a_classifier(trained, tmp_path):
+    base = load_base(trained[1])
+    run = tl_jax.transfer(
+        base.resized(16), texts.task(), cut="lstm3", head="ulmfit", batch_size=8,
+        plan="gradual_unfreezing", from_layer="lstm3", by="layer", factor=2.6, cache=tmp_path,
+        train_head={"epochs": 1, "learning_rate": 3e-2, "batch_norm": "batch"},
+        tune={"epochs": 1, "schedule": "slanted_triangular", "batch_norm": "batch"},
+    )  # fmt: skip
+    phases = run.result["plan"]["phases"]
+    assert [phase["name"] for phase in phases] == ["head", "unfreeze_lstm3"]
+    assert [phase["prefix"] for phase in phases] == ["lstm3", "lstm2"]
+    assert run.base.predict(["the film was good"]).shape == (1, 2)
+    table = tl_jax.probe(base.resized(16), texts.task(), cache=tmp_path)
+    assert [row.layer for row in table.rows] == ["embed", "lstm1", "lstm2", "lstm3", "dropped"]
+
+
+@pytest.mark.parametrize(
+    ("base", "task", "why"),
+    [
+        (lambda: texts.base(), texts.task, "is no language model: take awd_lstm"),
+        (lambda: load_base("awd_lstm_small", "random:0").cut("lstm2"), texts.task, "no language"),
+        (lambda: load_base("awd_lstm_small", "random:0"), lambda: tl_jax.load_task("digits"),
+         "'digits' has none"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_refused(base, task, why):
+    with pytest.raises(UserError, match=why):
+        language.with_words(base(), task(), most=100, least=1, seed=0)
