@@ -141,7 +141,10 @@ def _phase(base: Base, config: Any) -> Phase:
 
 
 def scores(loss: float, windows: Task, task: Task, split: str) -> dict[str, float]:
-    """What a mean loss in nats a token says of a split's texts: perplexity, bits a character."""
+    """What a mean loss in nats a token says of a split's texts: perplexity, bits a character.
+
+    Words that are not in the vocabulary are all one token, and cost that little.
+    """
     tokens = float(windows.truth["weights"][windows.splits[split]].sum())
     characters = sum(len(task.texts[row]) for row in task.splits[split])
     bits = loss * tokens / math.log(2) / characters

@@ -129,10 +129,12 @@ def _lines(tree: Any, margin: str = "\n") -> str:
 def _phase(
     problem: Problem, phase: Phase, rows: list[dict], variables: Any
 ) -> dict[str, Any]:
-    settings = plain(phase.settings)
+    settings, params = plain(phase.settings), variables["params"]
+    # A layer that reads nothing and has no parameters is a recurrent one's first state.
+    states = {one.name for one in problem.chain.layers if not (one.reads or params.get(one.name))}
     return settings | {
         "name": phase.name,
-        "multipliers": dict(phase.multipliers),
+        "multipliers": {n: m for n, m in phase.multipliers.items() if n not in states},
         "views": len(views.numbers(phase.settings.views)),
         "stopped_early": len(rows) < phase.settings.epochs,
         "trained_parameters": trained_parameters(problem, phase, variables),
