@@ -3,7 +3,7 @@
     python -m experiments.language --config=configs/language_small.py
     python -m experiments.transfer --config=configs/text_small.py --config.task.path=mine.csv
 
-The table has the columns `text` and `label`; --config.task.text and --config.task.label name others.
+The table has columns `text` and `label`; --config.task.text and --config.task.label name others.
 The head is trained first, then a recurrent layer more in each phase, from the top, each lower one
 at a rate 2.6 times smaller, on slanted triangular schedules (Howard & Ruder 2018, section 3.3).
 """

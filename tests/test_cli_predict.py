@@ -69,7 +69,7 @@ def test_an_empty_argument_is_not_the_working_folder(done, photos, monkeypatch, 
     monkeypatch.chdir(photos)
     assert predicted(done, "") == 2
     captured = capsys.readouterr()
-    assert "which images?" in programs.error_line(captured.err) and not captured.out
+    assert "which images or texts?" in programs.error_line(captured.err) and not captured.out
 
 
 def test_a_run_that_is_not_finished_is_said(stopped, photos, capsys):
@@ -119,7 +119,7 @@ def test_a_finished_run_is_a_base_for_the_next(done):
 def test_nothing_to_do(done, photos, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     for run, images, error in [
-        (done, [], "which run and which images?"),
+        (done, [], "which run, and which images or texts?"),
         (done, [tmp_path / "no.png"], f"no such image or folder: {tmp_path}/no.png"),
         (done, [tmp_path / "empty"], f"no images in {tmp_path}/empty"),
         (tmp_path, [photos], f"no model there: {tmp_path}/model.safetensors"),
