@@ -21,6 +21,7 @@ from tl_jax.chain.variables import select
 from tl_jax.data.expects import Expected
 from tl_jax.data.files import path_of
 from tl_jax.data.preprocessing import MAX_CHANNELS, Preprocessing
+from tl_jax.data.text import TextPreprocessing
 from tl_jax.errors import UserError, takes, unknown
 from tl_jax.weights import convert, files
 
@@ -194,6 +195,7 @@ def from_state_dict(
         architecture = dataclasses.replace(architecture, cut=cut)
         expected = select(expected, architecture.chain().names)
     variables = convert.fill(found, expected)
+    _require_words(preprocessing, architecture.words)
     return Base(architecture, "a state dict", variables, preprocessing)
 
 
@@ -218,6 +220,17 @@ def _words(name: str, found: convert.Found) -> int:
     """How many words the table of a base that reads texts has; 0 of any other base."""
     table = found.arrays.get(f"params/{getattr(models.family(name), 'TABLE', '')}")
     return len(table) if table is not None and table.ndim == 2 else 0
+
+
+def _require_words(expects: Expected, words: int) -> None:
+    """UserError for a tokenizer with other words than the table of vectors has."""
+    if not isinstance(expects, TextPreprocessing) or not expects.tokenizer or not words:
+        return
+    if (known := len(expects.words())) > words:
+        raise UserError(
+            f"the tokenizer beside the weights has {known} words, and they have vectors of {words}: "
+            "it is not theirs"
+        )
 
 
 def _other_channels(found: convert.Found, expected: Any) -> int | None:

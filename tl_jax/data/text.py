@@ -21,6 +21,7 @@ from tl_jax.errors import UserError, takes, takes_types, takes_whole, unknown
 TOKENS = "tokens"  # the place that a text base's first layer reads
 RULES = ("", "fastai")
 MAX_SIZE = 2**16  # tokens
+MAX_WORDS = 10_000_000
 MAX_TOKENIZER = 2**26  # bytes of JSON
 STEP = 16  # tokens: lengths are rounded up to it, so that few programs serve all tasks
 BATCH = 1024  # texts that are tokenized at once
@@ -96,7 +97,10 @@ class TextPreprocessing:
     def words(self) -> tuple[str, ...]:
         """The vocabulary, by the numbers of its tokens; a number without a token has ""."""
         numbers = _tokenizer(self.tokenizer, None).get_vocab(with_added_tokens=True)
-        found = [""] * (1 + max(numbers.values()))
+        most = max(numbers.values(), default=0)
+        if most >= MAX_WORDS:
+            raise UserError(f"a vocabulary has at most {MAX_WORDS} words; got the number {most}")
+        found = [""] * (1 + most)
         for word, number in numbers.items():
             found[number] = word
         return tuple(found)
