@@ -228,8 +228,8 @@ def _require_words(expects: Expected, words: int) -> None:
         return
     if (known := len(expects.words())) > words:
         raise UserError(
-            f"the tokenizer beside the weights has {known} words, and they have vectors of {words}: it "
-            "is not theirs"
+            f"the tokenizer beside the weights has {known} words, and they have vectors of {words}; "
+            "take the one that came with them"
         )
 
 
