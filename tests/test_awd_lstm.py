@@ -160,7 +160,7 @@ def test_a_file_becomes_a_base_with_its_words_and_then_a_classifier(tmp_path, mo
     text = "The film was okay"
     assert base.preprocessing(text)[0, :7].tolist() == [2, 8, 9, 10, 11, 0, 1]
     (tmp_path / "itos_wt103.pkl").write_bytes(pickle.dumps([*words, "okay"]))
-    with pytest.raises(UserError, match="has 13 words, and they have vectors of 12"):
+    with pytest.raises(UserError, match="has 13 words, their table 12"):
         load_base("awd_lstm_small", tmp_path / "lstm_wt103.pth")
     tokens = jnp.asarray(GOLDEN["tokens"])
     np.testing.assert_allclose(base(tokens), GOLDEN["logits"], **CLOSE)

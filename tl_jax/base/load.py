@@ -228,7 +228,7 @@ def _require_words(expects: Expected, words: int) -> None:
         return
     if (known := len(expects.words())) > words:
         raise UserError(
-            f"the tokenizer beside the weights has {known} words, and they have vectors of {words}; "
+            f"the tokenizer beside the weights has {known} words, their table {words}; "
             "take the one that came with them"
         )
 
