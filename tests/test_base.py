@@ -194,7 +194,7 @@ def test_inputs_that_are_too_small_are_refused_with_the_least_size():
 # Surgery
 
 
-@pytest.mark.parametrize("head", heads.HEADS)
+@pytest.mark.parametrize("head", sorted(heads.HEADS.keys() - {"ulmfit"}))  # that is of texts
 def test_a_base_is_cut_anywhere_and_takes_any_head(head):
     base, images = small(), normal(2, 64, 64, 3)
     cut = base.with_head(7, cut="stage2_block1", head=head, dropout=0.5, seed=3)

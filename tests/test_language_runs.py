@@ -15,6 +15,8 @@ from tl_jax.data import stream
 from tl_jax.data.text import of_words
 from tl_jax.data.words.rules import SPECIALS
 from tl_jax.errors import UserError
+from tl_jax.models import awd_lstm
+from tl_jax.models.awd_lstm import Shape
 from tl_jax.runs import language, subject
 
 WORDS = (*SPECIALS, "the", "film", "was", "good")  # 9 to 12
@@ -61,6 +63,14 @@ def config(**changes):
     found.cache = ""
     found.update(changes)
     return found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def smaller():
+    """The small language model is smaller yet, and has two recurrent layers."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(awd_lstm.VARIANTS, "awd_lstm_small", Shape(features=16, hidden=24, depth=2))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -116,24 +126,24 @@ def test_another_vocabulary_keeps_the_vectors_of_the_words_that_it_knows(trained
 def test_it_becomes_a_classifier(trained, tmp_path):
     base = load_base(trained[1])
     run = tl_jax.transfer(
-        base.resized(16), texts.task(), cut="lstm3", head="ulmfit", batch_size=8,
-        plan="gradual_unfreezing", from_layer="lstm3", by="layer", factor=2.6, cache=tmp_path,
+        base.resized(16), texts.task(), cut="lstm2", head="ulmfit", batch_size=8,
+        plan="gradual_unfreezing", from_layer="lstm2", by="layer", factor=2.6, cache=tmp_path,
         train_head={"epochs": 1, "learning_rate": 3e-2, "batch_norm": "batch"},
         tune={"epochs": 1, "schedule": "slanted_triangular", "batch_norm": "batch"},
     )  # fmt: skip
     phases = run.result["plan"]["phases"]
-    assert [phase["name"] for phase in phases] == ["head", "unfreeze_lstm3"]
-    assert [phase["prefix"] for phase in phases] == ["lstm3", "lstm2"]
+    assert [phase["name"] for phase in phases] == ["head", "unfreeze_lstm2"]
+    assert [phase["prefix"] for phase in phases] == ["lstm2", "lstm1"]
     assert run.base.predict(["the film was good"]).shape == (1, 2)
     table = tl_jax.probe(base.resized(16), texts.task(), cache=tmp_path)
-    assert [row.layer for row in table.rows] == ["embed", "lstm1", "lstm2", "lstm3", "dropped"]
+    assert [row.layer for row in table.rows] == ["embed", "lstm1", "lstm2", "dropped"]
 
 
 @pytest.mark.parametrize(
     ("base", "task", "why"),
     [
         (lambda: texts.base(), texts.task, "is no language model: take awd_lstm"),
-        (lambda: load_base("awd_lstm_small", "random:0").cut("lstm2"), texts.task, "no language"),
+        (lambda: load_base("awd_lstm_small", "random:0").cut("lstm1"), texts.task, "no language"),
         (lambda: load_base("awd_lstm_small", "random:0"), lambda: tl_jax.load_task("digits"),
          "'digits' has none"),
     ],

@@ -26,8 +26,7 @@ from tl_jax.measure.probes import linear
 from tl_jax.models.layers import ConvNorm, GlobalPool
 from tl_jax.plans.hyper_rule import hyper_rule
 from tl_jax.plans.schedules import schedule
-from tl_jax.runs import settings, subject
-from tl_jax.runs import transfer as transfers
+from tl_jax.runs import pose, settings, subject
 from tl_jax.runs.config import load_config
 from tl_jax.runs.judge import elsewhere, judged
 from tl_jax.studies import run as studies
@@ -61,7 +60,7 @@ def test_its_plan_cuts_and_layers_fit_its_base(name):
     config = protocol(name)
     if KINDS[name] == "transfer":
         own = {k: v for k, v in config.to_dict().items() if k in settings.defaults()}
-        transfers.check(subject.outline_of(config), *settings.divided(own))
+        pose.check(subject.outline_of(config), *settings.divided(own))
     elif KINDS[name] == "layer_probes":
         layer_probes.check(config)
     else:
