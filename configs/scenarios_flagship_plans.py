@@ -11,7 +11,13 @@ from configs import scenarios, scenarios_flagship
 STOCHASTIC = {"tune": {"batch_norm": "stochastic"}}
 AVERAGED = {"objective": "averaged(rate=0,since=0.5)"}
 CROPS = {"tune": {"views": "crops"}, "test_views": "crops"}
-PLANS = {"stochnorm": STOCHASTIC, "stochnorm_swa": STOCHASTIC | AVERAGED, "crops": CROPS}
+PLANS = {
+    "stochnorm": STOCHASTIC,
+    "stochnorm_swa": STOCHASTIC | AVERAGED,
+    "crops": CROPS,
+    "longer": {"tune": {"epochs": 12}},
+    "randaugment": {"tune": {"augment": "randaugment"}},
+}
 
 
 def get_config():
