@@ -56,7 +56,11 @@ def test_last_stages_begin_with_layers_that_there_are():
 
 
 @pytest.mark.parametrize(
-    ("train", "cached"), [("none", False), ("head", True), ("last", True), ("all", False)]
+    ("train", "cached"),
+    [
+        *(("none", False), ("head", True), ("last", True)),
+        pytest.param("all", False, marks=pytest.mark.slow),
+    ],
 )
 def test_our_worker_takes_steps_on_command(train, cached):
     spec = {"base": "mobilenet_v2", "train": train, "batch": 2, "size": 32, "cached": cached}
