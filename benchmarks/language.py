@@ -7,14 +7,12 @@ of transformers' model eager and by `torch.compile`, of the same size, with rand
 are as long as they can be, so that no padding is computed. It needs the extra `bench`.
 """
 
-import contextlib
-import json
 import os
 import statistics
 
 from absl import flags
 
-from benchmarks.measure import ask, busy_cores, idle_note, started, turn_steps
+from benchmarks.measure import busy_cores, idle_note, in_turns
 from experiments import cli
 
 _BASE = flags.DEFINE_string("base", "minilm_l6", "The base.")
@@ -42,17 +40,11 @@ def row(train: str) -> str:
         "eager": ("language_torch", spec | {"compile": False}),
         "compiled": ("language_torch", spec | {"compile": True}),
     }
-    with contextlib.ExitStack() as stack:
-        workers = {}
-        for name, way in ways.items():  # one after the other, since compiling takes every core
-            workers[name] = stack.enter_context(started(*way))
-            json.loads(workers[name].stdout.readline())
-        steps = {name: turn_steps(worker) for name, worker in workers.items()}
-        rates = {name: [] for name in workers}
-        for _ in range(_TURNS.value):
-            for name, worker in workers.items():
-                seconds = ask(worker, steps[name])["seconds"]
-                rates[name].append(_BATCH.value * steps[name] / seconds)
+    found = in_turns(ways, _TURNS.value)
+    rates = {
+        name: [_BATCH.value * found.steps[name] / turn["seconds"] for turn in turns]
+        for name, turns in found.answers.items()
+    }
     medians = {name: statistics.median(values) for name, values in rates.items()}
     cells = [
         f"{medians[name]:.1f} ({min(values):.1f} to {max(values):.1f})"

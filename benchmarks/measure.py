@@ -7,6 +7,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from benchmarks.rows import NETS
 
@@ -29,17 +30,7 @@ def measure(base: str, train: str, batch: int, precision: str, *, turns: int) ->
     ways |= {"eager": ("peer", spec | {"compile": False})}
     ways |= {"compiled": ("peer", spec | {"compile": True})}
     busy = busy_cores()
-    with contextlib.ExitStack() as stack:
-        workers, reports = {}, {}
-        for name, way in ways.items():  # one after the other, since compiling takes every core
-            workers[name] = stack.enter_context(started(*way))
-            reports[name] = json.loads(workers[name].stdout.readline())
-        steps = {name: turn_steps(worker) for name, worker in workers.items()}
-        answers = {name: [] for name in workers}
-        for _ in range(turns):
-            for name, worker in workers.items():
-                answers[name].append(ask(worker, steps[name]))
-        peaks = {name: ask(worker, 1)["peak_bytes"] for name, worker in workers.items()}
+    steps, answers, reports, peaks = in_turns(ways, turns)
     rates = {
         name: [batch * steps[name] / turn["seconds"] for turn in turns_taken]
         for name, turns_taken in answers.items()
@@ -65,6 +56,31 @@ def measure(base: str, train: str, batch: int, precision: str, *, turns: int) ->
     if "cached" in medians:
         row |= {"cached": medians["cached"], "cached_ratio": medians["cached"] / medians[peer]}
     return row
+
+
+class Turns(NamedTuple):
+    """What workers answered, by the name of each."""
+
+    steps: dict[str, int]  # of a turn
+    answers: dict[str, list[dict]]  # a turn each
+    reports: dict[str, dict]  # of their preparation
+    peaks: dict[str, int]  # bytes
+
+
+def in_turns(ways: dict[str, tuple[str, dict]], turns: int) -> Turns:
+    """Let workers, each a module and its specification, take so many turns, one after the other."""
+    with contextlib.ExitStack() as stack:
+        workers, reports = {}, {}
+        for name, way in ways.items():  # one after the other, since compiling takes every core
+            workers[name] = stack.enter_context(started(*way))
+            reports[name] = json.loads(workers[name].stdout.readline())
+        steps = {name: _steps(worker) for name, worker in workers.items()}
+        answers = {name: [] for name in workers}
+        for _ in range(turns):
+            for name, worker in workers.items():
+                answers[name].append(ask(worker, steps[name]))
+        peaks = {name: ask(worker, 1)["peak_bytes"] for name, worker in workers.items()}
+    return Turns(steps, answers, reports, peaks)
 
 
 def line(row: dict) -> str:
@@ -97,7 +113,7 @@ def ask(worker: subprocess.Popen, steps: int) -> dict:
     return json.loads(worker.stdout.readline())
 
 
-def turn_steps(worker: subprocess.Popen) -> int:
+def _steps(worker: subprocess.Popen) -> int:
     """Warm the worker up, and return how many steps a turn has."""
     warm = max(1, round(WARM / ask(worker, 1)["seconds"]))
     return max(1, round(SECONDS * warm / ask(worker, warm)["seconds"]))

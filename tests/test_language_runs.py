@@ -84,7 +84,8 @@ def test_it_learns_and_gives_a_base(trained):
     result, folder = trained
     assert json.loads(json.dumps(result)) == result
     base = load_base(folder)
-    assert base.preprocessing.words()[9:] == tuple(w for w in base.preprocessing.words()[9:] if w)
+    own = {w for row in texts.task().splits["train"] for w in texts.task().texts[row].split()}
+    assert base.preprocessing.words()[:9] == SPECIALS and {*base.preprocessing.words()[9:]} == own
     first, last = result["history"][0], result["history"][-1]
     assert last["val_loss"] < first["val_loss"] < np.log(base.architecture.words)
     assert result["test"]["perplexity"] == pytest.approx(np.exp(result["test"]["loss"]))
@@ -93,6 +94,13 @@ def test_it_learns_and_gives_a_base(trained):
         [texts.task().texts[row] for row in texts.task().splits["test"]])) - 1  # fmt: skip
     bits = result["test"]["loss"] / np.log(2) * tokens / characters
     assert result["test"]["bits_per_character"] == pytest.approx(bits, rel=1e-6)
+
+
+def test_fresh_ones_have_the_usual_words_whole_and_cut():
+    base = load_base("awd_lstm_small", "random:0")
+    tokens = np.int32([[2, 59_999, 5]])
+    assert base(tokens).shape == (1, 3, 60_000)
+    np.testing.assert_array_equal(base.cut("lstm1")(tokens), base(tokens, layer="lstm1"))
 
 
 def test_it_goes_on_from_a_prompt_as_its_probabilities_say(trained):

@@ -9,6 +9,7 @@ import pytest
 import texts
 from hypothesis import given
 from hypothesis import strategies as st
+from parity_text.make import MINILM_TEXTS
 
 import tl_jax
 from tl_jax.base import attribution, predict, tokenizer
@@ -46,6 +47,17 @@ def test_every_layer_gives_what_transformers_gives(name):
     real = (arrays["tokens"] != 0).sum(1)[:, None]
     mean = arrays[f"{name}/hidden2"].sum(1) / real
     np.testing.assert_allclose(taps["pool"], mean, atol=2e-5)
+
+
+@pytest.mark.slow
+def test_minilm_gives_what_transformers_gives():
+    """With its real weights, fetched out of their package."""
+    arrays, base = np.load(texts.PARITY / "transformers-minilm.npz"), load_base("minilm_l6")
+    tokens = base.preprocessing(MINILM_TEXTS)
+    np.testing.assert_allclose(np.asarray(base(tokens))[:, ::8], arrays["pool"], atol=5e-6)
+    for number, layer in enumerate(base.layers[:-1]):
+        found = np.asarray(base(tokens, layer=layer))[:, :4, ::48]
+        np.testing.assert_allclose(found, arrays[f"hidden{number}"], atol=5e-6)
 
 
 def converted(state, rules, chain):

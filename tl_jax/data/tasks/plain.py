@@ -10,7 +10,7 @@ from tl_jax.data.files import path_of
 from tl_jax.data.images import fingerprint
 from tl_jax.data.splits import complete
 from tl_jax.data.task import Task
-from tl_jax.data.tasks.text import digest
+from tl_jax.data.tasks.text import MOST, digest
 from tl_jax.errors import UserError
 
 
@@ -19,6 +19,8 @@ def plain(path: str | os.PathLike, *, seed: int, val: float = 0.05, test: float 
     root = path_of(path)
     if not root.is_file():
         raise UserError(f"{str(root)!r} is no text file")
+    if root.stat().st_size > MOST:
+        raise UserError(f"{str(root)!r} has more than {MOST:,} bytes; take a part of it")
     with root.open("rb") as file:
         whole = "".join(tables.lines(file, root.name))
     paragraphs = [part.strip() for part in whole.split("\n\n")]
