@@ -25,7 +25,7 @@ def main(argv: list[str]) -> int:
     """Print a line for each image or text; return 2 if an image could not be read."""
     from tl_jax.base import predict  # these import JAX, which --help does without
     from tl_jax.base.load import load_base
-    from tl_jax.data.text import TOKENS
+    from tl_jax.data.texts.preprocessing import TOKENS
     from tl_jax.models import reads
 
     if not _RUN.value or len(argv) < 2 or "" in argv[1:]:

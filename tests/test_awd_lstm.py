@@ -19,7 +19,7 @@ from tl_jax.chain.heads import StepsPool, ulmfit
 from tl_jax.chain.network import Net, Network
 from tl_jax.chain.places import Known
 from tl_jax.chain.variables import flat, select
-from tl_jax.data.words.rules import SPECIALS
+from tl_jax.data.texts.rules import SPECIALS
 from tl_jax.errors import UserError
 from tl_jax.models import awd_lstm
 from tl_jax.models.awd_lstm import Shape, match_words

@@ -11,9 +11,9 @@ import tl_jax
 from configs import language_small
 from tl_jax.base import generation
 from tl_jax.base.load import load_base
-from tl_jax.data import stream
-from tl_jax.data.text import of_words
-from tl_jax.data.words.rules import SPECIALS
+from tl_jax.data.texts import stream
+from tl_jax.data.texts.preprocessing import of_words
+from tl_jax.data.texts.rules import SPECIALS
 from tl_jax.errors import UserError
 from tl_jax.models import awd_lstm
 from tl_jax.models.awd_lstm import Shape

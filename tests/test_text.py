@@ -15,7 +15,7 @@ import tl_jax
 from tl_jax.base import attribution, predict, tokenizer
 from tl_jax.base.load import from_state_dict, load_base
 from tl_jax.data.preprocessing import minus_one_to_one
-from tl_jax.data.text import TextPreprocessing
+from tl_jax.data.texts.preprocessing import TextPreprocessing
 from tl_jax.errors import UserError
 from tl_jax.models import bert
 

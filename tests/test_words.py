@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tl_jax.data.words import rules
-from tl_jax.data.words.rules import RULES, SPECIALS, apply_rules
-from tl_jax.data.words.split import split, tokens_of
-from tl_jax.data.words.vocabulary import FILLER, ids_of, numbers, vocabulary
+from tl_jax.data.texts import rules
+from tl_jax.data.texts.rules import RULES, SPECIALS, apply_rules
+from tl_jax.data.texts.split import split, tokens_of
+from tl_jax.data.texts.vocabulary import FILLER, ids_of, numbers, vocabulary
 
 # fastai's own functions wrote the texts and spaCy's blank model, as fastai calls it, the tokens.
 GOLDEN = json.loads((pathlib.Path(__file__).parent / "fastai_tokens.json").read_text())["texts"]

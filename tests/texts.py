@@ -15,7 +15,7 @@ from tl_jax.base.load import load_base
 from tl_jax.data.splits import stratified
 from tl_jax.data.task import Task
 from tl_jax.data.tasks.arrays import unweighted
-from tl_jax.data.text import TextPreprocessing
+from tl_jax.data.texts.preprocessing import TextPreprocessing
 from tl_jax.models import bert
 
 PARITY = pathlib.Path(__file__).parent / "parity_text"

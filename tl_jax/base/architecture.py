@@ -6,7 +6,7 @@ import functools
 from tl_jax import models
 from tl_jax.chain import heads
 from tl_jax.chain.network import Network
-from tl_jax.data.text import MAX_WORDS
+from tl_jax.data.texts.preprocessing import MAX_WORDS
 from tl_jax.errors import UserError, unknown
 
 MAX_CLASSES = 100_000  # a model file may come from a stranger, and the classifier grows with them

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tl_jax.base.base import Base
-from tl_jax.data.text import TextPreprocessing
+from tl_jax.data.texts.preprocessing import TextPreprocessing
 from tl_jax.errors import UserError
 
 PIECE = re.compile(r"\s*\S+\s*")

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from tl_jax.base.base import Base
 from tl_jax.chain.network import Net, Network
 from tl_jax.chain.places import Known
-from tl_jax.data.text import TOKENS, TextPreprocessing
-from tl_jax.data.words.rules import CAPITAL, SPECIALS, UPPER
+from tl_jax.data.texts.preprocessing import TOKENS, TextPreprocessing
+from tl_jax.data.texts.rules import CAPITAL, SPECIALS, UPPER
 from tl_jax.errors import UserError, takes_whole
 from tl_jax.train.objectives import LanguageModel
 

@@ -21,7 +21,7 @@ from tl_jax.chain.variables import select
 from tl_jax.data.expects import Expected
 from tl_jax.data.files import path_of
 from tl_jax.data.preprocessing import MAX_CHANNELS, Preprocessing
-from tl_jax.data.text import TextPreprocessing
+from tl_jax.data.texts.preprocessing import TextPreprocessing
 from tl_jax.errors import UserError, takes, unknown
 from tl_jax.weights import convert, files
 
@@ -31,9 +31,7 @@ WEIGHTS = "a file, or a name such as torchvision:IMAGENET1K_V1 or random:0"
 
 
 def load_base(
-    name: str | pathlib.Path,
-    weights: str | pathlib.Path | None = None,
-    *, form: str | None = None
+    name: str | pathlib.Path, weights: str | pathlib.Path | None = None, *, form: str | None = None
 ) -> Base:
     """The architecture `name` (`tl_jax.models.names()`) with `weights`; or, without any, the base
     in the file or finished run at the path `name`, which says what it is. `weights` are

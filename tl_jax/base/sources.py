@@ -14,7 +14,7 @@ from tl_jax.data.expects import Expected
 from tl_jax.data.files import path_of
 from tl_jax.data.packaged import PYPI, fetched
 from tl_jax.data.preprocessing import INTERPOLATIONS, MAX_SIZE, Preprocessing
-from tl_jax.data.text import TOKENS, TextPreprocessing
+from tl_jax.data.texts.preprocessing import TOKENS, TextPreprocessing
 from tl_jax.errors import UserError, unknown
 from tl_jax.weights.fetch import fetch, folder
 

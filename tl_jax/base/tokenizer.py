@@ -3,7 +3,7 @@
 import json
 import pathlib
 
-from tl_jax.data.text import MAX_TOKENIZER, TextPreprocessing, of_words
+from tl_jax.data.texts.preprocessing import MAX_TOKENIZER, TextPreprocessing, of_words
 from tl_jax.errors import UserError
 from tl_jax.weights.vocabulary_file import read_vocabulary
 

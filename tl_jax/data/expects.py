@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tl_jax.data.preprocessing import Preprocessing
-from tl_jax.data.text import TextPreprocessing
+from tl_jax.data.texts.preprocessing import TextPreprocessing
 from tl_jax.errors import UserError
 
 Expected = Preprocessing | TextPreprocessing

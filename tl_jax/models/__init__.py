@@ -29,7 +29,7 @@ from typing import ClassVar
 from tl_jax.chain.network import Network
 from tl_jax.chain.places import IMAGE
 from tl_jax.data.expects import Expected
-from tl_jax.data.text import TOKENS, TextPreprocessing
+from tl_jax.data.texts.preprocessing import TOKENS, TextPreprocessing
 from tl_jax.errors import UserError, unknown
 from tl_jax.weights.convert import Rule
 from tl_jax.weights.published import Published

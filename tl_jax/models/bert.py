@@ -19,7 +19,7 @@ import numpy as np
 from tl_jax import ops
 from tl_jax.chain.network import Network
 from tl_jax.chain.places import Layer
-from tl_jax.data.text import TOKENS, TextPreprocessing
+from tl_jax.data.texts.preprocessing import TOKENS, TextPreprocessing
 from tl_jax.errors import UserError
 from tl_jax.models.layers import pool_and_head
 from tl_jax.weights import published

@@ -13,11 +13,11 @@ import numpy as np
 from tl_jax.base import file, generation
 from tl_jax.base.base import Base
 from tl_jax.chain.variables import select
-from tl_jax.data import stream
 from tl_jax.data.task import Task
-from tl_jax.data.text import TextPreprocessing, of_words
-from tl_jax.data.words.split import tokens_of
-from tl_jax.data.words.vocabulary import vocabulary
+from tl_jax.data.texts import stream
+from tl_jax.data.texts.preprocessing import TextPreprocessing, of_words
+from tl_jax.data.texts.split import tokens_of
+from tl_jax.data.texts.vocabulary import vocabulary
 from tl_jax.engine.parallel import Parallel
 from tl_jax.errors import UserError
 from tl_jax.models.awd_lstm import match_words

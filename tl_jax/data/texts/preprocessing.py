@@ -13,9 +13,9 @@ import jax
 import numpy as np
 
 from tl_jax.data.task import Task
-from tl_jax.data.words.rules import PAD, SPECIALS, UNK
-from tl_jax.data.words.split import tokens_of
-from tl_jax.data.words.vocabulary import ids_of
+from tl_jax.data.texts.rules import PAD, SPECIALS, UNK
+from tl_jax.data.texts.split import tokens_of
+from tl_jax.data.texts.vocabulary import ids_of
 from tl_jax.errors import UserError, takes, takes_types, takes_whole, unknown
 
 TOKENS = "tokens"  # the place that a text base's first layer reads
@@ -41,7 +41,7 @@ class TextPreprocessing:
     tokenizer: str = dataclasses.field(repr=False)
     size: int
     pad: int = 0
-    rules: str = ""  # before the tokenizer: "fastai" (`tl_jax.data.words`), or none
+    rules: str = ""  # before the tokenizer: "fastai" (`tl_jax.data.texts`), or none
 
     def __post_init__(self):
         takes_types(self)

@@ -8,7 +8,7 @@ and marks that touch two words or stand before a word (".x.org", "c++").
 
 import re
 
-from tl_jax.data.words.rules import apply_rules
+from tl_jax.data.texts.rules import apply_rules
 
 _TOKEN = re.compile(
     r"""

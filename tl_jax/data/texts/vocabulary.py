@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from tl_jax.data.words.rules import SPECIALS, UNK
+from tl_jax.data.texts.rules import SPECIALS, UNK
 
 FILLER = "xxfake"  # fills a vocabulary up; no token is ever it
 _MULTIPLE = 8  # of which the number of rows is one, for the sake of GPUs

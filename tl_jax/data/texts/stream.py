@@ -6,7 +6,7 @@ import hashlib
 import numpy as np
 
 from tl_jax.data.task import SPLITS, Task
-from tl_jax.data.text import TOKENS, TextPreprocessing
+from tl_jax.data.texts.preprocessing import TOKENS, TextPreprocessing
 from tl_jax.errors import UserError, takes_whole
 
 

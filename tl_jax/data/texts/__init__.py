@@ -1,0 +1,1 @@
+"""Texts as data: fastai's rules, words, a vocabulary, what a base expects, streams of tokens."""

@@ -1,1 +1,0 @@
-"""Words: fastai's rules for texts, a split into tokens, a vocabulary."""
