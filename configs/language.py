@@ -16,6 +16,7 @@ def get_config():
     config.window = 70  # tokens through which gradients flow back
     config.batch_size = 32  # streams side by side
     config.factor = 1.0  # of a recurrent layer's rate over that of the one below: 2.6 in ULMFiT
+    config.drop_mult = 1.0  # times every rate of dropout; less for a small model or much text
     config.ar = 2.0  # activation regularisation, and temporal
     config.tar = 1.0
     config.prompt = ""  # what the sample in the result begins with

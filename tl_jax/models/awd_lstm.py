@@ -77,6 +77,7 @@ class Shape:
 
 VARIANTS = {
     "awd_lstm": Shape(),
+    "awd_lstm_medium": Shape(features=192, hidden=384),
     "awd_lstm_small": Shape(features=64, hidden=128),
     "awd_qrnn": Shape(hidden=1552, depth=4, cell=QRNN),  # MultiFiT's (arXiv:1909.04761)
 }

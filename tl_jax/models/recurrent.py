@@ -86,17 +86,9 @@ class LSTM(nn.Module):
         kernel = _dropped(self, kernel, self.weight_dropout)
         gates = nn.Dense(4 * n, name="input")(_dropped(self, x, self.dropout, 1))
 
-        def step(before, now):
-            gates, real, cut = now
-            before = jax.tree.map(lambda s: jnp.where(cut, jax.lax.stop_gradient(s), s), before)
-            i, f, g, o = jnp.split(gates + before[1] @ kernel, 4, -1)
-            c = jax.nn.sigmoid(f) * before[0] + jax.nn.sigmoid(i) * jnp.tanh(g)
-            h = jax.nn.sigmoid(o) * jnp.tanh(c)
-            after = jax.tree.map(lambda new, old: jnp.where(real, new, old), (c, h), before)
-            return after, jnp.where(real, h, 0)
-
-        steps = gates.swapaxes(0, 1), mask.T[..., None], cuts
-        after, outputs = jax.lax.scan(step, _first(self, x, state), steps)
+        outputs, after = ops.lstm(
+            gates.swapaxes(0, 1), kernel, _first(self, x, state), mask.T[..., None], cuts
+        )
         return _value(outputs.swapaxes(0, 1), state, after)
 
     def initial(self, rows: int) -> tuple[jax.Array, jax.Array]:

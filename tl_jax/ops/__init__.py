@@ -23,6 +23,7 @@ _MODULES = {
     "norm": ("BatchNorm", "batch_norm", "scale_and_shift", "stochastic", "synchronised"),
     "pooling": ("adaptive_avg_pool", "avg_pool", "max_pool"),
     "positions": ("is_real", "mean_of_positions"),
+    "recurrent": ("lstm",),
     "programs": ("Inference", "inference", "materialise"),
     "windows": ("Padding",),
 }

@@ -122,6 +122,7 @@ def posed(base: Base, task: Task, config: Any) -> Problem:
         Parallel(),
         seed=config.seed,
         batch_size=config.batch_size,
+        drop_mult=config.drop_mult,
         objective=LanguageModel(ar=config.ar, tar=config.tar),
     )
 

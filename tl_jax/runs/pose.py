@@ -76,6 +76,7 @@ def posed(
         precision=own.precision,
         objective=objective,
         stochastic_depth=own.stochastic_depth,
+        drop_mult=own.drop_mult,
         sources=sources,
     )
     return Posed(problem, ready, variables)

@@ -42,6 +42,7 @@ class TransferSettings:
     # the last block's probability of leaving its residual branch out in training; it grows linearly
     # with depth (Huang et al. 2016, arXiv:1603.09382)
     stochastic_depth: float = 0.0
+    drop_mult: float = 1.0  # times every rate of dropout, of the base's own layers as well
     seed: int = 0  # of fresh weights, order, views, augmentation and dropout
     batch_size: int = 32
     test_views: str = "none"  # views over which the final probabilities are averaged

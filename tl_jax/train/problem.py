@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from tl_jax.chain.depth import with_stochastic_depth
+from tl_jax.chain.dropout import with_dropout
 from tl_jax.chain.network import Net, Network
 from tl_jax.chain.places import Known
 from tl_jax.data import balance
@@ -68,6 +69,7 @@ class Problem:
     precision: str = "float32"  # of activations; weights and statistics stay float32
     objective: Objective = CrossEntropy()
     stochastic_depth: float = 0.0  # the last block's probability of leaving its branch out
+    drop_mult: float = 1.0  # times every rate of dropout
     sources: Mapping[str, Task] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
@@ -140,6 +142,7 @@ class Problem:
         """The part of the settings that programs are compiled for."""
         # Not in `chain`: what is stored of it serves every probability.
         chain = with_stochastic_depth(self.chain, self.stochastic_depth)
+        chain = with_dropout(chain, self.drop_mult)
         return Setup(chain, self.objective, self.preprocessing, self.parallel, self.precision)
 
 

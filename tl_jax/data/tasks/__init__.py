@@ -17,6 +17,7 @@ from tl_jax.errors import UserError, takes, unknown
 # colon in the name that a user gives ('tfds:mnist', 'folder:flowers') is the function's first
 # argument.
 TASKS: dict[str, Any] = {
+    "corpus": ("tl_jax.data.tasks.corpora", "corpus"),
     "digits": ("tl_jax.data.tasks.arrays", "digits"),
     "elpv": ("tl_jax.data.tasks.elpv", "elpv"),
     "fashion_mnist": ("tl_jax.data.tasks.fashion", "fashion_mnist"),

@@ -24,7 +24,7 @@ def plain(path: str | os.PathLike, *, seed: int, val: float = 0.05, test: float 
     with root.open("rb") as file:
         whole = "".join(tables.lines(file, root.name))
     paragraphs = [part.strip() for part in whole.split("\n\n")]
-    return _unlabelled(root.stem, [p for p in paragraphs if p], seed, val, test)
+    return unlabelled(root.stem, [p for p in paragraphs if p], seed, val, test)
 
 
 def python_help(*, seed: int, val: float = 0.1, test: float = 0.1) -> Task:
@@ -32,10 +32,11 @@ def python_help(*, seed: int, val: float = 0.1, test: float = 0.1) -> Task:
     from pydoc_data import topics
 
     texts = [topics.topics[name] for name in sorted(topics.topics)]
-    return _unlabelled("python_help", texts, seed, val, test)
+    return unlabelled("python_help", texts, seed, val, test)
 
 
-def _unlabelled(name: str, texts: Sequence[str], seed: int, val: float, test: float) -> Task:
+def unlabelled(name: str, texts: Sequence[str], seed: int, val: float, test: float) -> Task:
+    """A task of texts without labels, split at random."""
     if len(texts) < 3:
         raise UserError(f"{name!r} has {len(texts)} texts, and three splits need three")
     everything = {"train": np.arange(len(texts))}
