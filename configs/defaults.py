@@ -42,6 +42,8 @@ def subject() -> ml_collections.ConfigDict:
 
 def get_config() -> ml_collections.ConfigDict:
     config = subject()
+    # Language models that are trained first, by name (configs/ulmfit_reviews.py)
+    config.language = ml_collections.ConfigDict()
     for name, value in settings.defaults().items():
         is_phase = isinstance(value, dict)
         config[name] = ml_collections.ConfigDict(value) if is_phase else value

@@ -37,10 +37,16 @@ WANTED = {
         ("unfreeze_stage1", (0, 0, 1 / 256, 1 / 64, 1 / 16, 1 / 4, 1), TUNE),
     ],
     "one_block": [HEAD_PHASE, ("fine_tune", (0, 0, 0, 1, 0, 0, 1), TUNE)],
+    "chain_thaw": [
+        HEAD_PHASE,
+        *((f"thaw_{n}", tuple(int(n == m) for m in NAMES), TUNE) for n in NAMES[:-1]),
+        ("full", (1, 1, 1, 1, 1, 1, 1), TUNE),
+    ],
     "norms_only": [HEAD_PHASE, ("fine_tune", (1, 1, 1, 1, 1, 1, 1), NORMS)],
     "biases_only": [HEAD_PHASE, ("fine_tune", (1, 1, 1, 1, 1, 1, 1), BIASES)],
     "adapters_only": [HEAD_PHASE, ("adapters", (0, 0, 0, 0, 1, 0, 1), TUNE)],
     "full": [("full", (1, 1, 1, 1, 1, 1, 1), TUNE)],
+    "full_discriminative": [("full", (1 / 1024, 1 / 256, 1 / 256, 1 / 64, 1 / 16, 1 / 4, 1), TUNE)],
     "redrawn": [("redrawn", (1, 1, 1, 1, 1, 1, 1), TUNE)],
     "from_scratch": [("from_scratch", (1, 1, 1, 1, 1, 1, 1), TUNE)],
 }

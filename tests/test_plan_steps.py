@@ -55,9 +55,11 @@ LOST = {
         *(0, SLANTED / 16, SLANTED / 16, 2 * SLANTED / 4, HEAD * STEPS + 2 * SLANTED),
     ),
     "one_block": (0, SLANTED, SLANTED, 0, BOTH),
+    "chain_thaw": (2 * SLANTED,) * 4 + (BOTH,),
     "norms_only": (SLANTED,) * 4 + (BOTH,),
     "biases_only": (SLANTED,) * 4 + (BOTH,),
     "full": (SLANTED,) * 5,
+    "full_discriminative": (*(SLANTED / 64, SLANTED / 16, SLANTED / 16, SLANTED / 4, SLANTED),),
     "from_scratch": (SLANTED,) * 5,
     "redrawn": (SLANTED,) * 5,
 }

@@ -81,8 +81,6 @@ def gradual_unfreezing(
     same rate. `tune` is one phase's settings. Howard & Ruder 2018 (ULMFiT, arXiv:1801.06146,
     section 3.3): an epoch a layer, from the top, with a factor of 2.6 and slanted triangular rates.
     """
-    if not factor >= 1:
-        raise UserError(f"factor is at least 1: earlier layers learn no faster; got {factor}")
     if order not in ORDERS:
         raise unknown("order", order, ORDERS)
     groups = _groups(_from(names, from_layer), new, weightless, by)
@@ -139,9 +137,37 @@ def adapters_only(
     return Plan("adapters_only", phases)
 
 
+def chain_thaw(
+    names: Names, *, new: Names, weightless: Names = (), train_head: Settings, tune: Settings
+) -> Plan:
+    """The head, then each layer of the base alone, from the lowest up, then everything at once
+    (Felbo et al. 2017, arXiv:1708.00524). `tune` is one phase's settings.
+    """
+    alone = [name for name in names if name not in {*new, *weightless}]
+    phases = [_phase("head", names, new, train_head)]
+    phases += [_phase(f"thaw_{name}", names, [name], tune) for name in alone]
+    return Plan("chain_thaw", (*phases, _phase("full", names, names, tune)))
+
+
 def full(names: Names, *, tune: Settings) -> Plan:
     """Every layer learns from the first step on."""
     return Plan("full", (_phase("full", names, names, tune),))
+
+
+def full_discriminative(
+    names: Names,
+    *,
+    new: Names,
+    weightless: Names = (),
+    tune: Settings,
+    factor: float = 3.0,
+    by: str = "stage",
+) -> Plan:
+    """Every layer learns from the first step on, each earlier group at a rate `factor` times
+    smaller: `discriminative` without a phase for the head.
+    """
+    rates = _rates(names, new, _groups(names, new, weightless, by), factor)
+    return Plan("full_discriminative", (Phase("full", rates, tune),))
 
 
 def from_scratch(names: Names, *, tune: Settings) -> Plan:
@@ -160,7 +186,8 @@ STRATEGIES: dict[str, Callable[..., Plan]] = {
     f.__name__: f
     for f in (
         *(head_only, head_then_fine_tune, fine_tune_top, discriminative, gradual_unfreezing),
-        *(one_block, norms_only, biases_only, adapters_only, full, from_scratch, redrawn),
+        *(one_block, chain_thaw, norms_only, biases_only, adapters_only),
+        *(full, full_discriminative, from_scratch, redrawn),
     )
 }
 
@@ -288,6 +315,8 @@ def _groups(names: Names, new: Names, weightless: Names, by: str) -> list[list[s
 
 def _rates(names: Names, new: Names, groups: list[list[str]], factor: float) -> dict[str, float]:
     """1 for the head, a `factor` less from group to group, 0 for layers that are in none."""
+    if not factor >= 1:
+        raise UserError(f"factor is at least 1: earlier layers learn no faster; got {factor}")
     by_layer = {name: factor**-number for number, group in enumerate(groups) for name in group}
     return {name: 1.0 if name in new else by_layer.get(name, 0.0) for name in names}
 

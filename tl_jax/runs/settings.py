@@ -23,8 +23,8 @@ class TransferSettings:
     """How to transfer a base to a task; the plan's own options come beside them."""
 
     # head_only, head_then_fine_tune, fine_tune_top, discriminative, gradual_unfreezing, one_block,
-    # norms_only, biases_only, adapters_only, full, from_scratch, redrawn; from Python a Plan, or a
-    # function that makes one, too
+    # chain_thaw, norms_only, biases_only, adapters_only, full, full_discriminative, from_scratch,
+    # redrawn; from Python a Plan, or a function that makes one, too
     plan: Any = "head_then_fine_tune"
     cut: str = ""  # the last layer kept; empty: the bottleneck, below the classifier
     # beside the base's kernels, merged into them at the end: lora(rank=4), parallel; empty: none

@@ -12,7 +12,7 @@ from tl_jax.data.layout import folder_name
 from tl_jax.data.splits import SEEDS
 from tl_jax.data.task import Task
 from tl_jax.data.tasks import TASKS, joined, load_task
-from tl_jax.errors import takes_several, takes_whole
+from tl_jax.errors import UserError, takes_several, takes_whole
 
 
 def base_of(config: Mapping[str, Any], **changes: Any) -> Base:
@@ -21,6 +21,11 @@ def base_of(config: Mapping[str, Any], **changes: Any) -> Base:
     `changes` replace settings of the config.
     """
     settings = {**config, **changes}
+    if stages := settings.get("language"):
+        raise UserError(
+            f"language models are trained first ({', '.join(stages)}) by experiments.transfer and "
+            "experiments.scenarios alone: train them with experiments.language, and give base="
+        )
     base = load_base(settings["base"], settings["weights"] or None)
     if settings["channels"]:
         base = base.with_channels(settings["channels"])

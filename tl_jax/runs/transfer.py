@@ -22,7 +22,7 @@ from tl_jax.engine.prefix import Inputs
 from tl_jax.errors import UserError, takes
 from tl_jax.plans.plan import Phase
 from tl_jax.report import page, text
-from tl_jax.runs import folder, log, pose, results, settings, subject
+from tl_jax.runs import folder, log, pose, results, settings, stages, subject
 from tl_jax.runs.settings import TransferSettings
 from tl_jax.train import evaluate, identity, loop
 from tl_jax.train.inputs import for_plan
@@ -136,7 +136,9 @@ def by_config(config: Any, workdir: pathlib.Path, *, name: str) -> tuple[dict[st
     given = settings.divided(own)
 
     def do() -> dict[str, Any]:
-        return work(subject.base_of(config), loaded(), workdir, config.to_dict(), *given, name=name)
+        plain = config.to_dict()
+        base = stages.ready(plain, workdir / "language", task=plain["task"], seed=config.seed)
+        return work(base, loaded(), workdir, plain, *given, name=name)
 
     return folder.finished(
         do,

@@ -1,16 +1,19 @@
 """The cells of the grid: what each is, and what one gives."""
 
 import functools
+import hashlib
 import json
 import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from tl_jax import locks
 from tl_jax.base.base import Base
 from tl_jax.data import splits
+from tl_jax.data.files import path_of
 from tl_jax.data.task import Task
 from tl_jax.errors import UserError, takes, takes_several, takes_whole, unknown
-from tl_jax.runs import folder
+from tl_jax.runs import folder, stages
 from tl_jax.runs.subject import base_of, named_task, outline_of
 from tl_jax.studies.scenarios import probed, trained
 from tl_jax.studies.scenarios.verdicts import TESTED
@@ -77,7 +80,7 @@ def row(config: Mapping[str, Any], cell: Cell) -> dict[str, Any]:
     folder.keep_compiled(config["cache"])  # a worker process has not been told yet
     plan = config["plans"][cell.plan]
     task = _task(json.dumps(config["tasks"][cell.task]), cell.budget, cell.seed)
-    base = _base(json.dumps(config["bases"][cell.base]))
+    base = _base(json.dumps(config["bases"][cell.base]), *_stages(config, cell))
     if "probe" in plan:
         figures = probed.figures(config, cell.plan, base, task)
     else:
@@ -94,8 +97,24 @@ def _task(options: str, budget: int, seed: int) -> Task:
 
 
 @functools.lru_cache(maxsize=KEPT)
-def _base(options: str) -> Base:
-    return base_of(json.loads(options))
+def _base(options: str, task: str, seed: int, cache: str) -> Base:
+    """Load a base; language models that it asks for are trained on the task's texts, once for all
+    cells with the same splits.
+    """
+    config = {**json.loads(options), "cache": cache}
+    if not config.get("language"):
+        return base_of(config)
+    key = hashlib.sha256(f"{options} {task} {seed}".encode()).hexdigest()[:16]
+    folder = path_of(cache) / "language" / key
+    with locks.held(folder.with_name(f"{key}.lock"), what=str(folder)):
+        return stages.ready(config, folder, task=json.loads(task), seed=seed)
+
+
+def _stages(config: Mapping[str, Any], cell: Cell) -> tuple[str, int, str]:
+    """Return the task, seed and cache of a base's language models; none where there are none."""
+    if not config["bases"][cell.base].get("language"):
+        return "", 0, config["cache"]
+    return json.dumps(config["tasks"][cell.task]), cell.seed, config["cache"]
 
 
 def error_of(error: BaseException) -> str:

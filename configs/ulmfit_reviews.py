@@ -1,0 +1,40 @@
+"""ULMFiT whole, at a small size: sentences of film reviews, positive or negative.
+
+    python -m experiments.transfer --config=configs/ulmfit_reviews.py
+
+Three stages (Howard & Ruder 2018, arXiv:1801.06146): a language model learns English from 100,000
+sentences of many kinds, then from the reviews, whose labels it ignores, and its layers become a
+classifier's, unfrozen one by one from the top. Each language model is kept in the results folder:
+python -m experiments.language --run=runs/ulmfit_reviews/language/reviews --prompt="The film"
+
+--config.base=runs/language_english --config.language.english=None takes a model that was trained
+before instead.
+"""
+
+import ml_collections
+
+from configs import language, language_reviews, text_small
+
+
+def get_config():
+    config = text_small.get_config().unlock()
+    config.base, config.weights = "awd_lstm_medium", "random:0"
+    config.task.name = "packaged:vader_movies"
+    config.size = 48  # tokens
+    config.language = ml_collections.ConfigDict()
+    config.language.english = english()
+    config.language.reviews = language_reviews.tuned(language.get_config())
+    config.train_head.epochs = 2
+    config.tune.batch_norm = "batch"
+    config.drop_mult = 0.5
+    return config.lock()
+
+
+def english():
+    """A language model of many kinds of sentences, in minutes."""
+    config = language.get_config()
+    config.task.name = "corpus:sentences"
+    config.words, config.least = 10_000, 4
+    config.batch_size, config.drop_mult = 64, 0.2
+    config.tune.epochs, config.tune.learning_rate = 1, 5e-3
+    return config
