@@ -3,12 +3,13 @@
 import dataclasses
 import json
 
+import ml_collections
 import numpy as np
 import pytest
 import texts
 
 import tl_jax
-from configs import language_small
+from configs import language_small, text_small
 from tl_jax.base import generation
 from tl_jax.base.load import load_base
 from tl_jax.data.texts import stream
@@ -17,7 +18,7 @@ from tl_jax.data.texts.rules import SPECIALS
 from tl_jax.errors import UserError
 from tl_jax.models import awd_lstm
 from tl_jax.models.awd_lstm import Shape
-from tl_jax.runs import language, subject
+from tl_jax.runs import language, subject, transfer
 
 WORDS = (*SPECIALS, "the", "film", "was", "good")  # 9 to 12
 
@@ -145,6 +146,50 @@ def test_it_becomes_a_classifier(trained, tmp_path):
     assert run.base.predict(["the film was good"]).shape == (1, 2)
     table = tl_jax.probe(base.resized(16), texts.task(), cache=tmp_path)
     assert [row.layer for row in table.rows] == ["embed", "lstm1", "lstm2", "dropped"]
+
+
+def stages_of(**task):
+    """A transfer's config whose base is made in two stages, the second from the task's texts."""
+    mine = text_small.get_config().unlock()
+    mine.base, mine.weights, mine.size, mine.cache = "awd_lstm_small", "random:0", 8, ""
+    mine.cut, mine.seed, mine.task.per_class = "lstm2", 3, 4
+    mine.task.name, mine.task.path = "text", task["path"]
+    mine.tune.batch_norm = mine.train_head.batch_norm = "frozen"
+    mine.language = ml_collections.ConfigDict()
+    mine.language.general = config()
+    mine.language.general.task.name = f"plain:{task['general']}"
+    mine.language.target = config(words=50)
+    mine.language.target.task.name = ""
+    return mine
+
+
+def test_a_transfer_trains_its_language_models_first(tmp_path):
+    task, general, table = texts.task(), tmp_path / "general.txt", tmp_path / "mine.csv"
+    general.write_text("\n\n".join(["the film was good and long", "a bad one"] * 9), "utf-8")
+    rows = [
+        f"{text},{task.classes[label]}" for text, label in zip(task.texts, task.labels, strict=True)
+    ]
+    table.write_text("\n".join(["text,label", *rows]), encoding="utf-8")
+    mine = stages_of(path=str(table), general=general)
+    result, before = transfer.by_config(mine, tmp_path / "run", name="mine")
+    assert not before
+    general, target = (load_base(tmp_path / "run/language" / n) for n in ("general", "target"))
+    assert "long" in general.preprocessing.words() and "dull" not in general.preprocessing.words()
+    words = load_base(tmp_path / "run").preprocessing.words()
+    assert words == target.preprocessing.words() and "dull" in words and "long" not in words
+    # The language model sees all training texts, not those of four labels a class.
+    config_of = json.loads((tmp_path / "run/language/target/config.json").read_text())
+    assert "per_class" not in config_of["task"] and config_of["seed"] == 3
+    seen = json.loads((tmp_path / "run/language/target/result.json").read_text())["task"]["texts"]
+    assert seen["train"] > 30 > 8 == result["task"]["sizes"]["train"]
+    # By hand, one after the other, it is the same.
+    later = dict(base=str(tmp_path / "run/language/target"), weights="", language={})
+    by_hand, _ = transfer.by_config(
+        ml_collections.ConfigDict({**mine.to_dict(), **later}), tmp_path / "hand", name="mine"
+    )
+    assert by_hand["test"] == result["test"]
+    with pytest.raises(UserError, match="trained first .general, target. by experiments.transfer"):
+        subject.base_of(mine)
 
 
 @pytest.mark.parametrize(

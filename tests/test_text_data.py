@@ -1,6 +1,7 @@
 """Tasks of texts: tables, folders of documents, sets that packages carry."""
 
 import csv
+import gzip
 import io
 import json
 import logging
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_files
 
 from tl_jax.data import tables
-from tl_jax.data.tasks import load_task, packaged
+from tl_jax.data.tasks import corpora, load_task, packaged
 from tl_jax.data.tasks import text as module
 from tl_jax.errors import UserError
 
@@ -364,6 +365,40 @@ def test_a_name_or_an_option_that_a_set_does_not_have_is_refused():
 
 
 def test_every_pin_is_whole():
-    for source in packaged.PACKAGED.values():
-        if isinstance(source, packaged.Packaged):
+    for source in [*packaged.PACKAGED.values(), *corpora.CORPORA.values()]:
+        if isinstance(source, packaged.Packaged | corpora.Corpus):
             assert len(bytes.fromhex(source.sha256)) == 32
+
+
+@pytest.fixture
+def corpora_shop(tmp_path, monkeypatch):
+    """What the packages of corpora have."""
+    monkeypatch.setattr(corpora, "fetched", lambda *_, member: tmp_path / member.split("/")[-1])
+    said = [[{"text": "Hi"}, {"text": "there"}], [{"text": "Hello"}]]
+    chats = {name: {"messages": said[: 1 + (name == "b")]} for name in "abc"}
+    (tmp_path / "dataset.json").write_text(json.dumps(chats), encoding="utf-8")
+    for folder, files in {
+        "builds": {"doc-0.json": [f"One {n}." for n in range(120)]},
+        "data": {"1790_a_n.json": {"year": 1790, "text": "Fellow citizens."}},
+    }.items():
+        (tmp_path / folder).mkdir()
+        for name, content in files.items():
+            (tmp_path / folder / name).write_text(json.dumps(content), encoding="utf-8")
+    articles = "About\n\nAb \\Ab\\, n.\n   The {first}\n   of two. [Webster]\n\nB\n   2. Another.\n"
+    with gzip.open(tmp_path / "gcide.dict.dz", "wt", encoding="utf-8") as file:
+        file.write(articles)
+
+
+def test_a_corpus_has_whole_texts_each_once(corpora_shop):
+    assert load_task("corpus:chats+speeches", val=0.4, test=0.4).texts == (
+        "Hi\nthere", "Hi\nthere\nHello", "Fellow citizens.",
+    )  # fmt: skip
+    sentences = load_task("corpus:sentences").texts
+    assert [text.count("\n") + 1 for text in sentences] == [50, 50, 20]
+    assert len(load_task("corpus:english").texts) == 2 + 3 + 1
+    with pytest.raises(UserError, match="'dictionary' has 2 texts, and three splits need three"):
+        load_task("corpus:dictionary")
+    texts = list(corpora._definitions(corpora.fetched(member="gcide.dict.dz")))
+    assert texts[1:] == ["The first of two.", "2. Another."]
+    with pytest.raises(UserError, match="corpus 'chat'; did you mean 'chats'"):
+        load_task("corpus:chat+speeches")
