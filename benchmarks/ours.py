@@ -107,12 +107,14 @@ def training(base, spec: dict):
 
 def stepping(transfer, ready, inputs, batch):
     """Return a function that runs steps of the first phase, its work, and what traces a step."""
-    from tl_jax.train import state
+    from tl_jax.train import fold, state
     from tl_jax.train.work import PhaseRun
 
     work = PhaseRun(transfer, transfer.plan.phases[0], 0, inputs, ready.variables)
     parallel = transfer.parallel
-    current = parallel.place(state.begin(work.recipe, work.survey, ready.variables))
+    memory = fold.first_memory(work, ready.variables, ready.variables)
+    current = state.begin(work.recipe, work.survey, ready.variables, memory)
+    current = parallel.place(current)
     frozen = parallel.place(work.frozen(ready.variables, ready.variables, 0))
     prefix_fn, batch = work.prefix(frozen), parallel.share(batch)
 
