@@ -3,10 +3,12 @@
 import dataclasses
 import json
 
+import jax
 import ml_collections
 import numpy as np
 import pytest
 import texts
+from test_train import Killed, ended
 
 import tl_jax
 from configs import language_small, text_small
@@ -148,17 +150,40 @@ def test_it_becomes_a_classifier(trained, tmp_path):
     assert [row.layer for row in table.rows] == ["embed", "lstm1", "lstm2", "dropped"]
 
 
+def test_a_killed_one_goes_on_with_its_states(tmp_path, monkeypatch):
+    book = tmp_path / "book.txt"
+    book.write_text("\n\n".join(f"{text} ." for text in texts.task().texts), "utf-8")
+    mine = config(checkpoint_seconds=0.0)
+    mine.tune.epochs = 2
+    mine.task.name = f"plain:{book}"
+    whole, _ = language.by_config(mine, tmp_path / "whole", name="mine")
+    for offers in (3, 9):  # an epoch has more
+        with monkeypatch.context() as patch:
+            ended(patch, offers, "killed")
+            with pytest.raises(Killed):
+                language.by_config(mine, tmp_path / "killed", name="mine")
+    again, before = language.by_config(mine, tmp_path / "killed", name="mine")
+    assert not before and again["test"] == whole["test"] and again["sample"] == whole["sample"]
+    bases = (load_base(tmp_path / run).variables for run in ("whole", "killed"))
+    jax.tree.map(np.testing.assert_array_equal, *bases)
+    with pytest.raises(UserError, match="another config .batch_size 4, not 8"):
+        other = ml_collections.ConfigDict({**mine.to_dict(), "batch_size": 8})
+        language.by_config(other, tmp_path / "killed", name="mine")
+
+
 def stages_of(**task):
     """A transfer's config whose base is made in two stages, the second from the task's texts."""
     mine = text_small.get_config().unlock()
     mine.base, mine.weights, mine.size, mine.cache = "awd_lstm_small", "random:0", 8, ""
     mine.cut, mine.seed, mine.task.per_class = "lstm2", 3, 4
     mine.task.name, mine.task.path = "text", task["path"]
-    mine.tune.batch_norm = mine.train_head.batch_norm = "frozen"
+    mine.plan, mine.train_head.epochs = "head_only", 1
     mine.language = ml_collections.ConfigDict()
     mine.language.general = config()
+    mine.language.general.tune.epochs = 1
     mine.language.general.task.name = f"plain:{task['general']}"
     mine.language.target = config(words=50)
+    mine.language.target.tune.epochs = 1
     mine.language.target.task.name = ""
     return mine
 
