@@ -22,7 +22,8 @@ from tl_jax.engine.parallel import Parallel
 from tl_jax.errors import UserError
 from tl_jax.models.awd_lstm import match_words
 from tl_jax.plans.plan import Phase, Plan
-from tl_jax.runs import folder, log, results, settings, subject
+from tl_jax.report import page
+from tl_jax.runs import folder, language_page, log, results, settings, subject
 from tl_jax.train import evaluate, identity, loop
 from tl_jax.train.inputs import for_plan
 from tl_jax.train.objectives import LanguageModel
@@ -78,7 +79,10 @@ def work(
     for split in ("val", "test"):
         loss = evaluate.scores(problem, variables, inputs, problem.task.splits[split])["loss"]
         result[split] = scores(loss, problem.task, task, split)
-    return results.finite(result)
+    result = results.finite(result)
+    if page.can_be_drawn():
+        language_page.write(workdir, result)
+    return result
 
 
 def with_words(base: Base, task: Task, *, most: int, least: int, seed: int) -> Base:
