@@ -7,8 +7,6 @@ is added where validation does not fall; --uniform mixes all. The soup is then t
 with `tl_jax.load_base("soup.safetensors")`.
 """
 
-import json
-
 from absl import flags
 
 from experiments import cli
@@ -22,8 +20,7 @@ _METRIC = flags.DEFINE_string("metric", "weighted_accuracy", "By which runs are 
 
 def main(argv: list[str]) -> None:
     from tl_jax.report.text import percent
-    from tl_jax.runs import judge, soup
-    from tl_jax.runs.subject import named_task
+    from tl_jax.runs import judge, several, soup
 
     runs, out = [path_of(run) for run in argv[1:]], path_of(_OUT.value)
     if not runs:
@@ -31,12 +28,7 @@ def main(argv: list[str]) -> None:
     if out.is_dir() or not out.parent.is_dir():
         raise UserError(f"--out={out} cannot be written: name a file in a folder that exists")
     parts = soup.ingredients(runs, metric=_METRIC.value)
-    config = json.loads((runs[0] / "config.json").read_text())
-    if not isinstance(config["task"], dict):
-        raise UserError(f"{runs[0]} was made from Python, and its task is not known here: call "
-                        "tl_jax.runs.soup.greedy with the task")  # fmt: skip
-    task = named_task(config["task"], config["seed"])
-    soup.require_same_data(runs[0], task)
+    task = several.task_of(runs[0])
     mix = soup.uniform if _UNIFORM.value else soup.greedy
     mixed = mix(parts, task, metric=_METRIC.value)
     shown = "{:.4f}".format if _METRIC.value == "loss" else percent

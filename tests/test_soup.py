@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import shutil
 
 import jax
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 import tl_jax
 from tl_jax.errors import UserError
-from tl_jax.runs import soup
+from tl_jax.runs import ensemble, several, soup
 from tl_jax.runs.judge import judged
 from tl_jax.runs.soup import Ingredient
 
@@ -95,11 +96,32 @@ def test_runs_that_do_not_fit_together_are_refused(runs, base, task, tmp_path):
 
 def test_a_task_that_has_changed_since_is_refused(runs, task):
     first = next(iter(runs))
-    soup.require_same_data(first, task)
+    several.require_same_data(first, task)
     rows = task.splits["test"]
     moved = dataclasses.replace(task, splits={**task.splits, "test": rows[1:]})
     with pytest.raises(UserError, match=f"other data: test examples: {len(rows)} then"):
-        soup.require_same_data(first, moved)
+        several.require_same_data(first, moved)
+
+
+def test_an_ensemble_is_the_mean_of_probabilities(runs, task):
+    bases = [run.base for run in runs.values()]
+    alone, together = ensemble.judged(bases, task, "test")
+    assert [one["accuracy"] for one in alone] == [run.test["accuracy"] for run in runs.values()]
+    rows = task.splits["test"]
+    mean = sum(base.predict([task.image(row) for row in rows]) for base in bases) / 2
+    assert together["accuracy"] == (mean.argmax(1) == task.labels[rows]).mean()
+    nll = -np.log(mean[np.arange(len(rows)), task.labels[rows]]).mean()
+    assert together["loss"] == pytest.approx(nll, rel=1e-5)
+
+
+def test_the_program_of_ensembles(done, tmp_path):
+    again = shutil.copytree(done, tmp_path / "again")
+    ended = programs.run("ensemble", str(done), str(again))
+    assert ended.returncode == 0, ended.stderr
+    lines = [line.split("\t")[1:] for line in ended.stdout.splitlines()]
+    assert len(lines) == 3 and lines[0] == lines[1] == lines[2]
+    accuracy = programs.found(done)[0]["test"]["accuracy"]
+    assert lines[0][1] == f"test {100 * accuracy:.1f} %"
 
 
 def test_the_program_says_that_it_does_not_know_a_task_from_python(runs, tmp_path):

@@ -1,4 +1,4 @@
-"""Judging a base, as it is, on a split of a task: its own, or one whose images are shifted."""
+"""Judging a base, as it is, on a split of a task: its own, or one whose inputs are shifted."""
 
 from typing import Any
 
@@ -10,17 +10,23 @@ from tl_jax.data.task import Task
 from tl_jax.errors import UserError
 from tl_jax.train.objectives.cross_entropy import Classification
 
-BATCH = 256  # images that are open at once
+BATCH = 256  # images or texts that are open at once
 
 
 def judged(base: Base, task: Task, split: str) -> dict[str, Any]:
     """Return every metric of the base's predictions on a split of the task."""
+    return Classification().finish(predicted(base, task, split), task, task.splits[split])
+
+
+def predicted(base: Base, task: Task, split: str) -> np.ndarray:
+    """Return the probabilities (n, C) that the base gives a split's images or texts."""
     rows = task.splits[split]
+    example = task.texts.__getitem__ if task.texts else task.image
     parts = [
-        base.predict([task.image(int(row)) for row in rows[first : first + BATCH]])
+        base.predict([example(int(row)) for row in rows[first : first + BATCH]])
         for first in range(0, len(rows), BATCH)
     ]
-    return Classification().finish(np.concatenate(parts), task, rows)
+    return np.concatenate(parts)
 
 
 def elsewhere(base: Base, task: Task) -> dict[str, Any]:

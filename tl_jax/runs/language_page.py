@@ -12,8 +12,8 @@ from tl_jax.report.study import Picture, Section, Table
 def write(workdir: pathlib.Path, result: dict[str, Any]) -> pathlib.Path:
     """Write report.html and its files from a result of `tl_jax.runs.language`; return the page."""
     lead = (
-        f"On texts that it has not seen its perplexity is {result['test']['perplexity']:.1f}: it is "
-        f"as unsure of the next token as among so many that are equally likely. That is "
+        f"On texts that it has not seen, its perplexity is {result['test']['perplexity']:.1f}: "
+        "it is as unsure of the next token as among so many that are equally likely. That is "
         f"{result['test']['bits_per_character']:.3f} bits a character."
     )
     counts = ", ".join(f"{n:,} of {split}" for split, n in result["task"]["texts"].items())

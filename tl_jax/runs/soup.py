@@ -5,7 +5,6 @@ stay in one basin, so that the mean of their weights is a good network too.
 """
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,14 +12,12 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from tl_jax.base import file
 from tl_jax.base.base import Base
-from tl_jax.base.load import load_base
 from tl_jax.data.task import Task
 from tl_jax.errors import UserError
+from tl_jax.runs import several
 from tl_jax.runs.judge import judged
 from tl_jax.stats import metrics
-from tl_jax.train.identity import changed_data, of_tasks
 
 
 class Ingredient(NamedTuple):
@@ -43,23 +40,16 @@ def ingredients(runs: Sequence[pathlib.Path], *, metric: str) -> list[Ingredient
     """Load finished runs of the same architecture, preprocessing, classes, data and splits.
 
     UserError for fewer than two, for an unknown metric, and, with what differs, for runs that do
-    not fit together. Splits of another seed do not: they train on what the others are judged by.
+    not fit together.
     """
-    if len(runs) < 2:
-        raise UserError(f"a soup is made of two runs or more; got {len(runs)}")
-    finished = [(run, *_read(run)) for run in runs]
-    (first, _, first_data), parts = finished[0], []
-    for run, result, data in finished:
+    finished = several.of_same_data(runs, what="a soup")
+    several.require_same(finished, "architecture", "preprocessing", "views")
+    parts = []
+    for run, base, result in finished:
         value = result.get("val", {}).get(metric)
         if not isinstance(value, int | float):
             raise UserError(f"{run} has no {metric!r} on validation")
-        if changed := changed_data(first_data, data):
-            raise UserError(f"{run} and {first} do not fit together: {'; '.join(changed[:3])}")
-        parts.append(Ingredient(run, load_base(run), float(value)))
-    for other in parts[1:]:
-        for name in ("architecture", "preprocessing", "classes", "views"):
-            if getattr(other.base, name) != getattr(parts[0].base, name):
-                raise UserError(f"{other.run} and {first} do not fit together: another {name}")
+        parts.append(Ingredient(run, base, float(value)))
     return parts
 
 
@@ -83,15 +73,6 @@ def greedy(parts: Sequence[Ingredient], task: Task, *, metric: str) -> Soup:
     return soup
 
 
-def require_same_data(run: pathlib.Path, task: Task) -> None:
-    """UserError, with what changed, if the task is no longer the one that the run belongs to.
-
-    A soup would be judged by images that its runs have trained on.
-    """
-    if changed := changed_data(_read(run)[1], of_tasks({"": task})):
-        raise UserError(f"{run} belongs to other data: {'; '.join(changed[:3])}")
-
-
 def mixed(bases: Sequence[Base]) -> Base:
     """Return the base with the mean of their variables, batch statistics included."""
     mean = jax.tree.map(
@@ -100,11 +81,3 @@ def mixed(bases: Sequence[Base]) -> Base:
     )
     return dataclasses.replace(bases[0], variables=mean, weights="soup", digest="")
 
-
-def _read(run: pathlib.Path) -> tuple[dict, dict]:
-    """The result of a finished run, and the data that it belongs to."""
-    try:
-        result = json.loads((run / "result.json").read_text())
-        return result, json.loads((run / "data.json").read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{run} is no finished run with a {file.NAME} to mix: {error}") from error
