@@ -6,6 +6,7 @@ from tl_jax.runs import settings
 
 def get_config():
     config = defaults.subject()
+    config.task.name = ""  # empty: the texts of the transfer whose first stage this is
     del config.task.per_class  # there are no labels to count
     # awd_lstm (random:0), awd_qrnn, or what was trained before: random ones begin with the words of
     # the task's texts, others keep the vectors of the words that they know

@@ -25,7 +25,7 @@ def tuned(config):
     config.drop_mult = 0.5
     config.batch_size = 16
     config.window = 35
-    config.tune.epochs, config.tune.learning_rate = 4, 4e-3
+    config.tune.epochs, config.tune.learning_rate = 6, 4e-3
     config.tune.schedule = "slanted_triangular"
     config.words, config.least = 15_000, 2
     return config

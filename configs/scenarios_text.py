@@ -1,4 +1,4 @@
-"""What each part of ULMFiT's classifier stage gives: its ablation, at 50 to 2,000 labels.
+"""What each part of ULMFiT's classifier stage gives: its ablation, at 50 to 800 labels.
 
     python -m experiments.language --config=configs/language_english.py
     python -m experiments.scenarios --config=configs/scenarios_text.py --workers=2
@@ -22,8 +22,9 @@ def get_config():
     config = scenarios.get_config()
     for name in TASKS:
         config.tasks[name] = {"name": f"packaged:{name}", "val": 0.1, "test": 0.15}
+        config.tasks[name]["duplicates"] = "drop"
     config.bases.tuned = pretrained(reviews=language_reviews.tuned(language.get_config()))
-    config.budgets = (25, 100, 1000)
+    config.budgets = (25, 100, 400)
     config.draws = 1
     config.least_steps = 120
     config.settings = settings()

@@ -4,7 +4,7 @@ import functools
 import logging
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import jax
@@ -123,7 +123,8 @@ def _readings(problem: Problem, variables: Any, test_views: str) -> list[Reading
     """Return what each phase stores and reads.
 
     The highest place that all phases may read is stored in all views that any phase needs. A
-    phase that may read a higher place stores that too, in the views that it needs itself.
+    phase that may read a higher place stores that too where it pays, in the views that it needs
+    itself.
     """
     phases = problem.plan.phases
     of_phases = [asked(problem, phase, variables) for phase in phases]
@@ -132,13 +133,27 @@ def _readings(problem: Problem, variables: Any, test_views: str) -> list[Reading
     for_train = [views.numbers(phase.settings.views) for phase in phases]
     for_test = views.numbers(test_views)
     shared = ((common[0], _all(for_test, *for_train)),) if common else ()
-    readings = []
+    readings, trained = [], set[str]()
     for phase, needs, own in zip(phases, of_phases, for_train, strict=True):
-        stored, highest = shared, next(iter(needs.places.found), None)
-        if highest is not None and highest not in dict(shared):
+        stored, highest = shared, next(iter(needs.places.found), "")
+        if highest not in ("", *dict(shared)) and _pays(problem, phase, highest, trained):
             stored += ((highest, _all(own, for_test if phase is phases[-1] else ())),)
         readings.append(Reading(phase, *needs, stored))
+        trained |= set(phase.trained)
     return readings
+
+
+def _pays(problem: Problem, phase: Phase, place: str, trained: Collection[str]) -> bool:
+    """Return whether a phase should store the output of a layer, after others were `trained`.
+
+    Where the layers below are as they came, other runs read it too. Otherwise it is this phase's
+    alone, and is stored for every example of the task: it must be read more often than that.
+    """
+    if problem.sources or not room.is_changed(problem.chain, place, trained):
+        return True
+    splits = problem.task.splits
+    reads = phase.settings.epochs * (len(splits["train"]) + len(splits["val"]))
+    return reads > len(problem.task.ids)
 
 
 def _all(*sets: tuple[int, ...]) -> tuple[int, ...]:

@@ -1,11 +1,12 @@
 """The disk space that a run will need: logged, or refused, before anything is computed."""
 
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 
+from tl_jax.chain.network import Network
 from tl_jax.data.task import Task
 from tl_jax.engine import checkpoint, prefix
 from tl_jax.engine.store import Need, require_room
@@ -75,13 +76,18 @@ def of_stores(
             outputs = prefix.features_store(
                 chain, variables, inputs_below, place, shape, stored_views=views, **common
             )
-            if trained & set(chain.weights(chain.below[place])):  # its weights are not known yet
+            if is_changed(chain, place, trained):  # its weights are not known yet
                 yield Need(outputs.what, cache / reading.phase.name, outputs.nbytes)
             elif outputs.folder not in seen:
                 yield outputs.need()
             seen.add(outputs.folder)
             inputs_below = prefix.above(chain, inputs_below, place, outputs.folder.name)
         trained |= set(reading.phase.trained)
+
+
+def is_changed(chain: Network, place: str, trained: Collection[str]) -> bool:
+    """Return whether the output of a layer is another one after these layers were trained."""
+    return not set(trained).isdisjoint(chain.weights(chain.below[place]))
 
 
 def of_checkpoints(
