@@ -8,11 +8,14 @@ def get_config():
     config = defaults.subject()
     config.task.name = ""  # empty: the texts of the transfer whose first stage this is
     del config.task.per_class  # there are no labels to count
-    # awd_lstm (random:0), awd_qrnn, or what was trained before: random ones begin with the words of
-    # the task's texts, others keep the vectors of the words that they know
+    # awd_lstm (random:0), awd_qrnn, or what was trained before: random ones begin with the tokens
+    # of the task's texts, others keep the vectors of the tokens that they know
     config.base = "awd_lstm"
     config.weights = ""
-    config.words = 30_000  # of the vocabulary at most
+    # words (fastai's), unigram or bpe (subwords, for texts of any language). Empty: the base keeps
+    # its subwords, if it has some, and `words` and `least` say nothing; else words
+    config.tokens = ""
+    config.words = 30_000  # tokens of the vocabulary at most; of subwords 8,000 to 15,000 are usual
     config.least = 3  # times that a word occurs in the training texts
     config.window = 70  # tokens through which gradients flow back
     config.batch_size = 32  # streams side by side

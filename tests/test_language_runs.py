@@ -126,7 +126,7 @@ def test_it_goes_on_from_a_prompt_as_its_probabilities_say(trained):
 def test_another_vocabulary_keeps_the_vectors_of_the_words_that_it_knows(trained):
     base, seen = load_base(trained[1]), texts.task()
     other = seen.texts[:30] + tuple(f"{text} zebra" for text in seen.texts[30:])
-    ready = language.with_words(
+    ready = language.with_vocabulary(
         base, dataclasses.replace(seen, texts=other), most=100, least=1, seed=0
     )
     old, new = base.preprocessing.words(), ready.preprocessing.words()
@@ -231,4 +231,4 @@ def test_a_transfer_trains_its_language_models_first(tmp_path):
 )  # fmt: skip
 def test_what_does_not_fit_is_refused(base, task, why):
     with pytest.raises(UserError, match=why):
-        language.with_words(base(), task(), most=100, least=1, seed=0)
+        language.with_vocabulary(base(), task(), most=100, least=1, seed=0)

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 from tl_jax.base.base import Base
 from tl_jax.chain.network import Net, Network
 from tl_jax.chain.places import Known
-from tl_jax.data.texts.preprocessing import TOKENS, TextPreprocessing
+from tl_jax.data.texts.preprocessing import SUBWORDS, TOKENS, TextPreprocessing
 from tl_jax.data.texts.rules import CAPITAL, SPECIALS, UPPER
+from tl_jax.data.texts.subwords import SPACE
 from tl_jax.errors import UserError, takes_whole
 from tl_jax.train.objectives import LanguageModel
 
@@ -42,10 +43,20 @@ def continued(
     found = []
     for number in range(tokens):
         scaled = jnp.where(banned, -jnp.inf, log_p[0, -1, : len(words)] / temperature)
-        drawn = jax.random.categorical(jax.random.fold_in(key, number), scaled)
-        found.append(int(drawn))
-        log_p, states = read(drawn[None, None], states)
-    return f"{prompt} {written([words[number] for number in found])}".strip()
+        token = jax.random.categorical(jax.random.fold_in(key, number), scaled)
+        found.append(int(token))
+        log_p, states = read(token[None, None], states)
+    drawn = [words[number] for number in found]
+    if expects.rules != SUBWORDS:
+        return f"{prompt} {written(drawn)}".strip()
+    goes_on = drawn and drawn[0] not in SPECIALS and not drawn[0].startswith(SPACE)
+    return f"{prompt}{'' if goes_on else ' '}{written(whole(drawn))}".strip()
+
+
+def whole(pieces: Sequence[str]) -> list[str]:
+    """Return the words that subwords make: "xxmaj", "▁ber", "lin" are "xxmaj", "berlin"."""
+    text = "".join(f" {piece} " if piece in SPECIALS else piece for piece in pieces)
+    return text.replace(SPACE, " ").split()
 
 
 def written(words: Sequence[str]) -> str:

@@ -1,11 +1,13 @@
 """A language model: a base trained to predict the next token of a task's texts, labels unused."""
 
 import dataclasses
+import functools
 import json
 import logging
 import math
 import pathlib
 import time
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,12 +16,12 @@ from tl_jax.base import file, generation
 from tl_jax.base.base import Base
 from tl_jax.chain.variables import select
 from tl_jax.data.task import Task
-from tl_jax.data.texts import stream
-from tl_jax.data.texts.preprocessing import TextPreprocessing, of_words
+from tl_jax.data.texts import stream, subwords
+from tl_jax.data.texts.preprocessing import SUBWORDS, TextPreprocessing, of_subwords, of_words
 from tl_jax.data.texts.split import tokens_of
 from tl_jax.data.texts.vocabulary import vocabulary
 from tl_jax.engine.parallel import Parallel
-from tl_jax.errors import UserError
+from tl_jax.errors import UserError, unknown
 from tl_jax.models.awd_lstm import match_words
 from tl_jax.plans.plan import Phase, Plan
 from tl_jax.report import page
@@ -52,7 +54,8 @@ def work(
 ) -> dict[str, Any]:
     """Train the base on the task's texts; keep it in `workdir` and return what came of it."""
     started = time.time()
-    ready = with_words(base, task, most=config.words, least=config.least, seed=config.seed)
+    asked = {"tokens": config.tokens, "most": config.words, "least": config.least}
+    ready = with_vocabulary(base, task, **asked, seed=config.seed)
     problem = posed(ready, task, config)
     logger.info("%s", log.described(problem.task))
     variables, progress, inputs = loop.run(
@@ -85,26 +88,55 @@ def work(
     return result
 
 
-def with_words(base: Base, task: Task, *, most: int, least: int, seed: int) -> Base:
-    """The language model for the vocabulary of the task's training texts.
+def with_vocabulary(
+    base: Base, task: Task, *, tokens: str = "", most: int, least: int, seed: int
+) -> Base:
+    """The language model for a vocabulary of the task's training texts (`VOCABULARIES`).
 
-    Its words that the base knew keep their vectors; a base without a vocabulary begins fresh.
+    Tokens that the base knew keep their vectors; a base without a vocabulary begins fresh. If no
+    kind of `tokens` is asked for, a base with subwords keeps them, because they make up any text,
+    and the vocabulary of any other is words.
     """
     _require_language_model(base)
     if not task.texts:
         raise UserError(f"a language model reads texts, and the task {task.name!r} has none")
-    own = (tokens_of(task.texts[row]) for row in task.splits["train"])
-    words = vocabulary(own, min_freq=least, max_vocab=most)
-    expects = of_words(words, size=base.preprocessing.size)
-    architecture = dataclasses.replace(base.architecture, words=len(words))
-    ready = dataclasses.replace(base, architecture=architecture, preprocessing=expects)
     before = base.preprocessing
     assert isinstance(before, TextPreprocessing)
+    if before.tokenizer and before.rules == SUBWORDS and not tokens:
+        logger.info("the base keeps its %d subwords", base.architecture.words)
+        return base
+    if (kind := tokens or "words") not in VOCABULARIES:
+        raise unknown("kind of tokens", kind, VOCABULARIES)
+    texts = (task.texts[row] for row in task.splits["train"])
+    expects, words = VOCABULARIES[kind](texts, most, least, before.size)
+    architecture = dataclasses.replace(base.architecture, words=len(words))
+    ready = dataclasses.replace(base, architecture=architecture, preprocessing=expects)
     if not before.tokenizer:
         return dataclasses.replace(ready, variables=ready.fresh(seed))
     known = before.words()
     known += ("",) * (len(base.variables["params"]["embed"]["table"]) - len(known))  # its fillers
     return dataclasses.replace(ready, variables=match_words(base.variables, known, words))
+
+
+Vocabulary = tuple[TextPreprocessing, Sequence[str]]
+
+
+def _words(texts: Iterable[str], most: int, least: int, size: int) -> Vocabulary:
+    words = vocabulary(map(tokens_of, texts), min_freq=least, max_vocab=most)
+    return of_words(words, size=size), words
+
+
+def _subwords(kind: str, texts: Iterable[str], most: int, least: int, size: int) -> Vocabulary:
+    expects = of_subwords(texts, kind=kind, most=most, least=least, size=size)
+    return expects, expects.words()
+
+
+# The preprocessing and its tokens, fillers included, by the kind of tokens:
+# (texts, most tokens, least times that a word occurs, size of a text) -> Vocabulary
+VOCABULARIES: dict[str, Callable[[Iterable[str], int, int, int], Vocabulary]] = {
+    "words": _words,
+    **{kind: functools.partial(_subwords, kind) for kind in subwords.MODELS},
+}
 
 
 def _require_language_model(base: Base) -> None:

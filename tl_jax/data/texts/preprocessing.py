@@ -6,20 +6,24 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
 from tl_jax.data.task import Task
-from tl_jax.data.texts.rules import PAD, SPECIALS, UNK
+from tl_jax.data.texts import library, subwords
+from tl_jax.data.texts.rules import PAD, SPECIALS, UNK, apply_rules
 from tl_jax.data.texts.split import tokens_of
 from tl_jax.data.texts.vocabulary import ids_of
 from tl_jax.errors import UserError, takes, takes_types, takes_whole, unknown
 
 TOKENS = "tokens"  # the place that a text base's first layer reads
-RULES = ("", "fastai")
+WORDS, SUBWORDS = "fastai", "fastai_subwords"
+# What a text goes through before the tokenizer: nothing; fastai's rules, and the split into words;
+# its rules alone
+RULES: dict[str, Callable[[str], Any]] = {"": str, WORDS: tokens_of, SUBWORDS: apply_rules}
 MAX_SIZE = 2**16  # tokens
 MAX_WORDS = 10_000_000
 MAX_TOKENIZER = 2**26  # bytes of JSON
@@ -41,7 +45,7 @@ class TextPreprocessing:
     tokenizer: str = dataclasses.field(repr=False)
     size: int
     pad: int = 0
-    rules: str = ""  # before the tokenizer: "fastai" (`tl_jax.data.texts`), or none
+    rules: str = ""  # before the tokenizer: a key of `RULES`
 
     def __post_init__(self):
         takes_types(self)
@@ -80,8 +84,9 @@ class TextPreprocessing:
         tokenizer, rows = _tokenizer(self.tokenizer, most), []
         for first in range(0, len(texts), BATCH):
             batch = texts[first : first + BATCH]
-            split = [tokens_of(text) for text in batch] if self.rules else batch
-            encodings = tokenizer.encode_batch(split, is_pretokenized=bool(self.rules))
+            ruled = [RULES[self.rules](text) for text in batch]
+            with library.refusing("the tokenizer cannot read the texts"):
+                encodings = tokenizer.encode_batch(ruled, is_pretokenized=self.rules == WORDS)
             rows += [np.asarray(one.ids, np.int32) for one in encodings]
         return rows
 
@@ -108,15 +113,16 @@ class TextPreprocessing:
     def spans(self, text: str) -> tuple[str, list[tuple[int, int]]]:
         """The text, and where in it each of its tokens begins and ends; special ones are empty.
 
-        After rules that write a text anew it is that one, its tokens with a space between them.
+        After rules that write a text anew it is that one; words have a space between them.
         """
-        if self.rules:
+        if self.rules == WORDS:
             tokens = tokens_of(self._beginning(text))[: self.size]
             ends = np.cumsum([len(token) + 1 for token in tokens]).tolist()
             spans = [(end - 1 - len(t), end - 1) for t, end in zip(tokens, ends, strict=True)]
             return " ".join(tokens), spans
-        tokenizer = _tokenizer(self.tokenizer, self.size)
-        return text, tokenizer.encode(self._beginning(text)).offsets
+        shown = RULES[self.rules](self._beginning(text)) if self.rules else text
+        encoding = _tokenizer(self.tokenizer, self.size).encode(self._beginning(shown))
+        return shown, [_without_space(shown, *span) for span in encoding.offsets]
 
     def normalise(self, tokens: Any) -> Any:
         """The tokens as they are: layers read whole numbers."""
@@ -174,18 +180,26 @@ def of_words(words: Sequence[str], *, size: int) -> TextPreprocessing:
     return TextPreprocessing(json.dumps(described), size, SPECIALS.index(PAD), "fastai")
 
 
+def of_subwords(texts: Iterable[str], *, size: int, **options: Any) -> TextPreprocessing:
+    """The preprocessing of a model of fastai's with pieces that are learned from these texts.
+
+    `options` are those of `tl_jax.data.texts.subwords.trained`.
+    """
+    return TextPreprocessing(
+        subwords.trained(texts, **options), size, SPECIALS.index(PAD), SUBWORDS
+    )
+
+
+def _without_space(text: str, start: int, stop: int) -> tuple[int, int]:
+    """The span without the spaces that it begins with: of a piece they are a part."""
+    return stop - len(text[start:stop].lstrip()), stop
+
+
 @functools.lru_cache(maxsize=8)
 def _tokenizer(described: str, size: int | None) -> Any:
     if not described:
         raise UserError("this base has no tokenizer: load weights that come with one")
-    try:
-        import tokenizers
-    except ModuleNotFoundError:
-        raise UserError("texts need the package tokenizers: pip install 'tl_jax[text]'") from None
-    try:
-        found = tokenizers.Tokenizer.from_str(described)
-    except Exception as error:  # the library has no class of its own for what its parser refuses
-        raise UserError(f"the tokenizer cannot be read: {error!s:.200}") from None
+    found = library.read(described)
     # What a file says of length and padding is its author's; ours are `size` and `pad`.
     found.no_padding()
     if size is None:
