@@ -99,11 +99,11 @@ def test_a_language_model_of_subwords_learns_and_writes(trained):
     count = base.architecture.words
     assert base.preprocessing.rules == SUBWORDS and count == len(base.preprocessing.words()) <= 40
     assert result["history"][-1]["val_loss"] < result["history"][0]["val_loss"] < np.log(count)
-    sure = generation.continued(base, "the fil", tokens=3, temperature=1e-3)
+    sure = generation.continued(base, "the fil", tokens=1, temperature=1e-3)
     words, (tokens,) = base.preprocessing.words(), base.preprocessing.rows(["the fil"])
     logits = np.array(base(tokens[None]))[0, -1]
     logits[[words.index(word) for word in generation.NEVER]] = -np.inf
-    assert sure.startswith("the fil" + words[logits.argmax()].replace("▁", " "))
+    assert sure == ("the fil" + words[logits.argmax()].replace("▁", " ")).strip()
     assert generation.whole(["xxmaj", "▁ber", "lin", ",", "▁xx"]) == ["xxmaj", "berlin,", "xx"]
 
 

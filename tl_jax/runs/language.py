@@ -93,7 +93,8 @@ def with_vocabulary(
 ) -> Base:
     """The language model for a vocabulary of the task's training texts (`VOCABULARIES`).
 
-    Tokens that the base knew keep their vectors; a base without a vocabulary begins fresh. If no
+    Tokens that the base knew keep their vectors, and its words stay as far as there is room; a base
+    without a vocabulary begins fresh. If no
     kind of `tokens` is asked for, a base with subwords keeps them, because they make up any text,
     and the vocabulary of any other is words.
     """
@@ -108,12 +109,12 @@ def with_vocabulary(
     if (kind := tokens or "words") not in VOCABULARIES:
         raise unknown("kind of tokens", kind, VOCABULARIES)
     texts = (task.texts[row] for row in task.splits["train"])
-    expects, words = VOCABULARIES[kind](texts, most, least, before.size)
+    known = before.words() if before.tokenizer else ()
+    expects, words = VOCABULARIES[kind](texts, known, most, least, before.size)
     architecture = dataclasses.replace(base.architecture, words=len(words))
     ready = dataclasses.replace(base, architecture=architecture, preprocessing=expects)
     if not before.tokenizer:
         return dataclasses.replace(ready, variables=ready.fresh(seed))
-    known = before.words()
     known += ("",) * (len(base.variables["params"]["embed"]["table"]) - len(known))  # its fillers
     return dataclasses.replace(ready, variables=match_words(base.variables, known, words))
 
@@ -121,19 +122,25 @@ def with_vocabulary(
 Vocabulary = tuple[TextPreprocessing, Sequence[str]]
 
 
-def _words(texts: Iterable[str], most: int, least: int, size: int) -> Vocabulary:
-    words = vocabulary(map(tokens_of, texts), min_freq=least, max_vocab=most)
+def _words(
+    texts: Iterable[str], known: Sequence[str], most: int, least: int, size: int
+) -> Vocabulary:
+    """The words of the texts, and those that the base knew, which other texts may have."""
+    words = vocabulary(map(tokens_of, texts), min_freq=least, max_vocab=most, known=known)
     return of_words(words, size=size), words
 
 
-def _subwords(kind: str, texts: Iterable[str], most: int, least: int, size: int) -> Vocabulary:
+def _subwords(
+    kind: str, texts: Iterable[str], known: Sequence[str], most: int, least: int, size: int
+) -> Vocabulary:
     expects = of_subwords(texts, kind=kind, most=most, least=least, size=size)
     return expects, expects.words()
 
 
 # The preprocessing and its tokens, fillers included, by the kind of tokens:
-# (texts, most tokens, least times that a word occurs, size of a text) -> Vocabulary
-VOCABULARIES: dict[str, Callable[[Iterable[str], int, int, int], Vocabulary]] = {
+# (texts, tokens of the base, most tokens, least times that a word occurs, size of a text) ->
+# Vocabulary
+VOCABULARIES: dict[str, Callable[[Iterable[str], Sequence[str], int, int, int], Vocabulary]] = {
     "words": _words,
     **{kind: functools.partial(_subwords, kind) for kind in subwords.MODELS},
 }

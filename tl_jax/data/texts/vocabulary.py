@@ -12,17 +12,24 @@ _MULTIPLE = 8  # of which the number of rows is one, for the sake of GPUs
 
 
 def vocabulary(
-    texts: Iterable[Sequence[str]], *, min_freq: int = 3, max_vocab: int = 60_000
+    texts: Iterable[Sequence[str]],
+    *,
+    min_freq: int = 3,
+    max_vocab: int = 60_000,
+    known: Sequence[str] = (),
 ) -> tuple[str, ...]:
-    """Return the tokens of texts that occur `min_freq` times, the most frequent first.
+    """Return the tokens of texts that occur `min_freq` times, the most frequent first, and then the
+    tokens that are `known` already, in their order.
 
     The special tokens come before them and count among the `max_vocab`. One to eight fillers after
-    them make the length a multiple of 8 (a length that is one gets eight).
+    them make the length a multiple of 8 (a length that is one gets eight). Without `known` it is
+    fastai's.
     """
     counts = collections.Counter(token for text in texts for token in text)
     # The specials make room for themselves only among the most frequent, as in fastai.
     frequent = [token for token, n in counts.most_common(max_vocab) if n >= min_freq]
-    words = (*SPECIALS, *(token for token in frequent if token not in SPECIALS))[:max_vocab]
+    found = dict.fromkeys((*SPECIALS, *frequent, *known))
+    words = tuple(token for token in found if token not in ("", FILLER))[:max_vocab]
     return (*words, *[FILLER] * (_MULTIPLE - len(words) % _MULTIPLE))
 
 
