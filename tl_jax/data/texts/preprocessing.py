@@ -25,6 +25,7 @@ MAX_WORDS = 10_000_000
 MAX_TOKENIZER = 2**26  # bytes of JSON
 STEP = 16  # tokens: lengths are rounded up to it, so that few programs serve all tasks
 BATCH = 1024  # texts that are tokenized at once
+KEPT = 2  # tasks of whose texts the tokens are kept
 LONGEST = 128  # characters: tokens are shorter
 WORD = re.compile(r"\S+")
 
@@ -158,7 +159,7 @@ class TextPreprocessing:
         if not task.texts:
             raise UserError(f"the base reads texts, and the task {task.name!r} has none")
         key = hashlib.sha256(f"{task.fingerprint} {self.fingerprint()}".encode()).hexdigest()
-        arrays = {**task.arrays, TOKENS: self(task.texts)}
+        arrays = {**task.arrays, TOKENS: _tokens(self, tuple(task.texts))}
         return self, dataclasses.replace(task, arrays=arrays, fingerprint=key)
 
     def fingerprint(self) -> str:
@@ -172,6 +173,17 @@ def of_words(words: Sequence[str], *, size: int) -> TextPreprocessing:
     parts = ("added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder")
     described = {"version": "1.0", **dict.fromkeys(parts), "added_tokens": [], "model": model}
     return TextPreprocessing(json.dumps(described), size, SPECIALS.index(PAD), "fastai")
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _tokens(expects: TextPreprocessing, texts: tuple[str, ...]) -> np.ndarray:
+    """The tokens of a task's texts, once a process: each stage and seed of a study asks for them.
+
+    They cannot be written to, as others hold them too.
+    """
+    tokens = expects(texts)
+    tokens.flags.writeable = False
+    return tokens
 
 
 @functools.lru_cache(maxsize=8)
