@@ -42,7 +42,9 @@ def layers(chain: Network, inputs: Example) -> list[Row]:
 
 def _rows(chain: Network, inputs: Mapping[str, Any]) -> Iterator[Row]:
     shapes = dict(inputs)
-    seen = {place: trace.IMAGE if x.ndim == 4 else trace.TEXT for place, x in inputs.items()}
+    seen: dict[str, trace.Seen | None] = {
+        place: trace.IMAGE if x.ndim == 4 else trace.TEXT for place, x in inputs.items()
+    }
     tied = {tie.to for tie in chain.ties if tie.whole}
     for layer in chain.layers:
         name, read = layer.name, [place for place in layer.places if place in seen]
@@ -58,8 +60,10 @@ def _rows(chain: Network, inputs: Mapping[str, Any]) -> Iterator[Row]:
         stride, field, convs = zip(*sees, strict=True) if sees else ((), (), ())
         if sees and output.ndim != 4:
             convs = (math.inf, math.inf)
-        sizes = [_size({name: variables.get(kind, {})}, tied) for kind in COLLECTIONS]
-        yield Row(name, output.shape[1:], *sizes, macs, stride, field, convs)
+        parameters, statistics = (
+            _size({name: variables.get(kind, {})}, tied) for kind in COLLECTIONS
+        )
+        yield Row(name, output.shape[1:], parameters, statistics, macs, stride, field, convs)
 
 
 def _size(tree: Mapping[str, Any], tied: Collection[str]) -> int:
