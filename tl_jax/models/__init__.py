@@ -127,8 +127,8 @@ def reads(name: str) -> str:
 
 def usual_cut(name: str, chain: Network) -> str:
     """Return the layer at which the architecture's usual weights end; "" if they fill the chain."""
-    without_head = reads(name) == TOKENS and chain.names[-1] == "head"
-    return chain.names[-2] if without_head else ""
+    encoder = isinstance(family(name), ModuleType) and reads(name) == TOKENS
+    return chain.names[-2] if encoder and chain.names[-1] == "head" else ""
 
 
 def is_name(name: str) -> bool:
