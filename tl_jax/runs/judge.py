@@ -10,14 +10,15 @@ from tl_jax.data.task import Task
 from tl_jax.errors import UserError
 from tl_jax.train.objectives.cross_entropy import Classification
 
-BATCH = 256  # images that are open at once
+BATCH = 256  # images that are open at once, or texts
 
 
 def judged(base: Base, task: Task, split: str) -> dict[str, Any]:
     """Return every metric of the base's predictions on a split of the task."""
     rows = task.splits[split]
+    read = task.texts.__getitem__ if task.texts else task.image
     parts = [
-        base.predict([task.image(int(row)) for row in rows[first : first + BATCH]])
+        base.predict([read(int(row)) for row in rows[first : first + BATCH]])
         for first in range(0, len(rows), BATCH)
     ]
     return Classification().finish(np.concatenate(parts), task, rows)
