@@ -3,10 +3,11 @@
     python -m experiments.audit photos/
     python -m experiments.audit photos/ --base=efficientnet_lite0 [--source=other_photos/]
 
-The task is a folder with a sub-folder for each class, or a name such as digits. With --base, a
-probe on its features judges the labels; --source is another task that the base compares with it.
-Files that cannot be read are listed and left out. The command prints what it finds (--json: the
-whole result) and writes a page, by default in a folder of runs/ named after task and base.
+The task is a folder with a sub-folder for each class, or a name such as digits or text:mine.csv,
+whose texts a base such as minilm_l6 reads. With --base, a probe on its features judges the labels;
+--source is another task that the base compares with it. Files that cannot be read are listed and
+left out. The command prints what it finds (--json: the whole result) and writes a page, by default
+in a folder of runs/ named after task and base.
 """
 
 import json

@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 BASE = flags.DEFINE_string("base", None, "The architecture.")
 WEIGHTS = flags.DEFINE_string("weights", None, "Its weights: a name, or a file.")
-INPUT = flags.DEFINE_integer("input", None, "Side of its input in pixels; default: the usual one.")
+INPUT = flags.DEFINE_integer("input", None, "Pixels of its input's side, or tokens of a text.")
 
 
 def resized(base: "Base") -> "Base":
-    """Return the base for inputs of --input pixels; UserError if that is no size."""
+    """Return the base for inputs of --input pixels or tokens; UserError if that is no size."""
     try:
         return base.resized(INPUT.value)
     except UserError as error:

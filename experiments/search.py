@@ -2,10 +2,11 @@
 
     python -m experiments.search --base=efficientnet_lite0 --gallery=photos/ --query=photo.png
     python -m experiments.search --base=efficientnet_lite0 --gallery=photos/
+    python -m experiments.search --base=minilm_l6 --gallery=text:mine.csv --query="I loved it."
 
 The first prints a ranking (similarity and file) and draws it; --layer, --whiten and --expand change
 the comparison. Without --query, a table shows how well images of a class (a sub-folder) find each
-other, for each of --layer=a,b (default: all). --weights defaults to the first published ones.
+other, for each of --layer=a,b (default: all). A base that reads texts searches a task of texts.
 """
 
 import pathlib
@@ -18,8 +19,8 @@ from experiments.base_flags import BASE, WEIGHTS
 from tl_jax.errors import UserError
 
 flags.adopt_module_key_flags(base_flags)
-_GALLERY = flags.DEFINE_string("gallery", None, "Folder of images to search.")
-_QUERY = flags.DEFINE_string("query", None, "Image to look up.")
+_GALLERY = flags.DEFINE_string("gallery", None, "Folder of images, or task of texts.")
+_QUERY = flags.DEFINE_string("query", None, "Image to look up, or a text.")
 _LAYER = flags.DEFINE_list("layer", None, "Layers; default: the bottleneck, or all for a table.")
 _WHITEN = flags.DEFINE_integer("whiten", 0, "Dimensions of PCA-whitening; 0: none.")
 _EXPAND = flags.DEFINE_integer("expand", 0, "Nearest images averaged with the query; 0: none.")
@@ -30,22 +31,19 @@ _CACHE = flags.DEFINE_string("cache", ".cache", "Folder for stored features; emp
 
 def main(argv: list[str]) -> None:
     from tl_jax.base.load import load_base
-    from tl_jax.data.images import open_file
-    from tl_jax.data.tasks.folder import gallery
     from tl_jax.measure.features import of_layers
     from tl_jax.runs.folder import keep_compiled
     from tl_jax.studies.search import page, study
 
     _check(argv)
     base = base_flags.resized(load_base(BASE.value, WEIGHTS.value))
-    images = gallery(_GALLERY.value)
-    query = None if _QUERY.value is None else open_file(_QUERY.value, images.grey_range)
+    images, query = study.opened(base, _GALLERY.value, _QUERY.value)
     if images.skipped:
         print(f"{len(images.skipped)} left out, the first: {images.skipped[0]}", file=sys.stderr)
     if query is None and len(images.classes) < 2:
         raise UserError(
-            "which image? --query=photo.png; or a gallery with a sub-folder for each class, "
-            f"unlike {_GALLERY.value}, to see how well they find each other"
+            "look up what? --query=photo.png, or a text; or a gallery with a sub-folder for each "
+            f"class, unlike {_GALLERY.value}, to see how well they find each other"
         )
     keep_compiled(_CACHE.value)
     layers = _LAYER.value or (None if query is None else [base.bottleneck])
@@ -55,9 +53,10 @@ def main(argv: list[str]) -> None:
         print(page.table(study.evaluate(images, features, comparison)))
         return
     ranking = study.rank(base, query, features, comparison, top=_TOP.value)
-    print(page.lines(ranking, images, pathlib.Path(_GALLERY.value)))
-    page.sheet(query, ranking, images).save(_SHEET.value, "PNG")
-    print(f"drawn: {_SHEET.value}", file=sys.stderr)
+    print(page.lines(ranking, images, _GALLERY.value))
+    if not images.texts:
+        page.sheet(query, ranking, images).save(_SHEET.value, "PNG")
+        print(f"drawn: {_SHEET.value}", file=sys.stderr)
 
 
 def _check(argv: list[str]) -> None:

@@ -43,7 +43,10 @@ def test_one_pass_tells_sizes_kinds_and_pixels_that_are_the_same(tmp_path):
     opened = {"folder": str(tmp_path), "open": lambda i: PIL.Image.open(tmp_path / ids[i])}
     seen = contents.contents(dataclasses.replace(task, ids=ids, **opened))
     assert seen.kinds == ("PNG L", "BMP L", "JPEG RGB")
-    assert seen.sizes.tolist() == [[8, 8], [8, 8], [9, 12]]
+    assert {side: sizes.tolist() for side, sizes in seen.sizes.items()} == {
+        "width": [8, 8, 9],
+        "height": [8, 8, 12],
+    }
     assert seen.digests[0] == seen.digests[1] != seen.digests[2]
 
 
@@ -56,7 +59,7 @@ def test_copies_with_other_brightness_are_found_and_nothing_else(share):
     altered = images[chosen] * 0.8 + 20 + rng.normal(0, 1, images[chosen].shape)
     both = np.concatenate([images, altered]).round().clip(0, 255).astype(np.uint8)
     task = task_of(both)
-    found = copies.near(contents.contents(task).thumbnails, task)
+    found = copies.near(contents.contents(task).points, task)
     planted = {(int(a), 300 + b) for b, a in enumerate(chosen)}
     pairs = set(map(tuple, found.pairs.tolist()))
     assert len(planted & pairs) >= 0.85 * len(planted)
@@ -69,7 +72,7 @@ def test_copies_with_other_brightness_are_found_and_nothing_else(share):
 def test_different_digits_are_no_copies():
     """The same writers drew them on the same grid, but each is a drawing of its own."""
     task = digits(seed=0)
-    assert len(copies.near(contents.contents(task).thumbnails, task).pairs) <= 3
+    assert len(copies.near(contents.contents(task).points, task).pairs) <= 3
 
 
 def test_the_dimension_is_that_of_the_points():
@@ -84,7 +87,7 @@ def test_the_dimension_is_that_of_the_points():
 @pytest.mark.parametrize("level", [0, 255])
 def test_where_all_images_are_alike_every_one_is_a_copy(level):
     task = task_of(np.full((12, 8, 8), level, np.uint8))
-    found = copies.near(contents.contents(task).thumbnails, task)
+    found = copies.near(contents.contents(task).points, task)
     assert set(found.pairs.ravel().tolist()) == set(range(12)) and not found.distances.any()
 
 

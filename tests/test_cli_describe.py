@@ -96,7 +96,8 @@ def test_files_are_written_beside_the_table(tmp_path, capsys):
 def test_the_zoo(monkeypatch, tmp_path, capsys):
     """All architectures, of three of which shapes are taken; the rest is as these."""
     known = ["alexnet", "resnet18", "resnet50_v2"]
-    monkeypatch.setattr(models, "names", lambda: known)
+    of = {"image": known, "tokens": ["minilm_l6", "awd_lstm_small"]}
+    monkeypatch.setattr(models, "names", lambda reads="image": of[reads])
     table, picture = tmp_path / "zoo.csv", tmp_path / "zoo.png"
     assert described(all=True, csv=str(table), png=str(picture)) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -105,11 +106,30 @@ def test_the_zoo(monkeypatch, tmp_path, capsys):
         "torchvision 224 11,689,512 1.814 69.8 % torchvision:IMAGENET1K_V1".split()
     )
     assert lines[3].split()[1:] == "keras 224 25,568,360 3.482 – –".split()
+    texts = [line.split() for line in lines if line.startswith(("minilm", "awd"))]
+    assert [cells[:4] for cells in texts] == [
+        ["awd_lstm_small", "fastai", "400", "4,179,808"],
+        ["minilm_l6", "huggingface", "128", "22,565,376"],
+    ]
+    assert texts[1][5] == "pip:all-minilm-l6-v2"
     written = read(table.read_text())
+    assert [row["reads"] for row in written] == ["image"] * 3 + ["tokens"] * 2
     assert written[1]["macs"] == "714188480" and written[1]["top1"] == "56.522"
     assert written[2]["top1"] == written[2]["weights"] == ""
     with PIL.Image.open(picture) as image:
         assert image.size == (1560, 912)
+
+
+def test_a_base_of_texts_has_no_receptive_fields(tmp_path, capsys):
+    picture = tmp_path / "minilm.png"
+    assert described(base="minilm_l6", input=64, png=str(picture)) == 0
+    title, head, embed, *_ = capsys.readouterr().out.splitlines()
+    assert title == "minilm_l6 (huggingface), 64 tokens"
+    assert head.split() == "layer output parameters share MMACs".split()
+    assert embed.split() == "embed 64x384 11,918,592 52.8 % 0.0".split()
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert described(base="minilm_l6", input=640) == 2
+    assert "take --input=512 at most" in programs.error_line(capsys.readouterr().err)
 
 
 def test_labels_in_the_zoos_picture_are_apart():

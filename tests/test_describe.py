@@ -1,6 +1,7 @@
 """What is counted from shapes, against published figures, by hand, and by running the network."""
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -164,6 +165,37 @@ class Crossed(nn.Module):
 
 def conv(features, kernel, stride=1, padding=0, **options):
     return Conv(features, kernel, stride, padding, bias=False, **options)
+
+
+def text_rows(name, tokens):
+    family = models.family(name)
+    chain = family.build(name, family.forms(name)[0])
+    return {row.name: row for row in layers(chain, jax.ShapeDtypeStruct((1, tokens), np.int32))}
+
+
+def test_bert_as_its_paper_has_it():
+    """109,482,240 parameters with the pooler, a dense layer that this chain has not."""
+    t, d, words, positions = 100, 768, 30_522, 512
+    rows = text_rows("bert_base", t)
+    assert sum(r.parameters for r in rows.values()) - rows["head"].parameters == (
+        109_482_240 - d * (d + 1)
+    )
+    assert rows["embed"].parameters == (words + positions + 2 + 2) * d and rows["embed"].macs == 0
+    attention, dense = 4 * t * d * d + 2 * t * t * d, 2 * t * d * 4 * d
+    assert rows["block12"].macs == attention + dense
+    assert rows["block12"].output == (t, d) and rows["pool"].field == rows["pool"].stride == ()
+    assert rows["head"].macs == d * 1000
+
+
+def test_awd_lstm_as_fastai_builds_it():
+    """With one bias a gate, 60,000 words, and a decoder that has nothing but its bias."""
+    t, words, steps = 10, 60_000, [(400, 1152), (1152, 1152), (1152, 400)]
+    rows = text_rows("awd_lstm", t)
+    recurrent = [rows[f"lstm{number}"] for number in (1, 2, 3)]
+    assert sum(r.parameters for r in recurrent) == 20_262_464
+    assert sum(r.parameters for r in rows.values()) == 20_262_464 + words * 400 + words
+    assert [r.macs for r in recurrent] == [t * 4 * h * (d + h) for d, h in steps]
+    assert rows["decode"].macs == t * 400 * words and rows["decode"].parameters == words
 
 
 def test_by_hand():

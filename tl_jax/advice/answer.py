@@ -5,9 +5,10 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from tl_jax import report
+from tl_jax import models, report
 from tl_jax.advice import knowledge, page, plans, stages
 from tl_jax.advice.found import Found, Ran
+from tl_jax.chain.places import IMAGE
 from tl_jax.data.files import path_of
 from tl_jax.errors import UserError, takes, takes_several
 from tl_jax.runs import folder
@@ -78,6 +79,11 @@ def _subject(
     effort = plans.QUICK if quick else plans.FULL
     if bases is not None:
         takes_several([plans.in_grid(base) for base in bases], "bases=")
+        if texts := [b for b in bases if models.is_name(b) and models.reads(b) != IMAGE]:
+            raise UserError(
+                f"{texts[0]} reads texts, and what is advised rests on tasks of images: compare "
+                "plans on your texts by experiments.scenarios"
+            )
         effort = effort._replace(bases=tuple(bases))
     return plans.Subject(plans.options_of(os.fspath(task), **options), effort, cache)
 

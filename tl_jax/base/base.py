@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import flax.errors
@@ -22,6 +22,8 @@ from tl_jax.data import views
 from tl_jax.data.expects import Expected
 from tl_jax.data.files import path_of
 from tl_jax.data.preprocessing import MAX_CHANNELS, MAX_SIZE, Preprocessing
+from tl_jax.data.texts import lengths
+from tl_jax.data.texts.preprocessing import TextPreprocessing
 from tl_jax.errors import UserError, takes, takes_whole, unknown
 
 if TYPE_CHECKING:
@@ -81,6 +83,11 @@ class Base:
         whole = not self.architecture.cut or self.architecture.head
         return self.layers[-2] if whole else self.layers[-1]
 
+    @property
+    def classifies(self) -> bool:
+        """Whether it ends with a classifier; a bare cut does not, nor does a language model."""
+        return self.layers[-1] == "head"
+
     def __call__(self, inputs, *, layer: str | None = None) -> jax.Array:
         """Logits (N, classes), or the output of `layer`, in inference mode.
 
@@ -110,12 +117,13 @@ class Base:
         strings. The mean over the base's `views`; `classes` are the columns' names, where they are
         known. UserError for a base without a classifier, and for a file that cannot be read.
         """
-        if self.architecture.cut and not self.architecture.head:
+        if not self.classifies:
             raise UserError(f"this {self.name} ends at {self.layers[-1]!r}: it has no classifier")
         rows = self.preprocessing.read(inputs)
         forward = forward_program(self.chain, None, None).of(self.variables)
-        parts = [rows[first : first + BATCH] for first in range(0, len(rows), BATCH)]
-        return np.concatenate([self._probabilities(forward, part) for part in parts])
+        numbers, parts = zip(*self._batches(rows), strict=True)
+        found = np.concatenate([self._probabilities(forward, part) for part in parts])
+        return found[np.argsort(np.concatenate(numbers))]
 
     def probe(self, what, labels=None, **options) -> "ProbeTable":
         """What simple classifiers make of each layer's features: see `tl_jax.probe`.
@@ -222,6 +230,15 @@ class Base:
         """Write all of it into one safetensors file, which `load_base(path)` reads."""
         content = self.architecture, self.variables, self.preprocessing, self.classes, self.views
         file.save(path_of(path), file.Model(*content))
+
+    def _batches(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield what `preprocessing` has read in batches, with the rows' numbers."""
+        if isinstance(self.preprocessing, TextPreprocessing):
+            yield from lengths.batches(rows, pad=self.preprocessing.pad, size=BATCH)
+            return
+        for first in range(0, len(rows), BATCH):
+            part = rows[first : first + BATCH]
+            yield first + np.arange(len(part)), part
 
     def _probabilities(self, forward: Callable, rows: np.ndarray) -> np.ndarray:
         """(n, C) of what `preprocessing` has read (n, ...), the mean over the views.

@@ -116,6 +116,9 @@ def outline(name: str | pathlib.Path, weights: str | pathlib.Path | None = None)
         name = models.canonical(str(name))
         family = models.family(name)
         architecture = Architecture(name, family.forms(name)[0])
+        if not str(weights).startswith("random:"):  # which are whole
+            cut = models.usual_cut(name, architecture.chain())
+            architecture = dataclasses.replace(architecture, cut=cut)
         preprocessing = family.preprocessing(name, architecture.form)
     shapes = architecture.chain().shapes(preprocessing.example)[0]
     return Base(architecture, "", shapes, preprocessing)

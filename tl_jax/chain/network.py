@@ -200,7 +200,7 @@ class Network:
         `inputs` is the shape (N, H, W, C) of float32 images, what the first layer reads as a
         `ShapeDtypeStruct`, or has arrays or shapes by place.
         """
-        return fresh.shapes(self.layers, self.ties, self._input_shapes(inputs))
+        return fresh.shapes(self.layers, self.ties, self.input_shapes(inputs))
 
     def init(
         self,
@@ -211,9 +211,10 @@ class Network:
         """Return fresh float32 variables of `layers`, or all: see `tl_jax.chain.variables.init`."""
         takes_whole(seed, "a seed", 0, MAX_SEED)
         of = self.names if layers is None else layers
-        return fresh.init(self.layers, self.ties, self._input_shapes(inputs), seed=seed, of=of)
+        return fresh.init(self.layers, self.ties, self.input_shapes(inputs), seed=seed, of=of)
 
-    def _input_shapes(self, inputs: Example) -> Mapping[str, Any]:
+    def input_shapes(self, inputs: Example) -> Mapping[str, Any]:
+        """Return the shapes of the inputs by place."""
         if isinstance(inputs, Mapping):
             return inputs
         if not isinstance(inputs, jax.ShapeDtypeStruct):

@@ -61,35 +61,43 @@ def _scatter(axes, entries: Sequence[Entry], key: str) -> None:
 
 
 def layers(title: str, rows: Sequence[Row]) -> bytes:
-    """Plot parameters, multiply-accumulates and receptive fields by layer; return the PNG."""
-    positions = range(len(rows))
+    """Plot parameters, multiply-accumulates and receptive fields, if there are any, by layer;
+    return the PNG.
+    """
+    positions, spatial = range(len(rows)), any(r.field for r in rows)
 
     def draw(figure: Figure) -> None:
         figure.suptitle(title, size=11)
-        left, middle, right = figure.subplots(1, 3, sharey=True)
+        left, middle, *others = figure.subplots(1, 2 + spatial, sharey=True)
         left.barh(positions, [r.parameters for r in rows], color=BLUE)
         left.set_xlabel("parameters")
         middle.barh(positions, [r.macs for r in rows], color=ORANGE)
         middle.set_xlabel("multiply-accumulates")
-        for key, label, colour, line in (
-            ("field", "with pooling", BLUE, "-"),
-            ("convs", "convolutions only", ORANGE, "--"),
-        ):
-            fields = np.array([max(getattr(r, key)) for r in rows], np.float64)
-            fields[np.isinf(fields)] = np.nan
-            right.plot(fields, positions, line, marker="o", ms=3, color=colour, label=label)
-        right.set_xlabel("receptive field, pixels (none drawn: all)")
-        right.legend(loc="best")
-        right.set_xlim(left=0)
+        for right in others:
+            _fields(right, rows)
         left.set_yticks(positions, [r.name for r in rows], size=8)
         left.set_ylim(len(rows) - 0.4, -0.6)
-        for axes in (left, middle, right):
+        for axes in (left, middle, *others):
             axes.grid(True, axis="x")
             axes.grid(False, axis="y")
             axes.xaxis.set_major_locator(MaxNLocator(5))
             axes.xaxis.set_major_formatter(_short)
 
     return _png(draw, 11.0, 1.6 + 0.19 * len(rows))
+
+
+def _fields(axes, rows: Sequence[Row]) -> None:
+    """Plot the receptive field of each layer, the first one on top."""
+    for key, label, colour, line in (
+        ("field", "with pooling", BLUE, "-"),
+        ("convs", "convolutions only", ORANGE, "--"),
+    ):
+        fields = np.array([max(getattr(r, key)) for r in rows], np.float64)
+        fields[np.isinf(fields)] = np.nan
+        axes.plot(fields, range(len(rows)), line, marker="o", ms=3, color=colour, label=label)
+    axes.set_xlabel("receptive field, pixels (none drawn: all)")
+    axes.legend(loc="best")
+    axes.set_xlim(left=0)
 
 
 def _png(draw: Callable[[Figure], None], width: float, height: float) -> bytes:

@@ -1,6 +1,7 @@
 """Descriptions as tables: one base, the zoo, factorised convolutions."""
 
 import functools
+import itertools
 import math
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
@@ -9,6 +10,8 @@ from typing import Any, NamedTuple
 import tqdm
 
 from tl_jax import models
+from tl_jax.chain.places import IMAGE
+from tl_jax.data.texts.preprocessing import TOKENS
 from tl_jax.describe import convolutions, lectures, zoo
 from tl_jax.describe.layers import Row, layers
 
@@ -23,9 +26,17 @@ FIELDS = (
     "but have no extent. Both are theoretical and grow past the image's edges. all: global "
     "poolings and dense layers see the whole image."
 )
+FOR_TEXTS = (
+    "MMACs: millions of multiply-accumulates for a text of {} tokens; looking up their vectors is "
+    "none."
+)
 BEST_WEIGHTS = (
     "top-1: the best that publishers state for weights on ImageNet, with one central crop. input: "
     "the side of its images in pixels; GMACs are for that size."
+)
+TEXTS = (
+    "input: tokens of a text; GMACs are for that many. Encoders are counted without a classifier, "
+    "language models with their decoder."
 )
 ZOO = ("base", "forms", "input", "parameters", "GMACs", "top-1", "weights")
 CONVOLUTIONS = ("convolution", "weights", "multiply-accumulates", "times fewer", "field")
@@ -46,13 +57,16 @@ def of_base(base: Any) -> Description:
 
     Lectures' figures are shown with whole architectures of 1000 classes on images in colour.
     """
-    architecture, preprocessing = base.architecture, base.of_images
-    name, size, channels = architecture.name, preprocessing.size, preprocessing.channels
-    rows = layers(base.chain, preprocessing.input_shape)
-    usual = not architecture.cut and (architecture.classes, channels) == (1000, 3)
+    architecture, example = base.architecture, base.preprocessing.example
+    name, shape = architecture.name, example.shape[1:]
+    rows = layers(base.chain, example)
+    usual = not architecture.cut and architecture.classes == 1000 and shape[2:] == (3,)
     marks = lectures.notes(name, rows) if usual else {}
     remarks = lectures.remarks(name, rows) if usual else []
-    title = f"{name} ({architecture.form}), {size} x {size} x {channels}"
+    fields = FIELDS if len(shape) == 3 else FOR_TEXTS.format(*shape)
+    title = f"{name} ({architecture.form}), " + (
+        " x ".join(map(str, shape)) if len(shape) == 3 else f"{shape[0]} tokens"
+    )
     statistics = sum(r.statistics for r in rows)
     if statistics:
         remarks = [
@@ -60,13 +74,15 @@ def of_base(base: Any) -> Description:
             "Keras counts them as such.",
             *remarks,
         ]
-    lines = [title, *_aligned(layer_table(rows, marks), left=(0, 1, 8)), _wrapped(FIELDS)]
+    lines = [title, *_aligned(layer_table(rows, marks), left=(0, 1, 8)), _wrapped(fields)]
     text = "\n".join([*lines, *map(_wrapped, remarks)])
     return Description(text, exact_layers(rows), functools.partial(_draw, "layers", title, rows))
 
 
 def layer_table(rows: Sequence[Row], marks: dict[str, str]) -> Table:
-    """Return rows for people, with `marks` by layer if there are any, and their sum."""
+    """Return rows for people, with receptive fields and `marks` by layer if there are any, and
+    their sum.
+    """
     parameters, macs = sum(r.parameters for r in rows), sum(r.macs for r in rows)
     body = [
         [
@@ -84,12 +100,13 @@ def layer_table(rows: Sequence[Row], marks: dict[str, str]) -> Table:
     ]
     total = ["total", "", f"{parameters:,}", "100.0 %", f"{macs / 1e6:,.1f}", "", "", "", ""]
     table = [list(LAYERS), *body, total]
-    return table if marks else [row[:-1] for row in table]
+    kept = [True] * 5 + [any(r.field for r in rows)] * 3 + [bool(marks)]
+    return [list(itertools.compress(row, kept)) for row in table]
 
 
 def exact_layers(rows: Sequence[Row]) -> Table:
     """Return rows for machines; a field that is the whole image is `all`."""
-    pairs = ("stride", "field", "convs")
+    pairs = ("stride", "field", "convs") if any(r.field for r in rows) else ()
     head = ["layer", "output", "parameters", "statistics", "macs"]
     head += [f"{pair}_{side}" for pair in pairs for side in ("height", "width")]
     body = [
@@ -104,16 +121,29 @@ def _side(x: float) -> str:
     return str(x) if math.isfinite(x) else "all"
 
 
-def _sides(pair: tuple[float, float], zero: str = "0") -> str:
-    """Format a pair: (7, 7) as '7', (1, 7) as '1x7'."""
-    height, width = (_side(x) if x else zero for x in pair)
-    return height if height == width else f"{height}x{width}"
+def _sides(pair: tuple[float, ...], zero: str = "0") -> str:
+    """Format a pair: (7, 7) as '7', (1, 7) as '1x7'; none as ''."""
+    sides = [_side(x) if x else zero for x in pair]
+    return "x".join(sides[:1] if len(set(sides)) == 1 else sides)
 
 
 def of_zoo() -> Description:
-    """Describe all architectures side by side, the most accurate first."""
-    bar = tqdm.tqdm(models.names(), desc="describe", leave=False, disable=None)
+    """Describe all architectures side by side: of images, the most accurate first, and of texts."""
+    names = [*models.names(), *models.names(TOKENS)]
+    bar = tqdm.tqdm(names, desc="describe", leave=False, disable=None)
     entries = zoo.ranked(zoo.entry(name) for name in bar)
+    of_images, of_texts = ([e for e in entries if e.reads == place] for place in (IMAGE, TOKENS))
+    notes = [_wrapped(BEST_WEIGHTS), _wrapped(lectures.BEST)]
+    text = "\n".join([*_zoo_table(of_images), *notes, "", *_zoo_table(of_texts), _wrapped(TEXTS)])
+    exact = [
+        list((e._asdict() | {"forms": "+".join(e.forms)}).values()) for e in of_images + of_texts
+    ]
+    head = list(zoo.Entry._fields)
+    return Description(text, [head, *exact], functools.partial(_draw, "zoo", entries))
+
+
+def _zoo_table(entries: Sequence[zoo.Entry]) -> list[str]:
+    """Return the lines of a table of bases; their accuracy is left out where none is known."""
     body = [
         [
             e.name,
@@ -126,11 +156,9 @@ def of_zoo() -> Description:
         ]
         for e in entries
     ]
-    table = _aligned([list(ZOO), *body], left=(0, 1, 6))
-    text = "\n".join([*table, _wrapped(BEST_WEIGHTS), _wrapped(lectures.BEST)])
-    exact = [list((e._asdict() | {"forms": "+".join(e.forms)}).values()) for e in entries]
-    head = list(zoo.Entry._fields)
-    return Description(text, [head, *exact], functools.partial(_draw, "zoo", entries))
+    kept = [True] * 5 + [any(e.top1 for e in entries), True]
+    table = [list(itertools.compress(row, kept)) for row in [list(ZOO), *body]]
+    return _aligned(table, left=(0, 1, len(table[0]) - 1))
 
 
 def of_convolutions() -> Description:

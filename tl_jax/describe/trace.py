@@ -2,6 +2,7 @@
 
 Receptive fields are theoretical: they grow beyond the image. Where branches join, the largest
 counts. Maps are (N, H, W, C); an array of another rank has no positions and sees the whole image.
+Of a text only the cost is told: a token sees all others, or all before it.
 """
 
 import math
@@ -27,14 +28,15 @@ class Axis(NamedTuple):
     convs: float  # the receptive field if only convolutions have an extent
 
 
-Seen = tuple[Axis, ...]  # two, along height and width
+Seen = tuple[Axis, ...]  # two, along height and width; none of what is no image
 IMAGE: Seen = (Axis(1, 1, 1),) * 2
+TEXT: Seen = ()
 
 
 def walk(jaxpr: Any, inputs: Sequence[Seen | None]) -> tuple[list[Seen | None], int]:
     """Return what the outputs of a `jax.extend.core.Jaxpr` see, and its multiply-accumulates.
 
-    `inputs` says what the inputs see: None for those that do not depend on the image, such as
+    `inputs` says what the inputs see: None for those that do not depend on the data, such as
     parameters. Where functions differ between platforms, it follows the default one.
     """
     seen = dict(zip(jaxpr.invars, inputs, strict=True))
@@ -45,12 +47,12 @@ def walk(jaxpr: Any, inputs: Sequence[Seen | None]) -> tuple[list[Seen | None], 
     macs = 0
     for eqn in jaxpr.eqns:
         operands = [see(atom) for atom in eqn.invars]
-        if not any(operands):
+        if all(operand is None for operand in operands):
             continue
         called, arguments = _called(eqn, operands)
         if called is not None:
             outputs, inner_macs = walk(called, arguments)
-            macs += inner_macs
+            macs += inner_macs * (eqn.params["length"] if eqn.primitive.name == "scan" else 1)
         else:
             outputs = [_rule(eqn, operands)] * len(eqn.outvars)
             macs += _macs(eqn)
@@ -65,14 +67,22 @@ def _called(eqn, operands: list):
         called, operands = eqn.params["branches"][platforms.index(None)], operands[1:]
     else:
         called = next((eqn.params[name] for name in CALLED if name in eqn.params), None)
+    if eqn.primitive.name == "scan":
+        # What steps hand on depends on the data after the first step, if not before.
+        first = eqn.params["num_consts"]
+        last = first + eqn.params["num_carry"]
+        carried = [_joined(operands)] * eqn.params["num_carry"]
+        operands = [*operands[:first], *carried, *operands[last:]]
     return getattr(called, "jaxpr", called), operands  # a closed jaxpr wraps an open one
 
 
 def _rule(eqn, operands: list) -> Seen:
     """Return what the outputs of an equation see."""
+    seen = _joined(operands)
+    if not seen:
+        return seen
     name, params = eqn.primitive.name, eqn.params
     before, after = eqn.invars[0].aval.shape, eqn.outvars[0].aval.shape
-    seen = _joined([operand for operand in operands if operand])
     if name == "conv_general_dilated":
         numbers = params["dimension_numbers"]
         if numbers.lhs_spec != (0, 3, 1, 2) or any(d != 1 for d in params["lhs_dilation"]):
@@ -100,8 +110,9 @@ def _window(seen: Seen, kernel, strides, dilation, *, conv: bool = False) -> See
     return tuple(axes)
 
 
-def _joined(branches: Sequence[Seen]) -> Seen:
+def _joined(operands: Sequence[Seen | None]) -> Seen:
     """Return the largest of each number; positions that see the whole image have stride 0."""
+    branches = [operand for operand in operands if operand is not None]
     return tuple(Axis(*map(max, zip(*axes, strict=True))) for axes in zip(*branches, strict=True))
 
 

@@ -6,6 +6,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 from tl_jax import models
+from tl_jax.chain.places import IMAGE
 from tl_jax.describe.layers import layers
 
 
@@ -15,11 +16,12 @@ class Entry(NamedTuple):
     name: str
     family: str  # the file in tl_jax.models; "" for a base that a user registered
     forms: tuple[str, ...]
-    size: int  # the input's side, in pixels
+    size: int  # the input's side in pixels, or tokens
     parameters: int
-    macs: int  # multiply-accumulates for one image
+    macs: int  # multiply-accumulates for one input
     top1: float | None  # percent on ImageNet-1k; None if no published weights are known
-    weights: str  # name of the weights with that accuracy
+    weights: str  # name of the weights with that accuracy; of texts, of the first
+    reads: str = IMAGE  # or tokens
 
 
 def entry(name: str) -> Entry:
@@ -28,9 +30,12 @@ def entry(name: str) -> Entry:
     forms = family.forms(name)
     published = models.published(name)
     stated = {weights: p.top1 for weights, p in published.items() if p.top1 is not None}
-    best = max(stated, key=stated.__getitem__, default="")
+    first = next(iter(published), "") if models.reads(name) != IMAGE else ""  # none has a top-1
+    best = max(stated, key=stated.__getitem__, default=first)
     usual = published[best].preprocessing if best else family.preprocessing(name, forms[0])
-    rows = layers(family.build(name, forms[0]), usual.example.shape)
+    chain = family.build(name, forms[0])
+    cut = models.usual_cut(name, chain)
+    rows = layers(chain.cut(cut) if cut else chain, usual.example)
     return Entry(
         name,
         family.__name__.rpartition(".")[2] if isinstance(family, ModuleType) else "",
@@ -40,6 +45,7 @@ def entry(name: str) -> Entry:
         sum(row.macs for row in rows),
         stated.get(best),
         best,
+        models.reads(name),
     )
 
 

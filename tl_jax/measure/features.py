@@ -31,7 +31,7 @@ class LayerFeatures(NamedTuple):
     """The features of a layer for the N examples of a task, in the task's order."""
 
     rows: np.ndarray  # (N, D) float32, mapped from disk; in several views (V, N, D)
-    shape: tuple[int, ...]  # of the layer's output for one image: (H, W, C) or (D,)
+    shape: tuple[int, ...]  # of the layer's output for one example: (H, W, C), (T, D) or (D,)
     pooled: tuple[int, ...]  # of that output after pooling, with D entries: (h, w, C) or (D,)
 
 
@@ -49,14 +49,16 @@ def of_layers(
 
     `pool`: see `pooled_shape`. `views`: a set of `data.views`, in whose order they come. All are
     computed in one pass, stored in the folder `cache` (empty or None: for as long as the rows are
-    in use), and verified when opened. UserError for an unknown layer, rule or set, and for features
-    that are not finite, naming the layer and the image.
+    in use), and verified when opened. UserError for an unknown layer, rule or set, for views of
+    texts, and for features that are not finite, naming the layer and the example.
     """
     if not cache:
         how = {"layers": layers, "pool": pool, "views": views, "parallel": parallel}
         with tempfile.TemporaryDirectory() as folder:  # deleted under the maps, which stay readable
             return of_layers(base, task, cache=folder, **how)
     preprocessing, task = base.preprocessing.of_task(task)
+    if task.texts and views != "none":
+        raise UserError(f"views={views} are of images, and the task has texts")
     numbers, count = sets.numbers(views), len(task.ids)
     parallel, cache = parallel or Parallel(), path_of(cache)
     shapes = shapes_of(base, layers=layers, pool=pool)
@@ -156,4 +158,4 @@ def _require_finite(rows: np.ndarray, ends: dict[str, int], ids: Sequence[str]) 
     if len(wrong):
         row, column = wrong[wrong[:, 1].argmin()]  # the lowest layer, where it starts
         layer = next(name for name, end in ends.items() if column < end)
-        raise UserError(f"the features of layer {layer!r} are not finite for image {ids[row]!r}")
+        raise UserError(f"the features of layer {layer!r} are not finite for {ids[row]!r}")

@@ -125,6 +125,12 @@ def reads(name: str) -> str:
     return _reads(family(name))
 
 
+def usual_cut(name: str, chain: Network) -> str:
+    """Return the layer at which the architecture's usual weights end; "" if they fill the chain."""
+    encoder = isinstance(family(name), ModuleType) and reads(name) == TOKENS
+    return chain.names[-2] if encoder and chain.names[-1] == "head" else ""
+
+
 def is_name(name: str) -> bool:
     """Return whether it is the name of an architecture."""
     return ALIASES.get(name, name) in {**_families(), **_small()}

@@ -10,7 +10,7 @@ from tl_jax.data.task import Task
 from tl_jax.errors import UserError
 from tl_jax.train.objectives.cross_entropy import Classification
 
-BATCH = 256  # images or texts that are open at once
+BATCH = 256  # images that are open at once, or texts
 
 
 def judged(base: Base, task: Task, split: str) -> dict[str, Any]:
@@ -21,9 +21,9 @@ def judged(base: Base, task: Task, split: str) -> dict[str, Any]:
 def predicted(base: Base, task: Task, split: str) -> np.ndarray:
     """Return the probabilities (n, C) that the base gives a split's images or texts."""
     rows = task.splits[split]
-    example = task.texts.__getitem__ if task.texts else task.image
+    read = task.texts.__getitem__ if task.texts else task.image
     parts = [
-        base.predict([example(int(row)) for row in rows[first : first + BATCH]])
+        base.predict([read(int(row)) for row in rows[first : first + BATCH]])
         for first in range(0, len(rows), BATCH)
     ]
     return np.concatenate(parts)

@@ -12,6 +12,7 @@ from tl_jax.chain.places import Layer
 from tl_jax.chain.variables import merged
 from tl_jax.data import balance, views
 from tl_jax.data.task import Task
+from tl_jax.data.texts.preprocessing import TextPreprocessing
 from tl_jax.engine import prefix
 from tl_jax.engine.parallel import Parallel
 from tl_jax.errors import UserError, takes
@@ -157,6 +158,8 @@ def check(base: Base, own: TransferSettings, options: Mapping[str, Any]) -> None
     """
     ready = _headed(base, 2, own)
     plan = _planned(ready, _adapted(ready, own), own, options)
+    if isinstance(ready.preprocessing, TextPreprocessing):
+        _require_no_views(plan, own.test_views)
     if objectives.make(own.objective).source_head:
         _source_head(base, ready, plan)
     prefix.require_dtype(own.cache_dtype)

@@ -13,11 +13,13 @@ from tl_jax.chain.places import Known
 from tl_jax.chain.variables import select
 from tl_jax.data import loader, views
 from tl_jax.engine.prefix import Inputs
+from tl_jax.errors import UserError
 from tl_jax.train.objective import Term
 from tl_jax.train.problem import Problem, Setup
 from tl_jax.train.work import taken
 
 BATCH = 64
+MOST = 2**32  # bytes of predictions that are held at once
 
 
 def predictions(
@@ -25,7 +27,7 @@ def predictions(
 ) -> Any:
     """Return the objective's predictions (n, ...) for the examples (n,), on the host.
 
-    They are the mean over the views `over`.
+    They are the mean over the views `over`. UserError for more than `MOST` bytes of them.
     """
     numbers = views.numbers(over)
     placed = _placed(problem, variables, inputs)
@@ -63,13 +65,24 @@ def _placed(problem: Problem, variables: Any, inputs: Inputs) -> Any:
 
 def _in_view(problem: Problem, placed: Any, inputs: Inputs, examples: Any, view: int) -> Any:
     """Return predictions (n, ...) in one view, on the host."""
-    parts = [
-        (truth["number"], jax.tree.map(np.asarray, predicted))
-        for predicted, truth in _batches(problem, placed, inputs, examples, view)
-    ]
+    parts = []
+    for predicted, truth in _batches(problem, placed, inputs, examples, view):
+        _require_few(predicted, len(examples))
+        parts.append((truth["number"], jax.tree.map(np.asarray, predicted)))
     numbers = np.concatenate([rows for rows, _ in parts])
     order = np.argsort(numbers, kind="stable")[np.count_nonzero(numbers < 0) :]
     return jax.tree.map(lambda *a: np.concatenate(a)[order], *(predicted for _, predicted in parts))
+
+
+def _require_few(predicted: Any, count: int) -> None:
+    """UserError if predictions such as these (B, ...) are too large for so many examples."""
+    nbytes = count * sum(leaf.nbytes // len(leaf) for leaf in jax.tree.leaves(predicted))
+    if nbytes > MOST:
+        shape = jax.tree.leaves(predicted)[0].shape[1:]
+        raise UserError(
+            f"predictions {shape} of {count:,} examples take {nbytes / 1e9:.1f} GB of memory: take "
+            "fewer examples, or a loss alone, as experiments.language does"
+        )
 
 
 def _batches(

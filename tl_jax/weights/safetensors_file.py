@@ -15,7 +15,9 @@ from tl_jax.weights.reading import AGAIN, reading
 EXPORT = "tl_jax"  # the key of the metadata that tl_jax/base/file.py writes
 # What NumPy has; of others, such as F8_E4M3, the library says only that it failed.
 _TYPES = {"BOOL", "F64", "F32", "F16", "BF16", *(f"{s}{n}" for s in "IU" for n in (8, 16, 32, 64))}
-_MAX_HEADER = 2**22  # bytes: some 40 000 tensors
+# Bytes: what the library itself takes. A tensor needs about 100, but our own files have their
+# tokenizer there, and one of 250,000 words has 17 MB. A header is no longer than its file.
+_MAX_HEADER = 100_000_000
 
 
 def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:

@@ -93,6 +93,11 @@ def _named(name: str) -> tuple[str, str, Callable[..., Task]]:
     kind, _, which = name.partition(":")
     if kind not in TASKS and path_of(name).is_dir():
         kind, which = "folder", name
+    if kind not in TASKS and path_of(name).is_file():
+        raise UserError(
+            f"the task {name!r} is a file: a table of texts is 'text:{name}', texts without labels "
+            f"are 'plain:{name}'"
+        )
     if kind not in TASKS:
         raise unknown("task", name, TASKS)
     return kind, which, _loaded(kind)

@@ -29,6 +29,7 @@ MAX_WORDS = 10_000_000
 MAX_TOKENIZER = 2**26  # bytes of JSON
 STEP = 16  # tokens: lengths are rounded up to it, so that few programs serve all tasks
 BATCH = 1024  # texts that are tokenized at once
+KEPT = 2  # tasks of whose texts the tokens are kept
 LONGEST = 128  # characters: tokens are shorter
 WORD = re.compile(r"\S+")
 
@@ -164,7 +165,7 @@ class TextPreprocessing:
         if not task.texts:
             raise UserError(f"the base reads texts, and the task {task.name!r} has none")
         key = hashlib.sha256(f"{task.fingerprint} {self.fingerprint()}".encode()).hexdigest()
-        arrays = {**task.arrays, TOKENS: self(task.texts)}
+        arrays = {**task.arrays, TOKENS: _tokens(self, tuple(task.texts))}
         return self, dataclasses.replace(task, arrays=arrays, fingerprint=key)
 
     def fingerprint(self) -> str:
@@ -193,6 +194,17 @@ def of_subwords(texts: Iterable[str], *, size: int, **options: Any) -> TextPrepr
 def _without_space(text: str, start: int, stop: int) -> tuple[int, int]:
     """The span without the spaces that it begins with: of a piece they are a part."""
     return stop - len(text[start:stop].lstrip()), stop
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _tokens(expects: TextPreprocessing, texts: tuple[str, ...]) -> np.ndarray:
+    """The tokens of a task's texts, once a process: each stage and seed of a study asks for them.
+
+    They cannot be written to, as others hold them too.
+    """
+    tokens = expects(texts)
+    tokens.flags.writeable = False
+    return tokens
 
 
 @functools.lru_cache(maxsize=8)

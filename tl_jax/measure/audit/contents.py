@@ -1,7 +1,8 @@
-"""One pass over a task's images, and the balance of its classes."""
+"""One pass over a task's images or texts, and the balance of its classes."""
 
 import hashlib
 import pathlib
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -11,17 +12,18 @@ import PIL.Image
 from tl_jax import interrupt, progress
 from tl_jax.data.images import file_kind
 from tl_jax.data.task import Task
+from tl_jax.measure.audit import copies
 
 SIDE = 16  # pixels of a thumbnail
 
 
 class Contents(NamedTuple):
-    """What one pass over the N images of a task saw."""
+    """What one pass over the N images or texts of a task saw."""
 
-    sizes: np.ndarray  # (N, 2) width and height in pixels
+    sizes: dict[str, np.ndarray]  # (N,) "width" and "height" in pixels, "words" and "characters"
     kinds: tuple[str, ...]  # (N,) format and mode of the file, "JPEG RGB"; without files the mode
-    thumbnails: np.ndarray  # (N, SIDE, SIDE, 3) uint8
-    digests: tuple[bytes, ...]  # (N,) SHA-256 of the decoded pixels
+    points: np.ndarray  # (N, D) float32, whose distances tell near copies: see `copies`
+    digests: tuple[bytes, ...]  # (N,) SHA-256 of the decoded pixels, or of the text
 
 
 class Balance(NamedTuple):
@@ -33,7 +35,20 @@ class Balance(NamedTuple):
 
 
 def contents(task: Task) -> Contents:
-    """Decode every image of the task once, in threads."""
+    """Look at every image of the task, or text, once."""
+    return of_texts(task.texts) if task.texts else _of_images(task)
+
+
+def of_texts(texts: Sequence[str]) -> Contents:
+    """Look at texts, which are of no kinds."""
+    sizes = {"words": [len(text.split()) for text in texts], "characters": list(map(len, texts))}
+    digests = tuple(hashlib.sha256(text.encode()).digest() for text in texts)
+    counted = {side: np.array(lengths) for side, lengths in sizes.items()}
+    return Contents(counted, (), copies.points_of_texts(texts), digests)
+
+
+def _of_images(task: Task) -> Contents:
+    """Decode every image once, in threads."""
 
     def seen(index: int) -> tuple[tuple[int, int], str, np.ndarray, bytes]:
         image = task.image(index)
@@ -52,7 +67,8 @@ def contents(task: Task) -> Contents:
     finally:  # no `with`: left by a signal, it would wait until every image is read
         pool.shutdown(cancel_futures=True)
     sizes, kinds, thumbnails, digests = zip(*rows, strict=True)
-    return Contents(np.array(sizes), kinds, np.stack(thumbnails), digests)
+    sides = dict(zip(("width", "height"), np.array(sizes).T, strict=True))
+    return Contents(sides, kinds, copies.points(np.stack(thumbnails)), digests)
 
 
 def thumbnail(image: PIL.Image.Image) -> np.ndarray:

@@ -1,15 +1,18 @@
-"""Near-duplicate images: copies that were saved anew, resized, brightened, or taken in a burst.
+"""Near duplicates: images that were saved anew, resized, brightened, or taken in a burst; texts
+that were copied with changes.
 
 Two thumbnails are compared by the distance of their pixels, centred and scaled to length 1, so that
-brightness and contrast do not matter. What distance is small depends on the images: photographs of
-many things are far apart, solar cells are not. So a pair counts if it is closer than chance, given
-how densely other images lie around it. In a neighbourhood of dimension m the j-th nearest image is
+brightness and contrast do not matter; two texts by the Hellinger distance of how often three
+characters follow each other. What distance is small depends on the images: photographs of many
+things are far apart, solar cells are not. So a pair counts if it is closer than chance, given how
+densely other images lie around it. In a neighbourhood of dimension m the j-th nearest image is
 at a distance in proportion to j^(1/m) (Levina & Bickel 2005, "Maximum likelihood estimation of
 intrinsic dimension"); m is what the distances to the 5th and the 10th nearest image say, as a
 median, which copies of up to four do not move. Then an image is within r times the distance to its
 10th nearest with probability 9 r^m, and r is such that one such pair is expected in the whole task.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,10 +23,12 @@ from tl_jax.data.task import SPLITS, Task
 NEIGHBOURS = 10
 BLOCK = 512  # images that are compared with all at a time
 FLAT = 1.0  # grey levels of deviation below which an image is one even area
+SHARED = 0.75  # of two copied texts' trigrams, at the least
+HASHED = 10  # bits: trigrams of characters share so many columns, 2 to the power of it
 
 
 class Copies(NamedTuple):
-    """P pairs of images that are closer than chance, the pairs across splits first."""
+    """P pairs that are closer than chance, the pairs across splits first."""
 
     pairs: np.ndarray  # (P, 2) examples
     distances: np.ndarray  # (P,) from 0 to 2
@@ -43,15 +48,31 @@ def points(thumbnails: np.ndarray) -> np.ndarray:
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), least)
 
 
-def near(thumbnails: np.ndarray, task: Task) -> Copies:
-    """Return the near-duplicates among a task's images, of which these are the thumbnails.
+def points_of_texts(texts: Sequence[str]) -> np.ndarray:
+    """Return texts as float32 rows (N, D) of length 1, roots of the shares of their trigrams.
 
-    Each image is paired with its nearest one in each split. The work grows with N^2: 10,000 images
-    are a product of matrices of 10,000 x 768.
+    Trigrams are of the bytes of UTF-8, in lower case, with one space for any white space; hashing
+    puts each into one of D columns (Weinberger et al. 2009, arXiv:0902.2206).
+    """
+    rows = np.empty((len(texts), 2**HASHED), np.float32)
+    for row, text in zip(rows, texts, strict=True):
+        plain = f" {' '.join(text.lower().split())}  ".encode(errors="replace")
+        letters = np.frombuffer(plain, np.uint8).astype(np.uint32)
+        trigrams = letters[:-2] << 16 | letters[1:-1] << 8 | letters[2:]
+        columns = (trigrams * np.uint32(2654435761)) >> np.uint32(32 - HASHED)  # Knuth's factor
+        row[:] = np.sqrt(np.bincount(columns, minlength=2**HASHED) / len(columns))
+    return rows
+
+
+def near(points: np.ndarray, task: Task) -> Copies:
+    """Return the near-duplicates among a task's images or texts, which are these points (N, D).
+
+    Each is paired with its nearest one in each split. The work grows with N^2: 10,000 images are a
+    product of matrices of 10,000 x 768.
     """
     splits = split_numbers(task)
     used = np.flatnonzero(splits >= 0)
-    rows, splits = points(thumbnails)[used], splits[used]
+    rows, splits = points[used], splits[used]
     k = min(NEIGHBOURS, len(rows) - 1)
     around, nearest = _neighbours(rows, splits, k)
     dimension = _dimension(around)
@@ -60,6 +81,8 @@ def near(thumbnails: np.ndarray, task: Task) -> Copies:
     first, second = first[second >= 0], second[second >= 0]
     distances = np.linalg.norm(rows[first] - rows[second], axis=1)
     close = distances <= ratio * around[first, -1]
+    if task.texts:  # rare ones are nearer to some others than to most, and yet no copies
+        close &= distances <= np.sqrt(2 - 2 * SHARED)
     pairs = np.sort(np.stack([first, second], 1)[close], axis=1)
     pairs, chosen = np.unique(pairs, axis=0, return_index=True)
     distances = distances[close][chosen]

@@ -57,33 +57,37 @@ def compute(config: Any, workdir: Path) -> dict:
 def _described(task: Task, seen: contents.Contents) -> dict:
     """Return classes, counts by split (C,), evenness, sides' quartiles, and kinds of files."""
     found = contents.balance(task)
-    quartiles = np.quantile(seen.sizes, (0, 0.25, 0.5, 0.75, 1), axis=0, method="nearest")
+
+    def quartiles(sizes: np.ndarray) -> list[int]:
+        return np.quantile(sizes, (0, 0.25, 0.5, 0.75, 1), method="nearest").tolist()
+
     return {
+        "noun": "texts" if task.texts else "images",
         "classes": list(task.classes),
         "counts": {split: counts.tolist() for split, counts in found.counts.items()},
         "imbalance": found.imbalance,
         "effective_classes": found.effective_classes,
-        "width": quartiles[:, 0].tolist(),
-        "height": quartiles[:, 1].tolist(),
+        **{side: quartiles(sizes) for side, sizes in seen.sizes.items()},
         "kinds": dict(Counter(seen.kinds).most_common()),
     }
 
 
 def _copies(task: Task, seen: contents.Contents) -> dict:
-    """Return the pairs of images that are closer than chance, and what that means here.
+    """Return the pairs that are closer than chance, and what that means here.
 
-    `leaked` counts the images of val and test that have a copy in an earlier split.
+    `leaked` counts the examples of val and test that have a copy in an earlier split.
     """
-    found = copies.near(seen.thumbnails, task)
+    found = copies.near(seen.points, task)
     split_of = copies.split_numbers(task)
     later = {max(pair, key=lambda i: split_of[i]) for pair in found.pairs[found.across].tolist()}
     leaked = Counter(SPLITS[split_of[i]] for i in later)
+    same = "same_text" if task.texts else "same_pixels"
     pairs = [
         {
             "examples": [first, second],
             "distance": distance,
             "across": across,
-            "same_pixels": seen.digests[first] == seen.digests[second],
+            same: seen.digests[first] == seen.digests[second],
         }
         for (first, second), distance, across in zip(
             found.pairs.tolist(), found.distances.tolist(), found.across.tolist(), strict=True

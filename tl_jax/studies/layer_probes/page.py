@@ -71,7 +71,7 @@ def summary(result: dict) -> str:
 def _views(name: str) -> str:
     count = len(views.numbers(name))
     if count == 1:
-        return "the image itself"
+        return "none: each example as it is"
     return f"{count} of each image ({name}), the decision is their mean"
 
 

@@ -70,6 +70,8 @@ def require(config: Mapping[str, Any]) -> None:
         raise unknown("metric", config["metric"], TESTED)
     takes(0 <= config["margin"] < 1, "margin=", "a share of accuracy below 1", config["margin"])
     outlines = [outline_of(base) for base in config["bases"].values()]
+    if len({type(base.preprocessing) for base in outlines}) > 1:
+        raise UserError("some bases read images, others texts: make a study of each kind")
     for name, plan in config["plans"].items():
         (probed if "probe" in plan else trained).require(config, name, plan, outlines)
 

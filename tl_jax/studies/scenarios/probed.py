@@ -8,6 +8,7 @@ import numpy as np
 from tl_jax.base.base import Base
 from tl_jax.data import views
 from tl_jax.data.task import SPLITS, Task
+from tl_jax.data.texts.preprocessing import TextPreprocessing
 from tl_jax.errors import UserError, unknown
 from tl_jax.measure import features, handmade, head2toe
 from tl_jax.measure.probes import protocol
@@ -19,8 +20,8 @@ OPTIONS = ("probe", "features", "layer", "views")
 def require(
     config: Mapping[str, Any], name: str, plan: Mapping[str, Any], bases: Sequence[Base]
 ) -> None:
-    """UserError for a probe, an option, features or a layer that is none, and for a package that
-    features need and that is not installed.
+    """UserError for a probe, an option, features or a layer that is none, for features of images
+    where bases read texts, and for a package that features need and that is not installed.
     """
     for option in plan:
         if option not in OPTIONS:
@@ -33,6 +34,12 @@ def require(
     if kind != "base":
         handmade.require(kind)
     views.numbers(plan.get("views", "none"))
+    if texts := [base.name for base in bases if isinstance(base.preprocessing, TextPreprocessing)]:
+        for option, usual in (("features", "base"), ("views", "none")):
+            if (value := plan.get(option, usual)) != usual:
+                raise UserError(
+                    f"the plan {name!r}: {option}={value} are of images, and {texts[0]} reads texts"
+                )
     if kind != "base" and {"layer", "views"} & plan.keys():
         raise UserError(f"the plan {name!r}: features made by hand have no layer and no views")
     if plan["probe"] == "head2toe" and (kind != "base" or {"layer", "views"} & plan.keys()):

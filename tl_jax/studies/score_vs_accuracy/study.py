@@ -71,10 +71,9 @@ def measure(config: Any, name: str, seed: int, journal: Journal, runs: pathlib.P
     if not missing:
         return
     base, task = base_of(config, **options), task_of(config, seed)
-    classified = base.layers[-1] != base.bottleneck
-    layers = [*options.cuts, *base.layers[-1:]] if classified else options.cuts
+    layers = [*options.cuts, *base.layers[-1:]] if base.classifies else options.cuts
     features = of_layers(base, task, layers=layers, cache=config.cache)
-    source = score_predictions(features[base.layers[-1]].rows, task) if classified else {}
+    source = score_predictions(features[base.layers[-1]].rows, task) if base.classifies else {}
     for cut in missing:
         interrupt.check()
         started = time.time()

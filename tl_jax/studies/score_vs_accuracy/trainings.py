@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tl_jax.base.base import Base
-from tl_jax.data.preprocessing import Preprocessing
+from tl_jax.data.expects import Expected
 from tl_jax.data.task import Task
 from tl_jax.engine.prefix import Inputs
 from tl_jax.plans.plan import Settings
@@ -38,6 +38,7 @@ def transfer(
     the cut. `folder` holds the checkpoints and is removed at the end.
     """
     ready = base.with_head(len(task.classes), cut=cut, seed=seed)
+    expected, task = base.preprocessing.of_task(task)
     names, variables = ready.layers, ready.variables
     tune = Settings(**config.tune)
     plans = {
@@ -47,12 +48,12 @@ def transfer(
     result: dict[str, dict[str, Any]] = {"accuracy": {}, "epochs": {}}
     for step, plan in plans.items():
         problem = Problem(
-            ready.chain, base.preprocessing, task, plan, seed=seed, batch_size=config.batch_size
+            ready.chain, expected, task, plan, seed=seed, batch_size=config.batch_size
         )
         stores = {"cache": config.cache, "dtype": "float16", "workdir": folder / step}
         inputs_for = for_plan(problem, test_views="none", **stores)
         if step == "head":  # it pools first, so it needs nothing but pooled features
-            inputs_for = _from_pooled(pooled, cut, base.of_images)
+            inputs_for = _from_pooled(pooled, cut, expected)
         done = trained(problem, variables, inputs_for, workdir=folder / step)
         variables, result["accuracy"][step] = done.variables, done.scores["test"]["accuracy"]
         (result["epochs"][step],) = choices(plan, done.progress, problem.objective)
@@ -60,7 +61,7 @@ def transfer(
     return result
 
 
-def _from_pooled(rows: np.ndarray, cut: str, preprocessing: Preprocessing) -> Callable[..., Inputs]:
+def _from_pooled(rows: np.ndarray, cut: str, preprocessing: Expected) -> Callable[..., Inputs]:
     """Return a function that gives every phase the pooled features (N, D) as its inputs."""
 
     def read(examples, views):

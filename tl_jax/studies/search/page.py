@@ -11,13 +11,19 @@ from tl_jax.report import pictures
 from tl_jax.report.text import visible
 from tl_jax.studies.search import AT
 
-Ranking = Sequence[tuple[int, float]]  # indices and similarities of images, best first
+Ranking = Sequence[tuple[int, float]]  # indices and similarities, best first
+SHOWN = 200  # characters of a text
 
 
-def lines(ranking: Ranking, images: Task, root: pathlib.Path) -> str:
-    """Return a line with similarity and file for each image; `root` is the gallery's folder."""
-    rows = (f"{x:.4f}\t{visible(str(root / images.ids[i]))}" for i, x in ranking)
-    return "\n".join(rows)
+def lines(ranking: Ranking, task: Task, gallery: str) -> str:
+    """Return a line with similarity and file for each image, with the beginning of each text."""
+
+    def cells(i: int) -> tuple[str, ...]:
+        if task.texts:
+            return task.ids[i], " ".join(task.texts[i].split())[:SHOWN]
+        return (str(pathlib.Path(gallery) / task.ids[i]),)
+
+    return "\n".join("\t".join([f"{x:.4f}", *map(visible, cells(i))]) for i, x in ranking)
 
 
 def sheet(query: PIL.Image.Image, ranking: Ranking, images: Task) -> PIL.Image.Image:

@@ -1,13 +1,15 @@
-"""Rankings of a gallery's images by the features of a layer, and their quality."""
+"""Rankings of a gallery's images or texts by the features of a layer, and their quality."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-import PIL.Image
 
 from tl_jax.base.base import Base
+from tl_jax.data.images import open_file
 from tl_jax.data.task import Task
+from tl_jax.data.tasks import folder, load_task
+from tl_jax.data.texts.preprocessing import TextPreprocessing
 from tl_jax.measure import retrieval
 from tl_jax.measure.features import LayerFeatures
 from tl_jax.studies.search import AT
@@ -31,22 +33,32 @@ class Comparison(NamedTuple):
         )
 
 
+def opened(base: Base, gallery: str, query: str | None) -> tuple[Task, Any]:
+    """Return what is searched, and what is looked up, if anything: a folder of images and the image
+    of that file; of a base that reads texts a task's texts and the query itself.
+    """
+    if isinstance(base.preprocessing, TextPreprocessing):
+        return load_task(gallery), query
+    images = folder.gallery(gallery)
+    return images, None if query is None else open_file(query, images.grey_range)
+
+
 def rank(
     base: Base,
-    query: PIL.Image.Image,
+    query: Any,
     features: Mapping[str, LayerFeatures],
     comparison: Comparison,
     *,
     top: int,
 ) -> list[tuple[int, float]]:
-    """Return index and similarity of the `top` images that are most like the query, best first.
+    """Return index and similarity of the `top` images or texts that are most like the query, best
+    first.
 
     `features` are the gallery's features of one layer.
     """
     ((layer, of_gallery),) = features.items()
     gallery, transform = comparison.fit(of_gallery.rows)
-    of_query = np.asarray(base(base.of_images(query), layer=layer))
-    of_query = of_query.mean((1, 2)) if of_query.ndim == 4 else of_query
+    of_query = np.asarray(base.features(base.preprocessing(query), layer=layer))
     (cosines,) = retrieval.similarities(
         queries=transform(of_query), gallery=gallery, expand=comparison.expand
     )
@@ -57,7 +69,7 @@ def rank(
 def evaluate(
     images: Task, features: Mapping[str, LayerFeatures], comparison: Comparison
 ) -> dict[str, tuple[int, retrieval.Quality]]:
-    """Return by layer the number of features, and how well images of a class find each other."""
+    """Return by layer the number of features, and how well those of a class find each other."""
     by_layer = {}
     for layer, of_layer in features.items():
         gallery, _ = comparison.fit(of_layer.rows)

@@ -18,17 +18,17 @@ def write(workdir: pathlib.Path, result: dict) -> None:
     study.write(
         workdir,
         title="Similarity of representations",
-        lead="Which layers represent these images alike? 1 means the same up to rotation and "
-        f"scale. By chance, with the images shuffled, the average is {_levels(result)}.",
+        lead="Which layers represent these examples alike? 1 means the same up to rotation and "
+        f"scale. By chance, with the examples shuffled, the average is {_levels(result)}.",
         sections=[_comparison(comparison) for comparison in result["comparisons"]],
         facts={
             "base": f"{config['base']} ({config['weights'] or 'published weights'})",
             "task": task_name(config["task"]),
-            "images": f"{result['examples']:,}",
+            "examples": f"{result['examples']:,}",
             "features": f"each layer's output pooled by the rule {config['pool']}",
             "CKA": f"linear, unbiased, minibatches of about {config['batch']}",
             "SVCCA": "99 % of the variance, mean canonical correlation",
-            "chance": "the same measure, with the other base's images shuffled by seed 0",
+            "chance": "the same measure, with the other base's examples shuffled by seed 0",
         },
         result=result,
     )
@@ -88,17 +88,17 @@ def _comparison(comparison: dict) -> study.Section:
             along=("base", other),
         )
         words = f"{label} of every layer of the base (down) with every layer of {other} (across)"
-        scale = "from chance, as of shuffled images (0, white), to the same (1, darkest)"
+        scale = "from chance, as of shuffled examples (0, white), to the same (1, darkest)"
         pictures.append(study.Picture(f"{m}_{name}_map", f"{words}, {scale}", picture))
-        for key, what in ((m, ""), (f"{m}_chance", ", images shuffled")):
+        for key, what in ((m, ""), (f"{m}_chance", ", examples shuffled")):
             lines = [(layer, *line) for layer, line in zip(rows, comparison[key], strict=True)]
             caption = f"{label} with {other}{what}"
             tables.append(study.Table(f"{key}_{name}", caption, ("layer", *columns), lines))
     text = (
         f"Every layer of the base is compared with every layer of {other}. CKA weights directions "
         "by their variance and is 0 for independent representations. SVCCA weights them equally; "
-        "it is above 0 by chance, and more so the more directions there are for each image. Each "
-        "measure has its chance level beside it, measured with the images of one side shuffled "
+        "it is above 0 by chance, and more so the more directions there are for each example. Each "
+        "measure has its chance level beside it, measured with the examples of one side shuffled "
         "(the null of permutation tests: Josse, Pagès & Husson 2008 for CKA, Winkler et al. 2020 "
         "for canonical correlations): a value near chance is no sign of similarity. All maps share "
         "one scale, from chance to 1; a blank means that chance alone gives 1."
@@ -119,10 +119,10 @@ def _moved(comparison: dict) -> tuple[str, study.Picture, study.Table]:
         return np.array([1 - values[rows.index(n), columns.index(n)] for n in both])
 
     moved = {f"1 - {label}": changes(m) for m, label in MEASURES.items()}
-    chance = {f"1 - {n}, images shuffled": changes(f"{m}_chance") for m, n in MEASURES.items()}
+    chance = {f"1 - {n}, examples shuffled": changes(f"{m}_chance") for m, n in MEASURES.items()}
     text = (
         "\n\nWhich layers did fine-tuning move? The plot shows 1 minus the similarity of each "
-        "layer with itself before. Layers that stayed frozen are at 0; dashed lines: images "
+        "layer with itself before. Layers that stayed frozen are at 0; dashed lines: examples "
         "shuffled."
     )
     picture = study.Picture(

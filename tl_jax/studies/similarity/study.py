@@ -1,4 +1,4 @@
-"""CKA and SVCCA between all layers of a base and of other bases, on the images of a task."""
+"""CKA and SVCCA between all layers of a base and of other bases, on the examples of a task."""
 
 import pathlib
 import time
