@@ -24,8 +24,7 @@ def tuned(config):
     config.factor = 2.6
     config.drop_mult = 0.5
     config.batch_size = 16
-    config.window = 35
-    config.tune.epochs, config.tune.learning_rate = 6, 4e-3
+    config.tune.epochs, config.tune.learning_rate = 5, 4e-3
     config.tune.schedule = "slanted_triangular"
     config.words, config.least = 15_000, 2
     return config
