@@ -17,6 +17,7 @@ def get_config():
     config.tokens = ""
     config.words = 30_000  # tokens of the vocabulary at most; of subwords 8,000 to 15,000 are usual
     config.least = 3  # times that a word occurs in the training texts
+    config.backward = False  # a new one reads from the end to the beginning; others read as before
     config.window = 70  # tokens through which gradients flow back
     config.batch_size = 32  # streams side by side
     config.factor = 1.0  # of a recurrent layer's rate over that of the one below: 2.6 in ULMFiT

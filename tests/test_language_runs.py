@@ -12,7 +12,7 @@ from test_train import Killed, ended
 
 import tl_jax
 from configs import language_small, text_small
-from tl_jax.base import generation
+from tl_jax.base import attribution, generation
 from tl_jax.base.load import load_base
 from tl_jax.data.texts import stream
 from tl_jax.data.texts.preprocessing import of_words
@@ -151,6 +151,28 @@ def test_it_becomes_a_classifier(trained, tmp_path):
     assert run.base.predict(["the film was good"]).shape == (1, 2)
     table = tl_jax.probe(base.resized(16), texts.task(), cache=tmp_path)
     assert [row.layer for row in table.rows] == ["embed", "lstm1", "lstm2", "dropped"]
+
+
+def test_a_backward_one_reads_from_the_end(tmp_path, trained):
+    task, mine = texts.task(), config(backward=True)
+    mine.tune.epochs = 1
+    language.work(subject.base_of(mine), task, tmp_path, mine, name="back")
+    base = load_base(tmp_path)
+    expects, text = base.preprocessing, "the film was good"
+    forward = dataclasses.replace(expects, backward=False)
+    np.testing.assert_array_equal(expects.rows([text])[0], forward.rows([text])[0][::-1])
+    shown, spans = expects.spans(text)
+    assert [shown[slice(*span)] for span in spans] == [*text.split()[::-1], "xxbos"]
+    head = base.with_head(2, cut="lstm2", head="ulmfit").resized(16)
+    assert [word.strip() for word, _ in attribution.word_weights(head, text, 0)] == shown.split()
+    before = generation.continued(base, "was good", tokens=3, seed=1)
+    assert before.endswith(" was good") and len(before.split()) >= 3
+    again = language.with_vocabulary(base, task, most=100, least=1, seed=0)
+    assert again.preprocessing.backward
+    with pytest.raises(UserError, match="this base reads forward"):
+        language.with_vocabulary(
+            load_base(trained[1]), task, most=100, least=1, seed=0, backward=True
+        )
 
 
 def test_a_killed_one_goes_on_with_its_states(tmp_path, monkeypatch):

@@ -27,8 +27,9 @@ def continued(
 ) -> str:
     """The prompt, and so many tokens that the language model goes on with, drawn at random.
 
-    Each is drawn from the probabilities to the power of 1 / `temperature`. UserError for a base
-    that is no language model.
+    Each is drawn from the probabilities to the power of 1 / `temperature`. To a backward model the
+    prompt is the end, and what is drawn comes before it. UserError for a base that is no language
+    model.
     """
     takes_whole(tokens, "tokens=", 0, 10_000)
     expects = base.preprocessing
@@ -36,6 +37,8 @@ def continued(
         raise UserError(f"{base.name} is no language model: nothing can be continued")
     words = expects.words()
     (begun,) = expects.rows([prompt])
+    if expects.backward and prompt:
+        begun = begun[:-1]  # without the token that begins a text
     banned = jnp.array([word in NEVER or not word for word in words])
     read = functools.partial(_read, base.chain, base.variables)
     log_p, states = read(jnp.asarray(begun)[None], ())
@@ -47,6 +50,9 @@ def continued(
         found.append(int(token))
         log_p, states = read(token[None, None], states)
     drawn = [words[number] for number in found]
+    if expects.backward:
+        before = whole(drawn[::-1]) if expects.rules == SUBWORDS else drawn[::-1]
+        return f"{written(before)} {prompt}".strip()
     if expects.rules != SUBWORDS:
         return f"{prompt} {written(drawn)}".strip()
     goes_on = drawn and drawn[0] not in SPECIALS and not drawn[0].startswith(SPACE)

@@ -55,6 +55,7 @@ def work(
     """Train the base on the task's texts; keep it in `workdir` and return what came of it."""
     started = time.time()
     asked = {"tokens": config.tokens, "most": config.words, "least": config.least}
+    asked["backward"] = config.backward
     ready = with_vocabulary(base, task, **asked, seed=config.seed)
     problem = posed(ready, task, config)
     logger.info("%s", log.described(problem.task))
@@ -89,20 +90,30 @@ def work(
 
 
 def with_vocabulary(
-    base: Base, task: Task, *, tokens: str = "", most: int, least: int, seed: int
+    base: Base,
+    task: Task,
+    *,
+    tokens: str = "",
+    most: int,
+    least: int,
+    seed: int,
+    backward: bool = False,
 ) -> Base:
     """The language model for a vocabulary of the task's training texts (`VOCABULARIES`).
 
     Tokens that the base knew keep their vectors, and its words stay as far as there is room; a base
     without a vocabulary begins fresh. If no
     kind of `tokens` is asked for, a base with subwords keeps them, because they make up any text,
-    and the vocabulary of any other is words.
+    and the vocabulary of any other is words. A base that begins fresh reads `backward` if that is
+    asked for, and others read as before; UserError for one that read forward.
     """
     _require_language_model(base)
     if not task.texts:
         raise UserError(f"a language model reads texts, and the task {task.name!r} has none")
     before = base.preprocessing
     assert isinstance(before, TextPreprocessing)
+    if backward and before.tokenizer and not before.backward:
+        raise UserError("backward= is of a new language model, and this base reads forward")
     if before.tokenizer and before.rules == SUBWORDS and not tokens:
         logger.info("the base keeps its %d subwords", base.architecture.words)
         return base
@@ -111,6 +122,7 @@ def with_vocabulary(
     texts = (task.texts[row] for row in task.splits["train"])
     known = before.words() if before.tokenizer else ()
     expects, words = VOCABULARIES[kind](texts, known, most, least, before.size)
+    expects = dataclasses.replace(expects, backward=backward or before.backward)
     architecture = dataclasses.replace(base.architecture, words=len(words))
     ready = dataclasses.replace(base, architecture=architecture, preprocessing=expects)
     if not before.tokenizer:

@@ -47,6 +47,7 @@ class TextPreprocessing:
     size: int
     pad: int = 0
     rules: str = ""  # before the tokenizer: a key of `RULES`
+    backward: bool = False  # the last token first, of those that are kept
 
     def __post_init__(self):
         takes_types(self)
@@ -89,7 +90,7 @@ class TextPreprocessing:
             with library.refusing("the tokenizer cannot read the texts"):
                 encodings = tokenizer.encode_batch(ruled, is_pretokenized=self.rules == WORDS)
             rows += [np.asarray(one.ids, np.int32) for one in encodings]
-        return rows
+        return [row[::-1] for row in rows] if self.backward else rows
 
     def _beginning(self, text: str) -> str:
         """The part of a text that its first tokens are in: of a long one the rest costs nothing.
@@ -112,10 +113,15 @@ class TextPreprocessing:
         return tuple(found)
 
     def spans(self, text: str) -> tuple[str, list[tuple[int, int]]]:
-        """The text, and where in it each of its tokens begins and ends; special ones are empty.
+        """The text, and where in it each of its tokens begins and ends, in the order in which the
+        base reads them; special ones are empty.
 
         After rules that write a text anew it is that one; words have a space between them.
         """
+        shown, spans = self._spans(text)
+        return shown, spans[::-1] if self.backward else spans
+
+    def _spans(self, text: str) -> tuple[str, list[tuple[int, int]]]:
         if self.rules == WORDS:
             tokens = tokens_of(self._beginning(text))[: self.size]
             ends = np.cumsum([len(token) + 1 for token in tokens]).tolist()
