@@ -1,7 +1,7 @@
 """What each part of ULMFiT's classifier stage gives: its ablation, at 50 to 800 labels.
 
     python -m experiments.language --config=configs/language_english.py
-    python -m experiments.scenarios --config=configs/scenarios_text.py --workers=2
+    python -m experiments.scenarios --config=configs/scenarios_ulmfit.py --workers=2
 
 Howard & Ruder 2018, table 7. Every plan makes as many steps; of each task, seed and its splits, one
 language model is fine-tuned on all training texts, whatever the budget of labels.
