@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from experiments import audit, cli, search
 from tl_jax.advice.answer import advise
-from tl_jax.base.load import outline
+from tl_jax.base import sources
+from tl_jax.base.load import load_base, outline
 from tl_jax.data.tasks import load_task
 from tl_jax.data.texts import lengths
 from tl_jax.data.texts.preprocessing import TextPreprocessing
@@ -117,11 +118,15 @@ def test_layers_and_their_similarity(table, tmp_path):
 def test_scores_of_cuts_beside_their_accuracies(table, tmp_path):
     config = config_of("score_vs_accuracy", table, tmp_path / "cache", seeds=(0,), resamples=0)
     with config.unlocked():
-        own = {"base": "bert_of_tests", "weights": "random:0", "cuts": ("block2", "pool")}
+        own = {"base": "bert_of_tests", "weights": "random:0", "cuts": ("pool",)}
         config.bases, config.from_layer, config.task.per_class = {"bert": own}, "block2", 0
         config.head.epochs = config.tune.epochs = 1
+    with pytest.raises(UserError, match="a ranking takes 3 candidates, bases cut at layers; got 1"):
+        studies.run("score_vs_accuracy", config, tmp_path / "scores", name="scores")
+    config.bases["bert"]["cuts"] = ("block1", "block2", "pool")
+    config.from_layer = "block1"
     result, _ = studies.run("score_vs_accuracy", config, tmp_path / "scores", name="scores")
-    assert [row["cut"] for row in result["candidates"]] == ["block2", "pool"]
+    assert [row["cut"] for row in result["candidates"]] == ["block1", "block2", "pool"]
     assert all("LEEP" in row["scores"] for row in result["candidates"])  # a base with a classifier
 
 
@@ -186,6 +191,12 @@ def test_a_base_is_judged_on_texts():
     rows = task.splits["test"]
     right = base.predict([task.texts[row] for row in rows]).argmax(1) == task.labels[rows]
     assert judged(base, task, "test")["accuracy"] == pytest.approx(right.mean())
+
+
+def test_random_weights_read_what_the_published_ones_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "fetched", lambda *package, member: tmp_path / "model.safetensors")
+    described = texts.vocabulary(tmp_path, texts.WORDS)
+    assert load_base("minilm_l6", "random:0").preprocessing.tokenizer == described
 
 
 def test_a_language_model_is_no_classifier():

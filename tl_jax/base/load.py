@@ -42,7 +42,8 @@ def load_base(
       several files, their index, `model.safetensors.index.json`;
     * `torchvision:IMAGENET1K_V1`, `keras:imagenet`, `timm:<tag>`: fetched once;
     * `pip:efficientnet-lite0`: a file that an installed package carries;
-    * `random:<seed>`; None is the first published ones, which `published_weights` names.
+    * `random:<seed>`, of a base that reads texts with the tokenizer of its first published weights;
+      None is the first published ones, which `published_weights` names.
 
     Every array in the file and every parameter of the architecture must match, or a UserError lists
     both sides; only what a training script keeps beside a whole net (its loss, its optimizer) is
@@ -206,7 +207,10 @@ def _random(name: str, weights: str, form: str | None) -> Base:
         raise UserError(f"weights {weights!r:.80}: random: is followed by a seed, as in random:0")
     family = models.family(name)
     architecture = Architecture(name, form or family.forms(name)[0])
-    base = Base(architecture, weights, {}, family.preprocessing(name, architecture.form))
+    expects = family.preprocessing(name, architecture.form)
+    if isinstance(expects, TextPreprocessing) and models.published(name):
+        expects = sources.resolve(name, published_weights(name)).preprocessing or expects
+    base = Base(architecture, weights, {}, expects)
     return dataclasses.replace(base, variables=base.fresh(int(seed)))
 
 

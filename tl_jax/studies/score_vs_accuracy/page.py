@@ -47,7 +47,7 @@ def write(workdir: pathlib.Path, result: dict) -> None:
         facts={
             "task": task_name(config["task"]),
             "bases": ", ".join(f"{b['base']} ({b['weights']})" for b in config["bases"].values()),
-            "input": f"{config['size']} pixels" if config["size"] else "the weights' own",
+            "input size": str(config["size"] or "the weights' own"),
             "training examples": f"{config['task']['per_class'] or 'all'} of each class",
             "fine-tuned": f"{config['from_layer']} and up to the cut",
             "epochs kept": "; ".join(

@@ -21,6 +21,7 @@ from tl_jax.studies.score_vs_accuracy.candidates import ON_SOURCE, by_candidate
 from tl_jax.studies.score_vs_accuracy.trainings import transfer
 
 ACCURACIES = ("head", "fine_tuned")
+LEAST = 3  # candidates that can be ranked
 
 
 def check(config: Any) -> None:
@@ -41,6 +42,9 @@ def check(config: Any) -> None:
                     f"from_layer={lowest!r} is above the cut at {cut!r} of {name!r}: "
                     "take a lower one, or leave that cut out"
                 )
+    count = sum(len(own.cuts) for own in config.bases.values())
+    if count < LEAST:
+        raise UserError(f"a ranking takes {LEAST} candidates, bases cut at layers; got {count}")
 
 
 def data(config: Any) -> dict[str, Task]:
@@ -120,7 +124,7 @@ def agreements(rows: list[dict], resamples: int) -> list[dict]:
         bases = [base for base, _ in by_candidate(having)]
         for accuracy in ACCURACIES:
             reached = np.array(list(by_candidate(having, "accuracy", accuracy).values()))
-            if len(scored) >= 3:
+            if len(scored) >= LEAST:
                 agreed = ranking.agreement(
                     scores=scored, accuracies=reached, clusters=bases, resamples=resamples
                 )
