@@ -1,25 +1,25 @@
-"""A small study of scenarios on texts: sentences of film reviews and short messages, from MiniLM.
+"""How far does a pretrained encoder go, at 50 to 800 labels? MiniLM on sentences and messages.
 
     python -m experiments.scenarios --config=configs/scenarios_texts.py
+
+Tasks, splits and budgets are those of configs/scenarios_ulmfit.py, so that cells are paired.
 """
 
-from configs import scenarios
-
-RATE = {"train_head": {"learning_rate": "log(1e-3, 3e-2)"}}
-TUNE = {"tune": {"learning_rate": "log(3e-5, 1e-3)"}}
+from configs import scenarios, scenarios_ulmfit
 
 
 def get_config():
     config = scenarios.get_config()
-    config.tasks.reviews = {"name": "packaged:vader_movies", "val": 0.2, "test": 0.25}
-    config.tasks.messages = {"name": "packaged:sms_spam", "val": 0.2, "test": 0.25}
+    config.tasks = scenarios_ulmfit.tasks()
     config.bases.minilm = scenarios.base("minilm_l6", size=48)  # tokens
-    config.budgets = (10, 50)
-    config.settings = {"train_head": {"epochs": 5}, "tune": {"epochs": 3}, "batch_size": 32}
-    config.settings.tune.schedule = "one_cycle"
+    config.budgets, config.draws = scenarios_ulmfit.BUDGETS, 1
+    config.least_steps = 120
+    head = {"epochs": 5, "learning_rate": 1e-2, "best_by": "last"}
+    tune = {"epochs": 3, "learning_rate": 2e-4, "best_by": "last", "schedule": "one_cycle"}
+    config.settings = {"train_head": head, "tune": tune, "cache_dtype": "float16"}
     config.plans.class_means = {"probe": "class_means"}
     config.plans.logistic = {"probe": "logistic"}
-    config.plans.head_only = scenarios.plan("head_only", RATE)
-    config.plans.top = scenarios.plan("head_then_fine_tune", RATE | TUNE, from_layer="block4")
-    config.plans.from_scratch = scenarios.plan("from_scratch", TUNE)
+    config.plans.head_only = scenarios.plan("head_only")
+    config.plans.top = scenarios.plan("head_then_fine_tune", from_layer="block4")
+    config.reference = "logistic"
     return config.lock()
