@@ -115,18 +115,22 @@ def test_layers_and_their_similarity(table, tmp_path):
         of_layers(texts.base(), texts.task(), views="flip", cache=None)
 
 
-def test_scores_of_cuts_beside_their_accuracies(table, tmp_path):
+def test_scores_of_bases_beside_their_accuracies(table, tmp_path):
     config = config_of("score_vs_accuracy", table, tmp_path / "cache", seeds=(0,), resamples=0)
+    bases = {
+        f"bert{seed}": {"base": "bert_of_tests", "weights": f"random:{seed}", "cuts": ("pool",)}
+        for seed in range(3)
+    }
     with config.unlocked():
-        own = {"base": "bert_of_tests", "weights": "random:0", "cuts": ("pool",)}
-        config.bases, config.from_layer, config.task.per_class = {"bert": own}, "block2", 0
+        config.task.per_class, config.from_layer = 0, "block2"
+        config.bases = {"bert0": bases["bert0"]}
         config.head.epochs = config.tune.epochs = 1
     with pytest.raises(UserError, match="a ranking takes 3 candidates, bases cut at layers; got 1"):
         studies.run("score_vs_accuracy", config, tmp_path / "scores", name="scores")
-    config.bases["bert"]["cuts"] = ("block1", "block2", "pool")
-    config.from_layer = "block1"
+    with config.unlocked():
+        config.bases = bases
     result, _ = studies.run("score_vs_accuracy", config, tmp_path / "scores", name="scores")
-    assert [row["cut"] for row in result["candidates"]] == ["block1", "block2", "pool"]
+    assert [row["base"] for row in result["candidates"]] == list(bases)
     assert all("LEEP" in row["scores"] for row in result["candidates"])  # a base with a classifier
 
 
