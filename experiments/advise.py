@@ -16,13 +16,14 @@ import pathlib
 
 from absl import flags
 
-from experiments import cli, images_flags, workdir_flag
+from experiments import cli, images_flags, source_flag, workdir_flag
+from experiments.source_flag import SOURCE
 from tl_jax.errors import UserError
 
 flags.adopt_module_key_flags(images_flags)
+flags.adopt_module_key_flags(source_flag)
 flags.adopt_module_key_flags(workdir_flag)
 _SETTLE = flags.DEFINE_bool("settle", False, "Run the plans that would settle what is best.")
-_SOURCE = flags.DEFINE_string("source", "", "Another task, whose distance from this one is told.")
 _JUDGE = flags.DEFINE_bool("judge", False, "Judge advice on the tables' own tasks.")
 
 
@@ -31,7 +32,7 @@ def main(argv: list[str]) -> None:
         cli.no_arguments(argv)
         _judge(images_flags.tables(), workdir_flag.workdir("advice_judged"))
     else:
-        images_flags.answered("advise", argv, settle=_SETTLE.value, source=_SOURCE.value)
+        images_flags.answered("advise", argv, settle=_SETTLE.value, source=SOURCE.value)
 
 
 def _judge(given: list[pathlib.Path] | None, workdir: pathlib.Path) -> None:

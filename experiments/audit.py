@@ -15,16 +15,17 @@ import sys
 
 from absl import flags
 
-from experiments import arguments, base_flags, cli, json_flag, workdir_flag
+from experiments import arguments, base_flags, cli, json_flag, source_flag, workdir_flag
 from experiments.base_flags import BASE, INPUT, WEIGHTS
 from experiments.json_flag import JSON
+from experiments.source_flag import SOURCE
 from tl_jax import interrupt
 from tl_jax.errors import UserError
 
 flags.adopt_module_key_flags(base_flags)
 flags.adopt_module_key_flags(json_flag)
 flags.adopt_module_key_flags(workdir_flag)
-_SOURCE = flags.DEFINE_string("source", None, "Another task, to compare with; needs --base.")
+flags.adopt_module_key_flags(source_flag)
 
 
 def main(argv: list[str]) -> None:
@@ -35,7 +36,7 @@ def main(argv: list[str]) -> None:
 
     if len(argv) != 2 or not argv[1]:
         raise UserError("which images? python -m experiments.audit photos/ (or a task's name)")
-    for flag, value in (("source", _SOURCE.value), ("weights", WEIGHTS.value)):
+    for flag, value in (("source", SOURCE.value), ("weights", WEIGHTS.value)):
         if value and not BASE.value:
             raise UserError(f"--{flag} needs a base: --base=efficientnet_lite0, for example")
     if BASE.value:
@@ -62,7 +63,7 @@ def _config(task: str):
     config.size = INPUT.value or 0
     config.seed = 0
     config.task = _options(task)
-    config.source = _options(_SOURCE.value or "")
+    config.source = _options(SOURCE.value)
     return config.lock()
 
 
