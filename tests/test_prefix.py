@@ -21,7 +21,7 @@ from tl_jax.data.tasks.arrays import from_arrays
 from tl_jax.engine import checkpoint, prefix, store
 from tl_jax.engine.parallel import Parallel
 from tl_jax.errors import UserError
-from tl_jax.plans.plan import Plan
+from tl_jax.plans.plan import Phase, Plan
 from tl_jax.train import evaluate, room
 from tl_jax.train import loop as train
 from tl_jax.train.inputs import for_plan
@@ -433,3 +433,24 @@ def test_the_key_is_of_nothing_else(tmp_path, nothing_computed):
     assert features(tmp_path, variables=above).key == first
     assert features(tmp_path, variables=on_device).key == first
     assert features(tmp_path, below=below).key == first
+
+
+@pytest.mark.parametrize(("epochs", "stored"), [(1, False), (9, True)])
+def test_a_phase_stores_what_is_its_own_alone_where_it_reads_it_more_often(
+    tmp_path, epochs, stored
+):
+    """`stage2_block1` learns alone on an output that no other phase or run will read."""
+    phases = (
+        Phase("lower", dict.fromkeys(small.NAMES, 0.0) | {"stem": 1.0}, small.settings(epochs=1)),
+        Phase(
+            "upper",
+            dict.fromkeys(small.NAMES, 0.0) | {"stage2_block1": 1.0},
+            small.settings(epochs=epochs),
+        ),
+    )
+    mine = dataclasses.replace(small.problem("full"), plan=Plan("own", phases))
+    read = epochs * sum(len(mine.task.splits[split]) for split in ("train", "val"))
+    assert (read > len(mine.task.ids)) is stored
+    inputs_for = for_plan(mine, test_views="none", cache=tmp_path, dtype="float32")
+    first, second = (inputs_for(phase, small.variables()).start for phase in phases)
+    assert first is None and second == ("stage1_block2" if stored else None)
