@@ -104,7 +104,20 @@ def test_a_language_model_of_subwords_learns_and_writes(trained):
     logits = np.array(base(tokens[None]))[0, -1]
     logits[[words.index(word) for word in generation.NEVER]] = -np.inf
     assert sure == ("the fil" + words[logits.argmax()].replace("▁", " ")).strip()
-    assert generation.whole(["xxmaj", "▁ber", "lin", ",", "▁xx"]) == ["xxmaj", "berlin,", "xx"]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "pieces", "text"),
+    [
+        ("Ber", ["lin", "▁is", "t"], "Berlin ist"),
+        ("Ber", ["▁is", "t", ","], "Ber ist,"),
+        ("in", ["xxmaj", "▁ber", "lin", "xxup", "▁us", "a"], "in Berlin USA"),
+        ("", ["▁a"], "a"),
+        ("a", [], "a"),
+    ],
+)
+def test_pieces_are_written_as_a_text(prompt, pieces, text):
+    assert generation.followed(prompt, pieces) == text
 
 
 def test_it_keeps_its_subwords_unless_others_are_asked_for(trained):

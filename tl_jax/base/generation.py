@@ -53,10 +53,15 @@ def continued(
     if expects.backward:
         before = whole(drawn[::-1]) if expects.rules == SUBWORDS else drawn[::-1]
         return f"{written(before)} {prompt}".strip()
-    if expects.rules != SUBWORDS:
-        return f"{prompt} {written(drawn)}".strip()
-    goes_on = drawn and drawn[0] not in SPECIALS and not drawn[0].startswith(SPACE)
-    return f"{prompt}{'' if goes_on else ' '}{written(whole(drawn))}".strip()
+    if expects.rules == SUBWORDS:
+        return followed(prompt, drawn)
+    return f"{prompt} {written(drawn)}".strip()
+
+
+def followed(prompt: str, pieces: Sequence[str]) -> str:
+    """Return the prompt and what subwords say, of which the first may go on with its last word."""
+    goes_on = pieces and pieces[0] not in SPECIALS and not pieces[0].startswith(SPACE)
+    return f"{prompt}{'' if goes_on else ' '}{written(whole(pieces))}".strip()
 
 
 def whole(pieces: Sequence[str]) -> list[str]:
