@@ -15,7 +15,7 @@ from tl_jax.report.text import number, percent
 
 SIDE = 96  # pixels of an image on the page
 MOST_CLASSES, EXAMPLES = 20, 8  # classes of which examples are shown, and examples of each
-PAIRS, DOUBTS = 12, 24  # pictures of either
+PAIRS, DOUBTS = 12, 24  # shown of either
 SHOWN = 240  # characters of a text
 QUARTILES = ("least", "first quartile", "median", "third quartile", "most")
 COMPARED = {
@@ -162,7 +162,8 @@ def _copies(result: dict, task: Task) -> study.Section:
     columns = ("pair", *(("begins", "the other") if task.texts else ()), _one(task), "split")
     columns += ("class", "and", "its split", "its class", "distance", f"same {what}")
     table = study.Table("copies", "Pairs", columns, rows)
-    return study.Section("Copies", text, tuple(shown), (table,) if rows else ())
+    tables = _with_first(task, table, PAIRS) if rows else ()
+    return study.Section("Copies", text, tuple(shown), tables)
 
 
 def _doubts(result: dict, task: Task) -> study.Section:
@@ -190,7 +191,7 @@ def _doubts(result: dict, task: Task) -> study.Section:
     columns = ("place", _one(task), *(("begins",) if task.texts else ()))
     columns += ("label", "looks like", "margin")
     tables = [
-        study.Table("doubts", "Doubtful labels", columns, rows),
+        *_with_first(task, study.Table("doubts", "Doubtful labels", columns, rows), DOUBTS),
         study.Table(
             "confusions",
             "Doubtful labels by class",
@@ -247,6 +248,14 @@ def _examples(task: Task, seed: int) -> study.Section:
     text = f"Random {_one(task)}s of each class." + more * (len(task.classes) > len(largest))
     table = study.Table("examples", "Texts by class", ("class", "text", "begins"), begun)
     return study.Section("Examples", text, tuple(shown), (table,) if begun else ())
+
+
+def _with_first(task: Task, table: study.Table, count: int) -> tuple[study.Table, ...]:
+    """Return the table; of texts, of which there are no pictures, after its first rows."""
+    if not task.texts or len(table.rows) <= count:
+        return (table,)
+    caption, rows = f"{table.caption}, the first {count}", table.rows[:count]
+    return table._replace(name=f"first_{table.name}", caption=caption, rows=rows), table
 
 
 def _one(task: Task) -> str:
