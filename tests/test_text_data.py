@@ -271,14 +271,14 @@ def shop(tmp_path, monkeypatch):
     """The folder in which `fetched` finds what packages have."""
     monkeypatch.setattr(packaged, "fetched", lambda *_, member: tmp_path / member.split("/")[-1])
     monkeypatch.setattr(packaged, "debian_lists", lambda: tmp_path)
-    packaged._examples.cache_clear()
+    packaged.examples.cache_clear()
     yield tmp_path
-    packaged._examples.cache_clear()
+    packaged.examples.cache_clear()
 
 
 def read(name, **options):
-    packaged._examples.cache_clear()
-    return [tuple(one) for one in packaged._examples(name, **options)]
+    packaged.examples.cache_clear()
+    return [tuple(one) for one in packaged.examples(name, **options)]
 
 
 def test_vader_is_read_with_its_documents(shop):

@@ -50,11 +50,11 @@ def packaged(
     given = {"least": least, "language": language}
     given = {option: value for option, value in given.items() if value not in (None, "")}
     options = {"seed": seed, "val": val, "test": test, "per_class": per_class}
-    return from_texts(name, _examples(name, **given), duplicates=duplicates, **options)
+    return from_texts(name, examples(name, **given), duplicates=duplicates, **options)
 
 
 @functools.lru_cache(maxsize=4)
-def _examples(name: str, **options) -> tuple[Example, ...]:
+def examples(name: str, **options) -> tuple[Example, ...]:
     """Read them, once a process: a study asks for its task in each of its stages."""
     if name not in PACKAGED:
         raise unknown("packaged task", name, PACKAGED)
