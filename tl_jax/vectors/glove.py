@@ -23,8 +23,8 @@ from tl_jax import interrupt
 from tl_jax.vectors.corpus import Corpus
 
 CHUNK = 2**19  # tokens whose pairs are counted at once
-BATCH = 4096  # pairs of a step
-STEPS = 64  # of a call
+BATCH = 1024  # pairs of a step
+STEPS = 256  # of a call
 CLIP = 100.0  # of a gradient's parts, as in the code
 
 Tables = dict[str, jax.Array]  # "centre", "context": (V, 2, dim + 1)
@@ -113,7 +113,8 @@ class GloVe:
     ) -> tuple[Tables, float]:
         """The tables after one more pass over the pairs, and the mean loss of one."""
         order = np.random.default_rng((seed, epoch)).permutation(material.nnz)
-        per_call, values = STEPS * BATCH, []
+        count, values = min(STEPS, -(-len(order) // BATCH)), []
+        per_call = count * BATCH
         for first in range(0, len(order), per_call):
             interrupt.check()
             rows = order[first : first + per_call]
@@ -124,7 +125,7 @@ class GloVe:
                 np.minimum(1, (counts / self.x_max) ** self.alpha).astype(np.float32),
             )
             # Pairs that fill a call up weigh 0, so that they change nothing.
-            full = [np.pad(part, (0, per_call - len(rows))).reshape(STEPS, BATCH) for part in batch]
+            full = [np.pad(part, (0, per_call - len(rows))).reshape(count, BATCH) for part in batch]
             tables, found = steps(tables, tuple(full), self.rate)
             values.append(found)
         total = np.concatenate(values).astype(np.float64).sum() if values else 0.0

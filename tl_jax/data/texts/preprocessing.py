@@ -14,12 +14,13 @@ import numpy as np
 
 from tl_jax.data.task import Task
 from tl_jax.data.texts.rules import PAD, SPECIALS, UNK
-from tl_jax.data.texts.split import tokens_of
+from tl_jax.data.texts.split import lower_words_of, tokens_of, words_of
 from tl_jax.data.texts.vocabulary import ids_of
 from tl_jax.errors import UserError, takes, takes_types, takes_whole, unknown
 
 TOKENS = "tokens"  # the place that a text base's first layer reads
-RULES = ("", "fastai")
+# What a text is split into before the tokenizer, which then only looks tokens up
+RULES = {"fastai": tokens_of, "lower_words": lower_words_of, "words": words_of}
 MAX_SIZE = 2**16  # tokens
 MAX_WORDS = 10_000_000
 MAX_TOKENIZER = 2**26  # bytes of JSON
@@ -41,13 +42,13 @@ class TextPreprocessing:
     tokenizer: str = dataclasses.field(repr=False)
     size: int
     pad: int = 0
-    rules: str = ""  # before the tokenizer: "fastai" (`tl_jax.data.texts`), or none
+    rules: str = ""  # before the tokenizer: one of `RULES`, or none
 
     def __post_init__(self):
         takes_types(self)
         takes_whole(self.size, "size=", 1, MAX_SIZE)
         takes_whole(self.pad, "pad=", 0, 2**31 - 1)
-        if self.rules not in RULES:
+        if self.rules and self.rules not in RULES:
             raise unknown("rules", self.rules, RULES)
         if len(self.tokenizer) > MAX_TOKENIZER:
             raise UserError(f"a tokenizer has at most {MAX_TOKENIZER} characters of JSON")
@@ -80,7 +81,7 @@ class TextPreprocessing:
         tokenizer, rows = _tokenizer(self.tokenizer, most), []
         for first in range(0, len(texts), BATCH):
             batch = texts[first : first + BATCH]
-            split = [tokens_of(text) for text in batch] if self.rules else batch
+            split = [RULES[self.rules](text) for text in batch] if self.rules else batch
             encodings = tokenizer.encode_batch(split, is_pretokenized=bool(self.rules))
             rows += [np.asarray(one.ids, np.int32) for one in encodings]
         return rows
@@ -111,7 +112,7 @@ class TextPreprocessing:
         After rules that write a text anew it is that one, its tokens with a space between them.
         """
         if self.rules:
-            tokens = tokens_of(self._beginning(text))[: self.size]
+            tokens = RULES[self.rules](self._beginning(text))[: self.size]
             ends = np.cumsum([len(token) + 1 for token in tokens]).tolist()
             spans = [(end - 1 - len(t), end - 1) for t, end in zip(tokens, ends, strict=True)]
             return " ".join(tokens), spans

@@ -16,7 +16,7 @@ from tl_jax.vectors import judge, learn
 from tl_jax.weights import vectors_file
 
 VECTORS = "vectors.txt"  # the file in the results folder
-NEAR = 8  # neighbours that are shown of a word
+NEAR = 6  # neighbours that are shown of a word
 SHOWN = 12  # words whose neighbours are shown, if the config names none
 MAPPED = 400  # words in the plane
 
