@@ -21,7 +21,8 @@ MOST_NUMBERS = 2**31  # of a file's vectors together: 8 GiB
 MOST_WORDS = 10_000_000
 WIDEST = 10_000  # numbers of a vector
 LONGEST = 2**12  # bytes of a word
-CHUNK = 2**20  # characters of JSON that are read at once
+CHUNK = 2**20  # bytes of JSON that are read at once
+MOST_BUFFERED = 2**26  # bytes of it without the end of a vector
 GZIP, FASTTEXT = b"\x1f\x8b", (793712314).to_bytes(4, "little")  # what such files begin with
 
 # One word of wink's JSON: its vector, then the vector's length and the word's number
@@ -165,7 +166,7 @@ def _of_wink(file: IO[bytes]) -> Vectors:
     while b'"vectors":{' not in head:
         chunk = next(chunks, b"")
         head += chunk
-        if not chunk or len(head) > 64 * CHUNK:
+        if not chunk or len(head) > MOST_BUFFERED:
             raise UserError("is no JSON of wink's vectors: it has no object 'vectors'")
     about, _, rest = head.partition(b'"vectors":{')
     described = json.loads(about.rstrip(b", \n") + b"}")
@@ -185,7 +186,7 @@ def _json_rows(chunks: Iterable[bytes], width: int) -> Rows:
     for chunk in chunks:
         # A chunk may end within a character: what is behind its last bracket comes again.
         whole, bracket, left = (left + chunk).rpartition(b"],")
-        if len(left) > 64 * CHUNK:
+        if len(left) > MOST_BUFFERED:
             break
         yield from _json_entries((whole + bracket).decode(), width)
     last, end, _ = left.partition(b"]}")
