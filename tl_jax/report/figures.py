@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tl_jax.report.plots import BLUE, FAINT, INK, ORANGE, UNITS, Drawing
+from tl_jax.report.plots import BLUE, FAINT, INK, ORANGE, UNITS, Drawing, whole_numbers
 from tl_jax.stats import intervals
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ def words(points: np.ndarray, names: Sequence[str]) -> Drawing:
                 shown = np.vstack([shown, [*place, half]])
                 style = {"size": 8, "ha": "center", "va": "center", "color": INK}
                 # It needs no room beside the axes; before their limits are known it takes all.
-                axes.text(*place, name, parse_math=False, **style).set_in_layout(False)
+                axes.text(place[0], place[1], name, parse_math=False, **style).set_in_layout(False)
 
     return Drawing(draw, width=WIDE, height=0.66 * WIDE)
 
@@ -225,7 +225,7 @@ def over_epochs(losses: Sequence[float]) -> Drawing:
     def draw(figure: "Figure") -> None:
         axes = figure.subplots()
         axes.plot(range(1, len(losses) + 1), losses, color=BLUE, marker="o", ms=3)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(whole_numbers())
         axes.set(xlabel="epoch", ylabel="loss")
 
     return Drawing(draw)

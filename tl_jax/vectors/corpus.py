@@ -65,12 +65,13 @@ def blocks(corpus: Corpus, size: int, window: int) -> tuple[np.ndarray, np.ndarr
     """
     count = -(-len(corpus.tokens) // size)
     beyond = (window, count * size - len(corpus.tokens) + window)
-    return tuple(
+    tokens, texts = (
         np.lib.stride_tricks.sliding_window_view(
             np.pad(values, beyond, constant_values=fill), size + 2 * window
         )[::size]
         for values, fill in ((corpus.tokens, 0), (corpus.texts, -1))
     )
+    return tokens, texts
 
 
 def drawn(counts: np.ndarray, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:

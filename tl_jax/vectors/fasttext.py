@@ -92,7 +92,7 @@ class FastText:
     sample: float = 1e-4
     rate: float = 0.05
     epochs: int = 5
-    blocks: int = 8
+    blocks: int = 4
     least: int = 3  # characters of an n-gram, with the marks of the word's beginning and end
     most: int = 6
     buckets: int = 2_000_000

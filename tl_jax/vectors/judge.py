@@ -165,7 +165,9 @@ def totals(found: Mapping[str, Analogies]) -> dict[str, Analogies]:
         "all": list(found.values()),
     }
     return {
-        name: Analogies(*map(sum, zip(*some, strict=True))) for name, some in kinds.items() if some
+        name: Analogies(*(sum(one[place] for one in some) for place in range(3)))
+        for name, some in kinds.items()
+        if some
     }
 
 

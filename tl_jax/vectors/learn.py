@@ -62,7 +62,8 @@ def _keep(folder: pathlib.Path, tables: dict[str, Any], losses: list[float]) -> 
     before = list(folder.glob("*"))
     path = folder / f"words_step{len(losses)}.npz"
     partial = folder / "partial.npz"
-    np.savez(partial, losses=losses, **{name: np.asarray(table) for name, table in tables.items()})
+    arrays: dict[str, Any] = {name: np.asarray(table) for name, table in tables.items()}
+    np.savez(partial, losses=losses, **arrays)
     partial.replace(path)
     for old in before:
         old.unlink(missing_ok=True)

@@ -27,6 +27,7 @@ from tl_jax.vectors.corpus import Corpus, blocks, drawn, subsampled
 
 BLOCK = 32  # tokens of a stretch, and words that are drawn for it
 STEPS = 32  # of a call
+TINY = 1e-20
 LEAST = 1e-4  # share of the learning rate at the end, as in word2vec's code
 
 Tables = dict[str, jax.Array]  # "input": v, "output": u, a row each
@@ -75,16 +76,19 @@ def loss(inputs, outputs, labels, weights) -> jax.Array:
 
 
 def slopes(inputs, outputs, labels, weights) -> tuple[tuple, tuple]:
-    """The gradients of the loss by `inputs` and `outputs`, and its curvature along each vector: an
-    upper bound, (B, L) and (B, W), the trace of the Hessian.
+    """The gradients of the loss by `inputs` and `outputs`, and its curvature along each vector's
+    gradient, (B, L) and (B, W).
     """
     share = jax.nn.sigmoid(jnp.einsum("bld,bwd->blw", inputs, outputs))
     slope, curve = weights * (share - labels), weights * share * (1 - share)
     by_input = jnp.einsum("blw,bwd->bld", slope, outputs)
     by_output = jnp.einsum("blw,bld->bwd", slope, inputs)
-    along_input = jnp.einsum("blw,bw->bl", curve, (outputs**2).sum(-1))
-    along_output = jnp.einsum("blw,bl->bw", curve, (inputs**2).sum(-1))
-    return (by_input, by_output), (along_input, along_output)
+    along_input = (curve * jnp.einsum("bld,bwd->blw", by_input, outputs) ** 2).sum(2)
+    along_output = (curve * jnp.einsum("bwd,bld->blw", by_output, inputs) ** 2).sum(1)
+    return (by_input, by_output), (
+        along_input / jnp.maximum((by_input**2).sum(-1), TINY),
+        along_output / jnp.maximum((by_output**2).sum(-1), TINY),
+    )
 
 
 def moved(table: jax.Array, rows, gradients, curvatures, rate) -> jax.Array:
@@ -145,7 +149,7 @@ class SkipGram:
     sample: float = 1e-3  # frequency above which words are left out at random; 0: none is
     rate: float = 0.025  # of learning, at the beginning; it falls to 0
     epochs: int = 5
-    blocks: int = 8  # of 32 tokens, in a step
+    blocks: int = 4  # of 32 tokens, in a step
 
     def prepare(self, corpus: Corpus) -> Any:
         """Nothing is computed before."""
