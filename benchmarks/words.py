@@ -1,4 +1,4 @@
-"""Measure vectors of words, here and in gensim, in turns: an epoch of skip-gram over the same texts.
+"""Measure vectors of words, here and in gensim, in turns: an epoch of skip-gram, the same texts.
 
     python -m benchmarks.words [--task=packaged:debian_sections] [--texts=5000] [--turns=7]
 

@@ -93,11 +93,13 @@ def slopes(inputs, outputs, labels, weights) -> tuple[tuple, tuple]:
 
 def moved(table: jax.Array, rows, gradients, curvatures, rate) -> jax.Array:
     """The table after a step along the rows' gradients, (..., D); rows that come several times add
-    up. A row's step is divided by 1 + rate * curvature, as a linearly implicit step's is: where
-    that product is small it is the plain one, and where it is large the row does not overshoot.
+    up. A row's step is multiplied by (1 - exp(-x)) / x, where x is the rate times its curvature:
+    what many small steps, each of which sees the one before, come to where the loss is quadratic.
+    Where x is small that is the plain step; where it is large the row does not overshoot.
     """
-    total = jnp.zeros(len(table)).at[rows].add(curvatures)[rows]
-    return table.at[rows].add(-(rate / (1 + rate * total))[..., None] * gradients)
+    x = jnp.zeros(len(table)).at[rows].add(rate * curvatures)[rows]
+    share = jnp.where(x > 1e-4, -jnp.expm1(-x) / jnp.maximum(x, 1e-4), 1)
+    return table.at[rows].add(-(rate * share)[..., None] * gradients)
 
 
 @functools.partial(jax.jit, donate_argnums=0, static_argnames="negative")
