@@ -116,14 +116,14 @@ def test_gradients_and_curvatures_are_those_of_autodiff_and_differences():
             assert found[place] == pytest.approx(bent, rel=1e-3, abs=1e-4)
 
 
-def test_rows_that_come_twice_add_up_and_long_steps_are_damped():
+def test_rows_that_come_twice_add_up_and_do_not_overshoot():
     table, rows = jnp.zeros((3, 1)), np.array([0, 2, 2])
-    gradients, curvatures = np.float32([[1], [2], [3]]), np.float32([0, 4, 6])
+    gradients, curvatures = np.float32([[1], [2], [3]]), np.float32([9, 4, 6])
     plain = skip_gram.moved(table, rows, gradients, 0 * curvatures, 0.1)
     np.testing.assert_allclose(plain, [[-0.1], [0], [-0.5]], rtol=1e-6)
     damped = skip_gram.moved(table, rows, gradients, curvatures, 0.1)
-    share = 1 - np.exp(-0.1 * 10)  # over 0.1 * 10
-    np.testing.assert_allclose(damped, [[-0.1], [0], [-0.5 * share]], rtol=1e-6)
+    both = -0.2 * (1 - np.exp(-0.6)) / 0.6 - 0.3 * (1 - np.exp(-0.4)) / 0.4
+    np.testing.assert_allclose(damped, [[-0.1], [0], [both]], rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", learn.METHODS)

@@ -93,11 +93,13 @@ def slopes(inputs, outputs, labels, weights) -> tuple[tuple, tuple]:
 
 def moved(table: jax.Array, rows, gradients, curvatures, rate) -> jax.Array:
     """The table after a step along the rows' gradients, (..., D); rows that come several times add
-    up. A row's step is multiplied by (1 - exp(-x)) / x, where x is the rate times its curvature:
-    what many small steps, each of which sees the one before, come to where the loss is quadratic.
-    Where x is small that is the plain step; where it is large the row does not overshoot.
+    up. Each is multiplied by (1 - exp(-x)) / x, where x is the rate times the curvature of the
+    row's others: what small steps, each of which sees the ones before, come to where the loss is
+    quadratic. A row that comes once takes the plain step, and one that comes often does not
+    overshoot.
     """
-    x = jnp.zeros(len(table)).at[rows].add(rate * curvatures)[rows]
+    bends = rate * curvatures
+    x = jnp.zeros(len(table)).at[rows].add(bends)[rows] - bends
     share = jnp.where(x > 1e-4, -jnp.expm1(-x) / jnp.maximum(x, 1e-4), 1)
     return table.at[rows].add(-(rate * share)[..., None] * gradients)
 
