@@ -12,7 +12,7 @@ vectors.txt, which other programs read too, and which a classifier can begin wit
 import dataclasses
 
 from configs import defaults
-from tl_jax.vectors.learn import METHODS
+from tl_jax.vectors.settings import SETTINGS
 
 
 def get_config():
@@ -25,7 +25,7 @@ def get_config():
     config.method = "skip_gram"  # or glove, fasttext
     config.least = 5  # times that a word occurs
     config.words = 0  # at most, the most frequent ones; 0: all
-    for name, method in METHODS.items():
+    for name, method in SETTINGS.items():
         config[name] = dataclasses.asdict(method())
     config.shown = ()  # words whose neighbours are shown; empty: some of all frequencies
     config.maps = ("tsne",)  # of the most frequent words: tsne, umap

@@ -1,4 +1,4 @@
-"""Vectors of the words of Python's own help, which every Python ships: half a minute.
+"""Vectors of the words of Python's own help, which every Python ships.
 
 python -m experiments.words --config=configs/words_small.py
 """

@@ -3,6 +3,8 @@
 import json
 import logging
 import pathlib
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +17,7 @@ from tl_jax.vectors import corpus as corpora
 from tl_jax.vectors import fasttext, glove, learn, skip_gram
 from tl_jax.vectors.corpus import Corpus
 
+ROOT = pathlib.Path(__file__).parent.parent
 GENSIM = json.loads(
     (pathlib.Path(__file__).parent / "parity_text" / "gensim-words.json").read_text("utf-8")
 )
@@ -122,8 +125,8 @@ def test_rows_that_come_twice_add_up_and_do_not_overshoot():
     plain = skip_gram.moved(table, rows, gradients, 0 * curvatures, 0.1)
     np.testing.assert_allclose(plain, [[-0.1], [0], [-0.5]], rtol=1e-6)
     damped = skip_gram.moved(table, rows, gradients, curvatures, 0.1)
-    both = -0.2 * (1 - np.exp(-0.6)) / 0.6 - 0.3 * (1 - np.exp(-0.4)) / 0.4
-    np.testing.assert_allclose(damped, [[-0.1], [0], [both]], rtol=1e-6)
+    one, both = (1 - np.exp(-0.9)) / 0.9, 1 - np.exp(-1)
+    np.testing.assert_allclose(damped, [[-0.1 * one], [0], [-0.5 * both]], rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", learn.METHODS)
@@ -238,6 +241,18 @@ def test_a_word_is_the_mean_of_its_parts_in_a_step_and_in_the_end():
 def test_settings_that_are_none_are_refused(name, settings, why):
     with pytest.raises(UserError, match=why):
         learn.method(name, settings)
+
+
+def test_a_sample_of_no_words_is_refused(tmp_path):
+    how = learn.method("skip_gram", QUICK["skip_gram"] | {"sample": 1e-15})
+    with pytest.raises(UserError, match="sample=1e-15 leaves out all words"):
+        learn.learnt(how, corpus(), seed=0, folder=tmp_path)
+
+
+def test_a_config_is_read_without_jax():
+    code = "import sys, configs.words_small as c; c.get_config(); print('jax' in sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert ended.stdout == "False\n", ended.stderr
 
 
 def test_a_resumed_run_says_so(tmp_path, caplog):

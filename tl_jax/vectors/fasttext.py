@@ -5,12 +5,11 @@ share a stem share what is learnt. n-grams are hashed into a number of buckets; 
 the vocabulary's n-grams fall into have a row here.
 """
 
-import dataclasses
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from tl_jax.vectors import skip_gram
+from tl_jax.vectors import settings, skip_gram
 from tl_jax.vectors.corpus import Corpus
 from tl_jax.vectors.skip_gram import Tables
 
@@ -82,20 +81,8 @@ def means(parts: Parts, table: np.ndarray) -> np.ndarray:
     return np.add.reduceat(table[parts.rows], parts.bounds[:-1]) / np.diff(parts.bounds)[:, None]
 
 
-@dataclasses.dataclass(frozen=True)
-class FastText:
-    """Settings of fastText: those of its code for skip-gram."""
-
-    dim: int = 100
-    window: int = 5
-    negative: int = 5
-    sample: float = 1e-4
-    rate: float = 0.05
-    epochs: int = 5
-    blocks: int = 4
-    least: int = 3  # characters of an n-gram, with the marks of the word's beginning and end
-    most: int = 6
-    buckets: int = 2_000_000
+class FastText(settings.FastText):
+    """fastText with these settings."""
 
     def prepare(self, corpus: Corpus) -> Parts:
         """The words' parts."""

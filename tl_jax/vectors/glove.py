@@ -10,7 +10,6 @@ gradient, whose parts are clipped. Pairs go in batches: what a word has in sever
 up, while the code takes them one after the other.
 """
 
-import dataclasses
 import functools
 from typing import Any
 
@@ -20,6 +19,7 @@ import numpy as np
 import scipy.sparse
 
 from tl_jax import interrupt
+from tl_jax.vectors import settings
 from tl_jax.vectors.corpus import Corpus
 
 CHUNK = 2**19  # tokens whose pairs are counted at once
@@ -84,16 +84,8 @@ def steps(tables: Tables, batches: Any, rate: float) -> tuple[Tables, jax.Array]
     return jax.lax.scan(step, tables, batches)
 
 
-@dataclasses.dataclass(frozen=True)
-class GloVe:
-    """Settings of GloVe: those of its code, and of the demo that comes with it."""
-
-    dim: int = 100
-    window: int = 15
-    x_max: float = 10.0  # 100 in the paper, whose texts have billions of words
-    alpha: float = 0.75
-    rate: float = 0.05
-    epochs: int = 15
+class GloVe(settings.GloVe):
+    """GloVe with these settings."""
 
     def prepare(self, corpus: Corpus) -> scipy.sparse.coo_array:
         """The counts X, of pairs that there are."""

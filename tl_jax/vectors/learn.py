@@ -8,7 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from tl_jax.errors import takes, takes_types, takes_whole, unknown
+from tl_jax.errors import UserError, takes, takes_types, takes_whole, unknown
 from tl_jax.vectors.corpus import Corpus
 from tl_jax.vectors.fasttext import FastText
 from tl_jax.vectors.glove import GloVe
@@ -48,6 +48,8 @@ def learnt(how: Any, corpus: Corpus, *, seed: int, folder: pathlib.Path) -> tupl
     tables, losses = _kept(folder) or (how.begin(corpus, material, seed), [])
     for epoch in range(len(losses), how.epochs):
         tables, loss = how.epoch(corpus, material, tables, epoch, seed)
+        if not np.isfinite(loss):
+            raise UserError(f"the loss is {loss} in epoch {epoch + 1}: take a smaller rate=")
         losses.append(loss)
         logger.info("epoch %d of %d: loss %.4f", epoch + 1, how.epochs, loss)
         _keep(folder, tables, losses)

@@ -13,7 +13,6 @@ logistic function, is maximised. Here a step takes many pairs at once:
   what they would have seen (`moved`). Without that, vocabularies of a thousand words diverge.
 """
 
-import dataclasses
 import functools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -23,6 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from tl_jax import interrupt
+from tl_jax.errors import UserError
+from tl_jax.vectors import settings
 from tl_jax.vectors.corpus import Corpus, blocks, drawn, subsampled
 
 BLOCK = 32  # tokens of a stretch, and words that are drawn for it
@@ -93,13 +94,11 @@ def slopes(inputs, outputs, labels, weights) -> tuple[tuple, tuple]:
 
 def moved(table: jax.Array, rows, gradients, curvatures, rate) -> jax.Array:
     """The table after a step along the rows' gradients, (..., D); rows that come several times add
-    up. Each is multiplied by (1 - exp(-x)) / x, where x is the rate times the curvature of the
-    row's others: what small steps, each of which sees the ones before, come to where the loss is
-    quadratic. A row that comes once takes the plain step, and one that comes often does not
-    overshoot.
+    up. A row's step is multiplied by (1 - exp(-x)) / x, where x is the rate times its curvature:
+    what small steps, each of which sees the ones before, come to where the loss is quadratic.
+    Where x is small that is the plain step; where it is large the row does not overshoot.
     """
-    bends = rate * curvatures
-    x = jnp.zeros(len(table)).at[rows].add(bends)[rows] - bends
+    x = jnp.zeros(len(table)).at[rows].add(rate * curvatures)[rows]
     share = jnp.where(x > 1e-4, -jnp.expm1(-x) / jnp.maximum(x, 1e-4), 1)
     return table.at[rows].add(-(rate * share)[..., None] * gradients)
 
@@ -143,17 +142,8 @@ def _inputs(table: jax.Array, batch: Batch, centres: jax.Array) -> tuple[jax.Arr
     return rows, means.reshape(*centres.shape, -1)
 
 
-@dataclasses.dataclass(frozen=True)
-class SkipGram:
-    """Settings of skip-gram: those of word2vec's code."""
-
-    dim: int = 100
-    window: int = 5  # words on either side at most: of each word a number drawn from 1 to it
-    negative: int = 5
-    sample: float = 1e-3  # frequency above which words are left out at random; 0: none is
-    rate: float = 0.025  # of learning, at the beginning; it falls to 0
-    epochs: int = 5
-    blocks: int = 4  # of 32 tokens, in a step
+class SkipGram(settings.SkipGram):
+    """Skip-gram with these settings."""
 
     def prepare(self, corpus: Corpus) -> Any:
         """Nothing is computed before."""
@@ -182,38 +172,40 @@ def fresh(inputs: int, outputs: int, dim: int, limit: float, seed: int) -> Table
 
 
 def passed(
-    settings: Any, corpus: Corpus, tables: Tables, epoch: int, seed: int, parts
+    how: Any, corpus: Corpus, tables: Tables, epoch: int, seed: int, parts
 ) -> tuple[Tables, float]:
     """The tables after one more pass over the texts, in an order that seed and epoch decide, and
     the mean loss of a pair. `parts` gives the `Batch.parts` of several batches' centres (T, B, L).
     """
     totals = []
-    for batches in _calls(settings, corpus, epoch, seed, parts):
+    for batches in _calls(how, corpus, epoch, seed, parts):
         interrupt.check()
-        tables, found = steps(tables, batches, settings.negative)
+        tables, found = steps(tables, batches, how.negative)
         totals.append(found)
     value, pairs = np.concatenate(totals).astype(np.float64).sum(0)
     return tables, float(value / max(pairs, 1))
 
 
-def _calls(settings: Any, corpus: Corpus, epoch: int, seed: int, parts) -> Iterator[Batch]:
+def _calls(how: Any, corpus: Corpus, epoch: int, seed: int, parts) -> Iterator[Batch]:
     """The batches of an epoch, `STEPS` at a time, the last ones filled up with empty stretches."""
-    rng, window = np.random.default_rng((seed, epoch)), settings.window
-    shown = subsampled(corpus, settings.sample, rng)
+    rng, window = np.random.default_rng((seed, epoch)), how.window
+    shown = subsampled(corpus, how.sample, rng)
+    if not len(shown.tokens):
+        raise UserError(f"sample={how.sample:g} leaves out all words: take a larger one, or 0")
     tokens, texts = blocks(shown, BLOCK, window)
     order = rng.permutation(len(tokens))
-    per_call = STEPS * settings.blocks
+    per_call = STEPS * how.blocks
     for first in range(0, len(order), per_call):
         rows = order[first : first + per_call]
         empty = (0, per_call - len(rows)), (0, 0)
-        shape = STEPS, settings.blocks, -1
+        shape = STEPS, how.blocks, -1
         own = np.pad(tokens[rows], empty).reshape(shape)
-        done = (epoch + (first + np.arange(STEPS) * settings.blocks) / len(order)) / settings.epochs
+        done = (epoch + (first + np.arange(STEPS) * how.blocks) / len(order)) / how.epochs
         yield Batch(
             own,
             np.pad(texts[rows], empty, constant_values=-1).reshape(shape),
             rng.integers(1, window + 1, (*shape[:2], BLOCK), np.int32),
             drawn(corpus.counts, (*shape[:2], BLOCK), rng),
-            np.float32(settings.rate * np.maximum(1 - done, LEAST)),
+            np.float32(how.rate * np.maximum(1 - done, LEAST)),
             parts(own[..., window : window + BLOCK]),
         )
