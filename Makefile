@@ -58,6 +58,7 @@ bench: .venv/bench
 	$(BIN)/python -m benchmarks.probes
 	$(BIN)/python -m benchmarks.scenarios
 	$(BIN)/python -m benchmarks.language
+	$(BIN)/python -m benchmarks.words
 
 lint: .venv/dev
 	$(BIN)/ruff check .

@@ -13,7 +13,7 @@ TENSORBOARD = ["tensorboardX"]
 STUDIES = ["umap-learn", "pyarrow", "scikit-image"]
 RAY = ["ray>=2.60.0,<3"]
 ONEDNN = ["onednn-cpu-gomp; sys_platform == 'linux' and platform_machine == 'x86_64'"]
-BENCH = [*ONEDNN, "psutil", "timm", "torch", "torchvision", "transformers"]
+BENCH = [*ONEDNN, "gensim>=4.4.0,<5", "psutil", "timm", "torch", "torchvision", "transformers"]
 
 setup(
     name="tl_jax",

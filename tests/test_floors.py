@@ -13,7 +13,7 @@ FLOORS = (
     {"ops"},
     {"chain", "data", "stats"},
     {"weights", "engine", "plans", "report"},
-    {"train", "models"},
+    {"train", "models", "vectors"},
     {"base", "describe"},
     {"runs", "measure"},
     {"studies"},

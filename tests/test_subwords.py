@@ -16,7 +16,7 @@ from tl_jax.base.load import load_base
 from tl_jax.data.expects import require_same
 from tl_jax.data.tasks.plain import python_help
 from tl_jax.data.texts import subwords
-from tl_jax.data.texts.preprocessing import SUBWORDS, WORDS, TextPreprocessing, of_subwords
+from tl_jax.data.texts.preprocessing import FASTAI, SUBWORDS, TextPreprocessing, of_subwords
 from tl_jax.data.texts.rules import SPECIALS, apply_rules
 from tl_jax.errors import UserError
 from tl_jax.models import awd_lstm
@@ -132,7 +132,7 @@ def test_it_keeps_its_subwords_unless_others_are_asked_for(trained):
     np.testing.assert_array_equal(after[:9], before[:9])
     np.testing.assert_allclose(after[new.index("z")], before.mean(0), rtol=1e-5, atol=1e-6)
     assert (
-        language.with_vocabulary(base, other, tokens="words", **sizes).preprocessing.rules == WORDS
+        language.with_vocabulary(base, other, tokens="words", **sizes).preprocessing.rules == FASTAI
     )
     with pytest.raises(UserError, match="unknown kind of tokens"):
         language.with_vocabulary(base, other, tokens="word", **sizes)
@@ -149,7 +149,7 @@ def test_it_becomes_a_classifier_that_says_which_words_count(trained, tmp_path):
     assert [word for word, _ in found] == ["xxbos ", "xxmaj ", "good ", "film"]
     assert all(weight for _, weight in found)
     with pytest.raises(UserError, match="rules: 'fastai', not 'fastai_subwords'"):
-        require_same(task=dataclasses.replace(base.preprocessing, rules=WORDS),
+        require_same(task=dataclasses.replace(base.preprocessing, rules=FASTAI),
                      base=base.preprocessing)  # fmt: skip
 
 

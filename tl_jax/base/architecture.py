@@ -8,6 +8,7 @@ from tl_jax.chain import heads
 from tl_jax.chain.network import Network
 from tl_jax.data.texts.preprocessing import MAX_WORDS
 from tl_jax.errors import UserError, unknown
+from tl_jax.weights.vectors_file import WIDEST
 
 MAX_CLASSES = 100_000  # a model file may come from a stranger, and the classifier grows with them
 
@@ -23,6 +24,7 @@ class Architecture:
     head: str = ""  # on top of the cut (tl_jax.chain.heads); empty: none
     dropout: float = 0.0  # of the head
     words: int = 0  # of the vocabulary, of a base that reads texts; 0: the usual ones
+    features: int = 0  # of a word, of a base whose words may have any number; 0: the usual one
 
     def __post_init__(self):
         forms = models.family(self.name).forms(self.name)
@@ -32,6 +34,8 @@ class Architecture:
             raise UserError(f"classes are at least 1 and at most {MAX_CLASSES}; got {self.classes}")
         if not 0 <= self.words <= MAX_WORDS:
             raise UserError(f"words are at most {MAX_WORDS}; got {self.words}")
+        if not 0 <= self.features <= WIDEST:
+            raise UserError(f"features are at most {WIDEST}; got {self.features}")
         if self.head and not self.cut:
             raise UserError("a new head goes on top of a cut: name the last layer that is kept")
 
@@ -40,6 +44,8 @@ class Architecture:
         build = functools.partial(models.family(self.name).build, self.name, self.form)
         if self.words:
             build = functools.partial(build, words=self.words)
+        if self.features:
+            build = functools.partial(build, features=self.features)
         if not self.cut:
             return build(self.classes)
         whole = build()

@@ -1,6 +1,7 @@
 """Bases from weights: files that people have, published names, files of our own."""
 
 import dataclasses
+import inspect
 import logging
 import os
 import pathlib
@@ -42,6 +43,7 @@ def load_base(
       several files, their index, `model.safetensors.index.json`;
     * `torchvision:IMAGENET1K_V1`, `keras:imagenet`, `timm:<tag>`: fetched once;
     * `pip:efficientnet-lite0`: a file that an installed package carries;
+    * of `word_vectors`, a file of word2vec's, GloVe's or fastText's vectors;
     * `random:<seed>`, of a base that reads texts with the tokenizer of its first published weights;
       None is the first published ones, which `published_weights` names.
 
@@ -69,14 +71,20 @@ def load_base(
         takes(not source.part, f"{source.path}, which holds one net,", "no '#'", source.part)
         base = _require_form(_exported(name, weights, source.path), form)
     else:
-        state = files.read(source.path)
-        given = {"preprocessing": source.preprocessing, "part": source.part}
+        state, preprocessing = _content(name, source)
+        given = {"preprocessing": preprocessing, "part": source.part}
         try:
             base = from_state_dict(name, state, form=form or source.form, **given)
         except UserError as error:
             raise UserError(f"{source.path}: {error}") from None
     _require_finite(source.path, base.variables)
     return dataclasses.replace(base, weights=weights, digest=files.digest(source.path))
+
+
+def _content(name: str, source: sources.Source) -> tuple[Mapping[str, np.ndarray], Expected | None]:
+    """The arrays of a weight file, and the preprocessing that comes with them, if any does."""
+    read = getattr(models.family(name), "read", None)
+    return read(source.path) if read else (files.read(source.path), source.preprocessing)
 
 
 def _is_name(value: object) -> bool:
@@ -185,7 +193,8 @@ def from_state_dict(
     name = models.canonical(name)
     state = getattr(models.family(name), "tidied", dict)(state)
     form, found = recognised(name, state, form and _form(name, form), part)
-    architecture = Architecture(name, form, _classes(found), words=_words(name, found))
+    words, features = _table_shape(name, found)
+    architecture = Architecture(name, form, _classes(found), words=words, features=features)
     preprocessing = preprocessing or models.family(name).preprocessing(name, form)
     expected, outputs = architecture.chain().shapes(preprocessing.example)
     if isinstance(preprocessing, Preprocessing) and (channels := _other_channels(found, expected)):
@@ -221,10 +230,16 @@ def _exported(name: str, weights: str, path: pathlib.Path) -> Base:
     return _base(model, weights)
 
 
-def _words(name: str, found: convert.Found) -> int:
-    """How many words the table of a base that reads texts has; 0 of any other base."""
-    table = found.arrays.get(f"params/{getattr(models.family(name), 'TABLE', '')}")
-    return len(table) if table is not None and table.ndim == 2 else 0
+def _table_shape(name: str, found: convert.Found) -> tuple[int, int]:
+    """How many words the table of a base that reads texts has, and of how many features, where the
+    family takes any number of these; else 0.
+    """
+    family = models.family(name)
+    table = found.arrays.get(f"params/{getattr(family, 'TABLE', '')}")
+    if table is None or table.ndim != 2:
+        return 0, 0
+    any_width = "features" in inspect.signature(family.build).parameters
+    return len(table), table.shape[1] if any_width else 0
 
 
 def _require_words(expects: Expected, words: int) -> None:

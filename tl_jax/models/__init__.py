@@ -12,7 +12,10 @@ A family file has
 * `PUBLISHED[name]`: weights that can be loaded by name;
 * optionally `READS`, the place that the first layer reads: `tokens`, if not `image`. Of such a
   family the usual weights have no classifier, `build` takes the number of `words` of the vocabulary
-  too, and `TABLE` is the path of their vectors;
+  too, and `TABLE` is the path of their vectors. If it takes the number of `features` as well,
+  vectors may be of any width;
+* optionally `read(path)`, of a family whose weights are in files of their own kind: their arrays,
+  under names for the rules, and the preprocessing that goes with them;
 * optionally `tidied(state)`: a file's arrays, each parameter once, under names for the rules;
 * optionally `TIMM_NAMES[name]`: timm's name for the architecture, if it differs.
 """

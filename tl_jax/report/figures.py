@@ -1,6 +1,7 @@
 """Figures that studies share: values against depth, for pairs of layers, and maps of points.
 
-Their text is layer names and the study's own words, never a class or a file name.
+Their text is layer names and the study's own words, never a class or a file name; but a map of
+words shows these.
 """
 
 import itertools
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tl_jax.report.plots import BLUE, FAINT, INK, ORANGE, UNITS, Drawing
+from tl_jax.report.plots import BLUE, FAINT, INK, ORANGE, UNITS, Drawing, whole_numbers
 from tl_jax.stats import intervals
 
 if TYPE_CHECKING:
@@ -194,6 +195,40 @@ def scatter(points: np.ndarray, labels: np.ndarray) -> Drawing:
             figure.legend(loc="outside lower center", ncols=FEW, **style)
 
     return Drawing(draw, height=4.6)
+
+
+def words(points: np.ndarray, names: Sequence[str]) -> Drawing:
+    """Draw words at their points (N, 2); one that would cover an earlier one is a dot."""
+    size = np.ptp(points, 0)
+    places = (points - points.min(0)) / np.where(size > 0, size, 1) * (WIDE, 0.62 * WIDE)
+
+    def draw(figure: "Figure") -> None:
+        axes, shown = figure.subplots(), np.zeros((0, 3))
+        axes.set_axis_off()
+        axes.scatter(*places.T, color=FAINT, s=3, lw=0, rasterized=True)
+        axes.margins(0.06)
+        for place, name in zip(places, names, strict=True):
+            half = 0.04 * len(name)  # inches, about, of a word in this font
+            apart = np.abs(shown[:, :2] - place)
+            if not ((apart[:, 0] < half + shown[:, 2]) & (apart[:, 1] < 0.13)).any():
+                shown = np.vstack([shown, [*place, half]])
+                style = {"size": 8, "ha": "center", "va": "center", "color": INK}
+                # It needs no room beside the axes; before their limits are known it takes all.
+                axes.text(place[0], place[1], name, parse_math=False, **style).set_in_layout(False)
+
+    return Drawing(draw, width=WIDE, height=0.66 * WIDE)
+
+
+def over_epochs(losses: Sequence[float]) -> Drawing:
+    """Draw the loss of each epoch."""
+
+    def draw(figure: "Figure") -> None:
+        axes = figure.subplots()
+        axes.plot(range(1, len(losses) + 1), losses, color=BLUE, marker="o", ms=3)
+        axes.xaxis.set_major_locator(whole_numbers())
+        axes.set(xlabel="epoch", ylabel="loss")
+
+    return Drawing(draw)
 
 
 def _width(names: Sequence[str]) -> float:

@@ -136,7 +136,7 @@ def curves(history: Sequence[dict], phases: Sequence[dict], series=LOSS) -> Draw
         chosen = next((c for c, _, _ in series if c.startswith("val")), series[0][0])
         _mark_phases(axes, history, phases, chosen=chosen)
         axes.set_xlim(0.5, len(history) + 0.5)
-        axes.xaxis.set_major_locator(_whole_numbers())
+        axes.xaxis.set_major_locator(whole_numbers())
         axes.set_xlabel("epoch")
         if series[0] == ACCURACY[0]:
             axes.yaxis.set_major_formatter(percent)
@@ -185,7 +185,7 @@ def confusion(counts: np.ndarray) -> Drawing:
     return Drawing(draw, height=4.6)
 
 
-def _whole_numbers():
+def whole_numbers():
     """Return a locator that puts ticks at whole numbers."""
     from matplotlib.ticker import MaxNLocator
 

@@ -30,6 +30,19 @@ def wilson(correct: int, n: int) -> tuple[float, float] | None:
     return interval.low, interval.high
 
 
+def of_spearman(value: float, n: int) -> tuple[float, float]:
+    """Return the 95 % interval of Spearman's correlation of `n` pairs: normal on Fisher's scale,
+    with the variance (1 + value^2 / 2) / (n - 3) (Bonett & Wright 2000, Psychometrika 65, p. 23).
+
+    NaN for fewer than four pairs, and for a correlation of NaN.
+    """
+    if n < 4 or not abs(value) < 1:
+        return (value, value) if n > 3 and abs(value) == 1 else (np.nan, np.nan)
+    half = 1.959964 * np.sqrt((1 + value**2 / 2) / (n - 3))
+    low, high = np.tanh(np.arctanh(value) + np.array([-half, half]))
+    return float(low), float(high)
+
+
 def bootstrap(correct: np.ndarray, weights: np.ndarray) -> tuple[float, float] | None:
     """Return the 95 % percentile bootstrap interval of a weighted accuracy.
 

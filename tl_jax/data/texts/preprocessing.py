@@ -15,15 +15,16 @@ import numpy as np
 from tl_jax.data.task import Task
 from tl_jax.data.texts import library, subwords
 from tl_jax.data.texts.rules import PAD, SPECIALS, UNK, apply_rules
-from tl_jax.data.texts.split import tokens_of
+from tl_jax.data.texts.split import lower_words_of, tokens_of, words_of
 from tl_jax.data.texts.vocabulary import ids_of
 from tl_jax.errors import UserError, takes, takes_types, takes_whole, unknown
 
 TOKENS = "tokens"  # the place that a text base's first layer reads
-WORDS, SUBWORDS = "fastai", "fastai_subwords"
-# What a text goes through before the tokenizer: nothing; fastai's rules, and the split into words;
-# its rules alone
-RULES: dict[str, Callable[[str], Any]] = {"": str, WORDS: tokens_of, SUBWORDS: apply_rules}
+FASTAI, SUBWORDS = "fastai", "fastai_subwords"
+# What a text goes through before the tokenizer: a split into words, which are then looked up
+SPLITS = {FASTAI: tokens_of, "words": words_of, "lower_words": lower_words_of}
+# or nothing, or fastai's rules alone
+RULES: dict[str, Callable[[str], Any]] = {"": str, SUBWORDS: apply_rules, **SPLITS}
 MAX_SIZE = 2**16  # tokens
 MAX_WORDS = 10_000_000
 MAX_TOKENIZER = 2**26  # bytes of JSON
@@ -53,7 +54,7 @@ class TextPreprocessing:
         takes_types(self)
         takes_whole(self.size, "size=", 1, MAX_SIZE)
         takes_whole(self.pad, "pad=", 0, 2**31 - 1)
-        if self.rules not in RULES:
+        if self.rules and self.rules not in RULES:
             raise unknown("rules", self.rules, RULES)
         if len(self.tokenizer) > MAX_TOKENIZER:
             raise UserError(f"a tokenizer has at most {MAX_TOKENIZER} characters of JSON")
@@ -88,7 +89,7 @@ class TextPreprocessing:
             batch = texts[first : first + BATCH]
             ruled = [RULES[self.rules](text) for text in batch]
             with library.refusing("the tokenizer cannot read the texts"):
-                encodings = tokenizer.encode_batch(ruled, is_pretokenized=self.rules == WORDS)
+                encodings = tokenizer.encode_batch(ruled, is_pretokenized=self.rules in SPLITS)
             rows += [np.asarray(one.ids, np.int32) for one in encodings]
         return [row[::-1] for row in rows] if self.backward else rows
 
@@ -122,8 +123,8 @@ class TextPreprocessing:
         return shown, spans[::-1] if self.backward else spans
 
     def _spans(self, text: str) -> tuple[str, list[tuple[int, int]]]:
-        if self.rules == WORDS:
-            tokens = tokens_of(self._beginning(text))[: self.size]
+        if self.rules in SPLITS:
+            tokens = SPLITS[self.rules](self._beginning(text))[: self.size]
             ends = np.cumsum([len(token) + 1 for token in tokens]).tolist()
             spans = [(end - 1 - len(t), end - 1) for t, end in zip(tokens, ends, strict=True)]
             return " ".join(tokens), spans

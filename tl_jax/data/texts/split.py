@@ -45,3 +45,13 @@ def split(text: str) -> list[str]:
 def tokens_of(text: str) -> list[str]:
     """Return the tokens of a text as fastai's models know them: its rules, then the split."""
     return split(apply_rules(text))
+
+
+def words_of(text: str) -> list[str]:
+    """Return the words and marks of a text as they are written, without white space."""
+    return [token for piece in text.split() for token in _TOKEN.findall(piece)]
+
+
+def lower_words_of(text: str) -> list[str]:
+    """Return the words and marks of a text in lower case, without white space."""
+    return words_of(text.lower())

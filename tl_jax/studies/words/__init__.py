@@ -1,0 +1,1 @@
+"""Vectors of words: learnt from a task's texts, their neighbours and a map of them."""

@@ -1,0 +1,1 @@
+"""Vectors of words: learnt from texts without labels, and judged."""
