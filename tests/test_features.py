@@ -132,11 +132,11 @@ def test_a_task_without_images_is_refused(base, task, tmp_path):
     assert task.image(3).size == (32, 32)
 
 
-def test_what_is_not_finite_is_named_with_layer_and_image(base, task, tmp_path):
+def test_what_is_not_finite_is_named_with_layer_and_example(base, task, tmp_path):
     broken = jax.tree.map(np.copy, base.variables)
     broken["params"]["stage2_block1"]["conv2"]["norm"]["bias"][:] = np.inf
     broken = dataclasses.replace(base, variables=broken)
-    with pytest.raises(UserError, match="stage2_block1.*not finite.*image '0'"):
+    with pytest.raises(UserError, match="stage2_block1.*not finite.*example '0'"):
         of_layers(broken, task, layers=LAYERS, cache=tmp_path)
 
 

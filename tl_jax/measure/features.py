@@ -158,4 +158,5 @@ def _require_finite(rows: np.ndarray, ends: dict[str, int], ids: Sequence[str]) 
     if len(wrong):
         row, column = wrong[wrong[:, 1].argmin()]  # the lowest layer, where it starts
         layer = next(name for name, end in ends.items() if column < end)
-        raise UserError(f"the features of layer {layer!r} are not finite for {ids[row]!r}")
+        where = f"layer {layer!r} are not finite for the example {ids[row]!r}"
+        raise UserError(f"the features of {where}")
