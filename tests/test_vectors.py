@@ -96,8 +96,11 @@ def test_the_loss_is_that_of_the_paper_by_hand():
 def test_gradients_and_curvatures_are_those_of_autodiff_and_differences():
     rng = np.random.default_rng(0)
     given = rng.normal(size=(2, 2, 3)), rng.normal(size=(2, 5, 3))
-    labels, weights = rng.integers(0, 2, (2, 2, 5)).astype(float), rng.random((2, 2, 5))
-    by, along = jax.jit(skip_gram.slopes)(*given, labels, weights)
+    weights, scores = rng.random((2, 2, 5)), np.einsum("bld,bwd->blw", *given)
+    labels = (scores > 0).astype(float)
+    wrong = jax.jit(skip_gram.slopes)(*given, 1 - labels, weights)[2]
+    np.testing.assert_allclose(wrong, weights / 4, rtol=1e-6)  # the greatest on the way
+    *by, curve = jax.jit(skip_gram.slopes)(*given, labels, weights)
     for found, expected in zip(by, jax.jit(jax.grad(skip_gram.loss, (0, 1)))(
         *given, labels, weights), strict=True):  # fmt: skip
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
@@ -106,10 +109,12 @@ def test_gradients_and_curvatures_are_those_of_autodiff_and_differences():
         scores = np.einsum("bld,bwd->blw", *arrays)
         return (weights * (np.log1p(np.exp(scores)) - labels * scores)).sum()
 
-    for axis, (slopes, found) in enumerate(zip(by, along, strict=True)):
+    for axis, second in enumerate((curve, np.swapaxes(curve, 1, 2))):
+        ways = rng.normal(size=given[axis].shape)
+        found = skip_gram.bent(ways, given[1 - axis], second)
         for place in np.ndindex(found.shape):
             way = np.zeros_like(given[axis])
-            way[place] = slopes[place] / np.linalg.norm(slopes[place])
+            way[place] = ways[place] / np.linalg.norm(ways[place])
             values = []
             for far in (-1e-3, 0, 1e-3):
                 arrays = list(given)
@@ -120,13 +125,14 @@ def test_gradients_and_curvatures_are_those_of_autodiff_and_differences():
 
 
 def test_rows_that_come_twice_add_up_and_do_not_overshoot():
-    table, rows = jnp.zeros((3, 1)), np.array([0, 2, 2])
-    gradients, curvatures = np.float32([[1], [2], [3]]), np.float32([9, 4, 6])
-    plain = skip_gram.moved(table, rows, gradients, 0 * curvatures, 0.1)
-    np.testing.assert_allclose(plain, [[-0.1], [0], [-0.5]], rtol=1e-6)
-    damped = skip_gram.moved(table, rows, gradients, curvatures, 0.1)
+    table, rows = jnp.float32([[1], [2], [3]]), np.array([0, 2, 2])
+    gradients, bends = np.float32([[1], [2], [3]]), np.float32([9, 4, 6])
+    given = table, rows, table[rows], gradients, 0.1
+    plain = skip_gram.moved(*given, lambda moves: 0 * bends)
+    np.testing.assert_allclose(plain, [[0.9], [2], [2.5]], rtol=1e-6)
+    damped = skip_gram.moved(*given, lambda moves: bends)
     one, both = (1 - np.exp(-0.9)) / 0.9, 1 - np.exp(-1)
-    np.testing.assert_allclose(damped, [[-0.1 * one], [0], [-0.5 * both]], rtol=1e-6)
+    np.testing.assert_allclose(damped, [[1 - 0.1 * one], [2], [3 - 0.5 * both]], rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", learn.METHODS)
@@ -223,7 +229,8 @@ def test_a_word_is_the_mean_of_its_parts_in_a_step_and_in_the_end():
     shared = {*parts.rows[: ends[1]]} & {*parts.rows[ends[1] : ends[2]]}
     assert len(shared) >= len({*fasttext.ngrams("where", 3, 4)} & {*fasttext.ngrams("here", 3, 4)})
     centres = np.int32([[[0, 2], [1, 1]]])
-    batch = skip_gram.Batch(None, None, None, None, None, fasttext.flat(parts, centres))
+    own = fasttext.flat(parts, centres)
+    batch = skip_gram.Batch(None, None, centres[0], None, None, own)
     own = batch._replace(parts=tuple(part[0] for part in batch.parts))
     _, means = skip_gram._inputs(table, own, centres[0])
     np.testing.assert_allclose(means, np.array(expected)[centres[0]], rtol=1e-5)

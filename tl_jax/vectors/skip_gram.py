@@ -76,31 +76,40 @@ def loss(inputs, outputs, labels, weights) -> jax.Array:
     return (weights * (jax.nn.softplus(scores) - labels * scores)).sum()
 
 
-def slopes(inputs, outputs, labels, weights) -> tuple[tuple, tuple]:
-    """The gradients of the loss by `inputs` and `outputs`, and its curvature along each vector's
-    gradient, (B, L) and (B, W).
+def slopes(inputs, outputs, labels, weights) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The gradients of the loss by `inputs` and `outputs`; and its second derivatives by the scores
+    (B, L, W): the greatest ones on the way to the labels, as a score far on the wrong side, where
+    the loss is straight, would seem to allow any step.
     """
     share = jax.nn.sigmoid(jnp.einsum("bld,bwd->blw", inputs, outputs))
-    slope, curve = weights * (share - labels), weights * share * (1 - share)
+    slope = weights * (share - labels)
     by_input = jnp.einsum("blw,bwd->bld", slope, outputs)
     by_output = jnp.einsum("blw,bld->bwd", slope, inputs)
-    along_input = (curve * jnp.einsum("bld,bwd->blw", by_input, outputs) ** 2).sum(2)
-    along_output = (curve * jnp.einsum("bwd,bld->blw", by_output, inputs) ** 2).sum(1)
-    return (by_input, by_output), (
-        along_input / jnp.maximum((by_input**2).sum(-1), TINY),
-        along_output / jnp.maximum((by_output**2).sum(-1), TINY),
-    )
+    right = jnp.abs(share - labels) < 0.5
+    return by_input, by_output, weights * jnp.where(right, share * (1 - share), 0.25)
 
 
-def moved(table: jax.Array, rows, gradients, curvatures, rate) -> jax.Array:
-    """The table after a step along the rows' gradients, (..., D); rows that come several times add
-    up. A row's step is multiplied by (1 - exp(-x)) / x, where x is the rate times its curvature:
-    what small steps, each of which sees the ones before, come to where the loss is quadratic.
-    Where x is small that is the plain step; where it is large the row does not overshoot.
+def bent(moves, others, curve) -> jax.Array:
+    """The curvature of the loss along the moves (B, L, D) of vectors, (B, L): `curve` (B, L, W) are
+    second derivatives by their products with `others` (B, W, D).
     """
-    x = jnp.zeros(len(table)).at[rows].add(rate * curvatures)[rows]
+    found = (curve * jnp.einsum("bld,bwd->blw", moves, others) ** 2).sum(-1)
+    return found / jnp.maximum((moves**2).sum(-1), TINY)
+
+
+def moved(table: jax.Array, rows, before, gradients, rate, bend) -> jax.Array:
+    """The table after a step along the gradients (..., D) of rows, whose vectors are `before`.
+
+    Rows that come several times add up. Then a row's move is multiplied by (1 - exp(-x)) / x, where
+    x is the rate times the curvature along it, which `bend` gives for moves (..., D): what small
+    steps, each of which sees the ones before, come to where the loss is quadratic. Where x is small
+    that is the plain step; where it is large the row does not overshoot.
+    """
+    table = table.at[rows].add(-rate * gradients)
+    moves = table[rows] - before
+    x = jnp.zeros(len(table)).at[rows].add(rate * bend(moves))[rows]
     share = jnp.where(x > 1e-4, -jnp.expm1(-x) / jnp.maximum(x, 1e-4), 1)
-    return table.at[rows].add(-(rate * share)[..., None] * gradients)
+    return table.at[rows].set(before + share[..., None] * moves)
 
 
 @functools.partial(jax.jit, donate_argnums=0, static_argnames="negative")
@@ -118,17 +127,20 @@ def _step(tables: Tables, batch: Batch, *, negative: int) -> tuple[Tables, jax.A
     words = jnp.concatenate([batch.tokens, batch.negatives], 1)
     outputs, pairs = tables["output"][words], near(batch).astype(inputs.dtype)
     labels, weights = weighted(pairs, batch.negatives.shape[1], negative)
-    gradients, curvatures = slopes(inputs, outputs, labels, weights)
-    by_row, along_row = gradients[0], curvatures[0]
+    by_input, by_output, curve = slopes(inputs, outputs, labels, weights)
+    bend = functools.partial(bent, others=outputs, curve=curve)
+    before = inputs
     if batch.parts is not None:
         # fastText's code gives each part the whole gradient of their mean, not its share.
-        owners = jnp.minimum(batch.parts[1], count * size - 1)
-        real = batch.parts[2] > 0
-        by_row = by_row.reshape(count * size, -1)[owners] * real[:, None]
-        along_row = along_row.reshape(-1)[owners] * real
+        _, owners, shares = batch.parts
+        owners, real = jnp.minimum(owners, count * size - 1), shares > 0
+        before = tables["input"][rows]
+        by_input = by_input.reshape(count * size, -1)[owners] * real[:, None]
+        of_means, bend = bend, lambda moves: of_means(_means(moves, batch)).ravel()[owners] * real
+    back = functools.partial(bent, others=inputs, curve=curve.swapaxes(1, 2))
     tables = {
-        "input": moved(tables["input"], rows, by_row, along_row, batch.rate),
-        "output": moved(tables["output"], words, gradients[1], curvatures[1], batch.rate),
+        "input": moved(tables["input"], rows, before, by_input, batch.rate, bend),
+        "output": moved(tables["output"], words, outputs, by_output, batch.rate, back),
     }
     return tables, jnp.stack([loss(inputs, outputs, labels, weights), pairs.sum()])
 
@@ -137,9 +149,16 @@ def _inputs(table: jax.Array, batch: Batch, centres: jax.Array) -> tuple[jax.Arr
     """The rows of the table that make the centres' vectors, and these (B, L, D)."""
     if batch.parts is None:
         return centres, table[centres]
-    rows, owners, shares = batch.parts
-    means = jax.ops.segment_sum(table[rows] * shares[:, None], owners, centres.size)
-    return rows, means.reshape(*centres.shape, -1)
+    return batch.parts[0], _means(table[batch.parts[0]], batch)
+
+
+def _means(rows: jax.Array, batch: Batch) -> jax.Array:
+    """The means (B, L, D) of the rows (R, D) that each centre's vector has."""
+    assert batch.parts is not None
+    _, owners, shares = batch.parts
+    count, size = batch.reach.shape
+    found = jax.ops.segment_sum(rows * shares[:, None], owners, count * size)
+    return found.reshape(count, size, -1)
 
 
 class SkipGram(settings.SkipGram):
