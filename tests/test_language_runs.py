@@ -154,10 +154,10 @@ def test_it_becomes_a_classifier(trained, tmp_path):
 
 
 def test_a_backward_one_reads_from_the_end(tmp_path, trained):
-    task, mine = texts.task(), config(backward=True)
-    mine.tune.epochs = 1
-    language.work(subject.base_of(mine), task, tmp_path, mine, name="back")
-    base = load_base(tmp_path)
+    task, fresh = texts.task(), load_base("awd_lstm_small", "random:0")
+    base = language.with_vocabulary(fresh, task, most=100, least=1, seed=0, backward=True)
+    base.save(tmp_path / "back.safetensors")
+    base = load_base(tmp_path / "back.safetensors")
     expects, text = base.preprocessing, "the film was good"
     forward = dataclasses.replace(expects, backward=False)
     np.testing.assert_array_equal(expects.rows([text])[0], forward.rows([text])[0][::-1])
@@ -175,6 +175,7 @@ def test_a_backward_one_reads_from_the_end(tmp_path, trained):
         )
 
 
+@pytest.mark.slow  # make test kills the loop itself: test_language
 def test_a_killed_one_goes_on_with_its_states(tmp_path, monkeypatch):
     book = tmp_path / "book.txt"
     book.write_text("\n\n".join(f"{text} ." for text in texts.task().texts), "utf-8")

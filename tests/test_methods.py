@@ -287,9 +287,9 @@ def test_frozen_adapters_are_part_of_what_is_stored(tmp_path):
     start = digits.begun(network, trained())
     first, second = (
         digits.problem(
-            CrossEntropy(), network, names, task=digits.target(), batch_norm="frozen", epochs=1
+            CrossEntropy(), network, names, task=digits.target(), batch_norm="frozen", epochs=epochs
         )
-        for names in (("conv2_lora", "feature_lora"), ("head",))
+        for names, epochs in ((("conv2_lora", "feature_lora"), 1), (("head",), 3))
     )
     phases = [Phase(n, one.plan.phases[0].multipliers, one.plan.phases[0].settings)
               for n, one in (("adapters", first), ("head", second))]  # fmt: skip

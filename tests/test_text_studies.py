@@ -115,6 +115,7 @@ def test_layers_and_their_similarity(table, tmp_path):
         of_layers(texts.base(), texts.task(), views="flip", cache=None)
 
 
+@pytest.mark.slow
 def test_scores_of_bases_beside_their_accuracies(table, tmp_path):
     config = config_of("score_vs_accuracy", table, tmp_path / "cache", seeds=(0,), resamples=0)
     bases = {
