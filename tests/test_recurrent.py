@@ -1,4 +1,6 @@
-"""The recurrence of an LSTM: its gradient by hand is that of the scan which it stands for."""
+"""The recurrence of an LSTM: its gradient by hand is that of the scan which it stands for; dropout
+that is made weaker.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -6,6 +8,9 @@ import numpy as np
 import pytest
 
 from tl_jax import ops
+from tl_jax.chain.dropout import with_dropout
+from tl_jax.errors import UserError
+from tl_jax.models.awd_lstm import USUAL, Shape, language_model
 
 STEPS, ROWS, FEATURES = 7, 3, 5
 
@@ -48,3 +53,16 @@ def test_values_and_gradients_are_those_of_the_scan(bptt, share):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=2e-6)
 
     jax.tree.map(same, of(ops.lstm), of(plain))
+
+
+def test_all_rates_of_dropout_are_multiplied():
+    whole = language_model(Shape(words=20, features=4, hidden=5, depth=2))
+    half = with_dropout(whole, 0.5)
+    rates = {layer.name: vars(layer.module) for layer in half.layers}
+    assert rates["embed"]["dropout"] == USUAL.words / 2
+    assert rates["lstm1"]["dropout"] == USUAL.input / 2
+    assert rates["lstm2"]["weight_dropout"] == USUAL.weights / 2
+    assert rates["dropped"]["dropout"] == USUAL.output / 2
+    assert with_dropout(whole, 1.0) == whole
+    with pytest.raises(UserError, match="drop_mult=5.0 makes a rate of dropout 1 or more"):
+        with_dropout(whole, 5.0)
