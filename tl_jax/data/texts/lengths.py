@@ -1,6 +1,6 @@
 """Batches of texts that are about as long, without the padding behind them.
 
-Half to nine tenths of short texts' tokens are padding if all are as long as the longest.
+Where all texts are as long as the longest, most of what a base computes may be padding.
 """
 
 from collections.abc import Iterator

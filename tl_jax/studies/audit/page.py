@@ -112,32 +112,36 @@ def _classes(result: dict) -> study.Section:
 def _files(result: dict) -> study.Section:
     rows = [(side, *result[side]) for side in ("width", "height")]
     kinds = list(result["kinds"].items())
-    tables = [
+    tables = (
         study.Table("sizes", "Size in pixels", ("side", *QUARTILES), rows),
         study.Table("kinds", "Kinds of images", ("format and mode", "images"), kinds),
-    ]
-    if result["skipped"]:
-        names = [(name,) for name in result["skipped"]]
-        tables.append(study.Table("unreadable", "Files that cannot be read", ("file",), names))
+        *_skipped(result, "unreadable", "Files that cannot be read", "file"),
+    )
     text = (
         "Images smaller than a base's input are enlarged, which adds no detail. Several kinds or "
         "sizes that go with classes or splits are something that a network can learn instead."
     )
-    return study.Section("Files", text, tables=tuple(tables))
+    return study.Section("Files", text, tables=tables)
+
+
+def _skipped(result: dict, name: str, caption: str, column: str) -> list[study.Table]:
+    """Return the table of what the task left out, if it left out anything."""
+    rows = [(one,) for one in result["skipped"]]
+    return [study.Table(name, caption, (column,), rows)] if rows else []
 
 
 def _lengths(result: dict) -> study.Section:
     rows = [(unit, *result[unit]) for unit in ("words", "characters")]
-    tables = [study.Table("sizes", "Lengths", ("counted in", *QUARTILES), rows)]
-    if result["skipped"]:
-        names = [(name,) for name in result["skipped"]]
-        tables.append(study.Table("empty", "Left out: without a text", ("text",), names))
+    tables = (
+        study.Table("sizes", "Lengths", ("counted in", *QUARTILES), rows),
+        *_skipped(result, "empty", "Left out: without a text", "text"),
+    )
     text = (
         "Of a long text a base reads the beginning, as many tokens as its size says; a word is one "
         "or a few. Lengths that go with classes or splits are something that a network can learn "
         "instead."
     )
-    return study.Section("Lengths", text, tables=tuple(tables))
+    return study.Section("Lengths", text, tables=tables)
 
 
 def _copies(result: dict, task: Task) -> study.Section:
