@@ -72,10 +72,10 @@ def test_only_the_variables_of_the_layers_between_are_needed():
         DENSE.apply(own, jnp.ones((1, 4)), start="fc1", stop="fc2", taps=["fc1"])
 
 
-def test_cut_and_with_head():
+def test_cut_and_with_layers():
     chain = small.chain().cut("stage1_block2")
     assert chain.names == ("stem", "stage1_block1", "stage1_block2")
-    assert chain.with_head(*DENSE.layers).names == (*chain.names, "fc1", "fc2", "fc3")
+    assert chain.with_layers(*DENSE.layers).names == (*chain.names, "fc1", "fc2", "fc3")
     assert small.chain().cut("head") == small.chain()
     between = small.chain().between("stage1_block2", "pool")
     assert [layer.name for layer in between] == ["stage2_block1", "pool"]
@@ -88,7 +88,7 @@ def test_cut_and_with_head():
         (lambda c: c.cut("stage1_blok2"), "unknown layer 'stage1_blok2'; did you mean 'stage1_blo"),
         (lambda c: c.index("zzz"), "unknown layer 'zzz'; known: stem, stage1_block1, .*head"),
         (lambda c: c.between("pool", "stem"), "'stem' comes before 'pool'"),
-        (lambda c: c.with_head(Layer("pool", nn.Dense(2))), r"unique .*repeated: \['pool'\]"),
+        (lambda c: c.with_layers(Layer("pool", nn.Dense(2))), r"unique .*repeated: \['pool'\]"),
         (lambda c: c.apply({}, ONES, train={"stam"}), "unknown layer 'stam'; did you mean 'stem'"),
         (lambda c: c.apply({}, ONES, batch_norm=["steem"]), "unknown layer 'steem'"),
         (lambda c: c.apply({}, ONES, start="pol"), "unknown layer 'pol'; did you mean 'pool'"),

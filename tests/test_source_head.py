@@ -67,7 +67,7 @@ def opened(split):
 def test_the_old_classifier_says_what_the_base_says(cut):
     """With the head's layers, and with blocks and their batch norms below these."""
     problem, _, variables = pose("co_tuning", cut=cut, plan="full")
-    assert problem.chain.names[-1] == "head"
+    assert problem.chain.names[-1] == source_head.SOURCE_HEAD
     images = base().preprocessing(opened("val"))
     net = Net(problem.chain, variables["params"], variables["batch_stats"])
     logits = net({"image": images}, source_head.SOURCE_HEAD, train=False)

@@ -57,4 +57,4 @@ class Architecture:
         kept = whole.cut(self.cut)
         if not self.head:
             return kept
-        return kept.with_head(*heads.make(self.head, self.classes, dropout=self.dropout))
+        return kept.with_layers(*heads.make(self.head, self.classes, dropout=self.dropout))

@@ -122,9 +122,9 @@ class Network:
         layers = tuple(layer for layer in self.layers if layer.name in below)
         return Network(layers, tuple(tie for tie in self.ties if tie.layer in below))
 
-    def with_head(self, *head: Layer) -> "Network":
-        """Return the network with the layers `head` on top; the first reads the last layer."""
-        return Network(self.layers + head, self.ties)
+    def with_layers(self, *layers: Layer) -> "Network":
+        """Return the network with these layers after its own: a head, or tails."""
+        return Network(self.layers + layers, self.ties)
 
     def weights(self, layers: Iterable[str]) -> tuple[str, ...]:
         """Return these layers and those that their ties read, in forward order."""

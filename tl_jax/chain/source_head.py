@@ -20,12 +20,6 @@ def tail(whole: Network, cut: str) -> tuple[Layer, ...]:
     )
 
 
-def with_tail(network: Network, cut: str, layers: tuple[Layer, ...]) -> Network:
-    """Return the network with `layers` after the layer `cut`, so that its last stays its last."""
-    after = network.index(cut) + 1
-    return Network((*network.layers[:after], *layers, *network.layers[after:]), network.ties)
-
-
 def variables(whole: Any, layers: tuple[Layer, ...]) -> dict[str, Any]:
     """Return the tail's variables, from those of the whole base."""
     names = {layer.name: layer.name.removeprefix(PREFIX) for layer in layers}

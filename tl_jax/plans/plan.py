@@ -115,7 +115,7 @@ class Phase:
             leaves = "|".join([*(f"^{name}/" for name in tail), leaves])
         return dataclasses.replace(
             self,
-            multipliers={name: rates[name] for name in (*below, *tail, *new) if name in rates},
+            multipliers={name: rates[name] for name in (*below, *new, *tail) if name in rates},
             settings=dataclasses.replace(self.settings, leaves=leaves),
         )
 

@@ -57,15 +57,16 @@ def posed(
         _require_no_views(plan, own.test_views)
     if plan.start != "pretrained":
         ready = ready.started(plan.start, own.seed)
-    added = [name for name in chain.names if name not in ready.layers]
-    fresh = chain.init(own.seed, ready.preprocessing.example, added) if added else {}
-    variables = merged(ready.variables, fresh) if added else ready.variables
     objective = objectives.make(own.objective)
-    if objective.source_head:
-        tail = _source_head(base, ready, plan)
-        chain = source_head.with_tail(chain, ready.architecture.cut, tail)
-        plan = plan.with_tail([layer.name for layer in tail], _new(ready))
-        variables = merged(variables, source_head.variables(base.variables, tail))
+    old = _source_head(base, ready, plan) if objective.source_head else ()
+    if tails := (*old, *objective.tails(chain)):
+        chain = chain.with_layers(*tails)
+        plan = plan.with_tail([layer.name for layer in tails], _new(ready))
+    variables = merged(ready.variables, source_head.variables(base.variables, old))
+    kept = {*ready.layers, *(layer.name for layer in old)}
+    if added := [name for name in chain.names if name not in kept]:
+        fresh = chain.init(own.seed, ready.preprocessing.example, added)
+        variables = merged(variables, fresh)
     problem = Problem(
         chain,
         ready.preprocessing,

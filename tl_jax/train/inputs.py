@@ -46,7 +46,7 @@ def asked(problem: Problem, phase: Phase, variables: Any) -> Asked:
     augmentation = augmentation if callable(augmentation) else augment.make(augmentation)
     if getattr(augmentation, "coupled", False):
         problem.require_whole_batches(f"augment={phase.settings.augment}")
-    of_steps = recipe(problem.setup, phase, augmentation)
+    of_steps = recipe(problem.setup, phase, problem.objective.augmented(augmentation))
     if not jax.tree.leaves(of_steps.of_trained(variables)["params"]) and phase.settings.leaves:
         raise UserError(
             f"phase {phase.name!r}: no parameter of the layers that learn matches "

@@ -7,7 +7,9 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from tl_jax.chain.network import Net
+from tl_jax.chain.network import Net, Network
+from tl_jax.chain.places import Layer
+from tl_jax.data.augment import OfSources
 
 
 class Term(NamedTuple):
@@ -70,6 +72,20 @@ class Objective:
     coupled = False  # whether an example's loss depends on the others of its batch
     judges = ""  # of several sources, the one whose val and test splits are scored
     source_head = False  # whether it asks for the place `SOURCE_HEAD`: the base's old classifier
+
+    def tails(self, network: Network) -> tuple[Layer, ...]:
+        """The layers that it adds after those of `network`, which ends with the head; none.
+
+        They say what they read, and learn at the head's rate where more than the head learns.
+        """
+        return ()
+
+    def augmented(self, augment: Callable[[Any, Any], Any] | None) -> Callable | None:
+        """What a phase's augmentation (key, batch) -> batch becomes in its steps.
+
+        The default augments each of several sources.
+        """
+        return OfSources(augment) if augment is not None and self.judges else augment
 
     def begin(self, net: Net, batch: Any) -> Any:
         """The first memory: arrays that go from step to step."""

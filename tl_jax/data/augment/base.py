@@ -9,6 +9,7 @@ each device counts its own rows, so the key must differ by device (`engine.Paral
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -74,6 +75,17 @@ class Sequence(Augmentation):
         for number, part in enumerate(self.parts):
             batch = part(jax.random.fold_in(key, number), batch)
         return batch
+
+
+@dataclasses.dataclass(frozen=True)
+class OfSources:
+    """The augmentation `of`, (key, batch) -> batch, of each batch of a dictionary by source."""
+
+    of: Callable[[Array, Batch], Batch]
+
+    def __call__(self, key: Array, batches: dict[str, Batch]) -> dict[str, Batch]:
+        keys = jax.random.split(key, len(batches))
+        return {n: self.of(k, b) for k, (n, b) in zip(keys, batches.items(), strict=True)}
 
 
 def with_images(batch: Batch, images: Array) -> Batch:
