@@ -28,14 +28,12 @@ def get_config():
     config.bases.lite0 = scenarios.base("efficientnet_lite0", size=32, crop=1.0)
     config.budgets = (2, 4, 10)
     config.draws = 1
-    config.least_steps = 320
+    config.least_steps = 160
     config.reference = "labelled"
-    phase = {"epochs": 1, "best_by": "last"}
-    config.settings = {"cut": "stage3_block2", "from_layer": "stage2_block1", "dropout": 0.2}
-    config.settings.train_head = {**phase, "learning_rate": 1e-2}
-    config.settings.tune = {**phase, "learning_rate": 3e-3, "batch_norm": "batch"}
+    config.settings = {"cut": "stage3_block2"}
+    config.settings.tune = {"epochs": 1, "learning_rate": 3e-3, "best_by": "last"}
+    config.settings.tune.batch_norm = "batch"
     for name, (objective, augment) in PLANS.items():
-        config.plans[name] = scenarios.plan("head_then_fine_tune", objective=objective)
-        config.plans[name].train_head = {"augment": augment}
-        config.plans[name].tune = {"augment": augment}
+        tune = {"augment": augment}
+        config.plans[name] = scenarios.plan("full", objective=objective, tune=tune)
     return config.lock()

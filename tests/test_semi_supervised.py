@@ -145,6 +145,18 @@ def test_the_teacher_is_the_mean_of_the_first_steps():
     jax.tree.map(close, passed[-1].average["params"], wanted)
 
 
+@pytest.mark.parametrize("norm", [(), digits.network().names])
+def test_the_teacher_normalises_as_the_network_does(norm):
+    start, images = digits.begun(digits.network()), digits.source().image
+    known = Known(image=digits.PREPROCESSING([images(row) for row in range(8)]))
+    both = {"labelled": {"inputs": known, **unweighted(np.arange(8), 10)}}
+    both["unlabelled"] = {"inputs": known}  # the same, so joint statistics are those of its own
+    views = {"average": (start["params"], start["batch_stats"])}
+    net = Net(digits.network(), *start.values(), norm=norm, views=views)
+    loss = MeanTeacher().loss(net, both, (), Now(jax.random.key(0), 0.5, "all"))
+    assert mean(loss.terms["unlabelled"]) < 1e-9
+
+
 # Views
 
 

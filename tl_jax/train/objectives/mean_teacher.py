@@ -23,9 +23,9 @@ class MeanTeacher(SemiSupervised):
 
     The teacher is the average of the weights over the steps, and is what the run hands on. It is
     the plain mean of the phase's first steps, and follows at `rate` later: 1 - alpha in the paper,
-    which has 0.001 for a hundred times as many steps. It sees a view of its own, in inference mode,
-    so it has no dropout, which the paper's has. Weight and its linear rise are those of the code of
-    FixMatch's authors.
+    which has 0.001 for a hundred times as many steps. It sees a view of its own, and has no
+    dropout, which the paper's has. Weight and its linear rise are those of the code of FixMatch's
+    authors.
     """
 
     weight: float = 50.0
@@ -48,7 +48,9 @@ class MeanTeacher(SemiSupervised):
         """`loss` and `unlabelled`."""
         labelled = batch["labelled"]
         logits, own = jointly(net, (labelled["inputs"], view(batch, "a")), self.output)
-        taught = net.at("average")(view(batch, "b"), self.output, train=False)
+        # Where the network normalises by the batch, so does its teacher: its running statistics are
+        # still those of other images.
+        taught = net.at("average")(view(batch, "b"), self.output)
         supervised = entropy(logits, labelled["targets"], labelled["weights"])
         gap = consistency(own, jax.lax.stop_gradient(taught), self.scale(now))
         return Loss({"loss": supervised, "unlabelled": gap}, memory)
