@@ -9,7 +9,7 @@ for all: with so few labels there is nothing to tune them by.
 
 from configs import scenarios
 
-WEAK, STRONG = "shift(2)", "randaugment"
+WEAK, STRONG = "shift(1)", "randaugment"
 VIEWS = f"(weak='{WEAK}', strong='{STRONG}')"
 PLANS = {
     "labelled": ("cross_entropy", WEAK),
@@ -25,7 +25,7 @@ PLANS = {
 def get_config():
     config = scenarios.get_config()
     config.tasks.digits = {"name": "digits", "val": 0.2, "test": 0.25}
-    config.bases.lite0 = scenarios.base("efficientnet_lite0", size=32, crop=1.0)
+    config.bases.lite0 = scenarios.base("efficientnet_lite0", size=16, crop=1.0)
     config.budgets = (2, 4, 10)
     config.draws = 1
     config.least_steps = 160

@@ -23,13 +23,13 @@ class MeanTeacher(SemiSupervised):
 
     The teacher is the average of the weights over the steps, and is what the run hands on. It is
     the plain mean of the phase's first steps, and follows at `rate` later: 1 - alpha in the paper,
-    which has 0.001 for a hundred times as many steps. It sees a view of its own, and has no
+    which has 0.001 for thousands of times as many steps. It sees a view of its own, and has no
     dropout, which the paper's has. Weight and its linear rise are those of the code of FixMatch's
     authors.
     """
 
     weight: float = 50.0
-    rate: float = 0.01
+    rate: float = 0.05
     evaluates = "average"
 
     def __post_init__(self):
