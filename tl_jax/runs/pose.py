@@ -10,7 +10,7 @@ from tl_jax.chain.depth import require_shortcut
 from tl_jax.chain.network import Network
 from tl_jax.chain.places import Layer
 from tl_jax.chain.variables import merged
-from tl_jax.data import balance, views
+from tl_jax.data import balance, subset, views
 from tl_jax.data.task import Task
 from tl_jax.data.texts.preprocessing import TextPreprocessing
 from tl_jax.engine import prefix
@@ -20,6 +20,7 @@ from tl_jax.plans.plan import Plan
 from tl_jax.plans.strategies import make_plan
 from tl_jax.runs.settings import TransferSettings
 from tl_jax.train import objectives
+from tl_jax.train.objective import Objective
 from tl_jax.train.problem import Problem
 
 
@@ -47,17 +48,20 @@ def posed(
     ready = _headed(base, len(task.classes), own)
     expected, read = ready.preprocessing.of_task(task)
     ready = dataclasses.replace(ready, preprocessing=expected)
+    read = balance.weighted(read) if own.class_weights else read
+    objective = objectives.make(own.objective)
     sources = {
         name: read if source is task else expected.of_task(source)[1]
         for name, source in sources.items()
     }
+    if objective.unlabelled:
+        sources = _with_unlabelled(objective, read, sources)
     chain = _adapted(ready, own)
     plan = _planned(ready, chain, own, options)
     if task.texts:
-        _require_no_views(plan, own.test_views)
+        _require_no_views(plan, objective, own.test_views)
     if plan.start != "pretrained":
         ready = ready.started(plan.start, own.seed)
-    objective = objectives.make(own.objective)
     old = _source_head(base, ready, plan) if objective.source_head else ()
     if tails := (*old, *objective.tails(chain)):
         chain = chain.with_layers(*tails)
@@ -70,7 +74,7 @@ def posed(
     problem = Problem(
         chain,
         ready.preprocessing,
-        balance.weighted(read) if own.class_weights else read,
+        read,
         plan,
         Parallel(own.parallel),
         seed=own.seed,
@@ -84,8 +88,39 @@ def posed(
     return Posed(problem, ready, variables)
 
 
-def _require_no_views(plan: Plan, test_views: str) -> None:
+def _with_unlabelled(
+    objective: Objective, task: Task, sources: Mapping[str, Task]
+) -> dict[str, Task]:
+    """The sources "unlabelled" and "labelled" of a task, or those given, in this order: the first
+    sets an epoch's length, and the other goes round. No label of "unlabelled" is kept.
+
+    UserError if nothing is unlabelled, and for other sources.
+    """
+    name = type(objective).__name__
+    if sources:
+        if sources.keys() != {"labelled", "unlabelled"}:
+            raise UserError(
+                f"{name} takes the sources labelled and unlabelled; got {', '.join(sources)}"
+            )
+        labelled, free = sources["labelled"], subset.without_labels(sources["unlabelled"])
+    else:
+        labelled, free = task, subset.left_out(task)
+        if len(free.splits["train"]) == len(task.splits["train"]):
+            raise UserError(
+                f"{name} learns from examples without labels, and every example of {task.name!r} "
+                "outside val and test has one: set a budget of labels, per_class=, or give "
+                'sources={"labelled": ..., "unlabelled": ...}'
+            )
+    return {"unlabelled": free, "labelled": labelled}
+
+
+def _require_no_views(plan: Plan, objective: Objective, test_views: str) -> None:
     """UserError for what is done to images alone."""
+    if objective.augmented(None) is not None:
+        raise UserError(
+            f"{type(objective).__name__} augments images, and the task has texts: pseudo_label, "
+            "pi_model and mean_teacher do without"
+        )
     for phase in plan.phases:
         for name in ("views", "augment"):
             if (value := getattr(phase.settings, name)) not in ("none", ""):
@@ -159,9 +194,10 @@ def check(base: Base, own: TransferSettings, options: Mapping[str, Any]) -> None
     """
     ready = _headed(base, 2, own)
     plan = _planned(ready, _adapted(ready, own), own, options)
+    objective = objectives.make(own.objective)
     if isinstance(ready.preprocessing, TextPreprocessing):
-        _require_no_views(plan, own.test_views)
-    if objectives.make(own.objective).source_head:
+        _require_no_views(plan, objective, own.test_views)
+    if objective.source_head:
         _source_head(base, ready, plan)
     prefix.require_dtype(own.cache_dtype)
     views.numbers(own.test_views)

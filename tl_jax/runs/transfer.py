@@ -184,10 +184,10 @@ def work(
 ) -> dict[str, Any]:
     """Do all seven steps in `workdir`; return what came of them."""
     started = time.time()
-    for one in (task, *(source for source in sources.values() if source is not task)):
-        logger.info("%s", log.described(one))
     # Steps 1 to 4: a pretrained base, cut at a feature layer, with a new head.
     problem, ready, variables = pose.posed(base, task, own, options, sources)
+    for one in {id(one): one for one in (problem.task, *problem.sources.values())}.values():
+        logger.info("%s", log.described(one))
     # Steps 5 to 7: freeze, train the head, unfreeze, fine-tune; the test split is looked at once.
     kept = {"cache": own.cache, "dtype": own.cache_dtype, "workdir": workdir}
     inputs_for = for_plan(problem, test_views=own.test_views, **kept)

@@ -37,14 +37,15 @@ def fold(
     placed = setup.parallel.place(
         (select(variables, work.layers), {n: select(a, work.layers) for n, a in anchors.items()})
     )
-
-    @jax.jit
-    def run(weights, batch, total):
-        return each(_bound(setup, *weights), batch, total)
-
+    run = _folded(setup, each)
     for batch in _once(work):
         total = run(placed, batch, total)
     return total
+
+
+@functools.lru_cache(maxsize=programs.KEPT)  # a method of an objective is compiled once for a run
+def _folded(setup: Setup, each: Callable[[Net, Any, Any], Any]) -> Callable:
+    return jax.jit(lambda weights, batch, total: each(_bound(setup, *weights), batch, total))
 
 
 def _bound(setup: Setup, variables: Any, others: Mapping[str, Any]) -> Net:

@@ -71,6 +71,9 @@ class Objective:
     lower = ("loss",)  # metrics of which less is better; of all others more is
     coupled = False  # whether an example's loss depends on the others of its batch
     judges = ""  # of several sources, the one whose val and test splits are scored
+    # whether it learns from examples without labels too: from the sources "labelled", which judges
+    # it, and "unlabelled"
+    unlabelled = False
     source_head = False  # whether it asks for the place `SOURCE_HEAD`: the base's old classifier
 
     def tails(self, network: Network) -> tuple[Layer, ...]:

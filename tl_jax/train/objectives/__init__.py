@@ -13,9 +13,14 @@ from tl_jax.train.objectives.cross_entropy import CrossEntropy
 from tl_jax.train.objectives.delta import Delta
 from tl_jax.train.objectives.discrepancy import Discrepancy
 from tl_jax.train.objectives.domain_adversarial import DomainAdversarial
+from tl_jax.train.objectives.fix_match import FixMatch
+from tl_jax.train.objectives.flex_match import FlexMatch
 from tl_jax.train.objectives.l2_sp import L2SP
 from tl_jax.train.objectives.language_model import LanguageModel
 from tl_jax.train.objectives.lwf import LearningWithoutForgetting
+from tl_jax.train.objectives.mean_teacher import MeanTeacher
+from tl_jax.train.objectives.pi_model import PiModel
+from tl_jax.train.objectives.pseudo_label import PseudoLabel
 from tl_jax.train.objectives.spectral import SpectralShrinkage
 from tl_jax.train.objectives.tasks import PCGrad, Tasks
 
@@ -27,8 +32,13 @@ OBJECTIVES = {
     "delta": Delta,
     "discrepancy": Discrepancy,
     "domain_adversarial": DomainAdversarial,
+    "fix_match": FixMatch,
+    "flex_match": FlexMatch,
     "language_model": LanguageModel,
+    "mean_teacher": MeanTeacher,
     "pcgrad": PCGrad,
+    "pi_model": PiModel,
+    "pseudo_label": PseudoLabel,
     "tasks": Tasks,
 }
 
