@@ -133,9 +133,7 @@ def _ink(character: str, font: Path, side: int, size: float) -> PIL.Image.Image:
     return canvas
 
 
-def _moved(
-    image: PIL.Image.Image, shift: np.ndarray, turn: float, shear: float
-) -> PIL.Image.Image:
+def _moved(image: PIL.Image.Image, shift: np.ndarray, turn: float, shear: float) -> PIL.Image.Image:
     """The image sheared, turned about its middle (radians), and shifted (pixels)."""
     forward = np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
     backward = np.linalg.inv(forward @ [[1, shear], [0, 1]])
