@@ -29,7 +29,7 @@ class TransferSettings:
     cut: str = ""  # the last layer kept; empty: the bottleneck, below the classifier
     # beside the base's kernels, merged into them at the end: lora(rank=4), parallel; empty: none
     adapters: str = ""
-    head: str = "linear"  # linear, zero, vgg_head(hidden=4096) or concat_pool
+    head: str = "linear"  # linear, zero, cosine(scale=10), vgg_head(hidden=4096), concat_pool
     dropout: float = 0.2  # of the head
     # cross_entropy(smoothing=0.1), averaged(rate=0.01), delta(alpha=0.01, beta=0.01),
     # co_tuning(weight=2.3), ...; with terms added as

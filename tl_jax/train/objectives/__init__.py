@@ -16,6 +16,7 @@ from tl_jax.train.objectives.domain_adversarial import DomainAdversarial
 from tl_jax.train.objectives.l2_sp import L2SP
 from tl_jax.train.objectives.language_model import LanguageModel
 from tl_jax.train.objectives.lwf import LearningWithoutForgetting
+from tl_jax.train.objectives.prototypes import Prototypes
 from tl_jax.train.objectives.spectral import SpectralShrinkage
 from tl_jax.train.objectives.tasks import PCGrad, Tasks
 
@@ -29,6 +30,7 @@ OBJECTIVES = {
     "domain_adversarial": DomainAdversarial,
     "language_model": LanguageModel,
     "pcgrad": PCGrad,
+    "prototypes": Prototypes,
     "tasks": Tasks,
 }
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from tl_jax.chain.network import Net
 from tl_jax.errors import UserError
+from tl_jax.ops import unit as unit
 
 
 def jointly(net: Net, knowns: Sequence[Mapping[str, Any]], wanted: Any, **how: Any) -> list[Any]:
@@ -48,8 +49,3 @@ def read_by(net: Net, layer: str) -> str:
     if len(places) != 1:
         raise UserError(f"{layer!r} reads {', '.join(places) or 'nothing'}, and not one place")
     return places[0]
-
-
-def unit(x: jax.Array) -> jax.Array:
-    """The vectors (..., D) at length 1; 0, with finite gradients, where they are 0."""
-    return x * jax.lax.rsqrt(jnp.maximum((x * x).sum(-1, keepdims=True), 1e-12))
