@@ -20,5 +20,5 @@ def get_config():
         "episodes": {"objective": "prototypes(shots=5)", "tune": {"sampling": "balanced"}},
     }
     config.methods = ("nearest_mean", "l2n", "cl2n", "linear", "cosine")
-    config.seeds = (0, 1)
+    config.seeds = (0, 1, 2)
     return config.lock()

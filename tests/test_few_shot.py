@@ -238,7 +238,7 @@ def study(workdir, **changes):
     config, found = load_config("configs/few_shot_digits.py"), {}
     with config.unlocked():
         del config.trainings.classes
-    small = {"settings.tune.epochs": 2, "episodes": 12, "cache": ""}
+    small = {"settings.tune.epochs": 2, "episodes": 12, "seeds": (0, 1), "cache": ""}
     config.update_from_flattened_dict(small | changes)
 
     def main(argv):

@@ -219,9 +219,10 @@ def _taught(
 def _answers(answer: Any, episodes: Episodes, seed: int, shared: Any, **static: Any) -> np.ndarray:
     """Return `answer` of all episodes, (E, W * Q), from one program."""
     count, ways, _ = episodes.support.shape
-    rows = (np.int32(part.reshape(count, -1)) for part in episodes)
+    support, query = (np.int32(part.reshape(count, -1)) for part in episodes)
     seeds = np.random.default_rng([seed, 1]).integers(2**31, size=count).astype(np.int32)
-    return np.asarray(together(answer, _Episode(*rows, seeds), shared, ways=ways, **static))
+    runs = _Episode(support, query, seeds)
+    return np.asarray(together(answer, runs, shared, ways=ways, **static))
 
 
 def right(predicted: np.ndarray, episodes: Episodes) -> np.ndarray:

@@ -100,9 +100,10 @@ def rows(result: dict) -> list[Row]:
         others = [by_key[base, layer, first, shots, seed] for seed in seeds]
         apart = [a - b[: len(a)] for a, b in zip(own, others, strict=True)]
         mean, half = _over_episodes(own)
-        trained = over_seeds([one.mean() for one in own])[1] if result["trainings"][base] else None
+        trained = float(over_seeds([one.mean() for one in own])[1])
         difference = (None, None) if method == first else _over_episodes(apart)
-        known = base, layer, method, shots, mean, half, _finite(trained), len(own), *difference
+        trained = _finite(trained) if result["trainings"][base] else None
+        known = base, layer, method, shots, mean, half, trained, len(own), *difference
         found.append(Row(*known))
     order = {name: number for number, name in enumerate(result["trainings"])}
     return sorted(found, key=lambda row: (order[row.base], row.shots))
@@ -111,11 +112,11 @@ def rows(result: dict) -> list[Row]:
 def _over_episodes(several: list[np.ndarray]) -> tuple[float, float | None]:
     """Return the mean over seeds of accuracies (E,), and the half that one seed has on average."""
     means, halves = zip(*map(over_episodes, several), strict=True)
-    return float(np.mean(means)), _finite(np.mean(halves))
+    return float(np.mean(means)), _finite(float(np.mean(halves)))
 
 
-def _finite(value: float | None) -> float | None:
-    return None if value is None or not np.isfinite(value) else float(value)
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def _pictures(result: dict, found: list[Row]) -> Iterator[study.Picture]:
