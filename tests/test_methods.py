@@ -28,11 +28,12 @@ from tl_jax.models.layers import NormRelu
 from tl_jax.plans.plan import Phase, Plan
 from tl_jax.train import fold
 from tl_jax.train.inputs import asked, for_plan
-from tl_jax.train.objective import Loss, Term
+from tl_jax.train.objective import Loss, Now, Term
 from tl_jax.train.objectives import (
     BYOL,
     OBJECTIVES,
     Averaged,
+    ClassConfusion,
     CrossEntropy,
     Discrepancy,
     DomainAdversarial,
@@ -116,7 +117,8 @@ def test_the_gradient_is_reversed_more_and_more():
     gradient = jax.grad(lambda x: (3 * reversed_gradient(x, 0.5)).sum())(jnp.ones(2))
     same(gradient, [-1.5, -1.5])
     assert reversed_gradient(jnp.float32(2), 0.5) == 2
-    said = [float(DANN.coefficient(p)) for p in (0.0, 0.1, 1.0)]
+    moments = [Now(jax.random.key(0), p, "all", 20_000) for p in (0.0, 0.1, 1.0)]
+    said = [float(DANN.coefficient(now)) for now in moments]
     assert said == pytest.approx([0, 0.1 * np.tanh(0.5), 0.1 * np.tanh(5)])
 
 
@@ -346,7 +348,7 @@ PLACES = {
     "top": (CrossEntropy(), PLAIN, TOP, {}, "conv2"),
     "average": (Averaged(), PLAIN, TOP, {}, "conv2"),
     "dann": (DANN, DOMAINS, (*TOP, "domain"), {"adapted": True}, "conv2"),
-    "dann head": (DANN, DOMAINS, ("head", "domain"), {"adapted": True}, "feature"),
+    "mcc head": (ClassConfusion(), PLAIN, ("head",), {"adapted": True}, "feature"),
     "mcd": (Discrepancy(), HEADS, (*TOP, "second"), {"adapted": True}, "conv2"),
     "pcgrad": (PCGrad(heads=BOTH), TASKS, ("head", "parity"), {"task": "parity"}, "feature"),
     "byol": (BYOL(), VIEWS, ("projected", "predicted"), {"augment": RANDOM}, None),
@@ -367,7 +369,7 @@ def test_what_a_method_reads(case):
     assert ("asks for 'image'" in places.why) == (case == "byol")
 
 
-@pytest.mark.parametrize("case", ["dann", "dann head"])
+@pytest.mark.parametrize("case", ["dann", "mcc head"])
 def test_the_store_gives_the_weights_that_pixels_give(tmp_path, case):
     objective, network, names, options, place = PLACES[case]
     mine = digits.problem(objective, network, names, optimizer="sgd", epochs=1, **options)

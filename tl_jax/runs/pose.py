@@ -20,7 +20,10 @@ from tl_jax.plans.plan import Plan
 from tl_jax.plans.strategies import make_plan
 from tl_jax.runs.settings import TransferSettings
 from tl_jax.train import objectives
+from tl_jax.train.objective import Objective
 from tl_jax.train.problem import Problem
+
+KEPT = "kept"  # the setting head= that keeps the base's own
 
 
 class Posed(NamedTuple):
@@ -45,6 +48,8 @@ def posed(
     if own.class_weights and sources:
         raise UserError("class_weights= is of a single task, and there are sources=: leave one out")
     ready = _headed(base, len(task.classes), own)
+    if own.head == KEPT:
+        _require_classes(base, task.classes)
     expected, read = ready.preprocessing.of_task(task)
     ready = dataclasses.replace(ready, preprocessing=expected)
     sources = {
@@ -58,10 +63,12 @@ def posed(
     if plan.start != "pretrained":
         ready = ready.started(plan.start, own.seed)
     objective = objectives.make(own.objective)
+    _require_kept(objective, own)
     old = _source_head(base, ready, plan) if objective.source_head else ()
     if tails := (*old, *objective.tails(chain)):
         chain = chain.with_layers(*tails)
-        plan = plan.with_tail([layer.name for layer in tails], _new(ready))
+        below = {layer.name: chain.below[layer.name] for layer in tails}
+        plan = plan.with_tail(below, _new(ready))
     variables = merged(ready.variables, source_head.variables(base.variables, old))
     kept = {*ready.layers, *(layer.name for layer in old)}
     if added := [name for name in chain.names if name not in kept]:
@@ -97,19 +104,51 @@ def _require_no_views(plan: Plan, test_views: str) -> None:
 
 
 def _headed(base: Base, classes: int, own: TransferSettings) -> Base:
-    return base.with_head(classes, cut=own.cut, head=own.head, dropout=own.dropout, seed=own.seed)
+    """The base with a fresh head; as it is, if its own head is kept."""
+    if own.head != KEPT:
+        given = {"head": own.head, "dropout": own.dropout, "seed": own.seed}
+        return base.with_head(classes, cut=own.cut, **given)
+    if not base.classifies:
+        raise UserError(f"head=kept: this {base.name} ends at {base.layers[-1]!r}, without a head")
+    if own.cut:
+        raise UserError(f"head=kept goes with the base whole: leave out cut={own.cut}")
+    return base
+
+
+def _require_classes(base: Base, classes: tuple[str, ...]) -> None:
+    """UserError unless the base's classifier is of these classes, as far as it has names."""
+    known = base.classes or (f"{base.architecture.classes} of them",)
+    if len(classes) != base.architecture.classes or classes != (base.classes or classes):
+        raise UserError(
+            f"head=kept: the task has the classes {', '.join(classes):.60}, but the base has "
+            f"{', '.join(known):.60}, and they must be the same in the same order"
+        )
+
+
+def _require_kept(objective: Objective, own: TransferSettings) -> None:
+    """UserError for a fresh head where the objective goes on with the base's own."""
+    if objective.keeps_head and own.head != KEPT:
+        raise UserError(
+            f"{type(objective).__name__} goes on with the classifier of a base that was trained on "
+            f"the source: take head=kept instead of head={own.head}"
+        )
+
+
+def _cut(ready: Base) -> str:
+    """The layer below the head."""
+    return ready.architecture.cut or ready.bottleneck
 
 
 def _new(ready: Base) -> tuple[str, ...]:
-    """The names of the layers of the new head."""
-    return ready.layers[ready.chain.index(ready.architecture.cut) + 1 :]
+    """The names of the layers of the head."""
+    return ready.layers[ready.chain.index(_cut(ready)) + 1 :]
 
 
 def _adapted(ready: Base, own: TransferSettings) -> Network:
     """The layers of a base with its new head, and those of adapters beside the base's own."""
     if not own.adapters:
         return ready.chain
-    kept = ready.chain.cut(ready.architecture.cut).names
+    kept = ready.chain.cut(_cut(ready)).names
     return adapters.make(own.adapters, ready.chain, ready.variables["params"], kept)
 
 
@@ -126,7 +165,7 @@ def _source_head(base: Base, ready: Base, plan: Plan) -> tuple[Layer, ...]:
         )
     if plan.start != "pretrained":
         raise UserError(f"{what}, but the plan {plan.name!r} starts from other weights")
-    return source_head.tail(base.chain, ready.architecture.cut)
+    return source_head.tail(base.chain, _cut(ready))
 
 
 def _planned(
@@ -161,7 +200,9 @@ def check(base: Base, own: TransferSettings, options: Mapping[str, Any]) -> None
     plan = _planned(ready, _adapted(ready, own), own, options)
     if isinstance(ready.preprocessing, TextPreprocessing):
         _require_no_views(plan, own.test_views)
-    if objectives.make(own.objective).source_head:
+    objective = objectives.make(own.objective)
+    _require_kept(objective, own)
+    if objective.source_head:
         _source_head(base, ready, plan)
     prefix.require_dtype(own.cache_dtype)
     views.numbers(own.test_views)

@@ -201,9 +201,7 @@ def work(
         write=log.writer(workdir),
     )
     # What came of it.
-    whole = done.variables | {"params": problem.chain.combine(done.variables["params"])}
-    found = {"variables": select(whole, ready.layers), "classes": task.classes}
-    final = dataclasses.replace(ready, **found, views=own.test_views)
+    final = finished_base(problem, ready, done.variables, views=own.test_views)
     final.save(workdir / file.NAME)
     result = results.collect(
         name=name or workdir.name,
@@ -223,6 +221,13 @@ def work(
         words = functools.partial(attribution.word_weights, final) if task.texts else None
         page.write(workdir, result=result, task=task, words=words, **shown)
     return result
+
+
+def finished_base(problem: Problem, ready: Base, variables: Any, *, views: str) -> Base:
+    """The base that training gives: the layers of `ready`, without tails, adapters merged in."""
+    whole = variables | {"params": problem.chain.combine(variables["params"])}
+    found = {"variables": select(whole, ready.layers), "classes": problem.task.classes}
+    return dataclasses.replace(ready, **found, views=views)
 
 
 class Trained(NamedTuple):

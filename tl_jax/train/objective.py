@@ -2,14 +2,18 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from tl_jax.chain.heads import is_head
 from tl_jax.chain.network import Net, Network
 from tl_jax.chain.places import Layer
 from tl_jax.data.augment import OfSources
+
+if TYPE_CHECKING:
+    from tl_jax.train.problem import Problem
 
 
 class Term(NamedTuple):
@@ -38,7 +42,10 @@ class Now(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """One of the updates of a step: of the trained layers `only` these, or all but `never`."""
+    """One of the updates of a step: of the trained layers `only` these, or all but `never`.
+
+    The name of a head stands for all its layers.
+    """
 
     name: str = "all"
     only: tuple[str, ...] = ()
@@ -46,7 +53,8 @@ class Turn(NamedTuple):
 
     def trains(self, layer: str) -> bool:
         """Whether this update moves the layer."""
-        return (not self.only or layer in self.only) and layer not in self.never
+        only, never = (any(is_head(layer, n) for n in names) for names in (self.only, self.never))
+        return (not self.only or only) and not never
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,6 +80,10 @@ class Objective:
     coupled = False  # whether an example's loss depends on the others of its batch
     judges = ""  # of several sources, the one whose val and test splits are scored
     source_head = False  # whether it asks for the place `SOURCE_HEAD`: the base's old classifier
+    keeps_head = False  # whether it goes on with the base's own classifier: the setting head=kept
+
+    def check(self, problem: "Problem") -> None:
+        """UserError for a problem that it cannot be the objective of; all are well by default."""
 
     def tails(self, network: Network) -> tuple[Layer, ...]:
         """The layers that it adds after those of `network`, which ends with the head; none.

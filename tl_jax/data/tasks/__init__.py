@@ -28,6 +28,7 @@ TASKS: dict[str, Any] = {
     "text_folder": ("tl_jax.data.tasks.text", "text_folder"),
     "plain": ("tl_jax.data.tasks.plain", "plain"),
     "python_help": ("tl_jax.data.tasks.plain", "python_help"),
+    "rendered": ("tl_jax.data.tasks.rendered", "rendered"),
     "tfds": ("tl_jax.data.tasks.tfds", "from_tfds"),
 }
 
@@ -42,9 +43,9 @@ def register_task(function: Callable[..., Task]) -> Callable[..., Task]:
 def load_task(what: Any, *, seed: int = 0, only: Sequence[str] = (), **options: Any) -> Task:
     """The task that `what` says, with the splits of `seed`:
 
-    * a name: 'digits', 'elpv', 'fashion_mnist', 'folder:<path>', 'tfds:<name>',
+    * a name: 'digits', 'elpv', 'fashion_mnist', 'rendered', 'folder:<path>', 'tfds:<name>',
       'joined:<one>+<two>', or a registered one (`register_task`); of texts, 'text:<table>',
-      'text_folder:<path>', 'packaged:<name>';
+      'text_folder:<path>', 'packaged:<name>' (which has mnist, too);
     * the path of a folder with one sub-folder of images a class;
     * arrays: a pair of images (N, H, W) or (N, H, W, 1 or 3), uint8, and labels (N,);
     * a function `(*, seed, ...) -> Task` of your own.

@@ -6,32 +6,59 @@ from typing import Any
 from tl_jax import registry
 from tl_jax.errors import UserError
 from tl_jax.train.objective import Objective
+from tl_jax.train.objectives.adabn import AdaBN
+from tl_jax.train.objectives.adda import ADDA
 from tl_jax.train.objectives.averaged import Averaged
 from tl_jax.train.objectives.byol import BYOL
+from tl_jax.train.objectives.class_confusion import ClassConfusion
 from tl_jax.train.objectives.co_tuning import CoTuning
+from tl_jax.train.objectives.conditional_adversarial import ConditionalAdversarial
+from tl_jax.train.objectives.coral import Coral
 from tl_jax.train.objectives.cross_entropy import CrossEntropy
 from tl_jax.train.objectives.delta import Delta
 from tl_jax.train.objectives.discrepancy import Discrepancy
 from tl_jax.train.objectives.domain_adversarial import DomainAdversarial
+from tl_jax.train.objectives.feature_norm import FeatureNorm
 from tl_jax.train.objectives.l2_sp import L2SP
 from tl_jax.train.objectives.language_model import LanguageModel
 from tl_jax.train.objectives.lwf import LearningWithoutForgetting
+from tl_jax.train.objectives.margin_disparity import MarginDisparity
+from tl_jax.train.objectives.mmd import JointDiscrepancy, MaximumMeanDiscrepancy
+from tl_jax.train.objectives.nuclear_norm import NuclearNorm
 from tl_jax.train.objectives.prototypes import Prototypes
+from tl_jax.train.objectives.self_training import SelfTraining
+from tl_jax.train.objectives.shot import SHOT
+from tl_jax.train.objectives.source_only import SourceOnly
 from tl_jax.train.objectives.spectral import SpectralShrinkage
 from tl_jax.train.objectives.tasks import PCGrad, Tasks
+from tl_jax.train.objectives.tent import Tent
 
 OBJECTIVES = {
+    "adabn": AdaBN,
+    "adda": ADDA,
     "averaged": Averaged,
     "byol": BYOL,
+    "class_confusion": ClassConfusion,
     "co_tuning": CoTuning,
+    "conditional_adversarial": ConditionalAdversarial,
+    "coral": Coral,
     "cross_entropy": CrossEntropy,
     "delta": Delta,
     "discrepancy": Discrepancy,
     "domain_adversarial": DomainAdversarial,
+    "feature_norm": FeatureNorm,
+    "jan": JointDiscrepancy,
     "language_model": LanguageModel,
+    "margin_disparity": MarginDisparity,
+    "mmd": MaximumMeanDiscrepancy,
+    "nuclear_norm": NuclearNorm,
     "pcgrad": PCGrad,
     "prototypes": Prototypes,
+    "self_training": SelfTraining,
+    "shot": SHOT,
+    "source_only": SourceOnly,
     "tasks": Tasks,
+    "tent": Tent,
 }
 
 # What can be added to an objective that is a cross entropy: (net, batch) -> {name: Term}

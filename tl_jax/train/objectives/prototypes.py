@@ -50,7 +50,7 @@ class Prototypes(Classification):
                 f"prototypes: an episode of {classes} classes with {self.shots} shots and a query "
                 f"each is a batch of {classes * (self.shots + 1)}; batch_size={count} is too small"
             )
-        place = read_by(net, self.output)
+        place = read_by(net.network, self.output)
         value = net(known, place)
         features = ops.mean_of_positions(value).astype(jnp.float32)
         logits, queries = episode(features, targets.argmax(1), classes, self.shots)
