@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import ml_collections
 import numpy as np
 
 from tl_jax import interrupt, registry
@@ -18,6 +17,7 @@ from tl_jax.measure import features
 from tl_jax.measure.few_shot import episodes as drawing
 from tl_jax.measure.few_shot import methods
 from tl_jax.runs import pose, settings, transfer
+from tl_jax.runs.config import nested
 from tl_jax.runs.journal import Journal
 from tl_jax.runs.subject import base_of, outline_of, require_seeds, task_of
 
@@ -128,9 +128,8 @@ def trained(config: Any, name: str, task: Task, folder: pathlib.Path, seed: int)
 
 def _settings(config: Any, name: str, seed: int) -> dict[str, Any]:
     """Return the settings of a training: its own over those of all."""
-    given = ml_collections.ConfigDict(config.settings.to_dict())
-    given.update(config.trainings[name])
-    return {**given.to_dict(), "seed": seed, "cache": config.cache}
+    of_study = {"seed": seed, "cache": config.cache}
+    return nested([config.settings.to_dict(), config.trainings[name].to_dict(), of_study])
 
 
 def _episodes(config: Any) -> dict[str, int]:
