@@ -29,8 +29,8 @@ class TransferSettings:
     cut: str = ""  # the last layer kept; empty: the bottleneck, below the classifier
     # beside the base's kernels, merged into them at the end: lora(rank=4), parallel; empty: none
     adapters: str = ""
-    # linear, zero, vgg_head(hidden=4096), bottleneck(features=256), concat_pool; kept: the base's
-    # own, for a task of the same classes
+    # linear, zero, cosine(scale=10), vgg_head(hidden=4096), bottleneck(features=256), concat_pool;
+    # kept: the base's own, for a task of the same classes
     head: str = "linear"
     dropout: float = 0.2  # of the head
     # cross_entropy(smoothing=0.1), averaged(rate=0.01), delta(alpha=0.01, beta=0.01),

@@ -30,6 +30,7 @@ from tl_jax.train.objectives.mmd import JointDiscrepancy, MaximumMeanDiscrepancy
 from tl_jax.train.objectives.nuclear_norm import NuclearNorm
 from tl_jax.train.objectives.pi_model import PiModel
 from tl_jax.train.objectives.pseudo_label import PseudoLabel
+from tl_jax.train.objectives.prototypes import Prototypes
 from tl_jax.train.objectives.self_training import SelfTraining
 from tl_jax.train.objectives.shot import SHOT
 from tl_jax.train.objectives.source_only import SourceOnly
@@ -64,6 +65,7 @@ OBJECTIVES = {
     "mmd": MaximumMeanDiscrepancy,
     "nuclear_norm": NuclearNorm,
     "pcgrad": PCGrad,
+    "prototypes": Prototypes,
     "self_training": SelfTraining,
     "shot": SHOT,
     "source_only": SourceOnly,
