@@ -104,9 +104,9 @@ class Phase:
         if not self.trained:
             raise UserError(f"phase {self.name!r} trains no layer: give one a multiplier above 0")
 
-    def with_tail(self, tail: Collection[str], new: Sequence[str]) -> "Phase":
+    def with_tail(self, tail: Collection[str], new: Sequence[str], *, alone: bool) -> "Phase":
         """See `Plan.with_tail`."""
-        head, learns = new[-1], set(self.trained) - set(new)
+        head, learns = new[-1], alone or set(self.trained) - set(new)
         rate = self.multipliers.get(head, 0.0) if learns else 0.0
         rates = {**dict.fromkeys(tail, rate), **self.multipliers}
         below = [name for name in rates if name not in {*tail, *new}]
@@ -148,11 +148,15 @@ class Plan:
         if repeated := sorted({name for name in names if names.count(name) > 1}):
             raise UserError(f"phases of a plan have different names; repeated: {repeated}")
 
-    def with_tail(self, tail: Collection[str], new: Sequence[str]) -> "Plan":
+    def with_tail(
+        self, tail: Collection[str], new: Sequence[str], *, alone: bool = False
+    ) -> "Plan":
         """The plan for a chain with the layers `tail` beside those of the head, `new`.
 
         They learn at the head's rate in phases that train more than the head, unless a phase names
         them. On frozen features nothing that they learn would reach the head, and of a gradient
-        that is 0 but for rounding Adam would make steps.
+        that is 0 but for rounding Adam would make steps. `alone`: heads of tasks of their own learn
+        there too.
         """
-        return dataclasses.replace(self, phases=tuple(p.with_tail(tail, new) for p in self.phases))
+        phases = tuple(phase.with_tail(tail, new, alone=alone) for phase in self.phases)
+        return dataclasses.replace(self, phases=phases)

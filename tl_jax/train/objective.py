@@ -72,11 +72,13 @@ class Objective:
     coupled = False  # whether an example's loss depends on the others of its batch
     judges = ""  # of several sources, the one whose val and test splits are scored
     source_head = False  # whether it asks for the place `SOURCE_HEAD`: the base's old classifier
+    tails_alone = False  # whether its tails learn where the head learns alone: they are heads too
 
     def tails(self, network: Network) -> tuple[Layer, ...]:
         """The layers that it adds after those of `network`, which ends with the head; none.
 
-        They say what they read, and learn at the head's rate where more than the head learns.
+        They say what they read, and learn at the head's rate where more than the head learns, or,
+        with `tails_alone`, wherever the head does.
         """
         return ()
 
@@ -102,6 +104,10 @@ class Objective:
         memory of training: a base file is enough.
         """
         raise NotImplementedError
+
+    def probabilities(self, predictions: Any) -> Any:
+        """Of predictions the class probabilities (n, C) of the task, for a run's page: all."""
+        return predictions
 
     def score(self, predictions: Any, batch: Any) -> dict[str, Term]:
         """Weighted sums by metric; `batch["real"]` (B,) is 0 for rows that only pad."""

@@ -6,6 +6,7 @@ from typing import Any
 from tl_jax import registry
 from tl_jax.errors import UserError
 from tl_jax.train.objective import Objective
+from tl_jax.train.objectives.affinity import Affinity
 from tl_jax.train.objectives.averaged import Averaged
 from tl_jax.train.objectives.byol import BYOL
 from tl_jax.train.objectives.co_tuning import CoTuning
@@ -13,13 +14,17 @@ from tl_jax.train.objectives.cross_entropy import CrossEntropy
 from tl_jax.train.objectives.delta import Delta
 from tl_jax.train.objectives.discrepancy import Discrepancy
 from tl_jax.train.objectives.domain_adversarial import DomainAdversarial
+from tl_jax.train.objectives.gradnorm import GradNorm
 from tl_jax.train.objectives.l2_sp import L2SP
 from tl_jax.train.objectives.language_model import LanguageModel
 from tl_jax.train.objectives.lwf import LearningWithoutForgetting
+from tl_jax.train.objectives.pcgrad import PCGrad
 from tl_jax.train.objectives.spectral import SpectralShrinkage
-from tl_jax.train.objectives.tasks import PCGrad, Tasks
+from tl_jax.train.objectives.tasks import Tasks
+from tl_jax.train.objectives.uncertainty import Uncertainty
 
 OBJECTIVES = {
+    "affinity": Affinity,
     "averaged": Averaged,
     "byol": BYOL,
     "co_tuning": CoTuning,
@@ -27,9 +32,11 @@ OBJECTIVES = {
     "delta": Delta,
     "discrepancy": Discrepancy,
     "domain_adversarial": DomainAdversarial,
+    "gradnorm": GradNorm,
     "language_model": LanguageModel,
     "pcgrad": PCGrad,
     "tasks": Tasks,
+    "uncertainty": Uncertainty,
 }
 
 # What can be added to an objective that is a cross entropy: (net, batch) -> {name: Term}
