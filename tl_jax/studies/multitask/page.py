@@ -10,7 +10,6 @@ from tl_jax.runs.subject import task_name
 from tl_jax.stats.paired import corrected
 from tl_jax.studies.multitask import OWN, PLAIN, SINGLE
 from tl_jax.studies.multitask.verdicts import by_seed, delta
-from tl_jax.studies.scenarios.verdicts import overlap
 
 WORDS = ("helps", "hurts", "cannot tell")
 
@@ -29,10 +28,7 @@ def write(workdir: pathlib.Path, result: dict) -> None:
         sections=sections,
         facts={
             "base": f"{config['base']} ({config['weights'] or 'published weights'})",
-            "further tasks": "; ".join(
-                f"{name}: {', '.join(classes)}"
-                for name, classes in result["classes"][PLAIN].items()
-            ),
+            "further tasks": _classes(result["classes"][PLAIN]),
             "seeds": ", ".join(map(str, config["seeds"])),
             "compute": "every network, for one task or all, makes the same steps",
         },
@@ -56,11 +52,15 @@ def summary(result: dict) -> str:
     )
 
 
+def _classes(tasks: dict[str, list[str]]) -> str:
+    return "; ".join(f"{name}: {', '.join(classes)}" for name, classes in tasks.items())
+
+
 def _section(variant: str, result: dict) -> study.Section:
     """Every method beside single tasks in one variant."""
     config = result["config"]
     rows = [row for row in result["rows"] if row["variant"] == variant]
-    names, ratio = list(rows[0]["tasks"]), overlap(rows)
+    names, ratio = list(rows[0]["tasks"]), result["overlaps"][variant]
     shown = [_shown(name, config) for name in names]
     methods = list(dict.fromkeys(row["method"] for row in rows))
     lines, series = [], {}

@@ -12,13 +12,13 @@ from typing import Any
 
 from tl_jax import interrupt
 from tl_jax.base.base import Base
-from tl_jax.data import splits
 from tl_jax.data.task import Task
 from tl_jax.data.truths import thinned
 from tl_jax.errors import UserError, takes_several, unknown
 from tl_jax.runs import pose
 from tl_jax.runs.journal import Journal
 from tl_jax.runs.subject import base_of, named_task, outline_of, require_seeds
+from tl_jax.stats.paired import overlap
 from tl_jax.studies.multitask import OWN, PLAIN, SINGLE, STITCHED, metric
 from tl_jax.studies.multitask.training import METHODS, given, last_shared, trained, trunk
 from tl_jax.studies.multitask.verdicts import beside_single
@@ -100,12 +100,13 @@ def compute(config: Any, workdir: pathlib.Path) -> dict:
             task, base = loaded(key["variant"], key["seed"]), bases(key["variant"])
             found = row(every[key["variant"]], base, task, key["seed"], key["method"])
             journal.add(found, **key)
-    rows = journal.rows()
-    classes = {
-        name: {n: list(truth.classes) for n, truth in _truths(task).items()}
-        for name, task in data(config).items()
-    }
-    return {"rows": rows, "verdicts": beside_single(rows), "classes": classes}
+    rows, overlaps, classes = journal.rows(), {}, {}
+    for name, changed in every.items():
+        tasks = [task_of(changed, seed) for seed in config.seeds]
+        overlaps[name] = overlap([task.splits for task in tasks])
+        classes[name] = {n: list(truth.classes) for n, truth in _truths(tasks[0]).items()}
+    verdicts = beside_single(rows, overlaps)
+    return {"rows": rows, "verdicts": verdicts, "overlaps": overlaps, "classes": classes}
 
 
 def cells(config: Any) -> Iterator[dict[str, Any]]:
@@ -130,7 +131,7 @@ def row(
     config = {**config, "shared": last_shared(config, base, plan)}
     runs = []
     for one in METHODS[method](config, others):
-        runs.append((one, trained(config, base, task, seed, method, one)))
+        runs.append((one, trained(config, base, task, seed, one)))
     tried = [{"setting": one.said, "val": run.mean(one.tasks)} for one, run in runs]
     if method != SINGLE:
         runs = [max(runs, key=lambda pair: pair[1].mean(pair[0].tasks))]
@@ -160,7 +161,4 @@ def row(
             if name.startswith("train_affinity_")
         },
         "parameters": sum(run.parameters() for _, run in runs),
-        "test_split": splits.identity(task.splits["test"]),
-        "n_test": len(task.splits["test"]),
-        "n_all": len(task.ids),
     }

@@ -28,6 +28,7 @@ class Candidate(NamedTuple):
     said: str  # what sets it apart from the method's others
     objective: Tasks
     tasks: tuple[str, ...]  # whose mean accuracy on validation chooses its epoch
+    stitch_rate: float = 0.0  # of cross-stitched trunks, of the mixes; 0: there is one trunk
 
 
 def _single(config: Any, others: Others) -> list[Candidate]:
@@ -59,6 +60,15 @@ def _static(config: Any, others: Others) -> list[Candidate]:
     return found
 
 
+def _stitched(config: Any, others: Others) -> list[Candidate]:
+    """A trunk for each task, and mixes that learn at each of the rates."""
+    names = (OWN, *dict(others))
+    return [
+        Candidate(f"rate x {rate:g}", Tasks(others=others), names, stitch_rate=rate)
+        for rate in config["stitch_rates"]
+    ]
+
+
 def _one(make: Callable[..., Tasks], **options: Callable[[Any], Any]) -> Callable:
     def candidates(config: Any, others: Others) -> list[Candidate]:
         given = {name: of(config) for name, of in options.items()}
@@ -80,7 +90,7 @@ METHODS: dict[str, Callable[[Any, Others], list[Candidate]]] = {
         rate=lambda config: config["gradnorm_rate"],
     ),
     "pcgrad": _one(PCGrad),
-    STITCHED: _one(Tasks),
+    STITCHED: _stitched,
 }
 
 
@@ -114,16 +124,16 @@ def given(config: Mapping[str, Any], seed: int, **more: Any) -> tuple[Any, dict[
 
 
 def trained(
-    config: Mapping[str, Any], base: Base, task: Task, seed: int, method: str, one: Candidate
+    config: Mapping[str, Any], base: Base, task: Task, seed: int, one: Candidate
 ) -> Trained:
     """Train a candidate of a method; only validation is looked at."""
     own, options = given(config, seed, objective=one.objective)
     problem, ready, variables = pose.posed(base, task, own, options)
     if len(one.tasks) == 1:
         problem = dataclasses.replace(problem, plan=chosen_by(problem.plan, metric(one.tasks[0])))
-    if method == STITCHED:
-        example = ready.preprocessing.example
-        problem, variables = with_trunks(config, problem, variables, seed=seed, example=example)
+    if one.stitch_rate:
+        how = {"rate": one.stitch_rate, "seed": seed, "example": ready.preprocessing.example}
+        problem, variables = with_trunks(config, problem, variables, **how)
     inputs_for = for_plan(problem, test_views="none", cache=own.cache, dtype=own.cache_dtype)
     variables, progress, inputs = loop.run(problem, variables, inputs_for, workdir=None)
     phase = problem.plan.phases[-1]
@@ -143,7 +153,13 @@ def chosen_by(plan: Plan, name: str) -> Plan:
 
 
 def with_trunks(
-    config: Mapping[str, Any], problem: Problem, variables: Any, *, seed: int, example: Any
+    config: Mapping[str, Any],
+    problem: Problem,
+    variables: Any,
+    *,
+    rate: float,
+    seed: int,
+    example: Any,
 ) -> tuple[Problem, Any]:
     """Return the problem with a trunk for each task, cross-stitched, and its first variables."""
     objective: Any = problem.objective
@@ -155,7 +171,7 @@ def with_trunks(
         share=config["stitch_share"],
     )
     phases = tuple(
-        dataclasses.replace(p, multipliers=found.rates(dict(p.multipliers), config["stitch_rate"]))
+        dataclasses.replace(p, multipliers=found.rates(dict(p.multipliers), rate))
         for p in problem.plan.phases
     )
     plan = dataclasses.replace(problem.plan, phases=phases)

@@ -1,6 +1,6 @@
 """What each task gains by being learned with others, beside a network of its own."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,14 +8,15 @@ import numpy as np
 from tl_jax.stats.paired import Estimate, paired
 from tl_jax.stats.verdict import verdicts
 from tl_jax.studies.multitask import SINGLE
-from tl_jax.studies.scenarios.verdicts import overlap
 
 
-def beside_single(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def beside_single(rows: Sequence[dict], overlaps: Mapping[str, float]) -> list[dict[str, Any]]:
     """Return for each variant, method and task the test accuracy less that of a network for this
     task alone, paired by seed, with a verdict; all verdicts are corrected together (Holm).
+
+    `overlaps`: n_test / n_train of each variant's splits, 0 where they are not drawn anew.
     """
-    compared = list(_compared(rows))
+    compared = list(_compared(rows, overlaps))
     words = verdicts([estimate for _, estimate in compared], margin=0.0)
     return [
         {
@@ -30,10 +31,12 @@ def beside_single(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def _compared(rows: Sequence[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], Estimate]]:
-    for variant in dict.fromkeys(row["variant"] for row in rows):
+def _compared(
+    rows: Sequence[dict], overlaps: Mapping[str, float]
+) -> Iterator[tuple[dict[str, Any], Estimate]]:
+    for variant, ratio in overlaps.items():
         own = [row for row in rows if row["variant"] == variant]
-        ratio, single = overlap(own), by_seed(own, SINGLE)
+        single = by_seed(own, SINGLE)
         for method in dict.fromkeys(row["method"] for row in own):
             if method == SINGLE:
                 continue
@@ -42,7 +45,7 @@ def _compared(rows: Sequence[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], 
                 yield about, paired(accuracies, single[name], ratio=ratio)
 
 
-def by_seed(rows: Sequence[dict[str, Any]], method: str) -> dict[str, dict[int, float]]:
+def by_seed(rows: Sequence[dict], method: str) -> dict[str, dict[int, float]]:
     """Return by task the test accuracy of a method in each seed."""
     found: dict[str, dict[int, float]] = {}
     for row in rows:
@@ -52,7 +55,7 @@ def by_seed(rows: Sequence[dict[str, Any]], method: str) -> dict[str, dict[int, 
     return found
 
 
-def delta(rows: Sequence[dict[str, Any]], method: str) -> np.ndarray:
+def delta(rows: Sequence[dict], method: str) -> np.ndarray:
     """Return by seed the mean over tasks of (M - B) / B: M the test accuracy of the method, B that
     of a network for the task alone (LibMTL's `count_improvement`, of which more is better here).
     """
