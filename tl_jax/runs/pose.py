@@ -71,7 +71,7 @@ def posed(
     if tails := (*old, *objective.tails(chain)):
         chain = chain.with_layers(*tails)
         below = {layer.name: chain.below[layer.name] for layer in tails}
-        plan = plan.with_tail(below, _new(ready))
+        plan = plan.with_tail(below, _new(ready), alone=objective.tails_alone)
     variables = merged(ready.variables, source_head.variables(base.variables, old))
     kept = {*ready.layers, *(layer.name for layer in old)}
     if added := [name for name in chain.names if name not in kept]:
@@ -225,8 +225,9 @@ def _made(ready: Base, chain: Network, own: TransferSettings, options: Mapping[s
     return plan
 
 
-def check(base: Base, own: TransferSettings, options: Mapping[str, Any]) -> None:
-    """UserError for a cut, head, plan, objective, views or type of the cache that is none.
+def check(base: Base, own: TransferSettings, options: Mapping[str, Any]) -> Plan:
+    """Return the plan; UserError for a cut, head, plan, objective, views or type of the cache that
+    is none.
 
     `base` may have shapes for weights.
     """
@@ -240,3 +241,4 @@ def check(base: Base, own: TransferSettings, options: Mapping[str, Any]) -> None
         _source_head(base, ready, plan)
     prefix.require_dtype(own.cache_dtype)
     views.numbers(own.test_views)
+    return plan

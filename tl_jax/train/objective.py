@@ -84,6 +84,7 @@ class Objective:
     unlabelled = False
     source_head = False  # whether it asks for the place `SOURCE_HEAD`: the base's old classifier
     keeps_head = False  # whether it goes on with the base's own classifier: the setting head=kept
+    tails_alone = False  # whether its tails learn where the head learns alone: they are heads too
 
     def check(self, problem: "Problem") -> None:
         """UserError for a problem that it cannot be the objective of; all are well by default."""
@@ -91,7 +92,8 @@ class Objective:
     def tails(self, network: Network) -> tuple[Layer, ...]:
         """The layers that it adds after those of `network`, which ends with the head; none.
 
-        They say what they read, and learn at the head's rate where more than the head learns.
+        They say what they read, and learn at the head's rate where more than the head learns, or,
+        with `tails_alone`, wherever the head does.
         """
         return ()
 
@@ -117,6 +119,10 @@ class Objective:
         memory of training: a base file is enough.
         """
         raise NotImplementedError
+
+    def probabilities(self, predictions: Any) -> Any:
+        """Of predictions the class probabilities (n, C) of the task, for a run's page: all."""
+        return predictions
 
     def score(self, predictions: Any, batch: Any) -> dict[str, Term]:
         """Weighted sums by metric; `batch["real"]` (B,) is 0 for rows that only pad."""

@@ -8,6 +8,7 @@ from tl_jax.errors import UserError
 from tl_jax.train.objective import Objective
 from tl_jax.train.objectives.adabn import AdaBN
 from tl_jax.train.objectives.adda import ADDA
+from tl_jax.train.objectives.affinity import Affinity
 from tl_jax.train.objectives.averaged import Averaged
 from tl_jax.train.objectives.byol import BYOL
 from tl_jax.train.objectives.class_confusion import ClassConfusion
@@ -41,6 +42,17 @@ from tl_jax.train.objectives.tent import Tent
 OBJECTIVES = {
     "adabn": AdaBN,
     "adda": ADDA,
+from tl_jax.train.objectives.gradnorm import GradNorm
+from tl_jax.train.objectives.l2_sp import L2SP
+from tl_jax.train.objectives.language_model import LanguageModel
+from tl_jax.train.objectives.lwf import LearningWithoutForgetting
+from tl_jax.train.objectives.pcgrad import PCGrad
+from tl_jax.train.objectives.spectral import SpectralShrinkage
+from tl_jax.train.objectives.tasks import Tasks
+from tl_jax.train.objectives.uncertainty import Uncertainty
+
+OBJECTIVES = {
+    "affinity": Affinity,
     "averaged": Averaged,
     "byol": BYOL,
     "class_confusion": ClassConfusion,
@@ -53,6 +65,7 @@ OBJECTIVES = {
     "domain_adversarial": DomainAdversarial,
     "fix_match": FixMatch,
     "flex_match": FlexMatch,
+    "gradnorm": GradNorm,
     "language_model": LanguageModel,
     "mean_teacher": MeanTeacher,
     "pcgrad": PCGrad,
@@ -71,6 +84,7 @@ OBJECTIVES = {
     "source_only": SourceOnly,
     "tasks": Tasks,
     "tent": Tent,
+    "uncertainty": Uncertainty,
 }
 
 # What can be added to an objective that is a cross entropy: (net, batch) -> {name: Term}
