@@ -20,6 +20,8 @@ from tl_jax.plans.plan import Plan
 from tl_jax.plans.strategies import make_plan
 from tl_jax.runs.settings import TransferSettings
 from tl_jax.train import objectives
+from tl_jax.train.objective import Objective
+from tl_jax.train.objectives.self_supervised import SelfSupervised
 from tl_jax.train.problem import Problem
 
 
@@ -57,7 +59,7 @@ def posed(
         _require_no_views(plan, own.test_views)
     if plan.start != "pretrained":
         ready = ready.started(plan.start, own.seed)
-    objective = objectives.make(own.objective)
+    objective = _objective(own)
     old = _source_head(base, ready, plan) if objective.source_head else ()
     if tails := (*old, *objective.tails(chain)):
         chain = chain.with_layers(*tails)
@@ -82,6 +84,17 @@ def posed(
         sources=sources,
     )
     return Posed(problem, ready, variables)
+
+
+def _objective(own: TransferSettings) -> Objective:
+    """The objective; UserError for one that would leave the new head as it is."""
+    objective = objectives.make(own.objective)
+    if isinstance(objective, SelfSupervised):
+        raise UserError(
+            f"objective={own.objective} learns without labels: train a base with it "
+            "(experiments.pretrain), and transfer that"
+        )
+    return objective
 
 
 def _require_no_views(plan: Plan, test_views: str) -> None:
@@ -161,7 +174,7 @@ def check(base: Base, own: TransferSettings, options: Mapping[str, Any]) -> None
     plan = _planned(ready, _adapted(ready, own), own, options)
     if isinstance(ready.preprocessing, TextPreprocessing):
         _require_no_views(plan, own.test_views)
-    if objectives.make(own.objective).source_head:
+    if _objective(own).source_head:
         _source_head(base, ready, plan)
     prefix.require_dtype(own.cache_dtype)
     views.numbers(own.test_views)

@@ -178,12 +178,14 @@ def collapse(row: Mapping[str, Any]) -> str:
 
 
 def _warning(write: Callable[[dict], None]) -> Callable[[dict], None]:
-    """Return a function that writes a row, and warns if it says that features collapsed."""
+    """Return a function that writes a row, and warns of the first that tells a collapse."""
+    warned = []
 
     def both(row: dict) -> None:
         write(row)
-        if said := collapse(row):
+        if (said := collapse(row)) and not warned:
             logger.warning("epoch %d: %s", row["epoch"], said)
+            warned.append(said)
 
     return both
 

@@ -22,6 +22,7 @@ TASKS: dict[str, Any] = {
     "elpv": ("tl_jax.data.tasks.elpv", "elpv"),
     "fashion_mnist": ("tl_jax.data.tasks.fashion", "fashion_mnist"),
     "folder": ("tl_jax.data.tasks.folder", "folder"),
+    "images": ("tl_jax.data.tasks.images", "images"),
     "joined": ("tl_jax.data.tasks.joined", "joined"),
     "packaged": ("tl_jax.data.tasks.packaged", "packaged"),
     "text": ("tl_jax.data.tasks.text", "text"),
@@ -42,8 +43,9 @@ def register_task(function: Callable[..., Task]) -> Callable[..., Task]:
 def load_task(what: Any, *, seed: int = 0, only: Sequence[str] = (), **options: Any) -> Task:
     """The task that `what` says, with the splits of `seed`:
 
-    * a name: 'digits', 'elpv', 'fashion_mnist', 'folder:<path>', 'tfds:<name>',
-      'joined:<one>+<two>', or a registered one (`register_task`); of texts, 'text:<table>',
+    * a name: 'digits', 'elpv', 'fashion_mnist', 'folder:<path>', 'images:<path>'
+      without labels, 'tfds:<name>', 'joined:<one>+<two>', or a registered one
+      (`register_task`); of texts, 'text:<table>',
       'text_folder:<path>', 'packaged:<name>';
     * the path of a folder with one sub-folder of images a class;
     * arrays: a pair of images (N, H, W) or (N, H, W, 1 or 3), uint8, and labels (N,);

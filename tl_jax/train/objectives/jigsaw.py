@@ -27,13 +27,16 @@ KEPT = 64 / 75  # of the side of a cell: gaps between tiles hide that lines go o
 def far_apart(tiles: int, count: int) -> np.ndarray:
     """Return (count, tiles) orders; each differs in as many places as can be from those before it.
 
-    The paper's algorithm 1, but by the nearest of those before, and from the identity on.
+    The first is the identity. The paper's algorithm 1 takes the farthest from all before; here that
+    decides among those that are farthest from the nearest one.
     """
     every = np.array(list(itertools.permutations(range(tiles))), np.int8)
-    chosen, distance = [0], (every != every[0]).sum(1)
+    chosen = [0]
+    nearest = total = (every != every[0]).sum(1)
     while len(chosen) < count:
-        chosen.append(int(distance.argmax()))
-        distance = np.minimum(distance, (every != every[chosen[-1]]).sum(1))
+        chosen.append(int((nearest * tiles * count + total).argmax()))
+        distance = (every != every[chosen[-1]]).sum(1)
+        nearest, total = np.minimum(nearest, distance), total + distance
     return every[chosen]
 
 

@@ -71,6 +71,6 @@ def standardised(images: jax.Array, patch: int) -> jax.Array:
     count, side, _, channels = images.shape
     rows = side // patch
     cells = images.reshape(count, rows, patch, rows, patch, channels)
-    cells -= cells.mean((2, 4), keepdims=True)
-    cells /= jnp.sqrt(cells.var((2, 4), keepdims=True) + 1)  # of levels from 0 to 255
-    return cells.reshape(images.shape)
+    gaps = cells - cells.mean((2, 4), keepdims=True)
+    deviation = jnp.sqrt(cells.var((2, 4), keepdims=True) + 1)  # of levels from 0 to 255
+    return (gaps / deviation).reshape(images.shape)
