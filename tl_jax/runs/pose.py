@@ -21,6 +21,7 @@ from tl_jax.plans.strategies import make_plan
 from tl_jax.runs.settings import TransferSettings
 from tl_jax.train import objectives
 from tl_jax.train.objective import Objective
+from tl_jax.train.objectives.self_supervised import SelfSupervised
 from tl_jax.train.problem import Problem
 
 KEPT = "kept"  # the setting head= that keeps the base's own
@@ -53,7 +54,7 @@ def posed(
     expected, read = ready.preprocessing.of_task(task)
     ready = dataclasses.replace(ready, preprocessing=expected)
     read = balance.weighted(read) if own.class_weights else read
-    objective = objectives.make(own.objective)
+    objective = _objective(own)
     sources = {
         name: read if source is task else expected.of_task(source)[1]
         for name, source in sources.items()
@@ -66,7 +67,6 @@ def posed(
         _require_no_views(plan, objective, own.test_views)
     if plan.start != "pretrained":
         ready = ready.started(plan.start, own.seed)
-    _require_kept(objective, own)
     old = _source_head(base, ready, plan) if objective.source_head else ()
     if tails := (*old, *objective.tails(chain)):
         chain = chain.with_layers(*tails)
@@ -92,6 +92,24 @@ def posed(
         sources=sources,
     )
     return Posed(problem, ready, variables)
+
+
+def _objective(own: TransferSettings) -> Objective:
+    """The objective; UserError for one that leaves the new head as it is, and for a fresh head
+    where it goes on with the base's own.
+    """
+    objective = objectives.make(own.objective)
+    if isinstance(objective, SelfSupervised):
+        raise UserError(
+            f"objective={own.objective} learns without labels: train a base with it "
+            "(experiments.pretrain), and transfer that"
+        )
+    if objective.keeps_head and own.head != KEPT:
+        raise UserError(
+            f"{type(objective).__name__} goes on with the classifier of a base that was trained on "
+            f"the source: take head=kept instead of head={own.head}"
+        )
+    return objective
 
 
 def _with_unlabelled(
@@ -156,15 +174,6 @@ def _require_classes(base: Base, classes: tuple[str, ...]) -> None:
         raise UserError(
             f"head=kept: the task has the classes {', '.join(classes):.60}, but the base has "
             f"{', '.join(known):.60}, and they must be the same in the same order"
-        )
-
-
-def _require_kept(objective: Objective, own: TransferSettings) -> None:
-    """UserError for a fresh head where the objective goes on with the base's own."""
-    if objective.keeps_head and own.head != KEPT:
-        raise UserError(
-            f"{type(objective).__name__} goes on with the classifier of a base that was trained on "
-            f"the source: take head=kept instead of head={own.head}"
         )
 
 
@@ -233,10 +242,9 @@ def check(base: Base, own: TransferSettings, options: Mapping[str, Any]) -> Plan
     """
     ready = _headed(base, 2, own)
     plan = _planned(ready, _adapted(ready, own), own, options)
-    objective = objectives.make(own.objective)
+    objective = _objective(own)
     if isinstance(ready.preprocessing, TextPreprocessing):
         _require_no_views(plan, objective, own.test_views)
-    _require_kept(objective, own)
     if objective.source_head:
         _source_head(base, ready, plan)
     prefix.require_dtype(own.cache_dtype)

@@ -128,6 +128,14 @@ class Objective:
         """Weighted sums by metric; `batch["real"]` (B,) is 0 for rows that only pad."""
         raise NotImplementedError
 
+    def watch(self, predicted: Callable[[Any], Any], task: Any) -> dict[str, float]:
+        """More columns of an epoch's row, which choose nothing; on the host.
+
+        `predicted(examples)` gives the predictions (n, ...) for examples (n,) of the task that
+        judges. The default watches nothing.
+        """
+        return {}
+
     def finish(self, predictions: Any, task: Any, examples: Any) -> dict[str, Any]:
         """What a result says of all predictions for the task's `examples`; on the host.
 
