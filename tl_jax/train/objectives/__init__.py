@@ -48,7 +48,7 @@ from tl_jax.train.objectives.simsiam import SimSiam
 from tl_jax.train.objectives.slowness import Slowness
 from tl_jax.train.objectives.source_only import SourceOnly
 from tl_jax.train.objectives.spectral import SpectralShrinkage
-from tl_jax.train.objectives.tasks import PCGrad, Tasks
+from tl_jax.train.objectives.tasks import Tasks
 from tl_jax.train.objectives.tent import Tent
 from tl_jax.train.objectives.uncertainty import Uncertainty
 from tl_jax.train.objectives.vicreg import VICReg
