@@ -142,8 +142,8 @@ def _require_no_views(plan: Plan, objective: Objective, test_views: str) -> None
     """UserError for what is done to images alone."""
     if objective.augmented(None) is not None:
         raise UserError(
-            f"{type(objective).__name__} augments images, and the task has texts: pseudo_label, "
-            "pi_model and mean_teacher do without"
+            f"{type(objective).__name__} makes views of images, and the task has texts: take "
+            "another objective"
         )
     for phase in plan.phases:
         for name in ("views", "augment"):
