@@ -5,6 +5,7 @@ import functools
 import os
 import pathlib
 import pickle
+import re
 import subprocess
 import sys
 
@@ -19,6 +20,7 @@ import steps
 from hypothesis import given
 from hypothesis import strategies as st
 
+import tl_jax
 from tl_jax.chain import heads
 from tl_jax.chain.network import Net, Network
 from tl_jax.chain.places import Known, Layer
@@ -28,10 +30,15 @@ from tl_jax.engine.parallel import Parallel
 from tl_jax.errors import UserError
 from tl_jax.models.layers import NormRelu
 from tl_jax.plans import schedules
+from tl_jax.runs import settings, transfer
+from tl_jax.runs.pose import posed
 from tl_jax.train import objectives
+from tl_jax.train.inputs import asked
 from tl_jax.train.objective import Now, mean
 from tl_jax.train.objectives import adversarial, self_training
 from tl_jax.train.objectives.conditional_adversarial import LARGEST, ConditionalDiscriminator
+from tl_jax.train.objectives.domains import log_rest
+from tl_jax.train.objectives.shot import nearest
 from tl_jax.train.step import update
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -45,6 +52,11 @@ FROM_SOURCE = ("adda(width=5)", "shot", "tent", "adabn")  # of a base that knows
 ONE = ("shot", "tent", "adabn")
 close = functools.partial(np.testing.assert_allclose, rtol=2e-4, atol=1e-5)
 TRUNK = (Layer("body", nn.Dense(D), ("x",)), Layer("feature", NormRelu()))
+
+
+@pytest.fixture(autouse=True)
+def _without_pages(monkeypatch):
+    monkeypatch.setattr(transfer.page, "can_be_drawn", lambda: False)
 
 
 @functools.cache
@@ -281,8 +293,6 @@ def test_margin_disparity_is_what_the_paper_says(head):
 def test_the_rest_of_a_probability_is_known_where_it_rounds_to_nothing(size, label):
     z = np.zeros(3)
     z[label] = size
-    from tl_jax.train.objectives.margin_disparity import log_rest
-
     wanted = np.log(2) - np.log(2 + np.exp(size))
     close(log_rest(jnp.float32(z[None]), jnp.array([label]))[0], wanted)
 
@@ -391,8 +401,6 @@ def test_shot_is_sure_balanced_and_near_its_centres():
 
 
 def test_a_class_that_nothing_is_near_gets_no_labels():
-    from tl_jax.train.objectives.shot import nearest
-
     centres = jnp.array([[1.0, 0.0], [0.0, 0.0], [0.0, 1.0]])
     features = jnp.array([[-1.0, -0.2], [0.1, 0.9]])
     assert nearest(features, centres).argmax(-1).tolist() == [2, 2]
@@ -676,3 +684,132 @@ def test_ramps_and_schedules_are_the_two_libraries_curves():
         found = [float(schedule(p * 20_000)) / 0.5 for p in shares]
         np.testing.assert_allclose(found, rate, atol=6e-4)
     assert float(adversarial.RAMPS["constant"](0.0, 9)) == 1
+
+
+# Whole transfers.
+
+
+@functools.cache
+def base(head: str = "bottleneck(features=6)"):
+    """A stem and a block, with a classifier of the ten digits that nothing has trained."""
+    cut = tl_jax.load_base("efficientnet_lite0", "random:0").resized(16).cut("stage1_block1")
+    return cut.with_head(10, head=head, seed=1)
+
+
+@functools.cache
+def digits():
+    """Six of each."""
+    return tl_jax.load_task("digits", per_class=6)
+
+
+def pose(spec: str, **given):
+    both = {"source": digits(), "target": digits()} if spec not in ONE else {}
+    own, options = settings.divided({"batch_size": 25, "objective": spec, **given})
+    return posed(base(), digits(), own, options, both)
+
+
+@pytest.mark.parametrize("head", ["linear", "bottleneck(features=6)", "vgg_head(hidden=6)"])
+@pytest.mark.parametrize("spec", TWO)
+def test_objectives_bring_their_layers_which_learn_where_features_do(spec, head):
+    problem, ready, variables = pose(spec, head=head, plan="full")
+    added = problem.chain.names[len(ready.layers) :]
+    own = [name for name in ready.layers if name.startswith("head")]
+    wanted = {
+        "domain_adversarial": ["domain"],
+        "conditional_adversarial": ["domain"],
+        "discrepancy": [name.replace("head", "second", 1) for name in own],
+        "margin_disparity": [name.replace("head", "adversary", 1) for name in own],
+    }
+    assert list(added) == wanted.get(spec.split("(")[0], [])
+    (phase,) = problem.plan.phases
+    assert set(phase.multipliers.values()) == {1.0}
+    assert asked(problem, phase, variables).survey.layers  # it can be traced from end to end
+    if spec.startswith("discrepancy"):
+        turns = {turn.name: turn for turn in problem.objective.turns}
+        of_heads = [name for name in problem.chain.names if turns["heads"].trains(name)]
+        rest = [name for name in problem.chain.names if turns["features1"].trains(name)]
+        assert of_heads == [*own, *added] and rest == ["stem", "stage1_block1"]
+    for new in set(added) - {"domain"}:  # a copy, with other weights
+        old = re.sub("^(second|adversary)", "head", new)
+        ours, theirs = (jax.tree.leaves(variables["params"][name]) for name in (old, new))
+        shapes = [[leaf.shape for leaf in side] for side in (ours, theirs)]
+        assert shapes[0] == shapes[1] and not is_same(ours, theirs)
+
+
+def test_a_discriminator_learns_where_the_head_is_kept():
+    problem, ready, _ = pose("adda(width=5)", head="kept", plan="features_only")
+    assert ready.variables is base().variables or is_same(ready.variables, base().variables)
+    (phase,) = problem.plan.phases
+    assert {n for n, rate in phase.multipliers.items() if not rate} == {"head"}
+    assert phase.multipliers["domain"] == 1
+
+
+def test_features_are_what_the_classifier_reads_whatever_the_head():
+    places = {
+        "linear": "stage1_block1",
+        "bottleneck(features=6)": "head_bottleneck",
+        "vgg_head(hidden=6)": "head_fc2",
+        "concat_pool": "head_pool",
+    }
+    for head, place in places.items():
+        chain = pose("coral", head=head, plan="full").problem.chain
+        assert objectives.make("coral").feature(chain) == place
+        assert objectives.make("discrepancy").feature(chain) == "stage1_block1"
+
+
+KEPT = {
+    "fresh": ({"head": "linear"}, "Tent goes on with the classifier .*: take head=kept instead of"),
+    "cut": ({"head": "kept", "cut": "stem"}, "head=kept goes with the base whole: leave out cut="),
+}
+
+
+@pytest.mark.parametrize("case", KEPT)
+def test_a_head_that_cannot_be_kept_is_refused(case):
+    given, said = KEPT[case]
+    with pytest.raises(UserError, match=said):
+        pose("tent", plan="features_only", **given)
+
+
+def test_a_kept_head_is_of_the_same_classes():
+    named = dataclasses.replace(base(), classes=tuple("abcdefghij"))
+    for other, said in (
+        (named, "the task has the classes 0, 1, .* but the base has a, b, c"),
+        (base().cut("stem"), "this efficientnet_lite0 ends at 'stem', without a head"),
+        (base().with_head(9), "but the base has 9 of them, and they must be the same"),
+    ):
+        with pytest.raises(UserError, match=said):
+            tl_jax.transfer(other, digits(), objective="tent", head="kept", plan="features_only")
+
+
+def test_adabn_is_the_base_with_the_statistics_of_the_target(tmp_path):
+    """Against batch norms that see the whole task at once, in one batch."""
+    tune = {"epochs": 1, "batch_norm": "recalibrate"}
+    count = len(digits().splits["train"])
+    run = tl_jax.transfer(base(), digits(), objective="adabn", head="kept", plan="full",
+                          tune=tune, batch_size=count, cache=None, workdir=tmp_path)  # fmt: skip
+    assert is_same(run.base.variables["params"], base().variables["params"])
+    assert run.base.classes == digits().classes
+    images = base().preprocessing([digits().open(int(i)) for i in digits().splits["train"]])
+    chain, start = base().chain, base().variables
+    zeroed = {**start, "batch_stats": jax.tree.map(np.zeros_like, start["batch_stats"])}
+    stats = chain.apply(zeroed, images, train=False, batch_norm=True).batch_stats
+    jax.tree.map(
+        lambda a, b: close(a, 10 * np.asarray(b), rtol=1e-3, atol=1e-4),
+        run.base.variables["batch_stats"],
+        dict(stats),
+    )
+
+
+def test_a_domain_is_adapted_and_the_adapted_base_is_one_to_adapt_again(tmp_path):
+    tune = {"epochs": 1, "batch_norm": "batch", "learning_rate": 1e-2}
+    usual = {"tune": tune, "batch_size": 25, "cache": None}
+    both = {"source": digits(), "target": digits()}
+    dann = {"objective": "domain_adversarial(width=5)", "sources": both, "plan": "full"}
+    head, folder = "bottleneck(features=6)", tmp_path / "one"
+    run = base().cut("stem").transfer(digits(), head=head, workdir=folder, **dann, **usual)
+    assert run.base.layers == ("stem", "head_bottleneck", "head")
+    assert {"train_domain", "train_domain_accuracy"} <= run.history[0].keys()
+    shot = {"objective": "shot", "plan": "features_only", "head": "kept"}
+    again = run.base.transfer(digits(), workdir=tmp_path / "two", **shot, **usual)
+    old, new = (one.variables["params"] for one in (run.base, again.base))
+    assert is_same(old["head"], new["head"]) and not is_same(old["stem"], new["stem"])
