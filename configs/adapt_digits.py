@@ -1,6 +1,13 @@
 """From scikit-learn's handwritten digits to digits drawn from fonts, small enough to try.
 
     python -m experiments.adapt --config=configs/adapt_digits.py
+
+Claim, with seeds (0, 1, 2, 3, 4): target test accuracy is 25.8 % of source only and 96.6 % with
+target labels. AdaBN's is 35.4, SHOT's 32.5, MCC's 30.3, DANN's 29.0, draws chosen by source
+accuracy; five seeds cannot tell any of them from source only. Chosen among all methods, source
+accuracy loses 11.5 points against an oracle, infomax 4.4.
+
+Measured on 2026-11-29 with jax 0.10.2, scikit-learn 1.9.1 (docs/beyond/adaptation.md).
 """
 
 from configs import adapt

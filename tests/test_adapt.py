@@ -31,13 +31,14 @@ def tiny(cache, **changes):
     with config.unlocked():
         config.tasks.source = {"name": "digits", "val": 0.2, "test": 0.2, "per_class": 20}
         config.tasks.target = {"name": "rendered", "nuisance": 0.1, "count": 300, "val": 0.2}
-        config.settings.cut = "stage1_block1"
+        config.settings.cut = "stem"
         config.settings.tune = {"epochs": 2, "batch_norm": "batch", "learning_rate": 0.02}
         for name in ("shot", "dann", "class_confusion"):
             del config.methods[name]
         for name in ("source_only", "target_only"):
             config.methods[name].space = {}
         config.methods.cheat = {"objective": "cross_entropy", "plan": "full"}
+        config.validators = ("source_accuracy", "infomax", "class_ami")
         config.draws, config.seeds, config.cache = 1, (0, 1), str(cache)
         for name, value in changes.items():
             config[name] = value
