@@ -27,5 +27,6 @@ def get_config():
     config = adapt_elpv.get_config().unlock()
     config.size = 64
     for domain, style in (("source", "google"), ("target", "twitter")):
-        config.tasks[domain] = {"name": "folder", "path": f"runs/data/{style}", "val": 0.2}
+        folder = {"path": f"runs/data/{style}", "duplicates": "drop"}
+        config.tasks[domain] = {"name": "folder", "val": 0.2, "test": 0.25, **folder}
     return config.lock()

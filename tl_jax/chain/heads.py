@@ -30,6 +30,23 @@ class Classifier(nn.Module):
         return nn.Dense(self.classes, dot_general=ops.dot_general)(_dropout(self, x))
 
 
+class CosineClassifier(nn.Module):
+    """The mean over space or tokens, dropout, and `scale` times the cosine with a vector of each
+    class: (N, H, W, C), (N, T, D) or (N, D) to logits (N, classes).
+    """
+
+    classes: int
+    dropout: float = 0.0
+    scale: float = 10.0
+
+    @nn.compact
+    def __call__(self, x):
+        x = _dropout(self, ops.mean_of_positions(x))
+        shape = (x.shape[-1], self.classes)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        return self.scale * (ops.unit(x) @ ops.unit(kernel.T).T)
+
+
 class Hidden(nn.Module):
     """One dense layer with ReLU, then dropout: (N, ...), flattened, to (N, features)."""
 
@@ -110,6 +127,14 @@ def zero(classes: int, dropout: float) -> tuple[Layer, ...]:
     return (Layer("head", Classifier(classes, dropout, zero=True)),)
 
 
+def cosine(classes: int, dropout: float, scale: float = 10.0) -> tuple[Layer, ...]:
+    """Return `scale` times the cosines of the feature with a vector of each class: Baseline++ (Chen
+    et al. 2019, arXiv:1904.04232, section 3.2). Their code also learns each vector's length.
+    """
+    takes(isinstance(scale, int | float) and scale > 0, "cosine: scale", "a number above 0", scale)
+    return (Layer("head", CosineClassifier(classes, dropout, float(scale))),)
+
+
 def vgg_head(classes: int, dropout: float, hidden: int = 4096) -> tuple[Layer, ...]:
     """Return two dense layers of `hidden` and the classifier, as in AlexNet and VGG."""
     takes_whole(hidden, "vgg_head: hidden", 1, MAX_HIDDEN)
@@ -148,7 +173,7 @@ def ulmfit(classes: int, dropout: float, hidden: int = 50) -> tuple[Layer, ...]:
     )
 
 
-HEADS = {f.__name__: f for f in (linear, zero, vgg_head, bottleneck, concat_pool, ulmfit)}
+HEADS = {f.__name__: f for f in (linear, zero, cosine, vgg_head, bottleneck, concat_pool, ulmfit)}
 
 
 def is_head(layer: str, output: str = "head") -> bool:

@@ -11,6 +11,7 @@ from tl_jax.chain.heads import is_head
 from tl_jax.chain.network import Net, Network
 from tl_jax.chain.places import Layer
 from tl_jax.errors import UserError
+from tl_jax.ops import unit as unit
 
 
 def jointly(net: Net, knowns: Sequence[Mapping[str, Any]], wanted: Any, **how: Any) -> list[Any]:
@@ -55,8 +56,3 @@ def second_head(network: Network, output: str, name: str) -> tuple[Layer, ...]:
         Layer(names[layer.name], layer.module, tuple(names.get(p, p) for p in layer.places))
         for layer in own
     )
-
-
-def unit(x: jax.Array) -> jax.Array:
-    """The vectors (..., D) at length 1; 0, with finite gradients, where they are 0."""
-    return x * jax.lax.rsqrt(jnp.maximum((x * x).sum(-1, keepdims=True), 1e-12))
