@@ -1,5 +1,6 @@
 """The cells of the study: what a method gives with one draw of its settings and one seed."""
 
+import dataclasses
 import functools
 import json
 import pathlib
@@ -69,13 +70,14 @@ def _domains(tasks: str, seed: int) -> tuple[tuple[str, Task], ...]:
 
 def unlabelled(task: Task) -> Task:
     """Return the task without the truth of what may be trained on: an objective that asks for it
-    gets NaN, and fails. In val all classes are as likely.
+    gets NaN, and fails. In val all classes are as likely. Further truths are left out.
     """
     targets, labels = task.truth["targets"].copy(), task.truth["labels"].copy()
     for split, value in (("train", np.nan), ("val", 1 / len(task.classes))):
         rows = task.splits[split]
         targets[rows], labels[rows] = value, 0
-    return task.with_truth(targets=targets, labels=labels, graded_labels=labels)
+    erased = task.with_truth(targets=targets, labels=labels, graded_labels=labels)
+    return dataclasses.replace(erased, further={})
 
 
 def row(config: Mapping[str, Any], workdir: pathlib.Path, cell: Cell) -> dict[str, Any]:
