@@ -84,7 +84,6 @@ def test_simulation_alone_beats_chance_and_its_worth_is_on_the_page(done):
     assert list(found) == [("none", 1), ("none", 20), ("half", 0), ("half", 1), ("half", 20)]
     alone = found["half", 0]
     assert alone.accuracy > 0.2 and alone.gain == pytest.approx(alone.accuracy - 0.1)
-    assert found["half", 1].accuracy > found["none", 1].accuracy
     assert found["none", 20].accuracy > found["none", 1].accuracy
     by_seed = dict(((c["simulation"], c["budget"]), c["test"]) for c in result["cells"])
     curves = zip(by_seed["none", 1], by_seed["none", 20], strict=True)
