@@ -19,17 +19,20 @@ UNITS = {"accuracy": "%", **dict.fromkeys(COLUMNS[3:6], "points")}
 
 
 class Row(NamedTuple):
-    """A simulation and a number of real labels; a line of the table."""
+    """A simulation and a number of real labels; a line of the table. NaN where there is no figure:
+    an interval of one seed, a comparison of real labels alone with themselves.
+    """
 
     simulation: str
     labels: int  # of each class
     accuracy: float
     half: float
-    gain: float | None  # over the same labels without simulation
-    gain_half: float | None
-    worth: float | None  # labels of each class that are as accurate without simulation: the median
-    lowest: float | None  # over seeds
-    highest: float | None
+    gain: float = math.nan  # over the same labels without simulation
+    gain_half: float = math.nan
+    # labels of each class that are as accurate without simulation: the median, and over the seeds
+    worth: float = math.nan
+    lowest: float = math.nan
+    highest: float = math.nan
 
 
 def write(workdir: pathlib.Path, result: dict) -> None:
@@ -72,7 +75,7 @@ def summary(result: dict) -> str:
     lines = [f"{'simulation':14}{'labels':>7}{'accuracy':>16}{'gain':>15}  worth, labels a class"]
     for row in rows(result):
         accuracy = f"{100 * row.accuracy:.1f} ± {100 * row.half:.1f}"
-        gain = "" if row.gain is None else f"{100 * row.gain:+.1f} ± {100 * row.gain_half:.1f}"
+        gain = f"{100 * row.gain:+.1f} ± {100 * row.gain_half:.1f}" if row.gain == row.gain else ""
         name = f"{row.simulation:14}{row.labels:7}{accuracy:>16}{gain:>15}"
         lines.append(f"{name}  {_worth(row, max(result['config']['budgets']))}".rstrip())
     return "\n".join(lines)
@@ -85,15 +88,15 @@ def rows(result: dict) -> list[Row]:
     curves = np.transpose([by_key[NONE, budget] for budget in budgets])  # (S, budgets)
     found = []
     for (name, budget), own in by_key.items():
-        mean, half = map(float, over_seeds(own))
-        gain, worth = (None, None), (None, None, None)
+        row = Row(name, budget, *map(float, over_seeds(own)))
         if name != NONE:
             others = by_key.get((NONE, budget), [chance] * len(own))
-            gain = tuple(map(float, over_seeds(np.subtract(own, others))))
+            gain, half = map(float, over_seeds(np.subtract(own, others)))
             pairs = zip(own, curves, strict=True)
             each = [labels_for(a, budgets, curve.tolist(), chance=chance) for a, curve in pairs]
-            worth = float(np.median(each)), min(each), max(each)
-        found.append(Row(name, budget, mean, half, *gain, *worth))
+            known = {"worth": float(np.median(each)), "lowest": min(each), "highest": max(each)}
+            row = row._replace(gain=gain, gain_half=half, **known)
+        found.append(row)
     return found
 
 
@@ -107,12 +110,11 @@ def _lines(found: list[Row]) -> list[tuple]:
 
 def _worth(row: Row, largest: int) -> str:
     """Return what a row's simulation is worth as text."""
-    if row.worth is None:
+    if math.isnan(row.worth):
         return ""
     shown = [
         f"> {largest}" if value == math.inf else f"{value:.2g}"
         for value in (row.worth, row.lowest, row.highest)
-        if value is not None
     ]
     return f"{shown[0]} ({shown[1]} to {shown[2]})"
 

@@ -153,14 +153,12 @@ def _trained(
         for variables, seed, chosen in zip(start, config.seeds, rows, strict=True)
     ]
     shared = Data(*images), test
-    how = {"epochs": epochs, "batch_size": size, **_settings(own)}
-    found, right = together(_run, stacked(runs), shared, chain=base.chain, **how)
+    static: dict[str, Any] = {"epochs": epochs, "batch_size": size, **_settings(own)}
+    found, right = together(_run, stacked(runs), shared, chain=base.chain, **static)
     if not np.isfinite(np.asarray(found.loss)).all():
         raise UserError(f"the loss is not finite: try a smaller {phase}.learning_rate=")
-    each = range(len(rows))
-    return [jax.tree.map(lambda leaf, i=i: leaf[i], found.variables) for i in each], [
-        float(share) for share in right
-    ]
+    each = [jax.tree.map(lambda leaf, i=i: leaf[i], found.variables) for i in range(len(rows))]
+    return each, np.asarray(right, float).tolist()
 
 
 def _run(run: Run, shared: Any, *, chain: Network, **settings: Any) -> Any:
