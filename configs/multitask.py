@@ -21,8 +21,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.shared = ""  # GradNorm: the last layer that tasks share; empty: of those that learn
     config.stitched_at = ()  # cross_stitch: layers whose outputs are mixed
     config.stitch_share = 0.9  # of a mix that is a trunk's own, at first
-    # cross_stitch: learning rates of the mixes, times that of the layers they mix; validation
-    # chooses
+    # cross_stitch: rates of the mixes, times that of the layers they mix; validation chooses
     config.stitch_rates = (1.0, 100.0)
     # equal: of gradient descent on one task, after which the losses of the others are looked at in
     # every step of training; 0: they are not

@@ -336,14 +336,14 @@ def test_rows_must_be_as_many_as_examples():
 
 
 def test_a_transfer_learns_all_tasks_and_gives_a_base_of_its_own(tmp_path):
-    base = tl_jax.load_base("efficientnet_lite0", "random:0").resized(16).cut("stage1_block1")
+    base = tl_jax.load_base("alexnet_small", "random:0").cut("conv1")
     task = tl_jax.load_task("digits", per_class=8, truths=("parity",))
     options = {"train_head": {"epochs": 1}, "cache": None}
     tasks = Tasks(others=(("parity", 2),))
     run = base.transfer(task, plan="head_only", objective=tasks, workdir=tmp_path, **options)
     # The other's head learns where the own head learns alone.
     (phase,) = run.result["plan"]["phases"]
-    assert phase["trained_parameters"] == 16 * (10 + 2) + 10 + 2
+    assert phase["trained_parameters"] == 8 * (10 + 2) + 10 + 2
     assert {"accuracy", "f1", "parity_accuracy", "mean_accuracy"} <= run.test.keys()
     assert run.base.predict([task.open(0)]).shape == (1, 10) and run.report.exists()
 
@@ -355,7 +355,7 @@ def test_a_transfer_learns_all_tasks_and_gives_a_base_of_its_own(tmp_path):
 def config(tmp_path_factory):
     found = load_config("configs/multitask_digits.py").unlock()
     found.task.per_class, found.cache = 8, str(tmp_path_factory.mktemp("cache"))
-    found.settings.cut, found.settings.batch_size = "conv2", 32
+    found.settings.cut, found.settings.batch_size = "conv1", 32
     found.settings.tune.epochs = 2
     found.methods, found.stitched_at = ("single", "equal", "gradnorm", "cross_stitch"), ("conv1",)
     found.variants = {"few": {"labels": {"turned": 0.5}}}
@@ -425,6 +425,7 @@ def test_a_study_that_was_stopped_goes_on_to_the_same_result(config, done, tmp_p
 def test_a_config_that_is_none_is_said_in_a_line(config, changes, said):
     mine = config.copy_and_resolve_references()
     with mine.unlocked():
+        mine.settings.cut = "conv2"
         for name, value in changes.items():
             *above, last = name.split(".")
             level = mine
