@@ -19,7 +19,8 @@ def subject() -> ml_collections.ConfigDict:
     config.channels = 0  # of the images; 0: the weights' own, else the stem is adapted
 
     config.task = ml_collections.ConfigDict()
-    # elpv, folder, digits or tfds:<name>; of texts: text, text_folder or packaged:<name>
+    # elpv, folder, digits, rendered, packaged:mnist or tfds:<name>; without labels: images; of
+    # texts: text, text_folder or packaged:<name>
     config.task.name = "folder"
     config.task.path = ""  # folder, text_folder: one sub-folder a class; text: a table
     config.task.text = ""  # text: column of the texts (default: text); tfds: feature of them

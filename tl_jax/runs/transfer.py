@@ -184,10 +184,10 @@ def work(
 ) -> dict[str, Any]:
     """Do all seven steps in `workdir`; return what came of them."""
     started = time.time()
-    for one in (task, *(source for source in sources.values() if source is not task)):
-        logger.info("%s", log.described(one))
     # Steps 1 to 4: a pretrained base, cut at a feature layer, with a new head.
     problem, ready, variables = pose.posed(base, task, own, options, sources)
+    for one in {id(one): one for one in (problem.task, *problem.sources.values())}.values():
+        logger.info("%s", log.described(one))
     # Steps 5 to 7: freeze, train the head, unfreeze, fine-tune; the test split is looked at once.
     kept = {"cache": own.cache, "dtype": own.cache_dtype, "workdir": workdir}
     inputs_for = for_plan(problem, test_views=own.test_views, **kept)
@@ -201,9 +201,7 @@ def work(
         write=log.writer(workdir),
     )
     # What came of it.
-    whole = done.variables | {"params": problem.chain.combine(done.variables["params"])}
-    found = {"variables": select(whole, ready.layers), "classes": task.classes}
-    final = dataclasses.replace(ready, **found, views=own.test_views)
+    final = finished_base(problem, ready, done.variables, views=own.test_views)
     final.save(workdir / file.NAME)
     of_task = problem.objective.probabilities
     probabilities = {split: of_task(found) for split, found in done.predictions.items()}
@@ -225,6 +223,13 @@ def work(
         words = functools.partial(attribution.word_weights, final) if task.texts else None
         page.write(workdir, result=result, task=task, words=words, **shown)
     return result
+
+
+def finished_base(problem: Problem, ready: Base, variables: Any, *, views: str) -> Base:
+    """The base that training gives: the layers of `ready`, without tails, adapters merged in."""
+    whole = variables | {"params": problem.chain.combine(variables["params"])}
+    found = {"variables": select(whole, ready.layers), "classes": problem.task.classes}
+    return dataclasses.replace(ready, **found, views=views)
 
 
 class Trained(NamedTuple):

@@ -2,14 +2,18 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from tl_jax.chain.heads import is_head
 from tl_jax.chain.network import Net, Network
 from tl_jax.chain.places import Layer
 from tl_jax.data.augment import OfSources
+
+if TYPE_CHECKING:
+    from tl_jax.train.problem import Problem
 
 
 class Term(NamedTuple):
@@ -38,7 +42,10 @@ class Now(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """One of the updates of a step: of the trained layers `only` these, or all but `never`."""
+    """One of the updates of a step: of the trained layers `only` these, or all but `never`.
+
+    The name of a head stands for all its layers.
+    """
 
     name: str = "all"
     only: tuple[str, ...] = ()
@@ -46,7 +53,8 @@ class Turn(NamedTuple):
 
     def trains(self, layer: str) -> bool:
         """Whether this update moves the layer."""
-        return (not self.only or layer in self.only) and layer not in self.never
+        only, never = (any(is_head(layer, n) for n in names) for names in (self.only, self.never))
+        return (not self.only or only) and not never
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,8 +79,15 @@ class Objective:
     lower = ("loss",)  # metrics of which less is better; of all others more is
     coupled = False  # whether an example's loss depends on the others of its batch
     judges = ""  # of several sources, the one whose val and test splits are scored
+    # whether it learns from examples without labels too: from the sources "labelled", which judges
+    # it, and "unlabelled"
+    unlabelled = False
     source_head = False  # whether it asks for the place `SOURCE_HEAD`: the base's old classifier
+    keeps_head = False  # whether it goes on with the base's own classifier: the setting head=kept
     tails_alone = False  # whether its tails learn where the head learns alone: they are heads too
+
+    def check(self, problem: "Problem") -> None:
+        """UserError for a problem that it cannot be the objective of; all are well by default."""
 
     def tails(self, network: Network) -> tuple[Layer, ...]:
         """The layers that it adds after those of `network`, which ends with the head; none.
@@ -112,6 +127,14 @@ class Objective:
     def score(self, predictions: Any, batch: Any) -> dict[str, Term]:
         """Weighted sums by metric; `batch["real"]` (B,) is 0 for rows that only pad."""
         raise NotImplementedError
+
+    def watch(self, predicted: Callable[[Any], Any], task: Any) -> dict[str, float]:
+        """More columns of an epoch's row, which choose nothing; on the host.
+
+        `predicted(examples)` gives the predictions (n, ...) for examples (n,) of the task that
+        judges. The default watches nothing.
+        """
+        return {}
 
     def finish(self, predictions: Any, task: Any, examples: Any) -> dict[str, Any]:
         """What a result says of all predictions for the task's `examples`; on the host.

@@ -23,12 +23,14 @@ TASKS: dict[str, Any] = {
     "elpv": ("tl_jax.data.tasks.elpv", "elpv"),
     "fashion_mnist": ("tl_jax.data.tasks.fashion", "fashion_mnist"),
     "folder": ("tl_jax.data.tasks.folder", "folder"),
+    "images": ("tl_jax.data.tasks.images", "images"),
     "joined": ("tl_jax.data.tasks.joined", "joined"),
     "packaged": ("tl_jax.data.tasks.packaged", "packaged"),
     "text": ("tl_jax.data.tasks.text", "text"),
     "text_folder": ("tl_jax.data.tasks.text", "text_folder"),
     "plain": ("tl_jax.data.tasks.plain", "plain"),
     "python_help": ("tl_jax.data.tasks.plain", "python_help"),
+    "rendered": ("tl_jax.data.tasks.rendered", "rendered"),
     "tfds": ("tl_jax.data.tasks.tfds", "from_tfds"),
 }
 
@@ -50,9 +52,9 @@ def load_task(
 ) -> Task:
     """The task that `what` says, with the splits of `seed`:
 
-    * a name: 'digits', 'elpv', 'fashion_mnist', 'folder:<path>', 'tfds:<name>',
-      'joined:<one>+<two>', or a registered one (`register_task`); of texts, 'text:<table>',
-      'text_folder:<path>', 'packaged:<name>';
+    * a name: 'digits', 'elpv', 'fashion_mnist', 'rendered', 'folder:<path>', 'images:<path>'
+      without labels, 'tfds:<name>', 'joined:<one>+<two>', or a registered one (`register_task`); of
+      texts, 'text:<table>', 'text_folder:<path>', 'packaged:<name>' (which has mnist, too);
     * the path of a folder with one sub-folder of images a class;
     * arrays: a pair of images (N, H, W) or (N, H, W, 1 or 3), uint8, and labels (N,);
     * a function `(*, seed, ...) -> Task` of your own.
