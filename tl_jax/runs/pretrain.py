@@ -47,12 +47,16 @@ def by_config(config: Any, workdir: pathlib.Path, *, name: str) -> tuple[dict[st
     task, batch or augmentation.
     """
     task = subject.task_of(config, config.seed)
+
+    def check() -> None:
+        posed(subject.base_of(config), task, config)
+
     return folder.finished(
         lambda: work(subject.base_of(config), task, workdir, config, name=name),
         config.to_dict(),
         workdir,
         cache=config.cache,
-        check=lambda: posed(subject.base_of(config), task, config),
+        check=check,
         data=lambda: identity.of_tasks({"": task}),
         images=subject.folders_of(config),
         needs_report=False,

@@ -74,7 +74,8 @@ class Objective:
     source_head = False  # whether it asks for the place `SOURCE_HEAD`: the base's old classifier
 
     def tails(self, network: Network) -> tuple[Layer, ...]:
-        """The layers that it adds after those of `network`, which ends with the head; none.
+        """The layers that it adds after those of `network`, which ends with the head, or with the
+        features of an objective without labels; none.
 
         They say what they read, and learn at the head's rate where more than the head learns.
         """
