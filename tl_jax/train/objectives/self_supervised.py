@@ -37,6 +37,10 @@ class SelfSupervised(Objective):
         """Return the objective for this task; UserError where it cannot learn from it."""
         return self
 
+    def seen(self, side: int) -> int:
+        """The side of the smallest parts of images of `side` pixels that the network is shown."""
+        return side
+
     def predict(self, net: Net, batch: Any, carry: Any) -> tuple[jax.Array, Any]:
         """Features (B, D), the mean over space."""
         value = net(batch["inputs"], self.output, train=False)
