@@ -90,7 +90,8 @@ class Objective:
         """UserError for a problem that it cannot be the objective of; all are well by default."""
 
     def tails(self, network: Network) -> tuple[Layer, ...]:
-        """The layers that it adds after those of `network`, which ends with the head; none.
+        """The layers that it adds after those of `network`, which ends with the head, or with the
+        features of an objective without labels; none.
 
         They say what they read, and learn at the head's rate where more than the head learns, or,
         with `tails_alone`, wherever the head does.
