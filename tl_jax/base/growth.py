@@ -3,6 +3,7 @@
 import dataclasses
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from tl_jax.chain import deeper
@@ -14,7 +15,6 @@ from tl_jax.errors import UserError, takes, takes_type, takes_whole, unknown
 if TYPE_CHECKING:
     from tl_jax.base.base import Base
 
-MAX_FACTOR = 64
 DRAWN = 4  # examples that say whether an added layer is the identity, where none are given
 
 
@@ -36,9 +36,6 @@ def widened(
     `noise` times the kernel's deviation, lets them become different; with 0 the function is the
     same to rounding. UserError where no layer above could take more channels.
     """
-    takes(isinstance(place, str) and place != "", "place=", "the name of a layer", place)
-    takes_type("factor=", float, factor)
-    takes(1 < factor <= MAX_FACTOR, "factor=", f"above 1 and at most {MAX_FACTOR}", factor)
     takes_type("noise=", float, noise)
     takes(0 <= noise <= 1, "noise=", "a share of a kernel's deviation from 0 to 1", noise)
     takes_whole(seed, "seed=", 0, 2**32)
@@ -73,7 +70,7 @@ def deepened(base: "Base", layer: str, examples: Any = None) -> "Base":
     architecture = dataclasses.replace(old, added=(*old.added, (name, layer)), sizes=sizes)
     chain = architecture.chain()
     inputs = _drawn(base) if examples is None else np.asarray(examples)
-    x = np.asarray(forward(base.chain, base.variables, inputs, stop=layer))
+    x = np.asarray(forward(base.chain, base.variables, jnp.asarray(inputs), stop=layer))
     try:
         fresh = chain.init(0, base.preprocessing.example, [name])
     except (TypeError, ValueError) as error:

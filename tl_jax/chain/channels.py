@@ -141,14 +141,15 @@ class Walk:
 
     def contract(self, one: Value, a: int, other: Value, b: int, what: str) -> None:
         """Join the channels that a product sums over; the parameter's are to be divided."""
-        axes = one.axes[a], other.axes[b]
-        parameter = axes[1] if one.data else axes[0]
-        if None in axes or one.data == other.data or not parameter or not parameter.leaf:
-            for axis in axes:
+        parameter, read = one.axes[a], other.axes[b]
+        if one.data:
+            parameter, read = read, parameter
+        if one.data != other.data and parameter and read and parameter.leaf:
+            self.found.join(parameter.channels, read.channels)
+            self.found.divided.add(parameter.leaf)
+        else:
+            for axis in (parameter, read):
                 self.fix(axis, what)
-            return
-        self.found.join(axes[0].channels, axes[1].channels)
-        self.found.divided.add(parameter.leaf)
 
     def conv(self, eqn, read):
         x, kernel = read

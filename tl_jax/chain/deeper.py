@@ -100,7 +100,7 @@ def _passing(shape: tuple[int, ...]) -> np.ndarray:
     """Return a kernel (..., C, D) that passes channel i on as channel i; depthwise, if C is 1."""
     kernel = np.zeros(shape, np.float32)
     middle = tuple((side - 1) // 2 for side in shape[:-2])
-    kernel[middle] = 1.0 if len(shape) > 2 and shape[-2] == 1 else np.eye(*shape[-2:])
+    kernel[middle] = 1.0 if len(shape) > 2 and shape[-2] == 1 else np.eye(shape[-2], shape[-1])
     return kernel
 
 

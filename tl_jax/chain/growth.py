@@ -16,8 +16,9 @@ from tl_jax.chain.follow import followed
 from tl_jax.chain.network import Network
 from tl_jax.chain.sizes import with_sizes
 from tl_jax.chain.variables import flat
-from tl_jax.errors import UserError, unknown
+from tl_jax.errors import UserError, takes, takes_type, unknown
 
+MAX_FACTOR = 64
 SQUARES = ("nu", "nu_max", "sum_of_squares")  # optax's names of sums of squared gradients
 
 
@@ -94,6 +95,9 @@ def widening(network: Network, inputs: Any, place: str, factor: float, seed: int
     convolution with the one before. `inputs` are as of `Network.shapes`. UserError if there can be
     no more of these channels, or if the layers would compute something else with them.
     """
+    takes(isinstance(place, str) and place != "", "place=", "the name of a layer", place)
+    takes_type("factor=", float, factor)
+    takes(1 < factor <= MAX_FACTOR, "factor=", f"above 1 and at most {MAX_FACTOR}", factor)
     found = followed(network, inputs)
     group = _group(network, found, place)
     more = max(round(len(group) * factor) - len(group), 1)

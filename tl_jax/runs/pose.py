@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from tl_jax.base.base import Base
+from tl_jax.base.load import load_base, outline
 from tl_jax.chain import adapters, source_head
 from tl_jax.chain.depth import require_shortcut
 from tl_jax.chain.network import Network
@@ -19,6 +20,7 @@ from tl_jax.errors import UserError, takes
 from tl_jax.plans.plan import Plan
 from tl_jax.plans.strategies import make_plan
 from tl_jax.runs.settings import TransferSettings
+from tl_jax.runs.teacher import answers
 from tl_jax.train import objectives
 from tl_jax.train.problem import Problem
 
@@ -47,6 +49,10 @@ def posed(
     ready = _headed(base, len(task.classes), own)
     expected, read = ready.preprocessing.of_task(task)
     ready = dataclasses.replace(ready, preprocessing=expected)
+    objective = objectives.make(own.objective)
+    if objective.teacher:
+        logits = answers(load_base(objective.teacher), task, cache=own.cache)
+        read = read.with_truth(teacher=logits)
     sources = {
         name: read if source is task else expected.of_task(source)[1]
         for name, source in sources.items()
@@ -57,7 +63,6 @@ def posed(
         _require_no_views(plan, own.test_views)
     if plan.start != "pretrained":
         ready = ready.started(plan.start, own.seed)
-    objective = objectives.make(own.objective)
     old = _source_head(base, ready, plan) if objective.source_head else ()
     if tails := (*old, *objective.tails(chain)):
         chain = chain.with_layers(*tails)
@@ -161,7 +166,10 @@ def check(base: Base, own: TransferSettings, options: Mapping[str, Any]) -> None
     plan = _planned(ready, _adapted(ready, own), own, options)
     if isinstance(ready.preprocessing, TextPreprocessing):
         _require_no_views(plan, own.test_views)
-    if objectives.make(own.objective).source_head:
+    objective = objectives.make(own.objective)
+    if objective.source_head:
         _source_head(base, ready, plan)
+    if objective.teacher:
+        outline(objective.teacher)
     prefix.require_dtype(own.cache_dtype)
     views.numbers(own.test_views)

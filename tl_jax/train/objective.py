@@ -72,6 +72,7 @@ class Objective:
     coupled = False  # whether an example's loss depends on the others of its batch
     judges = ""  # of several sources, the one whose val and test splits are scored
     source_head = False  # whether it asks for the place `SOURCE_HEAD`: the base's old classifier
+    teacher = ""  # path of a base whose logits it asks for, as the truth `teacher`
 
     def tails(self, network: Network) -> tuple[Layer, ...]:
         """The layers that it adds after those of `network`, which ends with the head; none.

@@ -8,12 +8,13 @@ from tl_jax import interrupt
 from tl_jax.base import growth
 from tl_jax.base.base import Base
 from tl_jax.base.load import load_base
+from tl_jax.chain.growth import widening
 from tl_jax.data.task import Task
 from tl_jax.errors import UserError, takes, takes_type
 from tl_jax.plans.plan import Phase, Plan, Settings
 from tl_jax.runs.journal import Journal
 from tl_jax.runs.settings import phase
-from tl_jax.runs.subject import base_of, require_seeds, task_of
+from tl_jax.runs.subject import base_of, outline_of, require_seeds, task_of
 from tl_jax.runs.transfer import judged, trained
 from tl_jax.studies.grow import CONTINUED, SIZES, STARTS, TEACHER
 from tl_jax.train.inputs import for_plan
@@ -31,6 +32,11 @@ def check(config: Any) -> None:
     takes(0 < config.share <= 1, "share=", "a share of the teacher's rate", config.share)
     if not config.wider and not config.deeper:
         raise UserError("nothing grows: name layers in wider= or deeper=")
+    base = outline_of(config)
+    for place, factor in config.wider.items():
+        widening(base.chain, base.preprocessing.example, place, factor)
+    for layer in config.deeper:
+        base.chain.index(layer)
 
 
 def data(config: Any) -> dict[str, Task]:
@@ -59,7 +65,7 @@ def compute(config: Any, workdir: pathlib.Path) -> dict:
     splits = data(config)[""].splits
     return {
         "cells": journal.rows(),
-        "base": untrained.name,
+        "base": config.base,
         "sizes": {split: len(rows) for split, rows in splits.items()},
     }
 
@@ -104,7 +110,7 @@ def _grown(config: Any, teacher: Base, task: Task, size: str, seed: int) -> Base
             teacher = growth.widened(teacher, place, factor, **options).base
         return teacher
     rows = task.splits["train"][:EXAMPLES]
-    examples = teacher.preprocessing([task.open(row) for row in rows])
+    examples = teacher.of_images([task.image(row) for row in rows])
     for layer in config.deeper:
         teacher = teacher.deepened(layer, examples)
     return teacher

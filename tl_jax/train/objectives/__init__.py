@@ -12,6 +12,7 @@ from tl_jax.train.objectives.co_tuning import CoTuning
 from tl_jax.train.objectives.cross_entropy import CrossEntropy
 from tl_jax.train.objectives.delta import Delta
 from tl_jax.train.objectives.discrepancy import Discrepancy
+from tl_jax.train.objectives.distil import Distillation
 from tl_jax.train.objectives.domain_adversarial import DomainAdversarial
 from tl_jax.train.objectives.l2_sp import L2SP
 from tl_jax.train.objectives.language_model import LanguageModel
@@ -26,6 +27,7 @@ OBJECTIVES = {
     "cross_entropy": CrossEntropy,
     "delta": Delta,
     "discrepancy": Discrepancy,
+    "distil": Distillation,
     "domain_adversarial": DomainAdversarial,
     "language_model": LanguageModel,
     "pcgrad": PCGrad,
