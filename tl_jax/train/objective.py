@@ -85,6 +85,7 @@ class Objective:
     source_head = False  # whether it asks for the place `SOURCE_HEAD`: the base's old classifier
     keeps_head = False  # whether it goes on with the base's own classifier: the setting head=kept
     tails_alone = False  # whether its tails learn where the head learns alone: they are heads too
+    teacher = ""  # path of a base whose logits it asks for, as the truth `teacher`
 
     def check(self, problem: "Problem") -> None:
         """UserError for a problem that it cannot be the objective of; all are well by default."""
