@@ -22,6 +22,7 @@ from tl_jax.plans.plan import Phase, Plan, Settings
 from tl_jax.train import evaluate, loop
 from tl_jax.train.inputs import for_plan
 from tl_jax.train.objective import Objective
+from tl_jax.train.objectives.cross_entropy import CrossEntropy
 from tl_jax.train.problem import Problem
 
 PREPROCESSING = Preprocessing(size=8, crop=1.0, mean=128.0, std=96.0, channels=1)
@@ -111,7 +112,7 @@ def run(mine: Problem, variables: Any, folder: pathlib.Path, *, stored: bool = T
 
 def scores(mine: Problem, variables: Any) -> dict[str, float]:
     """Of the test split, from pixels."""
-    pixels = dataclasses.replace(mine, sources={})
+    pixels = dataclasses.replace(mine, sources={}, objective=CrossEntropy())
     inputs_for = for_plan(pixels, test_views="none", cache=None, dtype="float32")
     inputs = inputs_for(mine.plan.phases[0], variables)
     return evaluate.scores(mine, variables, inputs, mine.task.splits["test"])

@@ -141,7 +141,7 @@ def test_what_has_no_single_class_an_example_is_refused():
 
 def test_several_sources_and_other_words_are_refused():
     sources = {"source": small.task(), "target": small.task()}
-    given = {"objective": DomainAdversarial(feature="pool", domain="head"), "sources": sources}
+    given = {"objective": DomainAdversarial(), "sources": sources}
     with pytest.raises(UserError, match="sampling=balanced looks at the classes of a single task"):
         small.problem("head_only", head=small.settings(sampling="balanced"), **given)
     base = load_base("resnet18", "random:1").resized(32).cut("stage1_block1")

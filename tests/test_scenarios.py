@@ -21,13 +21,13 @@ from tl_jax.errors import UserError
 from tl_jax.interrupt import Interrupted
 from tl_jax.measure import handmade
 from tl_jax.plans.plan import Phase, Plan, Settings
-from tl_jax.runs.config import load_config
+from tl_jax.runs.config import load_config, nested
 from tl_jax.runs.results import failures
+from tl_jax.runs.space import candidates, drawn
 from tl_jax.runs.transfer import transfer
 from tl_jax.stats import paired
 from tl_jax.studies import run as studies
 from tl_jax.studies.scenarios import cells, study, table, trained
-from tl_jax.studies.scenarios.space import candidates, drawn
 from tl_jax.studies.scenarios.study import of_table
 from tl_jax.studies.scenarios.verdicts import against_reference, overlap
 
@@ -174,7 +174,7 @@ def test_hog_without_its_package_is_said_before_anything_is_computed(monkeypatch
 
 def test_later_settings_stand_over_earlier_ones():
     shared = {"tune": {"epochs": 3, "clip": 0.0}, "dropout": 0.2}
-    merged = trained.nested([shared, {"tune": {"epochs": 4}}, {"tune.learning_rate": 0.1}])
+    merged = nested([shared, {"tune": {"epochs": 4}}, {"tune.learning_rate": 0.1}])
     assert merged == {"tune": {"epochs": 4, "clip": 0.0, "learning_rate": 0.1}, "dropout": 0.2}
     assert shared["tune"]["epochs"] == 3
 

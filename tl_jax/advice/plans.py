@@ -8,7 +8,7 @@ import ml_collections
 
 from tl_jax.data.tasks import options
 from tl_jax.runs import settings
-from tl_jax.studies.scenarios.trained import nested
+from tl_jax.runs.config import nested
 
 CHEAP = ("pixels_svm", "cnn_svm", "logistic", "class_means")  # no network is trained for these
 LEAST_STEPS = 60  # of a phase: few images have few steps an epoch

@@ -30,6 +30,23 @@ class Classifier(nn.Module):
         return nn.Dense(self.classes, dot_general=ops.dot_general)(_dropout(self, x))
 
 
+class CosineClassifier(nn.Module):
+    """The mean over space or tokens, dropout, and `scale` times the cosine with a vector of each
+    class: (N, H, W, C), (N, T, D) or (N, D) to logits (N, classes).
+    """
+
+    classes: int
+    dropout: float = 0.0
+    scale: float = 10.0
+
+    @nn.compact
+    def __call__(self, x):
+        x = _dropout(self, ops.mean_of_positions(x))
+        shape = (x.shape[-1], self.classes)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        return self.scale * (ops.unit(x) @ ops.unit(kernel.T).T)
+
+
 class Hidden(nn.Module):
     """One dense layer with ReLU, then dropout: (N, ...), flattened, to (N, features)."""
 
@@ -85,6 +102,17 @@ class NormDense(nn.Module):
         return self.activation(x) if self.activation else x
 
 
+class Bottleneck(nn.Module):
+    """The mean over space or tokens, one dense layer, batch norm and ReLU: to (N, features)."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Dense(self.features)(ops.mean_of_positions(x))
+        return ops.BatchNorm(name="norm")(x, activation=jax.nn.relu)
+
+
 def _dropout(module: nn.Module, x: jax.Array) -> jax.Array:
     return nn.Dropout(module.dropout)(x, deterministic=not module.has_rng("dropout"))
 
@@ -97,6 +125,14 @@ def linear(classes: int, dropout: float) -> tuple[Layer, ...]:
 def zero(classes: int, dropout: float) -> tuple[Layer, ...]:
     """Return `linear` with weights of 0: at first all classes are equally likely (VTAB, BiT)."""
     return (Layer("head", Classifier(classes, dropout, zero=True)),)
+
+
+def cosine(classes: int, dropout: float, scale: float = 10.0) -> tuple[Layer, ...]:
+    """Return `scale` times the cosines of the feature with a vector of each class: Baseline++ (Chen
+    et al. 2019, arXiv:1904.04232, section 3.2). Their code also learns each vector's length.
+    """
+    takes(isinstance(scale, int | float) and scale > 0, "cosine: scale", "a number above 0", scale)
+    return (Layer("head", CosineClassifier(classes, dropout, float(scale))),)
 
 
 def vgg_head(classes: int, dropout: float, hidden: int = 4096) -> tuple[Layer, ...]:
@@ -114,6 +150,17 @@ def concat_pool(classes: int, dropout: float) -> tuple[Layer, ...]:
     return (Layer("head_pool", ConcatPool()), Layer("head", Classifier(classes, dropout)))
 
 
+def bottleneck(classes: int, dropout: float, features: int = 256) -> tuple[Layer, ...]:
+    """Return a narrow layer with a batch norm, and the classifier of its output: adaptation between
+    domains aligns that output. A fresh norm needs batch_norm=batch, as frozen it is the identity.
+    """
+    takes_whole(features, "bottleneck: features", 1, MAX_HIDDEN)
+    return (
+        Layer("head_bottleneck", Bottleneck(features)),
+        Layer("head", Classifier(classes, dropout)),
+    )
+
+
 def ulmfit(classes: int, dropout: float, hidden: int = 50) -> tuple[Layer, ...]:
     """Return ULMFiT's head on the steps of a text (Howard & Ruder 2018, arXiv:1801.06146, 3.3):
     last step, maximum and mean, then twice batch norm, dropout and a dense layer, as in fastai.
@@ -126,7 +173,12 @@ def ulmfit(classes: int, dropout: float, hidden: int = 50) -> tuple[Layer, ...]:
     )
 
 
-HEADS = {f.__name__: f for f in (linear, zero, vgg_head, concat_pool, ulmfit)}
+HEADS = {f.__name__: f for f in (linear, zero, cosine, vgg_head, bottleneck, concat_pool, ulmfit)}
+
+
+def is_head(layer: str, output: str = "head") -> bool:
+    """Whether a layer is of the head that ends at `output`."""
+    return layer == output or layer.startswith(f"{output}_")
 
 
 def make(spec: str, classes: int, *, dropout: float = 0.0) -> tuple[Layer, ...]:

@@ -96,6 +96,7 @@ class ClassSubset(NamedTuple):
             open=self.task.open and (lambda index: self.task.image(int(members[index]))),
             texts=tuple(self.task.texts[int(i)] for i in members) if self.task.texts else (),
             truth=truth,
+            further={n: t._replace(rows=t.rows[members]) for n, t in self.task.further.items()},
             arrays={name: array[members] for name, array in self.task.arrays.items()},
             splits={name: np.searchsorted(members, rows) for name, rows in rows_of.items()},
             fingerprint=digest,

@@ -92,6 +92,37 @@ def of_layers(
     return {n: LayerFeatures(p.reshape(*by_view, count, -1), *shapes[n]) for n, p in parts}
 
 
+def of_examples(
+    base: Base,
+    task: Task,
+    examples: np.ndarray,
+    *,
+    layers: Sequence[str],
+    cache: str | pathlib.Path | None,
+) -> dict[str, np.ndarray]:
+    """Return the outputs of layers for some examples, averaged over space or tokens: (n, D) each.
+
+    They are not stored; decoded images are, in the folder `cache`, if one is given.
+    """
+    preprocessing, task = base.preprocessing.of_task(task)
+    shapes = shapes_of(base, layers=layers)
+    chain, parallel = base.chain.cut(tuple(shapes)[-1]), Parallel()
+    if cache:
+        below = prefix.pixels(task, preprocessing, cache=path_of(cache))
+    else:
+        below = prefix.decoded(task, preprocessing)
+    run = _mapped(chain, preprocessing, tuple(shapes), "mean", parallel)
+    run = run(parallel.place(select(base.variables, chain.names)))
+    batch, found = -(-store.BLOCK // parallel.count) * parallel.count, []
+    for first in range(0, len(examples), batch):
+        rows = examples[np.arange(first, first + batch) % len(examples)]
+        known = below.known(rows, np.zeros_like(rows))
+        found.append(parallel.gathered(run(parallel.share(known[chain.inputs[0]]))))
+    ends = np.cumsum([math.prod(pooled) for _, pooled in shapes.values()])
+    parts = np.split(np.concatenate(found)[: len(examples)], ends[:-1], axis=1)
+    return dict(zip(shapes, parts, strict=True))
+
+
 def shapes_of(
     base: Base, *, layers: Sequence[str] | None = None, pool: str = "mean"
 ) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:

@@ -25,6 +25,7 @@ _MODULES = {
     "positions": ("is_real", "mean_of_positions"),
     "recurrent": ("lstm",),
     "programs": ("Inference", "inference", "materialise"),
+    "vectors": ("unit",),
     "windows": ("Padding",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

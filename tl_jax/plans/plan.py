@@ -27,8 +27,8 @@ class Settings:
     # transformation too
     optimizer: Any = "adamw"
     # constant, cosine, warmup_cosine(warmup=0.1), step(at=(0.5, 0.75), factor=0.1),
-    # polynomial(power=1, end=0), one_cycle, slanted_triangular(cut=0.1, ratio=32); from Python any
-    # function (peak, steps) -> optax schedule too
+    # polynomial(power=1, end=0), one_cycle, slanted_triangular(cut=0.1, ratio=32),
+    # dann(gamma=10), tllib(gamma=0.001); from Python any function (peak, steps) -> optax schedule
     schedule: Any = "cosine"
     weight_decay: float = 1e-4  # decoupled; kernels only
     clip: float = 1.0  # largest norm of the trained layers' gradients; 0: no clipping
@@ -104,11 +104,14 @@ class Phase:
         if not self.trained:
             raise UserError(f"phase {self.name!r} trains no layer: give one a multiplier above 0")
 
-    def with_tail(self, tail: Collection[str], new: Sequence[str]) -> "Phase":
-        """See `Plan.with_tail`."""
-        head, learns = new[-1], set(self.trained) - set(new)
-        rate = self.multipliers.get(head, 0.0) if learns else 0.0
-        rates = {**dict.fromkeys(tail, rate), **self.multipliers}
+    def with_tail(
+        self, tail: Mapping[str, Collection[str]], new: Sequence[str], *, kept: bool, alone: bool
+    ) -> "Phase":
+        """See `Plan.with_tail`; `kept`: no phase trains the classifier."""
+        head, trained = new[-1], set(self.trained)
+        rate = max(self.multipliers.values()) if kept else self.multipliers.get(head, 0.0)
+        own = {name: rate if alone or trained & set(below) else 0.0 for name, below in tail.items()}
+        rates = {**own, **self.multipliers}
         below = [name for name in rates if name not in {*tail, *new}]
         leaves = self.settings.leaves
         if leaves and re.search(leaves, f"{head}/"):  # the whole head, of others a part
@@ -148,11 +151,17 @@ class Plan:
         if repeated := sorted({name for name in names if names.count(name) > 1}):
             raise UserError(f"phases of a plan have different names; repeated: {repeated}")
 
-    def with_tail(self, tail: Collection[str], new: Sequence[str]) -> "Plan":
-        """The plan for a chain with the layers `tail` beside those of the head, `new`.
+    def with_tail(
+        self, tail: Mapping[str, Collection[str]], new: Sequence[str], *, alone: bool = False
+    ) -> "Plan":
+        """The plan for a chain with a `tail` beside the layers of the head, `new`.
 
-        They learn at the head's rate in phases that train more than the head, unless a phase names
-        them. On frozen features nothing that they learn would reach the head, and of a gradient
-        that is 0 but for rounding Adam would make steps.
+        `tail` has the layers that the output of each depends on. They learn in phases that train
+        one of those, at the classifier's rate (at the largest, if no phase trains the classifier),
+        unless a phase names them. On frozen features nothing that they learn would reach the head,
+        and of a gradient that is 0 but for rounding Adam would make steps. `alone`: heads of tasks
+        of their own learn there too.
         """
-        return dataclasses.replace(self, phases=tuple(p.with_tail(tail, new) for p in self.phases))
+        kept = not any(new[-1] in phase.trained for phase in self.phases)
+        phases = tuple(phase.with_tail(tail, new, kept=kept, alone=alone) for phase in self.phases)
+        return dataclasses.replace(self, phases=phases)

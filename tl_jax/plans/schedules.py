@@ -94,6 +94,22 @@ def slanted_triangular(
     return rate
 
 
+@registry.register(SCHEDULES, "schedule")
+def dann(peak: float, steps: int, *, gamma: float = 10.0, power: float = 0.75) -> optax.Schedule:
+    """peak (1 + gamma p)^-power at the share p of the steps (Ganin et al. 2016, arXiv:1505.07818,
+    section 5.2.2); SHOT's too.
+    """
+    return tllib(peak, steps, gamma=gamma / steps, power=power)
+
+
+@registry.register(SCHEDULES, "schedule")
+def tllib(peak: float, steps: int, *, gamma: float = 0.001, power: float = 0.75) -> optax.Schedule:
+    """peak (1 + gamma i)^-power at the step i of the phase, however many there are, as in TLlib:
+    gamma is 0.001 for its DANN, CDAN and MCC, 0.0003 for DAN, JAN and ADDA, 0.0002 for MDD.
+    """
+    return lambda step: peak * (1 + gamma * step) ** -power
+
+
 @registry.register(OPTIMIZERS, "optimizer")
 def adamw(*, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> optax.GradientTransformation:
     """Adam (Kingma & Ba 2015, arXiv:1412.6980); the phase's weight decay makes it AdamW."""

@@ -137,6 +137,14 @@ def adapters_only(
     return Plan("adapters_only", phases)
 
 
+def features_only(names: Names, *, new: Names, tune: Settings) -> Plan:
+    """Every layer but the classifier, the last of the head: it is the source's, to which features
+    are adapted (SHOT, ADDA).
+    """
+    below = [name for name in names if name != new[-1]]
+    return Plan("features_only", (_phase("features", names, below, tune),))
+
+
 def chain_thaw(
     names: Names, *, new: Names, weightless: Names = (), train_head: Settings, tune: Settings
 ) -> Plan:
@@ -186,7 +194,7 @@ STRATEGIES: dict[str, Callable[..., Plan]] = {
     f.__name__: f
     for f in (
         *(head_only, head_then_fine_tune, fine_tune_top, discriminative, gradual_unfreezing),
-        *(one_block, chain_thaw, norms_only, biases_only, adapters_only),
+        *(one_block, chain_thaw, norms_only, biases_only, adapters_only, features_only),
         *(full, full_discriminative, from_scratch, redrawn),
     )
 }

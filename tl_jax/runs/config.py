@@ -5,7 +5,7 @@ import os
 import re
 import runpy
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import ml_collections
@@ -42,6 +42,22 @@ def flat(config: Mapping[str, Any], above: str = "") -> dict[str, Any]:
         nested = hasattr(value, "items")
         settings |= flat(value, f"{above}{key}.") if nested else {above + key: value}
     return settings
+
+
+def nested(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Merge settings, the later over the earlier: {"tune": {"epochs": 3}} and {"tune.decay": 0}
+    give {"tune": {"epochs": 3, "decay": 0}}.
+    """
+    merged: dict[str, Any] = {}
+    for path, value in (pair for layer in layers for pair in layer.items()):
+        *above, name = path.split(".")
+        level = merged
+        for part in above:
+            level = level.setdefault(part, {})
+        if isinstance(value, Mapping):
+            value = {**level.get(name, {}), **value}
+        level[name] = value
+    return merged
 
 
 def differences(

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from tl_jax.base.base import Base
+from tl_jax.base.load import load_base, outline
 from tl_jax.chain import adapters, source_head
 from tl_jax.chain.depth import require_shortcut
 from tl_jax.chain.network import Network
@@ -19,9 +20,13 @@ from tl_jax.errors import UserError, takes
 from tl_jax.plans.plan import Plan
 from tl_jax.plans.strategies import make_plan
 from tl_jax.runs.settings import TransferSettings
+from tl_jax.runs.teacher import answers
 from tl_jax.train import objectives
 from tl_jax.train.objective import Objective
+from tl_jax.train.objectives.self_supervised import SelfSupervised
 from tl_jax.train.problem import Problem
+
+KEPT = "kept"  # the setting head= that keeps the base's own
 
 
 class Posed(NamedTuple):
@@ -46,10 +51,15 @@ def posed(
     if own.class_weights and sources:
         raise UserError("class_weights= is of a single task, and there are sources=: leave one out")
     ready = _headed(base, len(task.classes), own)
+    if own.head == KEPT:
+        _require_classes(base, task.classes)
     expected, read = ready.preprocessing.of_task(task)
     ready = dataclasses.replace(ready, preprocessing=expected)
     read = balance.weighted(read) if own.class_weights else read
-    objective = objectives.make(own.objective)
+    objective = _objective(own)
+    if objective.teacher:
+        logits = answers(load_base(objective.teacher), task, cache=own.cache)
+        read = read.with_truth(teacher=logits)
     sources = {
         name: read if source is task else expected.of_task(source)[1]
         for name, source in sources.items()
@@ -65,7 +75,8 @@ def posed(
     old = _source_head(base, ready, plan) if objective.source_head else ()
     if tails := (*old, *objective.tails(chain)):
         chain = chain.with_layers(*tails)
-        plan = plan.with_tail([layer.name for layer in tails], _new(ready))
+        below = {layer.name: chain.below[layer.name] for layer in tails}
+        plan = plan.with_tail(below, _new(ready), alone=objective.tails_alone)
     variables = merged(ready.variables, source_head.variables(base.variables, old))
     kept = {*ready.layers, *(layer.name for layer in old)}
     if added := [name for name in chain.names if name not in kept]:
@@ -86,6 +97,24 @@ def posed(
         sources=sources,
     )
     return Posed(problem, ready, variables)
+
+
+def _objective(own: TransferSettings) -> Objective:
+    """The objective; UserError for one that leaves the new head as it is, and for a fresh head
+    where it goes on with the base's own.
+    """
+    objective = objectives.make(own.objective)
+    if isinstance(objective, SelfSupervised):
+        raise UserError(
+            f"objective={own.objective} learns without labels: train a base with it "
+            "(experiments.pretrain), and transfer that"
+        )
+    if objective.keeps_head and own.head != KEPT:
+        raise UserError(
+            f"{type(objective).__name__} goes on with the classifier of a base that was trained on "
+            f"the source: take head=kept instead of head={own.head}"
+        )
+    return objective
 
 
 def _with_unlabelled(
@@ -132,19 +161,42 @@ def _require_no_views(plan: Plan, objective: Objective, test_views: str) -> None
 
 
 def _headed(base: Base, classes: int, own: TransferSettings) -> Base:
-    return base.with_head(classes, cut=own.cut, head=own.head, dropout=own.dropout, seed=own.seed)
+    """The base with a fresh head; as it is, if its own head is kept."""
+    if own.head != KEPT:
+        given = {"head": own.head, "dropout": own.dropout, "seed": own.seed}
+        return base.with_head(classes, cut=own.cut, **given)
+    if not base.classifies:
+        raise UserError(f"head=kept: this {base.name} ends at {base.layers[-1]!r}, without a head")
+    if own.cut:
+        raise UserError(f"head=kept goes with the base whole: leave out cut={own.cut}")
+    return base
+
+
+def _require_classes(base: Base, classes: tuple[str, ...]) -> None:
+    """UserError unless the base's classifier is of these classes, as far as it has names."""
+    known = base.classes or (f"{base.architecture.classes} of them",)
+    if len(classes) != base.architecture.classes or classes != (base.classes or classes):
+        raise UserError(
+            f"head=kept: the task has the classes {', '.join(classes):.60}, but the base has "
+            f"{', '.join(known):.60}, and they must be the same in the same order"
+        )
+
+
+def _cut(ready: Base) -> str:
+    """The layer below the head."""
+    return ready.architecture.cut or ready.bottleneck
 
 
 def _new(ready: Base) -> tuple[str, ...]:
-    """The names of the layers of the new head."""
-    return ready.layers[ready.chain.index(ready.architecture.cut) + 1 :]
+    """The names of the layers of the head."""
+    return ready.layers[ready.chain.index(_cut(ready)) + 1 :]
 
 
 def _adapted(ready: Base, own: TransferSettings) -> Network:
     """The layers of a base with its new head, and those of adapters beside the base's own."""
     if not own.adapters:
         return ready.chain
-    kept = ready.chain.cut(ready.architecture.cut).names
+    kept = ready.chain.cut(_cut(ready)).names
     return adapters.make(own.adapters, ready.chain, ready.variables["params"], kept)
 
 
@@ -161,7 +213,7 @@ def _source_head(base: Base, ready: Base, plan: Plan) -> tuple[Layer, ...]:
         )
     if plan.start != "pretrained":
         raise UserError(f"{what}, but the plan {plan.name!r} starts from other weights")
-    return source_head.tail(base.chain, ready.architecture.cut)
+    return source_head.tail(base.chain, _cut(ready))
 
 
 def _planned(
@@ -187,17 +239,21 @@ def _made(ready: Base, chain: Network, own: TransferSettings, options: Mapping[s
     return plan
 
 
-def check(base: Base, own: TransferSettings, options: Mapping[str, Any]) -> None:
-    """UserError for a cut, head, plan, objective, views or type of the cache that is none.
+def check(base: Base, own: TransferSettings, options: Mapping[str, Any]) -> Plan:
+    """Return the plan; UserError for a cut, head, plan, objective, views or type of the cache that
+    is none.
 
     `base` may have shapes for weights.
     """
     ready = _headed(base, 2, own)
     plan = _planned(ready, _adapted(ready, own), own, options)
-    objective = objectives.make(own.objective)
+    objective = _objective(own)
     if isinstance(ready.preprocessing, TextPreprocessing):
         _require_no_views(plan, objective, own.test_views)
     if objective.source_head:
         _source_head(base, ready, plan)
+    if objective.teacher:
+        outline(objective.teacher)
     prefix.require_dtype(own.cache_dtype)
     views.numbers(own.test_views)
+    return plan

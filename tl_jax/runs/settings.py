@@ -23,13 +23,15 @@ class TransferSettings:
     """How to transfer a base to a task; the plan's own options come beside them."""
 
     # head_only, head_then_fine_tune, fine_tune_top, discriminative, gradual_unfreezing, one_block,
-    # chain_thaw, norms_only, biases_only, adapters_only, full, full_discriminative, from_scratch,
-    # redrawn; from Python a Plan, or a function that makes one, too
+    # chain_thaw, norms_only, biases_only, adapters_only, features_only, full, full_discriminative,
+    # from_scratch, redrawn; from Python a Plan, or a function that makes one, too
     plan: Any = "head_then_fine_tune"
     cut: str = ""  # the last layer kept; empty: the bottleneck, below the classifier
     # beside the base's kernels, merged into them at the end: lora(rank=4), parallel; empty: none
     adapters: str = ""
-    head: str = "linear"  # linear, zero, vgg_head(hidden=4096) or concat_pool
+    # linear, zero, cosine(scale=10), vgg_head(hidden=4096), bottleneck(features=256), concat_pool;
+    # kept: the base's own, for a task of the same classes
+    head: str = "linear"
     dropout: float = 0.2  # of the head
     # cross_entropy(smoothing=0.1), averaged(rate=0.01), delta(alpha=0.01, beta=0.01),
     # co_tuning(weight=2.3), ...; with a budget of labels (task.per_class) pseudo_label, pi_model,

@@ -201,10 +201,10 @@ def work(
         write=log.writer(workdir),
     )
     # What came of it.
-    whole = done.variables | {"params": problem.chain.combine(done.variables["params"])}
-    found = {"variables": select(whole, ready.layers), "classes": task.classes}
-    final = dataclasses.replace(ready, **found, views=own.test_views)
+    final = finished_base(problem, ready, done.variables, views=own.test_views)
     final.save(workdir / file.NAME)
+    of_task = problem.objective.probabilities
+    probabilities = {split: of_task(found) for split, found in done.predictions.items()}
     result = results.collect(
         name=name or workdir.name,
         config=config,
@@ -213,16 +213,23 @@ def work(
         variables=done.variables,
         progress=done.progress,
         scores=done.scores,
-        predictions=done.predictions,
+        predictions=probabilities,
         total_seconds=time.time() - started,
     )
     for setback in text.setbacks(result["plan"]["phases"]):
         logger.warning("%s", setback)
     if page.can_be_drawn():
-        shown = {"history": done.progress.history, "probabilities": done.predictions["test"]}
+        shown = {"history": done.progress.history, "probabilities": probabilities["test"]}
         words = functools.partial(attribution.word_weights, final) if task.texts else None
         page.write(workdir, result=result, task=task, words=words, **shown)
     return result
+
+
+def finished_base(problem: Problem, ready: Base, variables: Any, *, views: str) -> Base:
+    """The base that training gives: the layers of `ready`, without tails, adapters merged in."""
+    whole = variables | {"params": problem.chain.combine(variables["params"])}
+    found = {"variables": select(whole, ready.layers), "classes": problem.task.classes}
+    return dataclasses.replace(ready, **found, views=views)
 
 
 class Trained(NamedTuple):

@@ -94,6 +94,17 @@ def over_seeds(
     return mean, half
 
 
+def over_episodes(accuracies: np.ndarray | Sequence[float]) -> tuple[float, float]:
+    """Return the mean of accuracies (E,) of episodes, and half its 95 % interval: 1.96 s / sqrt(E).
+
+    It is of the episodes that one could draw from the same examples, with the same base.
+    """
+    values = np.asarray(accuracies, np.float64)
+    if len(values) < 2:
+        return float(values.mean()), float("nan")
+    return float(values.mean()), float(1.96 * values.std(ddof=1) / np.sqrt(len(values)))
+
+
 def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -> Bins:
     """Return confidence and accuracy by bin, and their mean gap, ECE (Guo et al. 2017, eq. 3).
 

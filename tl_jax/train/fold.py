@@ -34,17 +34,17 @@ def fold(
     mode. `anchor`: the run's first variables.
     """
     setup, anchors = work.recipe.setup, {"anchor": anchor} if work.survey.anchor else {}
+    run = _folding(setup, each)
     placed = setup.parallel.place(
         (select(variables, work.layers), {n: select(a, work.layers) for n, a in anchors.items()})
     )
-    run = _folded(setup, each)
     for batch in _once(work):
         total = run(placed, batch, total)
     return total
 
 
-@functools.lru_cache(maxsize=programs.KEPT)  # a method of an objective is compiled once for a run
-def _folded(setup: Setup, each: Callable[[Net, Any, Any], Any]) -> Callable:
+@functools.lru_cache(maxsize=programs.KEPT)  # a method of the objective is compiled once
+def _folding(setup: Setup, each: Callable) -> Callable:
     return jax.jit(lambda weights, batch, total: each(_bound(setup, *weights), batch, total))
 
 

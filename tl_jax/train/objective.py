@@ -2,14 +2,18 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from tl_jax.chain.heads import is_head
 from tl_jax.chain.network import Net, Network
 from tl_jax.chain.places import Layer
 from tl_jax.data.augment import OfSources
+
+if TYPE_CHECKING:
+    from tl_jax.train.problem import Problem
 
 
 class Term(NamedTuple):
@@ -38,7 +42,10 @@ class Now(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """One of the updates of a step: of the trained layers `only` these, or all but `never`."""
+    """One of the updates of a step: of the trained layers `only` these, or all but `never`.
+
+    The name of a head stands for all its layers.
+    """
 
     name: str = "all"
     only: tuple[str, ...] = ()
@@ -46,7 +53,8 @@ class Turn(NamedTuple):
 
     def trains(self, layer: str) -> bool:
         """Whether this update moves the layer."""
-        return (not self.only or layer in self.only) and layer not in self.never
+        only, never = (any(is_head(layer, n) for n in names) for names in (self.only, self.never))
+        return (not self.only or only) and not never
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,11 +83,19 @@ class Objective:
     # it, and "unlabelled"
     unlabelled = False
     source_head = False  # whether it asks for the place `SOURCE_HEAD`: the base's old classifier
+    keeps_head = False  # whether it goes on with the base's own classifier: the setting head=kept
+    tails_alone = False  # whether its tails learn where the head learns alone: they are heads too
+    teacher = ""  # path of a base whose logits it asks for, as the truth `teacher`
+
+    def check(self, problem: "Problem") -> None:
+        """UserError for a problem that it cannot be the objective of; all are well by default."""
 
     def tails(self, network: Network) -> tuple[Layer, ...]:
-        """The layers that it adds after those of `network`, which ends with the head; none.
+        """The layers that it adds after those of `network`, which ends with the head, or with the
+        features of an objective without labels; none.
 
-        They say what they read, and learn at the head's rate where more than the head learns.
+        They say what they read, and learn at the head's rate where more than the head learns, or,
+        with `tails_alone`, wherever the head does.
         """
         return ()
 
@@ -106,9 +122,21 @@ class Objective:
         """
         raise NotImplementedError
 
+    def probabilities(self, predictions: Any) -> Any:
+        """Of predictions the class probabilities (n, C) of the task, for a run's page: all."""
+        return predictions
+
     def score(self, predictions: Any, batch: Any) -> dict[str, Term]:
         """Weighted sums by metric; `batch["real"]` (B,) is 0 for rows that only pad."""
         raise NotImplementedError
+
+    def watch(self, predicted: Callable[[Any], Any], task: Any) -> dict[str, float]:
+        """More columns of an epoch's row, which choose nothing; on the host.
+
+        `predicted(examples)` gives the predictions (n, ...) for examples (n,) of the task that
+        judges. The default watches nothing.
+        """
+        return {}
 
     def finish(self, predictions: Any, task: Any, examples: Any) -> dict[str, Any]:
         """What a result says of all predictions for the task's `examples`; on the host.

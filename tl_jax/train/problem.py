@@ -76,6 +76,10 @@ class Problem:
         require_seed(self.seed)
         if self.precision not in PRECISIONS:
             raise unknown("precision", self.precision, PRECISIONS)
+        if self.sources and not self.objective.judges:
+            raise UserError(
+                f"{type(self.objective).__name__} trains on one task: leave out sources="
+            )
         if self.sources and self.objective.judges not in self.sources:
             raise UserError(
                 f"{type(self.objective).__name__} judges the source {self.objective.judges!r}; "
@@ -84,6 +88,7 @@ class Problem:
         for phase in self.plan.phases:
             phase.require_layers(self.chain.names)
             self.drawn_classes(phase)
+        self.objective.check(self)
         for turn in self.objective.turns:
             for name in (*turn.only, *turn.never):
                 self.chain.index(name)

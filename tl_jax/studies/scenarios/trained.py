@@ -11,8 +11,9 @@ from tl_jax.engine.prefix import Inputs
 from tl_jax.errors import UserError
 from tl_jax.plans.plan import Plan, Settings
 from tl_jax.runs import pose, settings, transfer
+from tl_jax.runs.config import nested
 from tl_jax.runs.results import trained_parameters
-from tl_jax.studies.scenarios.space import candidates
+from tl_jax.runs.space import candidates
 from tl_jax.train import loop
 from tl_jax.train.inputs import for_plan
 from tl_jax.train.problem import Problem
@@ -144,19 +145,3 @@ def _settings(
     """The settings of all transfers, over these the plan's, over these the values drawn for it."""
     of_plan = {name: value for name, value in plan.items() if name != "space"}
     return nested([config["settings"], of_plan, values])
-
-
-def nested(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Merge settings, the later over the earlier: {"tune": {"epochs": 3}} and {"tune.decay": 0}
-    give {"tune": {"epochs": 3, "decay": 0}}.
-    """
-    merged: dict[str, Any] = {}
-    for path, value in (pair for layer in layers for pair in layer.items()):
-        *above, name = path.split(".")
-        level = merged
-        for part in above:
-            level = level.setdefault(part, {})
-        if isinstance(value, Mapping):
-            value = {**level.get(name, {}), **value}
-        level[name] = value
-    return merged

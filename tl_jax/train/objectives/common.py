@@ -7,8 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tl_jax.chain.network import Net
+from tl_jax.chain.heads import is_head
+from tl_jax.chain.network import Net, Network
+from tl_jax.chain.places import Layer
 from tl_jax.errors import UserError
+from tl_jax.ops import unit as unit
 
 
 def jointly(net: Net, knowns: Sequence[Mapping[str, Any]], wanted: Any, **how: Any) -> list[Any]:
@@ -37,19 +40,19 @@ def _reversed(coefficient: Any, gradient: jax.Array) -> tuple[jax.Array, jax.Arr
 reversed_gradient.defvjp(lambda x, coefficient: (x, coefficient), _reversed)
 
 
-def is_head(layer: str, output: str) -> bool:
-    """Whether a layer is of the new head that ends at `output`: see `tl_jax.chain.heads`."""
-    return layer == output or layer.startswith(f"{output}_")
-
-
-def read_by(net: Net, layer: str) -> str:
+def read_by(network: Network, layer: str) -> str:
     """The place that a layer reads; UserError if it reads several, or none."""
-    places = net.network.layers[net.network.index(layer)].places
+    places = network.layers[network.index(layer)].places
     if len(places) != 1:
         raise UserError(f"{layer!r} reads {', '.join(places) or 'nothing'}, and not one place")
     return places[0]
 
 
-def unit(x: jax.Array) -> jax.Array:
-    """The vectors (..., D) at length 1; 0, with finite gradients, where they are 0."""
-    return x * jax.lax.rsqrt(jnp.maximum((x * x).sum(-1, keepdims=True), 1e-12))
+def second_head(network: Network, output: str, name: str) -> tuple[Layer, ...]:
+    """The layers of the head that ends at `output`, as another one that ends at `name`."""
+    own = [layer for layer in network.layers if is_head(layer.name, output)]
+    names = {layer.name: name + layer.name.removeprefix(output) for layer in own}
+    return tuple(
+        Layer(names[layer.name], layer.module, tuple(names.get(p, p) for p in layer.places))
+        for layer in own
+    )

@@ -10,10 +10,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from tl_jax.chain.heads import is_head
 from tl_jax.chain.network import Net
 from tl_jax.chain.places import Known
 from tl_jax.train.objective import Loss, Now, Term
-from tl_jax.train.objectives.common import is_head, read_by
+from tl_jax.train.objectives.common import read_by
 from tl_jax.train.objectives.cross_entropy import CrossEntropy, entropy
 from tl_jax.train.objectives.l2_sp import squares
 
@@ -51,7 +52,7 @@ class Delta(CrossEntropy):
         return Loss(terms, memory)
 
     def _places(self, net: Net) -> tuple[str, ...]:
-        return tuple(self.layers) or (read_by(net, self.output),)
+        return tuple(self.layers) or (read_by(net.network, self.output),)
 
     def _attention(self, net: Net, batch: Any, place: str) -> jax.Array:
         value = net(batch["inputs"], place, train=False)

@@ -10,9 +10,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from tl_jax.chain.heads import is_head
 from tl_jax.chain.network import Net
 from tl_jax.train.objective import Term
-from tl_jax.train.objectives.common import is_head
 
 
 @dataclasses.dataclass(frozen=True)

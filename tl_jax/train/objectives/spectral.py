@@ -27,7 +27,7 @@ class SpectralShrinkage:
 
     def __call__(self, net: Net, batch: Any) -> dict[str, Term]:
         """`bss`."""
-        features = net(batch["inputs"], read_by(net, self.output)).astype(jnp.float32)
+        features = net(batch["inputs"], read_by(net.network, self.output)).astype(jnp.float32)
         if features.ndim == 4:
             features = features.mean((1, 2))
         # The smaller Gram matrix: of the larger, some eigenvalues are 0 whatever the features.

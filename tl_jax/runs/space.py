@@ -1,4 +1,4 @@
-"""The settings that a plan is tuned over: a declared space, drawn from as often for every plan.
+"""The settings that a plan or method is tuned over: a declared space, as many draws for each.
 
 A space may also be a grid, a list of settings of which each is tried.
 """

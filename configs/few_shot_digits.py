@@ -1,0 +1,24 @@
+"""Digits 5 to 9 from one or five examples of each, by a small net that has learnt 0 to 4.
+
+    python -m experiments.few_shot --config=configs/few_shot_digits.py
+"""
+
+from configs import few_shot
+
+
+def get_config():
+    config = few_shot.get_config().unlock()
+    config.base, config.weights = "alexnet_small", "random:0"
+    config.task.name = "digits"
+    config.base_classes = tuple("01234")
+    tune = {"epochs": 15, "learning_rate": 3e-3, "best_by": "last"}
+    config.settings = {"plan": "from_scratch", "dropout": 0.0, "batch_size": 50, "tune": tune}
+    config.trainings = {
+        "untrained": {},
+        "classes": {"head": "linear"},
+        "cosines": {"head": "cosine"},
+        "episodes": {"objective": "prototypes(shots=5)", "tune": {"sampling": "balanced"}},
+    }
+    config.methods = ("nearest_mean", "l2n", "cl2n", "linear", "cosine")
+    config.seeds = (0, 1, 2)
+    return config.lock()

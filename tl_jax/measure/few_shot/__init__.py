@@ -1,0 +1,1 @@
+"""Classes of which a few examples are known: episodes, and the methods that answer them."""
