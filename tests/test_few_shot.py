@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 import steps
+import texts
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
@@ -15,14 +16,18 @@ from sklearn.neighbors import NearestCentroid
 from test_report import Page
 
 from experiments import cli, config_flag
+from tl_jax.base.load import load_base
 from tl_jax.chain import heads
 from tl_jax.chain.network import Network
+from tl_jax.data.tasks import load_task
 from tl_jax.errors import UserError
+from tl_jax.measure import features
 from tl_jax.measure.few_shot import methods
 from tl_jax.measure.few_shot.episodes import Episodes, drawn
 from tl_jax.runs.config import load_config
 from tl_jax.stats.intervals import over_episodes
 from tl_jax.studies.few_shot import page
+from tl_jax.train.fit import Data, Run, fit
 from tl_jax.train.objectives.prototypes import Prototypes, episode
 
 WAYS, SHOTS, QUERIES, COUNT = 3, 4, 5, 6
@@ -34,9 +39,9 @@ def subject() -> methods.Subject:
     """Clouds of 5 classes in 7 dimensions, far from 0; no base, which no method here asks for."""
     rng = np.random.default_rng(0)
     labels = np.repeat(np.arange(5), 20)
-    features = 3 + rng.normal(size=(5, 7))[labels] + rng.normal(size=(100, 7))
-    features = features.astype(np.float32)
-    return methods.Subject(None, None, "", features, features.mean(0), "")
+    clouds = 3 + rng.normal(size=(5, 7))[labels] + rng.normal(size=(100, 7))
+    clouds = clouds.astype(np.float32)
+    return methods.Subject(None, None, "", clouds, clouds.mean(0), "")
 
 
 def episodes(count: int = COUNT, shots: int = SHOTS) -> Episodes:
@@ -181,12 +186,12 @@ def test_cosines_with_a_vector_of_each_class():
 
 
 def test_an_episode_in_a_batch_by_hand():
-    features = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
+    x = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
     labels = np.array([1, 0, 1, 1, 0, 0, 3, 1])  # none of class 2, one of class 3
-    logits, queries = episode(features, labels, 4, 2)
+    logits, queries = episode(x, labels, 4, 2)
     np.testing.assert_array_equal(queries, [0, 0, 0, 1, 0, 1, 0, 1])
     for number, rows in ((0, [1, 4]), (1, [0, 2]), (3, [6])):
-        wanted = -((features - features[rows].mean(0)) ** 2).sum(1)
+        wanted = -((x - x[rows].mean(0)) ** 2).sum(1)
         np.testing.assert_allclose(logits[:, number], wanted, rtol=1e-5)
     assert (logits.argmax(1) != 2).all() and np.isfinite(logits).all()
 
@@ -305,3 +310,46 @@ def test_what_is_finished_is_not_repeated(done):
 def test_what_is_wrong_is_said_in_a_line(tmp_path, capsys, changes, why):
     assert study(tmp_path / "run", **changes)[0] == 2
     assert why in capsys.readouterr().err
+
+
+# Other bases
+
+
+def test_upper_layers_are_fine_tuned_in_each_episode(tmp_path):
+    """With a head alone to train, it is the same as training that on the layer's features."""
+    base = load_base("alexnet_small", "random:0")
+    task = load_task("digits", per_class=5)
+    found = features.of_layers(base, task, layers=["fc5"], cache=tmp_path)["fc5"].rows
+    mine = methods.Subject(base, task, "fc5", found, None, str(tmp_path))
+    given = task.labels, task.classes, task.classes
+    several = drawn(*given, ways=3, shots=5, queries=10, count=4, seed=0)
+    right = {
+        above: methods.right(
+            methods.fine_tune(mine, several, seed=0, above=above, most=3, learning_rate=1e-2),
+            several.first(3),
+        )
+        for above in ("conv4", "fc5")
+    }
+    assert all(len(counts) == 3 and counts.mean() > 20 for counts in right.values())
+    head = Network(heads.make("linear", 3))
+    labels = np.repeat(np.arange(3), 5)
+    for number, (support, query, _) in enumerate(each(several.first(3))):
+        seeds = np.random.default_rng([0, 1]).integers(2**31, size=3)
+        variables = {"params": {"head": base.with_head(3, cut="fc5").variables["params"]["head"]},
+                     "batch_stats": {}}  # fmt: skip
+        run = Run(variables, np.int32(seeds[number]), 1e-2, 1e-4, np.arange(15), np.ones(15))
+        data = Data(found[support], np.eye(3, dtype=np.float32)[labels])
+        fitted = fit(run, data, chain=head, start=None, batch_size=3, epochs=30)
+        answers = head.apply(fitted.variables, found[query]).output.argmax(1)
+        assert (answers == np.repeat(np.arange(3), 10)).sum() == right["fc5"][number]
+
+
+def test_texts_are_classified_from_a_few_too():
+    base, task = texts.base(), texts.task()
+    found = features.of_layers(base, task, cache=None)[base.bottleneck].rows
+    mine = methods.Subject(base, task, base.bottleneck, found, found.mean(0), "")
+    given = task.labels, task.classes, task.classes
+    several = drawn(*given, ways=2, shots=10, queries=10, count=20, seed=0)
+    for name in ("nearest_mean", "cl2n", "linear"):
+        answers = methods.METHODS[name](mine, several, seed=0)
+        assert methods.right(answers, several).mean() / 20 > 0.6

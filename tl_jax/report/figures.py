@@ -143,6 +143,33 @@ def by_plan(
     return Drawing(draw, width=WIDE, height=1.2 + 0.24 * len(series))
 
 
+def over_budgets(
+    budgets: Sequence[int],
+    series: Mapping[str, Sequence[tuple[float, float]]],
+    *,
+    label: str,
+) -> Drawing:
+    """Draw a line over B numbers of labels of each class, evenly spaced, and shade its interval.
+
+    `series` are (mean, half of the interval), (B,), as fractions, shown in percent; NaN where there
+    is none.
+    """
+
+    def draw(figure: "Figure") -> None:
+        axes, places = figure.subplots(), np.arange(len(budgets))
+        for (name, values), colour in zip(series.items(), itertools.cycle(COLOURS), strict=False):
+            mean, half = np.transpose(values)
+            low, high = (mean - half).clip(0, 1), (mean + half).clip(0, 1)
+            axes.fill_between(places, low, high, color=colour, alpha=0.16, lw=0)
+            axes.plot(places, mean, color=colour, marker="o", ms=3, label=name)
+        axes.set_xticks(places, [str(budget) for budget in budgets])
+        axes.set(xlabel="real labels of each class", ylabel=label)
+        axes.yaxis.set_major_formatter(UNITS["%"])
+        figure.legend(loc="outside upper center", ncols=4, handlelength=1.8)
+
+    return Drawing(draw, width=WIDE, height=4.3)
+
+
 def over_rates(
     rates: Sequence[float],
     series: Mapping[str, Sequence[float]],

@@ -122,7 +122,7 @@ def _finite(value: float) -> float | None:
 def _pictures(result: dict, found: list[Row]) -> Iterator[study.Picture]:
     shots = result["config"]["shots"]
     layers = list(dict.fromkeys(row.layer for row in found))
-    titles = [f"{k} shot{'s' * (k > 1)}" for k in shots]
+    titles = list(map(_shots, shots))
     for layer in layers:
         own = [row for row in found if row.layer == layer]
         series = {
@@ -139,6 +139,10 @@ def _pictures(result: dict, found: list[Row]) -> Iterator[study.Picture]:
         yield study.Picture(f"few_shot_{study.file_name(layer)}", caption, drawn)
     if len(layers) > 1:
         yield from _by_layer(result, layers)
+
+
+def _shots(count: int) -> str:
+    return f"{count} shot{'s' * (count > 1)}"
 
 
 def _by_layer(result: dict, layers: list[str]) -> Iterator[study.Picture]:
@@ -160,6 +164,6 @@ def _by_layer(result: dict, layers: list[str]) -> Iterator[study.Picture]:
             )
             for base in result["trainings"]
         }
-        caption = f"{first} by layer, {shots} shots; shades are intervals over trainings"
+        caption = f"{first} by layer, {_shots(shots)}; shades are intervals over trainings"
         drawn = figures.against_depth(layers, series, label="accuracy in episodes")
         yield study.Picture(f"layers_{shots}", caption, drawn)
