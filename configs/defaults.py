@@ -19,8 +19,8 @@ def subject() -> ml_collections.ConfigDict:
     config.channels = 0  # of the images; 0: the weights' own, else the stem is adapted
 
     config.task = ml_collections.ConfigDict()
-    # elpv, folder, digits, rendered, packaged:mnist or tfds:<name>; of texts: text, text_folder or
-    # packaged:<name>
+    # elpv, folder, digits, rendered, packaged:mnist or tfds:<name>; without labels: images; of
+    # texts: text, text_folder or packaged:<name>
     config.task.name = "folder"
     config.task.path = ""  # folder, text_folder: one sub-folder a class; text: a table
     config.task.text = ""  # text: column of the texts (default: text); tfds: feature of them
@@ -33,6 +33,9 @@ def subject() -> ml_collections.ConfigDict:
     # folder, and of texts: keep (default) or drop, of files and texts that are the same
     config.task.duplicates = ""
     config.task.only = ()  # the classes that are kept; empty: all
+    # further classifications of the same examples, for several tasks at once: parity, random(2),
+    # turned; elpv: cell, confidence
+    config.task.truths = ()
     config.task.val = 0.15  # share of the examples, where the data have no such split themselves
     config.task.test = 0.15
     config.task.per_class = 0  # label budget: training examples a class, val in proportion; 0: all

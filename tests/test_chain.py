@@ -149,7 +149,7 @@ def test_fresh_variables_depend_on_the_seed_and_the_name_alone():
     chain = small.chain()
     fresh = chain.init(3, shape)
     assert_same(chain.init(3, shape), fresh)
-    shorter = chain.cut("stage1_block1").with_head(Layer("other", nn.Dense(8))).init(3, shape)
+    shorter = chain.cut("stage1_block1").with_layers(Layer("other", nn.Dense(8))).init(3, shape)
     for name in ("stem", "stage1_block1"):
         assert_same(shorter["params"][name], fresh["params"][name])
         assert_same(shorter["batch_stats"][name], fresh["batch_stats"][name])

@@ -88,6 +88,7 @@ RENAMED = {
     "resnet101v2": "resnet101_v2",
     "resnet152v2": "resnet152_v2",
 }
+LARGE = 15e6  # parameters
 WIDTH = r"_(?:alpha|width_mult|channel_multiplier)"
 
 
@@ -104,7 +105,11 @@ def row(fixture: str) -> tuple[str, str, str | None]:
 def kind(fixture: str) -> tuple:
     """Family, library, whether it is TensorFlow's form; `make test` has the smallest of a kind."""
     source, arch, *_ = fixture.split("-")
-    return models.family(row(fixture)[1]), source, arch.startswith("tf_")
+    return family(fixture), source, arch.startswith("tf_")
+
+
+def family(fixture: str):
+    return models.family(row(fixture)[1])
 
 
 def grouped(items, key) -> dict:
@@ -121,7 +126,12 @@ def size(fixture: str) -> tuple[int, int]:
 
 
 ROWS = [row(fixture) for fixture in fixtures.names()]
-QUICK = {min(group, key=size) for group in grouped(fixtures.names(), kind).values()}
+SMALLEST = {
+    by: {min(group, key=size) for group in grouped(fixtures.names(), by).values()}
+    for by in (kind, family)
+}
+# Of nets whose weights take seconds to make, one of each family
+QUICK = {n for n in SMALLEST[kind] if n in SMALLEST[family] or size(n)[0] < LARGE}
 MARKED = [
     pytest.param(*row, id=row[0], marks=[] if row[0] in QUICK else pytest.mark.slow)
     for row in ROWS

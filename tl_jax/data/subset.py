@@ -1,4 +1,4 @@
-"""Some classes of a task, and a task among more classes than its own."""
+"""Some classes of a task, a task among more classes than its own, and one without its labels."""
 
 import dataclasses
 import hashlib
@@ -35,6 +35,22 @@ def relabelled(task: Task, classes: Sequence[str]) -> Task:
     targets = np.zeros((len(task.ids), len(classes)), np.float32)
     targets[:, columns] = task.truth["targets"]
     return dataclasses.replace(task.with_truth(targets=targets, **truth), classes=tuple(classes))
+
+
+def without_labels(task: Task) -> Task:
+    """Return the task's inputs alone, of which nothing is true."""
+    return dataclasses.replace(task, name=f"{task.name} without labels", classes=(), truth={})
+
+
+def left_out(task: Task) -> Task:
+    """Return the task without labels, which trains on all examples outside val and test.
+
+    Those are its training examples, and what a label budget left out of train and of val.
+    """
+    judging = np.concatenate([task.splits["val"], task.splits["test"]])
+    rows = np.setdiff1d(np.arange(len(task.ids)), judging)
+    splits = {"train": rows, "val": rows[:0], "test": rows[:0]}
+    return dataclasses.replace(without_labels(task), splits=splits)
 
 
 class ClassSubset(NamedTuple):
@@ -80,6 +96,7 @@ class ClassSubset(NamedTuple):
             open=self.task.open and (lambda index: self.task.image(int(members[index]))),
             texts=tuple(self.task.texts[int(i)] for i in members) if self.task.texts else (),
             truth=truth,
+            further={n: t._replace(rows=t.rows[members]) for n, t in self.task.further.items()},
             arrays={name: array[members] for name, array in self.task.arrays.items()},
             splits={name: np.searchsorted(members, rows) for name, rows in rows_of.items()},
             fingerprint=digest,

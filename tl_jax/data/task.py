@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import PIL.Image
@@ -10,6 +10,13 @@ import PIL.Image
 from tl_jax.errors import UserError
 
 SPLITS = ("train", "val", "test")
+
+
+class Truth(NamedTuple):
+    """A further classification of a task's N examples."""
+
+    classes: tuple[str, ...]
+    rows: np.ndarray  # (N, C) float32: targets times their weight; zeros where there is no label
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +38,9 @@ class Task:
     # "graded_weights" (N,) float32
     truth: Mapping[str, np.ndarray]
     classes: tuple[str, ...] = ()
+    # Further classifications, by name; those asked for have their rows in `truth` too
+    # (`tl_jax.data.truths`)
+    further: Mapping[str, Truth] = dataclasses.field(default_factory=dict)
     # example index -> image of mode L or RGB; thread-safe; None for a task without images
     open: Callable[[int], PIL.Image.Image] | None = None
     texts: Sequence[str] = ()  # (N,) what was written, of a task of texts
@@ -47,6 +57,12 @@ class Task:
     def __post_init__(self):
         if missing := [split for split in SPLITS if split not in self.splits]:
             raise UserError(f"the task {self.name!r} has no split {' and no '.join(missing)}")
+        for name, array in self.truth.items():
+            if len(array) != len(self.ids):
+                raise UserError(
+                    f"the task {self.name!r} has {len(self.ids)} examples, and {len(array)} rows "
+                    f"of {name!r}"
+                )
 
     def __getattr__(self, name: str) -> Any:
         # `task.labels` is `task.truth["labels"]`.

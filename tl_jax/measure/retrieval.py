@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tl_jax.errors import UserError
+from tl_jax.stats.representation import unit
 
 BLOCK = 256  # queries that are compared with the whole gallery at a time
 
@@ -26,13 +27,6 @@ class Quality(NamedTuple):
     average_precision: float
     recall: dict[int, float]  # k: share of queries that find their class among the first k
     queries: int
-
-
-def unit(features: np.ndarray) -> np.ndarray:
-    """Return rows (N, D) scaled to length 1, in float32; zero rows stay zero."""
-    features = np.asarray(features, np.float32)
-    length = np.linalg.norm(features, axis=1, keepdims=True)
-    return features / np.where(length > 0, length, 1)
 
 
 def whitening(gallery: np.ndarray, dimensions: int) -> Whitening:

@@ -105,12 +105,12 @@ class Phase:
             raise UserError(f"phase {self.name!r} trains no layer: give one a multiplier above 0")
 
     def with_tail(
-        self, tail: Mapping[str, Collection[str]], new: Sequence[str], *, kept: bool
+        self, tail: Mapping[str, Collection[str]], new: Sequence[str], *, kept: bool, alone: bool
     ) -> "Phase":
         """See `Plan.with_tail`; `kept`: no phase trains the classifier."""
         head, trained = new[-1], set(self.trained)
         rate = max(self.multipliers.values()) if kept else self.multipliers.get(head, 0.0)
-        own = {name: rate if trained & set(below) else 0.0 for name, below in tail.items()}
+        own = {name: rate if alone or trained & set(below) else 0.0 for name, below in tail.items()}
         rates = {**own, **self.multipliers}
         below = [name for name in rates if name not in {*tail, *new}]
         leaves = self.settings.leaves
@@ -151,14 +151,17 @@ class Plan:
         if repeated := sorted({name for name in names if names.count(name) > 1}):
             raise UserError(f"phases of a plan have different names; repeated: {repeated}")
 
-    def with_tail(self, tail: Mapping[str, Collection[str]], new: Sequence[str]) -> "Plan":
+    def with_tail(
+        self, tail: Mapping[str, Collection[str]], new: Sequence[str], *, alone: bool = False
+    ) -> "Plan":
         """The plan for a chain with a `tail` beside the layers of the head, `new`.
 
         `tail` has the layers that the output of each depends on. They learn in phases that train
         one of those, at the classifier's rate (at the largest, if no phase trains the classifier),
         unless a phase names them. On frozen features nothing that they learn would reach the head,
-        and of a gradient that is 0 but for rounding Adam would make steps.
+        and of a gradient that is 0 but for rounding Adam would make steps. `alone`: heads of tasks
+        of their own learn there too.
         """
         kept = not any(new[-1] in phase.trained for phase in self.phases)
-        phases = tuple(phase.with_tail(tail, new, kept=kept) for phase in self.phases)
+        phases = tuple(phase.with_tail(tail, new, kept=kept, alone=alone) for phase in self.phases)
         return dataclasses.replace(self, phases=phases)

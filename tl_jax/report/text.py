@@ -171,6 +171,7 @@ def terminal_table(result: dict) -> str:
         f"{printable(p['what'])} ({printable(p['source'])})"
         for p in result.get("published") or ()
     ]
+    examples = "texts" if "tokenizer" in result["base"]["preprocessing"] else "images"
     lines = [
         f"{printable(result['name'])}: {printable(result['base']['name'])} to "
         f"{printable(result['task']['name'])} by {printable(result['plan']['name'])}, "
@@ -184,14 +185,14 @@ def terminal_table(result: dict) -> str:
         f"{'':<18} {'val':>9} {'test':>9}",
         *rows,
         *(["published", *published] if published else []),
-        _cost(result["cost"]),
+        _cost(result["cost"], examples),
     ]
     return "\n".join(lines)
 
 
-def _cost(cost: dict) -> str:
+def _cost(cost: dict, examples: str) -> str:
     return (
         f"cost: {seconds(cost['total_seconds'])} (compile {seconds(cost['compile_seconds'])}), "
-        f"{number(cost['step_ms'])} ms a step, {number(cost['images_per_second'])} images/s, "
+        f"{number(cost['step_ms'])} ms a step, {number(cost['images_per_second'])} {examples}/s, "
         f"peak memory {size(cost['peak_memory_bytes'])}, cached {size(cost['cached_bytes'])}"
     )

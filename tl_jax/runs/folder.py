@@ -28,7 +28,7 @@ def finished(
     workdir: pathlib.Path,
     *,
     cache: str | os.PathLike | None,
-    check: Callable[[], None] = lambda: None,
+    check: Callable[[], object] = lambda: None,
     data: Callable[[], dict] | None = None,
     images: Iterable[str] = (),
     needs_report: bool = True,

@@ -10,7 +10,7 @@ from tl_jax.chain.depth import require_shortcut
 from tl_jax.chain.network import Network
 from tl_jax.chain.places import Layer
 from tl_jax.chain.variables import merged
-from tl_jax.data import balance, views
+from tl_jax.data import balance, subset, views
 from tl_jax.data.task import Task
 from tl_jax.data.texts.preprocessing import TextPreprocessing
 from tl_jax.engine import prefix
@@ -21,6 +21,7 @@ from tl_jax.plans.strategies import make_plan
 from tl_jax.runs.settings import TransferSettings
 from tl_jax.train import objectives
 from tl_jax.train.objective import Objective
+from tl_jax.train.objectives.self_supervised import SelfSupervised
 from tl_jax.train.problem import Problem
 
 KEPT = "kept"  # the setting head= that keeps the base's own
@@ -52,23 +53,25 @@ def posed(
         _require_classes(base, task.classes)
     expected, read = ready.preprocessing.of_task(task)
     ready = dataclasses.replace(ready, preprocessing=expected)
+    read = balance.weighted(read) if own.class_weights else read
+    objective = _objective(own)
     sources = {
         name: read if source is task else expected.of_task(source)[1]
         for name, source in sources.items()
     }
+    if objective.unlabelled:
+        sources = _with_unlabelled(objective, read, sources)
     chain = _adapted(ready, own)
     plan = _planned(ready, chain, own, options)
     if task.texts:
-        _require_no_views(plan, own.test_views)
+        _require_no_views(plan, objective, own.test_views)
     if plan.start != "pretrained":
         ready = ready.started(plan.start, own.seed)
-    objective = objectives.make(own.objective)
-    _require_kept(objective, own)
     old = _source_head(base, ready, plan) if objective.source_head else ()
     if tails := (*old, *objective.tails(chain)):
         chain = chain.with_layers(*tails)
         below = {layer.name: chain.below[layer.name] for layer in tails}
-        plan = plan.with_tail(below, _new(ready))
+        plan = plan.with_tail(below, _new(ready), alone=objective.tails_alone)
     variables = merged(ready.variables, source_head.variables(base.variables, old))
     kept = {*ready.layers, *(layer.name for layer in old)}
     if added := [name for name in chain.names if name not in kept]:
@@ -77,7 +80,7 @@ def posed(
     problem = Problem(
         chain,
         ready.preprocessing,
-        balance.weighted(read) if own.class_weights else read,
+        read,
         plan,
         Parallel(own.parallel),
         seed=own.seed,
@@ -91,8 +94,57 @@ def posed(
     return Posed(problem, ready, variables)
 
 
-def _require_no_views(plan: Plan, test_views: str) -> None:
+def _objective(own: TransferSettings) -> Objective:
+    """The objective; UserError for one that leaves the new head as it is, and for a fresh head
+    where it goes on with the base's own.
+    """
+    objective = objectives.make(own.objective)
+    if isinstance(objective, SelfSupervised):
+        raise UserError(
+            f"objective={own.objective} learns without labels: train a base with it "
+            "(experiments.pretrain), and transfer that"
+        )
+    if objective.keeps_head and own.head != KEPT:
+        raise UserError(
+            f"{type(objective).__name__} goes on with the classifier of a base that was trained on "
+            f"the source: take head=kept instead of head={own.head}"
+        )
+    return objective
+
+
+def _with_unlabelled(
+    objective: Objective, task: Task, sources: Mapping[str, Task]
+) -> dict[str, Task]:
+    """The sources "unlabelled" and "labelled" of a task, or those given, in this order: the first
+    sets an epoch's length, and the other goes round. No label of "unlabelled" is kept.
+
+    UserError if nothing is unlabelled, and for other sources.
+    """
+    name = type(objective).__name__
+    if sources:
+        if sources.keys() != {"labelled", "unlabelled"}:
+            raise UserError(
+                f"{name} takes the sources labelled and unlabelled; got {', '.join(sources)}"
+            )
+        labelled, free = sources["labelled"], subset.without_labels(sources["unlabelled"])
+    else:
+        labelled, free = task, subset.left_out(task)
+        if len(free.splits["train"]) == len(task.splits["train"]):
+            raise UserError(
+                f"{name} learns from examples without labels, and every example of {task.name!r} "
+                "outside val and test has one: set a budget of labels, per_class=, or give "
+                'sources={"labelled": ..., "unlabelled": ...}'
+            )
+    return {"unlabelled": free, "labelled": labelled}
+
+
+def _require_no_views(plan: Plan, objective: Objective, test_views: str) -> None:
     """UserError for what is done to images alone."""
+    if objective.augmented(None) is not None:
+        raise UserError(
+            f"{type(objective).__name__} augments images, and the task has texts: pseudo_label, "
+            "pi_model and mean_teacher do without"
+        )
     for phase in plan.phases:
         for name in ("views", "augment"):
             if (value := getattr(phase.settings, name)) not in ("none", ""):
@@ -122,15 +174,6 @@ def _require_classes(base: Base, classes: tuple[str, ...]) -> None:
         raise UserError(
             f"head=kept: the task has the classes {', '.join(classes):.60}, but the base has "
             f"{', '.join(known):.60}, and they must be the same in the same order"
-        )
-
-
-def _require_kept(objective: Objective, own: TransferSettings) -> None:
-    """UserError for a fresh head where the objective goes on with the base's own."""
-    if objective.keeps_head and own.head != KEPT:
-        raise UserError(
-            f"{type(objective).__name__} goes on with the classifier of a base that was trained on "
-            f"the source: take head=kept instead of head={own.head}"
         )
 
 
@@ -191,18 +234,19 @@ def _made(ready: Base, chain: Network, own: TransferSettings, options: Mapping[s
     return plan
 
 
-def check(base: Base, own: TransferSettings, options: Mapping[str, Any]) -> None:
-    """UserError for a cut, head, plan, objective, views or type of the cache that is none.
+def check(base: Base, own: TransferSettings, options: Mapping[str, Any]) -> Plan:
+    """Return the plan; UserError for a cut, head, plan, objective, views or type of the cache that
+    is none.
 
     `base` may have shapes for weights.
     """
     ready = _headed(base, 2, own)
     plan = _planned(ready, _adapted(ready, own), own, options)
+    objective = _objective(own)
     if isinstance(ready.preprocessing, TextPreprocessing):
-        _require_no_views(plan, own.test_views)
-    objective = objectives.make(own.objective)
-    _require_kept(objective, own)
+        _require_no_views(plan, objective, own.test_views)
     if objective.source_head:
         _source_head(base, ready, plan)
     prefix.require_dtype(own.cache_dtype)
     views.numbers(own.test_views)
+    return plan

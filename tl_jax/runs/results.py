@@ -70,6 +70,8 @@ def collect(
                 "preprocessing": base.preprocessing.described(),
             },
             "task": _task(task),
+            # Training examples by name, of a run that learns from several sources.
+            "sources": {name: len(one.splits["train"]) for name, one in problem.sources.items()},
             "plan": {"name": problem.plan.name, "phases": phases},
             **scores,
             "calibration": _calibration(task, predictions),

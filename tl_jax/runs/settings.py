@@ -34,7 +34,8 @@ class TransferSettings:
     head: str = "linear"
     dropout: float = 0.2  # of the head
     # cross_entropy(smoothing=0.1), averaged(rate=0.01), delta(alpha=0.01, beta=0.01),
-    # co_tuning(weight=2.3), ...; with terms added as
+    # co_tuning(weight=2.3), ...; with a budget of labels (task.per_class) pseudo_label, pi_model,
+    # mean_teacher, fix_match(weak="", strong="randaugment"), flex_match; with terms added as
     # cross_entropy+l2_sp(alpha=0.01, beta=0.01)+bss(eta=0.001)+lwf(weight=4, temperature=3); from
     # Python any Objective
     objective: Any = "cross_entropy"

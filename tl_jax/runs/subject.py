@@ -58,7 +58,7 @@ def task_of(config: Any, seed: int) -> Task:
 def folder_of(options: Mapping[str, Any]) -> str:
     """The path of the images of `config.task`; "" for a task that is no folder of images."""
     kind, _, which = options["name"].partition(":")
-    if kind == "folder":
+    if kind in ("folder", "images"):
         return which or options.get("path") or ""
     return "" if kind in TASKS else options["name"]
 

@@ -184,10 +184,10 @@ def work(
 ) -> dict[str, Any]:
     """Do all seven steps in `workdir`; return what came of them."""
     started = time.time()
-    for one in (task, *(source for source in sources.values() if source is not task)):
-        logger.info("%s", log.described(one))
     # Steps 1 to 4: a pretrained base, cut at a feature layer, with a new head.
     problem, ready, variables = pose.posed(base, task, own, options, sources)
+    for one in {id(one): one for one in (problem.task, *problem.sources.values())}.values():
+        logger.info("%s", log.described(one))
     # Steps 5 to 7: freeze, train the head, unfreeze, fine-tune; the test split is looked at once.
     kept = {"cache": own.cache, "dtype": own.cache_dtype, "workdir": workdir}
     inputs_for = for_plan(problem, test_views=own.test_views, **kept)
@@ -203,6 +203,8 @@ def work(
     # What came of it.
     final = finished_base(problem, ready, done.variables, views=own.test_views)
     final.save(workdir / file.NAME)
+    of_task = problem.objective.probabilities
+    probabilities = {split: of_task(found) for split, found in done.predictions.items()}
     result = results.collect(
         name=name or workdir.name,
         config=config,
@@ -211,13 +213,13 @@ def work(
         variables=done.variables,
         progress=done.progress,
         scores=done.scores,
-        predictions=done.predictions,
+        predictions=probabilities,
         total_seconds=time.time() - started,
     )
     for setback in text.setbacks(result["plan"]["phases"]):
         logger.warning("%s", setback)
     if page.can_be_drawn():
-        shown = {"history": done.progress.history, "probabilities": done.predictions["test"]}
+        shown = {"history": done.progress.history, "probabilities": probabilities["test"]}
         words = functools.partial(attribution.word_weights, final) if task.texts else None
         page.write(workdir, result=result, task=task, words=words, **shown)
     return result

@@ -196,6 +196,8 @@ def assess(work: PhaseRun, variables: Any, state: State, progress: Progress) -> 
     problem, setup = work.problem, work.recipe.setup
     now = merged(variables, evaluated(setup, state))
     val = evaluate.scores(problem, now, work.inputs, problem.task.splits["val"])
+    predicted = functools.partial(evaluate.predictions, problem, now, work.inputs)
+    val |= problem.objective.watch(predicted, problem.task)
     # No loss has seen the epoch's last update. Check the weights too: oneDNN's ReLU and maximum can
     # turn a NaN from a layer below into a number.
     values = list(val.values()), state.params, state.batch_stats

@@ -79,8 +79,12 @@ class Objective:
     lower = ("loss",)  # metrics of which less is better; of all others more is
     coupled = False  # whether an example's loss depends on the others of its batch
     judges = ""  # of several sources, the one whose val and test splits are scored
+    # whether it learns from examples without labels too: from the sources "labelled", which judges
+    # it, and "unlabelled"
+    unlabelled = False
     source_head = False  # whether it asks for the place `SOURCE_HEAD`: the base's old classifier
     keeps_head = False  # whether it goes on with the base's own classifier: the setting head=kept
+    tails_alone = False  # whether its tails learn where the head learns alone: they are heads too
 
     def check(self, problem: "Problem") -> None:
         """UserError for a problem that it cannot be the objective of; all are well by default."""
@@ -88,7 +92,8 @@ class Objective:
     def tails(self, network: Network) -> tuple[Layer, ...]:
         """The layers that it adds after those of `network`, which ends with the head; none.
 
-        They say what they read, and learn at the head's rate where more than the head learns.
+        They say what they read, and learn at the head's rate where more than the head learns, or,
+        with `tails_alone`, wherever the head does.
         """
         return ()
 
@@ -115,9 +120,21 @@ class Objective:
         """
         raise NotImplementedError
 
+    def probabilities(self, predictions: Any) -> Any:
+        """Of predictions the class probabilities (n, C) of the task, for a run's page: all."""
+        return predictions
+
     def score(self, predictions: Any, batch: Any) -> dict[str, Term]:
         """Weighted sums by metric; `batch["real"]` (B,) is 0 for rows that only pad."""
         raise NotImplementedError
+
+    def watch(self, predicted: Callable[[Any], Any], task: Any) -> dict[str, float]:
+        """More columns of an epoch's row, which choose nothing; on the host.
+
+        `predicted(examples)` gives the predictions (n, ...) for examples (n,) of the task that
+        judges. The default watches nothing.
+        """
+        return {}
 
     def finish(self, predictions: Any, task: Any, examples: Any) -> dict[str, Any]:
         """What a result says of all predictions for the task's `examples`; on the host.

@@ -101,8 +101,7 @@ class Problem:
                 "over its parts: take accumulate=1"
             )
         # Here, not after computing the frozen layers' output for minutes.
-        for task in self.trained_on.values():
-            size = self.parallel.batch_size(self.batch_size, len(task.splits["train"]))
+        for size in self.batch_sizes.values():
             for phase in self.plan.phases:
                 if size // self.parallel.count % phase.settings.accumulate:
                     raise UserError(
@@ -141,6 +140,18 @@ class Problem:
     def trained_on(self) -> Mapping[str, Task]:
         """The tasks that the run trains on, by name; a single one is called ""."""
         return self.sources or {"": self.task}
+
+    @property
+    def batch_sizes(self) -> dict[str, int]:
+        """Return how many examples of each task of `trained_on` a step gets."""
+        counts = {name: len(task.splits["train"]) for name, task in self.trained_on.items()}
+        return {n: self.parallel.batch_size(self.batch_size, count) for n, count in counts.items()}
+
+    @property
+    def epoch_steps(self) -> int:
+        """Return the number of steps of an epoch: of full batches of the first task."""
+        name, task = next(iter(self.trained_on.items()))
+        return len(task.splits["train"]) // self.batch_sizes[name]
 
     @functools.cached_property
     def setup(self) -> Setup:

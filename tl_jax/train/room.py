@@ -49,7 +49,8 @@ def require(
     """
     needs: list[Need] = []
     if cache is not None:
-        for task in {id(task): task for task in (problem.task, *problem.sources.values())}.values():
+        tasks = {one.fingerprint: one for one in (problem.task, *problem.sources.values())}
+        for task in tasks.values():
             needs += of_stores(problem, task, readings, variables, cache=cache, dtype=dtype)
     if workdir is not None and is_large(variables):
         needs += of_checkpoints(problem, readings, variables, workdir)

@@ -62,20 +62,19 @@ class PhaseRun:
         self.recipe, self.survey, places = asked(problem, phase, variables)
         inputs_of = inputs.others or {"": inputs}
         numbers = views.numbers(phase.settings.views)
-        size_of, classes = problem.parallel.batch_size, problem.drawn_classes(phase)
+        sizes, classes = problem.batch_sizes, problem.drawn_classes(phase)
         self.sources = {
             name: Source(
                 task,
                 inputs_of[name],
-                size_of(problem.batch_size, len(task.splits["train"])),
+                sizes[name],
                 numbers if task.open is not None else (0,),
                 classes,
             )
             for name, task in problem.trained_on.items()
         }
-        first = next(iter(self.sources.values()))
-        self.batch_size = first.batch_size
-        self.steps = len(first.task.splits["train"]) // self.batch_size  # an epoch
+        self.batch_size = next(iter(sizes.values()))
+        self.steps = problem.epoch_steps
         self.total = self.steps * phase.settings.epochs
         self.learning_rate: Callable[[Any], Any] = optim.schedule(phase.settings, self.total)
         # A step starts at this place, above all frozen layers, whether or not it is stored.

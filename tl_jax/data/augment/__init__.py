@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from tl_jax import registry
-from tl_jax.data.augment.base import Augmentation, OfSources, Sequence
+from tl_jax.data.augment.base import Augmentation, OfSources, Sequence, TwoViews
+from tl_jax.data.augment.frames import TwoFrames
 from tl_jax.data.augment.images import Crop, Erase, Flip, Jitter, RandAugment, Shift
 from tl_jax.data.augment.pairs import CutMix, MixUp
 from tl_jax.errors import takes
@@ -37,5 +38,5 @@ def make(text: str) -> Augmentation | None:
 
 __all__ = [
     "AUGMENTATIONS", "Augmentation", "Crop", "CutMix", "Erase", "Flip", "Jitter", "MixUp",
-    "OfSources", "RandAugment", "Sequence", "Shift", "make",
+    "OfSources", "RandAugment", "Sequence", "Shift", "TwoFrames", "TwoViews", "make",
 ]  # fmt: skip

@@ -88,6 +88,17 @@ class OfSources:
         return {n: self.of(k, b) for k, (n, b) in zip(keys, batches.items(), strict=True)}
 
 
+@dataclasses.dataclass(frozen=True)
+class TwoViews:
+    """Leaves `inputs` and adds two views of them, "a" and "b", by the augmentation `of`."""
+
+    of: Callable[[Array, Batch], Batch]
+
+    def __call__(self, key: Array, batch: Batch) -> Batch:
+        a, b = (self.of(k, batch)["inputs"] for k in jax.random.split(key))
+        return {**batch, "a": a, "b": b}
+
+
 def with_images(batch: Batch, images: Array) -> Batch:
     inputs = batch["inputs"]
     return {**batch, "inputs": type(inputs)({**inputs, "image": jnp.clip(images, 0, 255)})}

@@ -11,6 +11,7 @@ from tl_jax import registry
 from tl_jax.data.files import path_of
 from tl_jax.data.subset import ClassSubset, group
 from tl_jax.data.task import Task
+from tl_jax.data.truths import with_truths
 from tl_jax.errors import UserError, takes, unknown
 
 # Name to function, or to the module and function that are imported when asked for. What follows a
@@ -22,6 +23,7 @@ TASKS: dict[str, Any] = {
     "elpv": ("tl_jax.data.tasks.elpv", "elpv"),
     "fashion_mnist": ("tl_jax.data.tasks.fashion", "fashion_mnist"),
     "folder": ("tl_jax.data.tasks.folder", "folder"),
+    "images": ("tl_jax.data.tasks.images", "images"),
     "joined": ("tl_jax.data.tasks.joined", "joined"),
     "packaged": ("tl_jax.data.tasks.packaged", "packaged"),
     "text": ("tl_jax.data.tasks.text", "text"),
@@ -40,19 +42,27 @@ def register_task(function: Callable[..., Task]) -> Callable[..., Task]:
     return registry.register(TASKS, "task")(function)
 
 
-def load_task(what: Any, *, seed: int = 0, only: Sequence[str] = (), **options: Any) -> Task:
+def load_task(
+    what: Any,
+    *,
+    seed: int = 0,
+    only: Sequence[str] = (),
+    truths: Sequence[str] = (),
+    **options: Any,
+) -> Task:
     """The task that `what` says, with the splits of `seed`:
 
-    * a name: 'digits', 'elpv', 'fashion_mnist', 'rendered', 'folder:<path>', 'tfds:<name>',
-      'joined:<one>+<two>', or a registered one (`register_task`); of texts, 'text:<table>',
-      'text_folder:<path>', 'packaged:<name>' (which has mnist, too);
+    * a name: 'digits', 'elpv', 'fashion_mnist', 'rendered', 'folder:<path>', 'images:<path>'
+      without labels, 'tfds:<name>', 'joined:<one>+<two>', or a registered one (`register_task`); of
+      texts, 'text:<table>', 'text_folder:<path>', 'packaged:<name>' (which has mnist, too);
     * the path of a folder with one sub-folder of images a class;
     * arrays: a pair of images (N, H, W) or (N, H, W, 1 or 3), uint8, and labels (N,);
     * a function `(*, seed, ...) -> Task` of your own.
 
-    `only`: the classes that are kept, in this order; empty: all. `options` are those of the task's
-    function, such as `val`, `test` and `per_class`. UserError for an unknown name, class or option,
-    and for what is wrong with the data.
+    `only`: the classes that are kept, in this order; empty: all. `truths`: further classifications
+    of the same examples (`tl_jax.data.truths`), for several tasks at once. `options` are those of
+    the task's function, such as `val`, `test` and `per_class`. UserError for an unknown name,
+    class, truth or option, and for what is wrong with the data.
 
     >>> task = load_task("digits", seed=0, val=0.2, test=0.2)
     >>> {split: len(rows) for split, rows in task.splits.items()}
@@ -60,6 +70,9 @@ def load_task(what: Any, *, seed: int = 0, only: Sequence[str] = (), **options: 
     >>> task.open(0).size, task.classes[task.labels[0]]
     ((8, 8), '0')
     """
+    if truths:
+        takes(not isinstance(truths, str), "truths=", "a list of names", truths)
+        return with_truths(load_task(what, seed=seed, only=only, **options), truths, seed=seed)
     if only:
         takes(not isinstance(only, str), "only=", "a list of classes", only)
         whole = load_task(what, seed=seed, **options)

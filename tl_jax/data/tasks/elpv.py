@@ -16,6 +16,7 @@ from tl_jax.data.images import digest, fingerprint, open_image
 from tl_jax.data.splits import divide
 from tl_jax.data.task import Task
 from tl_jax.data.tasks.arrays import unweighted
+from tl_jax.data.truths import one_hot
 from tl_jax.errors import UserError, unknown
 
 SOURCE = "Deitsch et al. 2019, Solar Energy 185, 455-468, arXiv:1807.02894"
@@ -45,7 +46,8 @@ def elpv(
     `labels` are p > 1/2, and a budget counts by them. `graded_labels` are p > 0 with a doubtful
     cell's p for weight (Deitsch et al.: both are defective, with 33 % and 67 %). What is trained on
     is either of these, as `targets` says: 'graded', 'plain' (the labels), or 'soft' (p itself).
-    Splits are stratified by p and by the cell's type, mono- or polycrystalline.
+    Splits are stratified by p and by the cell's type, mono- or polycrystalline. Further truths:
+    that type, `cell`, and `confidence`, whether the raters were sure (p is 0 or 1).
     """
     root, ids, p, types = _cells()
     doubtful = (p > 0) & (p < 1)
@@ -76,6 +78,10 @@ def elpv(
         splits=splits,
         fingerprint=fingerprint(ids, digests),
         channels=1,
+        further={
+            "cell": one_hot(np.array(types) == "poly", ("mono", "poly")),
+            "confidence": one_hot(doubtful, ("sure", "doubtful")),
+        },
         published=PUBLISHED,
     )
 

@@ -65,7 +65,7 @@ def folder(
     _require_all(root, groups, {group_of[id_] for id_ in digests}, faults)
     if faults and on_unreadable == "stop":
         raise _unreadable(root, faults, len(group_of))
-    _tell_skipped(root, faults, len(group_of))
+    tell_skipped(root, faults, len(group_of))
     if duplicates == "drop":
         digests = _dropped(root, digests, group_of)
         _require_all(root, groups, {group_of[id_] for id_ in digests}, {})
@@ -226,7 +226,8 @@ def _dropped(root: Path, digests: dict[str, bytes], group_of) -> dict[str, bytes
     return {name: digests[name] for name in kept}
 
 
-def _tell_skipped(root: Path, faults: Iterable[str], total: int) -> None:
+def tell_skipped(root: Path, faults: Iterable[str], total: int) -> None:
+    """Log which files were left out, if any were."""
     if names := list(faults):
         what = "%s: %d of %d files are not readable images and are left out: %s"
         logger.warning(what, root, len(names), total, listed(names))

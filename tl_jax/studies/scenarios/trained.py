@@ -118,8 +118,7 @@ def _draw(
     of_study = {"seed": seed, "cache": config["cache"]}
     own, options = settings.divided(_settings(config, plan_settings, values) | of_study)
     problem, _, start = pose.posed(base, task, own, options)
-    steps = max(1, len(task.splits["train"]) // own.batch_size)  # an epoch
-    plan = lengthened(problem.plan, config["least_steps"], steps=steps)
+    plan = lengthened(problem.plan, config["least_steps"], steps=problem.epoch_steps)
     problem = dataclasses.replace(problem, plan=plan)
     stores = {"cache": own.cache, "dtype": own.cache_dtype}
     inputs_for = for_plan(problem, test_views=own.test_views, **stores)

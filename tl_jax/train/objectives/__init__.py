@@ -8,7 +8,9 @@ from tl_jax.errors import UserError
 from tl_jax.train.objective import Objective
 from tl_jax.train.objectives.adabn import AdaBN
 from tl_jax.train.objectives.adda import ADDA
+from tl_jax.train.objectives.affinity import Affinity
 from tl_jax.train.objectives.averaged import Averaged
+from tl_jax.train.objectives.barlow_twins import BarlowTwins
 from tl_jax.train.objectives.byol import BYOL
 from tl_jax.train.objectives.class_confusion import ClassConfusion
 from tl_jax.train.objectives.co_tuning import CoTuning
@@ -16,27 +18,47 @@ from tl_jax.train.objectives.conditional_adversarial import ConditionalAdversari
 from tl_jax.train.objectives.coral import Coral
 from tl_jax.train.objectives.cross_entropy import CrossEntropy
 from tl_jax.train.objectives.delta import Delta
+from tl_jax.train.objectives.dino import DINO
 from tl_jax.train.objectives.discrepancy import Discrepancy
 from tl_jax.train.objectives.domain_adversarial import DomainAdversarial
+from tl_jax.train.objectives.exemplar import Exemplar
 from tl_jax.train.objectives.feature_norm import FeatureNorm
+from tl_jax.train.objectives.fix_match import FixMatch
+from tl_jax.train.objectives.flex_match import FlexMatch
+from tl_jax.train.objectives.gradnorm import GradNorm
+from tl_jax.train.objectives.jigsaw import Jigsaw
 from tl_jax.train.objectives.l2_sp import L2SP
 from tl_jax.train.objectives.language_model import LanguageModel
 from tl_jax.train.objectives.lwf import LearningWithoutForgetting
 from tl_jax.train.objectives.margin_disparity import MarginDisparity
+from tl_jax.train.objectives.masked import Masked
+from tl_jax.train.objectives.mean_teacher import MeanTeacher
 from tl_jax.train.objectives.mmd import JointDiscrepancy, MaximumMeanDiscrepancy
+from tl_jax.train.objectives.moco import MoCo
 from tl_jax.train.objectives.nuclear_norm import NuclearNorm
+from tl_jax.train.objectives.pcgrad import PCGrad
+from tl_jax.train.objectives.pi_model import PiModel
 from tl_jax.train.objectives.prototypes import Prototypes
+from tl_jax.train.objectives.pseudo_label import PseudoLabel
+from tl_jax.train.objectives.rotation import Rotation
 from tl_jax.train.objectives.self_training import SelfTraining
 from tl_jax.train.objectives.shot import SHOT
+from tl_jax.train.objectives.simclr import SimCLR
+from tl_jax.train.objectives.simsiam import SimSiam
+from tl_jax.train.objectives.slowness import Slowness
 from tl_jax.train.objectives.source_only import SourceOnly
 from tl_jax.train.objectives.spectral import SpectralShrinkage
-from tl_jax.train.objectives.tasks import PCGrad, Tasks
+from tl_jax.train.objectives.tasks import Tasks
 from tl_jax.train.objectives.tent import Tent
+from tl_jax.train.objectives.uncertainty import Uncertainty
+from tl_jax.train.objectives.vicreg import VICReg
 
 OBJECTIVES = {
     "adabn": AdaBN,
     "adda": ADDA,
+    "affinity": Affinity,
     "averaged": Averaged,
+    "barlow_twins": BarlowTwins,
     "byol": BYOL,
     "class_confusion": ClassConfusion,
     "co_tuning": CoTuning,
@@ -44,21 +66,38 @@ OBJECTIVES = {
     "coral": Coral,
     "cross_entropy": CrossEntropy,
     "delta": Delta,
+    "dino": DINO,
     "discrepancy": Discrepancy,
     "domain_adversarial": DomainAdversarial,
+    "exemplar": Exemplar,
     "feature_norm": FeatureNorm,
+    "fix_match": FixMatch,
+    "flex_match": FlexMatch,
+    "gradnorm": GradNorm,
     "jan": JointDiscrepancy,
+    "jigsaw": Jigsaw,
     "language_model": LanguageModel,
     "margin_disparity": MarginDisparity,
+    "masked": Masked,
+    "mean_teacher": MeanTeacher,
     "mmd": MaximumMeanDiscrepancy,
+    "moco": MoCo,
     "nuclear_norm": NuclearNorm,
     "pcgrad": PCGrad,
+    "pi_model": PiModel,
     "prototypes": Prototypes,
+    "pseudo_label": PseudoLabel,
+    "rotation": Rotation,
     "self_training": SelfTraining,
     "shot": SHOT,
+    "simclr": SimCLR,
+    "simsiam": SimSiam,
+    "slowness": Slowness,
     "source_only": SourceOnly,
     "tasks": Tasks,
     "tent": Tent,
+    "uncertainty": Uncertainty,
+    "vicreg": VICReg,
 }
 
 # What can be added to an objective that is a cross entropy: (net, batch) -> {name: Term}

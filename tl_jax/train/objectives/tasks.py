@@ -1,77 +1,107 @@
-"""Several classifications at once; and PCGrad, for gradients that are in each other's way.
+"""Several classifications at once: a trunk that all share, and a head for each.
 
-Yu et al. 2020, Gradient Surgery for Multi-Task Learning (arXiv:2001.06782).
+Caruana 1997, Multitask Learning (Machine Learning 28, 41-75).
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.flatten_util
 import jax.numpy as jnp
 
-from tl_jax.chain.network import Net
+from tl_jax.chain.heads import Classifier
+from tl_jax.chain.network import Net, Network
+from tl_jax.chain.places import Layer
+from tl_jax.errors import UserError, unknown
 from tl_jax.train.objective import Loss, Now, Objective, Term
-from tl_jax.train.objectives.cross_entropy import entropy
+from tl_jax.train.objectives.cross_entropy import TRUTH, Classification, entropy
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Tasks(Objective):
-    """The sum of the cross entropies of several heads.
+class Tasks(Classification):
+    """The weighted sum of the cross entropies of the task's own classes and of `others`.
 
-    `heads`: pairs of a place with logits (B, C) and the name of its targets (B, C) in the batch,
-    which also has "weights" (B,), common to all. Predicts {place: probabilities}.
+    `others`: name and number of classes of each further truth (`tl_jax.data.truths`), which is a
+    place with logits (B, C), and rows (B, C) of the batch. `weights` (T,), the own task's first,
+    count relative to their mean; empty: all 1.
     """
 
-    heads: tuple[tuple[str, str], ...]
+    others: tuple[tuple[str, int], ...]
+    weights: tuple[float, ...] = ()
+    chosen_by = "val_mean_accuracy"
+    tails_alone = True
+
+    def __post_init__(self):
+        if self.weights and (len(self.weights) != len(self.places) or not sum(self.weights) > 0):
+            raise UserError(
+                f"weights= takes a number for each of the tasks {', '.join(self.places)}, and one "
+                f"above 0; got {self.weights}"
+            )
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The places of the T tasks' logits, which are their names; the own task's comes first."""
+        return (self.output, *(name for name, _ in self.others))
+
+    def tails(self, network: Network) -> tuple[Layer, ...]:
+        """A head for each of the others, which reads what the network's own head reads."""
+        own: Any = network.layers[network.index(self.output)]
+        dropout = own.module.dropout
+        return tuple(Layer(name, Classifier(c, dropout), own.places) for name, c in self.others)
+
+    def begin(self, net: Net, batch: Any) -> dict[str, jax.Array]:
+        """The weights (T,): in memory, so that one program serves all of them."""
+        weights = jnp.asarray(self.weights or (1.0,) * len(self.places), jnp.float32)
+        return {"weights": weights / weights.mean()}
+
+    def terms(self, net: Net, batch: Any) -> dict[str, Term]:
+        """The cross entropy of each task, by its place."""
+        found = {}
+        for place, logits in zip(self.places, net(batch["inputs"], self.places), strict=True):
+            rows = self.rows(batch, place)
+            found[place] = entropy(logits, rows, jnp.ones(len(rows)))._replace(weight=rows.sum())
+        return found
+
+    def rows(self, batch: Mapping[str, Any], place: str) -> jax.Array:
+        """A task's targets times their weights (B, C): zeros where an example has no label."""
+        if place == self.output:
+            return batch["targets"] * batch["weights"][:, None]
+        if place not in batch:
+            raise unknown("truth", place, set(batch) - {*TRUTH, "inputs", "real", "number"})
+        return batch[place]
 
     def loss(self, net: Net, batch: Any, memory: Any, now: Now) -> Loss:
-        """A term a head, by its place."""
-        outputs = net(batch["inputs"], tuple(place for place, _ in self.heads))
-        pairs = zip(self.heads, outputs, strict=True)
-        weights = batch["weights"]
-        return Loss({p: entropy(z, batch[truth], weights) for (p, truth), z in pairs}, memory)
+        """A term a task, by its place."""
+        pairs = zip(self.terms(net, batch).items(), memory["weights"], strict=True)
+        return Loss({place: term._replace(scale=w) for (place, term), w in pairs}, memory)
 
     def predict(self, net: Net, batch: Any, carry: Any) -> tuple[dict[str, jax.Array], Any]:
-        """Class probabilities (B, C) by head."""
-        places = tuple(place for place, _ in self.heads)
-        outputs = net(batch["inputs"], places, train=False)
-        found = (jax.nn.softmax(z.astype(jnp.float32)) for z in outputs)
-        return dict(zip(places, found, strict=True)), carry
+        """Class probabilities (B, C) by place."""
+        logits = net(batch["inputs"], self.places, train=False)
+        found = (jax.nn.softmax(z.astype(jnp.float32)) for z in logits)
+        return dict(zip(self.places, found, strict=True)), carry
+
+    def probabilities(self, predictions: Any) -> Any:
+        """Those of the own task (n, C)."""
+        return predictions[self.output]
 
     def score(self, predictions: Any, batch: Any) -> dict[str, Term]:
-        """Every head's accuracy, and `loss`, the sum of their cross entropies."""
-        real, scores, losses = batch["real"], {}, 0.0
-        for place, truth in self.heads:
-            p, targets = predictions[place], batch[truth]
-            right = p.argmax(-1) == targets.argmax(-1)
-            scores[f"{place}_accuracy"] = Term((right * real).sum(), real.sum())
-            losses = losses - (targets * jnp.log(jnp.maximum(p, 1e-12))).sum(-1)
-        weights = batch["weights"] * real
-        return {"loss": Term((losses * weights).sum(), weights.sum()), **scores}
+        """The own task's scores; each other's `NAME_accuracy`, of the examples that have a label;
+        and `mean_accuracy`, over all labels of all tasks.
+        """
+        found = super().score(predictions[self.output], batch)
+        every = [found["accuracy"]]
+        for name, _ in self.others:
+            rows = self.rows(batch, name)
+            labelled = batch["real"] * (rows.sum(-1) > 0)
+            right = (predictions[name].argmax(-1) == rows.argmax(-1)) * labelled
+            found[f"{name}_accuracy"] = Term(right.sum(), labelled.sum())
+            every.append(found[f"{name}_accuracy"])
+        total, labels = sum(t.sum for t in every), sum(t.weight for t in every)
+        return found | {"mean_accuracy": Term(total, labels)}
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class PCGrad(Tasks):
-    """Algorithm 1: each task's gradient without the part that is against another task's."""
-
-    def resolve(self, gradients: Any, values: Any, memory: Any, now: Now) -> tuple[Any, Any]:
-        """The sum of the projected gradients, others taken in a random order for each task."""
-        _, whole = jax.flatten_util.ravel_pytree(next(iter(gradients.values())))
-        rows = [jax.flatten_util.ravel_pytree(g)[0] for g in gradients.values()]
-        return whole(projected(jnp.stack(rows), now.key).sum(0)), memory
-
-
-def projected(gradients: jax.Array, key: jax.Array) -> jax.Array:
-    """Of gradients (T, P) each, minus its projection on every other one with which it conflicts."""
-    count = len(gradients)
-
-    def one(number, key):
-        def against(own, other):
-            onto = gradients[other]
-            conflict = jnp.where(other == number, 0.0, jnp.minimum(own @ onto, 0.0))
-            return own - conflict / jnp.maximum(onto @ onto, 1e-12) * onto, None
-
-        return jax.lax.scan(against, gradients[number], jax.random.permutation(key, count))[0]
-
-    return jax.vmap(one)(jnp.arange(count), jax.random.split(key, count))
+    def finish(self, predictions: Any, task: Any, examples: Any) -> dict[str, Any]:
+        """Every metric of the own task, and what `score` says of the others."""
+        own = super().finish(predictions[self.output], task, examples)
+        return Objective.finish(self, predictions, task, examples) | own
