@@ -18,7 +18,7 @@ def get_config():
     config.images = 5000
     config.objective = "simclr(hidden=256, width=128)"
     config.batch_size = 128
-    config.tune.epochs = 20
+    config.tune.epochs = 15
     config.tune.learning_rate = 2e-3
     config.tune.augment = "crop(0.3)+flip+jitter(0.4, 0.4, 0, 0)"
     return config.lock()

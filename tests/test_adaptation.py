@@ -1,7 +1,13 @@
 """Adaptation between domains: values of objectives, what they may not see, what they refuse."""
 
+import dataclasses
 import functools
+import os
 import pathlib
+import pickle
+import re
+import subprocess
+import sys
 
 import flax.linen as nn
 import jax
@@ -9,19 +15,31 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.special
+import small
 import steps
 from hypothesis import given
 from hypothesis import strategies as st
 
+import tl_jax
 from tl_jax.chain import heads
 from tl_jax.chain.network import Net, Network
 from tl_jax.chain.places import Known, Layer
+from tl_jax.data.task import Task
 from tl_jax.data.tasks.arrays import unweighted
+from tl_jax.engine.parallel import Parallel
+from tl_jax.errors import UserError
 from tl_jax.models.layers import NormRelu
+from tl_jax.plans import schedules
+from tl_jax.runs import settings, transfer
+from tl_jax.runs.pose import posed
 from tl_jax.train import objectives
+from tl_jax.train.inputs import asked
 from tl_jax.train.objective import Now, mean
-from tl_jax.train.objectives import self_training
+from tl_jax.train.objectives import adversarial, self_training
 from tl_jax.train.objectives.conditional_adversarial import LARGEST, ConditionalDiscriminator
+from tl_jax.train.objectives.domains import log_rest
+from tl_jax.train.objectives.shot import nearest
+from tl_jax.train.step import update
 
 ROOT = pathlib.Path(__file__).parent.parent
 C, D, B = 3, 4, 6
@@ -34,6 +52,11 @@ FROM_SOURCE = ("adda(width=5)", "shot", "tent", "adabn")  # of a base that knows
 ONE = ("shot", "tent", "adabn")
 close = functools.partial(np.testing.assert_allclose, rtol=2e-4, atol=1e-5)
 TRUNK = (Layer("body", nn.Dense(D), ("x",)), Layer("feature", NormRelu()))
+
+
+@pytest.fixture(autouse=True)
+def _without_pages(monkeypatch):
+    monkeypatch.setattr(transfer.page, "can_be_drawn", lambda: False)
 
 
 @functools.cache
@@ -70,21 +93,31 @@ def net(spec: str, head: str = "linear", **how) -> Net:
 
 def losses(spec: str, batch, *, turn: str = "all", progress: float = 0.5, memory=(), **how):
     """Each term's scaled mean, as a number."""
-    now = Now(jax.random.key(0), progress, turn, 100)
-    loss = objectives.make(spec).loss(net(spec, **how), batch, memory, now)
-    return {name: float(term.scale * mean(term)) for name, term in loss.terms.items()}
+    objective = objectives.make(spec)
+
+    @jax.jit
+    def scaled(batch, memory):
+        now = Now(jax.random.key(0), progress, turn, 100)
+        terms = objective.loss(net(spec, **how), batch, memory, now).terms
+        return {name: term.scale * mean(term) for name, term in terms.items()}
+
+    return jax.device_get(scaled(batch, memory))
 
 
 def seen(spec: str, batch, *wanted: str, norm: str = "joint", **how):
     """Values of the source and of the target, in float64."""
     given = [batch[name]["inputs"]["x"] for name in ("source", "target")]
-    own = net(spec, norm=("feature",), **how)
+
+    @jax.jit
+    def values(x):
+        return net(spec, norm=("feature",), **how)(Known(x=x), wanted)
+
     if norm == "separate":
-        values = [own(Known(x=x), wanted) for x in given]
+        sides = [values(x) for x in given]
     else:
-        both = own(Known(x=np.concatenate(given)), wanted)
-        values = zip(*(np.split(np.asarray(v), [len(given[0])]) for v in both), strict=True)
-    return [[np.asarray(value, np.float64) for value in side] for side in values]
+        both = values(np.concatenate(given))
+        sides = zip(*(np.split(np.asarray(v), [len(given[0])]) for v in both), strict=True)
+    return [[np.asarray(value, np.float64) for value in side] for side in sides]
 
 
 def cross_entropy(logits, batch):
@@ -200,13 +233,13 @@ def test_a_large_product_is_a_random_one():
     rng = np.random.default_rng(0)
     f, z = (rng.normal(size=(5, n)).astype(np.float32) for n in (LARGEST // C + 1, C))
     module = ConditionalDiscriminator(width=5, random=7)
-    params = module.init(jax.random.key(0), f, z)
+    params = jax.jit(module.init)(jax.random.key(0), f, z)
     keys = jax.random.split(jax.random.key(0))
     r, s = (jax.random.normal(k, (n, 7)) for k, n in zip(keys, (f.shape[1], C), strict=True))
     joint = (f @ np.asarray(r)) * (scipy.special.softmax(z, -1) @ np.asarray(s)) / np.sqrt(7)
     wanted = discriminated(params["params"]["product"], joint)
-    close(module.apply(params, f, z)[:, 0], wanted, rtol=1e-3)
-    whole = module.init(jax.random.key(0), f[:, :-1], z)["params"]["product"]
+    close(jax.jit(module.apply)(params, f, z)[:, 0], wanted, rtol=1e-3)
+    whole = jax.eval_shape(module.init, jax.random.key(0), f[:, :-1], z)["params"]["product"]
     assert whole["Dense_0"]["kernel"].shape[0] == LARGEST // C * C
 
 
@@ -232,7 +265,7 @@ def test_a_reversed_gradient_reaches_what_is_below_and_not_the_tail():
             now = Now(jax.random.key(0), 0.5, "all", 100)
             return mean(objective.loss(own, batch, (), now).terms["domain"])
 
-        of[ceiling] = jax.grad(domain)(variables(spec)["params"])
+        of[ceiling] = jax.jit(jax.grad(domain))(variables(spec)["params"])
     jax.tree.map(close, of[0.0]["domain"], of[0.5]["domain"])
     assert not np.any(of[0.0]["body"]["kernel"]) and np.any(of[0.5]["body"]["kernel"])
 
@@ -260,8 +293,6 @@ def test_margin_disparity_is_what_the_paper_says(head):
 def test_the_rest_of_a_probability_is_known_where_it_rounds_to_nothing(size, label):
     z = np.zeros(3)
     z[label] = size
-    from tl_jax.train.objectives.margin_disparity import log_rest
-
     wanted = np.log(2) - np.log(2 + np.exp(size))
     close(log_rest(jnp.float32(z[None]), jnp.array([label]))[0], wanted)
 
@@ -335,8 +366,9 @@ def folding(spec, parts):
     """A fold over these batches, in inference mode."""
 
     def fold(each, total):
+        run = jax.jit(lambda batch, total: each(net(spec), batch, total))
         for batch in parts:
-            total = each(net(spec), batch, total)
+            total = run(batch, total)
         return total
 
     return fold
@@ -369,8 +401,6 @@ def test_shot_is_sure_balanced_and_near_its_centres():
 
 
 def test_a_class_that_nothing_is_near_gets_no_labels():
-    from tl_jax.train.objectives.shot import nearest
-
     centres = jnp.array([[1.0, 0.0], [0.0, 0.0], [0.0, 1.0]])
     features = jnp.array([[-1.0, -0.2], [0.1, 0.9]])
     assert nearest(features, centres).argmax(-1).tolist() == [2, 2]
@@ -420,3 +450,366 @@ def test_the_source_alone_is_cross_entropy():
     found = losses("source_only", batch, norm=("feature",))
     assert found.keys() == {"loss"}
     close(found["loss"], cross_entropy(np.asarray(logits, float), batch))
+
+
+# What may not be seen, and what belongs together.
+
+MEMORY = {
+    "self_training(wait=0)": jnp.full(C, 0.4),
+    "shot": jnp.asarray(np.random.default_rng(0).normal(size=(C, D)), jnp.float32),
+}
+STEPPED = tuple(spec for spec in (*TWO, *FROM_SOURCE) if spec != "adabn")  # which takes no step
+
+
+@functools.cache
+def stepping(spec: str):
+    """The recipe of a step in which all layers learn, and the compiled step."""
+    of = steps.recipe(network(spec), objectives.make(spec), batch_norm="batch")
+    return of, Parallel().step(functools.partial(update, of))
+
+
+def stepped(spec: str, given):
+    """The state after two steps on such batches."""
+    (of, program), start, parallel = stepping(spec), variables(spec), Parallel()
+    state = steps.begin(of, start, given[0], memory=MEMORY.get(spec, ()))
+    fixed = parallel.place(steps.fixed(of, start, steps=2) | {"anchor": variables(spec, seed=1)})
+    state = parallel.place(state)
+    for batch in given:
+        state = program(state, fixed, parallel.share(batch))
+    return jax.device_get((state.params, state.batch_stats))
+
+
+def relabelled(batch, domain: str):
+    """The batch with other labels of a domain, and other weights."""
+    own = batch[domain] if domain in batch else batch
+    other = unweighted((own["labels"] + 1) % C, C)
+    other["weights"] = np.linspace(0.5, 2, len(other["weights"]), dtype=np.float32)
+    return {**batch, domain: {**own, **other}} if domain in batch else {**own, **other}
+
+
+def is_same(a, b) -> bool:
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return all(np.array_equal(x, y) for x, y in pairs)
+
+
+@pytest.mark.parametrize("spec", STEPPED)
+def test_labels_of_the_target_change_no_weight(spec):
+    given = [batches(spec, 8, 8, seed) for seed in (0, 1)]
+    plain = stepped(spec, given)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(plain))
+    assert is_same(plain, stepped(spec, [relabelled(batch, "target") for batch in given]))
+    if spec in TWO:  # else the test could not fail
+        assert not is_same(plain, stepped(spec, [relabelled(b, "source") for b in given]))
+
+
+@pytest.mark.parametrize("spec", MEMORY)
+def test_labels_of_the_target_are_in_no_memory(spec):
+    objective, found = objectives.make(spec), []
+    for change in (lambda batch, domain: batch, relabelled):
+        parts = [change(batches(spec, seed=seed), "target") for seed in range(2)]
+        first = objective.begin(net(spec), parts[0])
+        found.append(np.asarray(objective.refresh(folding(spec, parts), first, 1)))
+    np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize("spec", STEPPED)
+def test_an_objective_says_whether_it_couples_the_examples_of_a_batch(spec):
+    """Of others, the terms of two halves add up: batches may be accumulated, and split by pmap."""
+    objective, whole = objectives.make(spec), batches(spec, 8, 8)
+    memory = MEMORY.get(spec, ())
+
+    @jax.jit
+    def terms(batch):
+        own = net(spec)  # norms by running statistics couple nothing
+        moments = [Now(jax.random.key(0), 0.5, turn.name, 100) for turn in objective.turns]
+        return [dict(objective.loss(own, batch, memory, now).terms) for now in moments]
+
+    half, other = (terms(jax.tree.map(lambda a, i=i: a[i::2], whole)) for i in (0, 1))
+    added = jax.tree.map(lambda a, b: a + b, half, other)
+    pairs = zip(*(_means(parts) for parts in (terms(whole), added)), strict=True)
+    apart = max(abs(a - b) for a, b in pairs)
+    assert apart > 1e-3 if objective.coupled else apart < 1e-5
+
+
+def _means(of_turns):
+    return [float(mean(term)) for terms in of_turns for term in terms.values()]
+
+
+# Of others it follows from what is said above.
+COUPLED = ("class_confusion", "coral", "jan", "nuclear_norm", "shot")
+
+
+def main(folder: pathlib.Path) -> None:
+    """In the other process: the states of all, into a file."""
+    found = {spec: stepped(spec, [batches(spec, 8, 8, s) for s in (0, 1)]) for spec in COUPLED}
+    (folder / "found.pickle").write_bytes(pickle.dumps((found, jax.device_count())))
+
+
+def test_eight_devices_give_what_one_gives(tmp_path):
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
+    code = "import pathlib, sys, test_adaptation as t; t.main(pathlib.Path(sys.argv[1]))"
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    quick = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # to compile; the numbers stay the same
+    environment = os.environ | quick | {"XLA_FLAGS": flags, "PYTHONPATH": path}
+    command = [sys.executable, "-W", "error", "-c", code, str(tmp_path)]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found, count = pickle.loads((tmp_path / "found.pickle").read_bytes())
+    assert (count, jax.device_count()) == (8, 1)
+    for spec, state in found.items():
+        one = stepped(spec, [batches(spec, 8, 8, seed) for seed in (0, 1)])
+        jax.tree.map(functools.partial(close, err_msg=spec), state, one)
+
+
+@pytest.mark.parametrize("spec", ["discrepancy", "domain_adversarial(width=5)"])
+def test_a_phase_may_train_the_head_alone_first(spec):
+    """A turn in which nothing learns leaves everything."""
+    of = steps.recipe(network(spec), objectives.make(spec), ("head",))
+    now = steps.after(of, variables(spec), [batches(spec)])
+    assert now.params.keys() == {"head"}
+    assert not is_same(now.params["head"], variables(spec)["params"]["head"])
+
+
+# What is refused, in one line that says what to do.
+
+
+def classes(*names: str) -> Task:
+    """Stripes of the first three classes, called so, of which the last may have no examples."""
+    return dataclasses.replace(small.task(), classes=names)
+
+
+def domains(target: Task, **changes):
+    """A problem of these domains."""
+    sources = {"source": small.task(), "target": target}
+    return small.problem(
+        "full", **{"objective": objectives.make("coral"), "sources": sources} | changes
+    )
+
+
+FEW = dataclasses.replace(small.task(), splits={**small.task().splits, "train": np.arange(1)})
+REFUSED = {
+    "one task": (lambda: domains(FEW, sources={}), "Coral trains on two tasks, .*; got none"),
+    "other names": (
+        lambda: domains(FEW, sources={"photos": FEW, "target": FEW}),
+        r"sources=\{'source': ..., 'target': ...\}; got photos, target",
+    ),
+    "two tasks": (
+        lambda: domains(FEW, objective=objectives.make("tent")),
+        "Tent trains on one task: leave out sources=",
+    ),
+    "partial": (
+        lambda: domains(classes("0", "1")),
+        "the target lacks 2, which is partial adaptation",
+    ),
+    "open": (
+        lambda: domains(classes(*"0123456789")),
+        "the source lacks 3, 4, 5 and 4 more, which is open-set adaptation",
+    ),
+    "both": (
+        lambda: domains(classes("0", "1", "x")),
+        "the target lacks 2 and the source lacks x, which is open-partial adaptation",
+    ),
+    "order": (lambda: domains(classes("1", "0", "2")), "these have the same classes in another"),
+    "one example": (lambda: domains(FEW), "the target has 1 to train on, and batch_size is 16"),
+    "batches of one": (lambda: domains(small.task(), batch_size=1), "and batch_size is 1"),
+    "pairs": (
+        lambda: domains(
+            small.task(30), objective=objectives.make("mmd(linear=True)"), batch_size=48
+        ),
+        "the source's have 48 and the target's 18: take batch_size=18, or linear=False",
+    ),
+    "frozen features": (
+        lambda: small.problem(
+            "head_only",
+            objective=objectives.make("coral"),
+            sources={"source": small.task(), "target": small.task()},
+        ),
+        "Coral aligns the output of 'pool', but no phase of the plan 'head_only' trains",
+    ),
+    "classifier": (
+        lambda: small.problem("full", objective=objectives.make("shot")),
+        "SHOT keeps the source's classifier, but the phase 'full' trains 'head'",
+    ),
+    "statistics": (
+        lambda: small.problem("full", objective=objectives.make("adabn")),
+        "the phase 'full' has batch_norm=frozen: take batch_norm=recalibrate",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_problems_that_cannot_be_posed_are_refused(case):
+    pose, said = REFUSED[case]
+    with pytest.raises(UserError, match=said) as error:
+        pose()
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("coral(statistics='seperate')", "unknown statistics 'seperate'; did you mean 'separate'"),
+        ("mmd(weight=-1.0)", "weight= takes a number from 0 on; got -1.0"),
+        ("mmd(linear=3)", "linear= takes True or False; got 3"),
+        ("domain_adversarial(ramp='dan')", "unknown ramp 'dan'; did you mean 'dann'"),
+        ("domain_adversarial(ramp='tllib(beta=1)')", "unknown option of ramp 'tllib' 'beta'"),
+        ("domain_adversarial(width=0)", "width= takes a whole number, at least 1"),
+        ("domain_adversarial(steepness=1)", "unknown option of objective"),
+        ("class_confusion(temperature=0.0)", "temperature= takes a number above 0"),
+        ("margin_disparity(margin='4')", "margin= takes a number; got '4'"),
+        ("discrepancy(repeat=0)", "repeat= takes a whole number"),
+        ("self_training(share=1.5)", "share= takes a share, from 0 to 1; got 1.5"),
+        ("shot(beta=-0.3)", "beta= takes a number from 0 on"),
+    ],
+)  # fmt: skip
+def test_options_that_cannot_be_are_refused(spec, said):
+    with pytest.raises(UserError, match=said):
+        objectives.make(spec)
+
+
+# Curves by name.
+
+
+def test_ramps_and_schedules_are_the_two_libraries_curves():
+    """The table of both, at shares of 20,000 steps: they are not the same curve."""
+    shares = np.array([0.0, 0.05, 0.1, 0.2, 0.5, 1.0])
+    tables = {
+        "dann": ([0, 0.245, 0.462, 0.762, 0.987, 1.0], [1, 0.738, 0.595, 0.439, 0.261, 0.166]),
+        "tllib": ([0, 0.462, 0.762, 0.964, 1.0, 1.0], [1, 0.595, 0.439, 0.299, 0.166, 0.102]),
+    }
+    for name, (ramp, rate) in tables.items():
+        found = [float(adversarial.RAMPS[name](p, 20_000)) for p in shares]
+        np.testing.assert_allclose(found, ramp, atol=6e-4)
+        schedule = schedules.schedule(name, 0.5, 20_000)
+        found = [float(schedule(p * 20_000)) / 0.5 for p in shares]
+        np.testing.assert_allclose(found, rate, atol=6e-4)
+    assert float(adversarial.RAMPS["constant"](0.0, 9)) == 1
+
+
+# Whole transfers.
+
+
+@functools.cache
+def base(head: str = "bottleneck(features=6)"):
+    """A stem and a block, with a classifier of the ten digits that nothing has trained."""
+    cut = tl_jax.load_base("efficientnet_lite0", "random:0").resized(16).cut("stage1_block1")
+    return cut.with_head(10, head=head, seed=1)
+
+
+@functools.cache
+def digits():
+    """Six of each."""
+    return tl_jax.load_task("digits", per_class=6)
+
+
+def pose(spec: str, **given):
+    both = {"source": digits(), "target": digits()} if spec not in ONE else {}
+    own, options = settings.divided({"batch_size": 25, "objective": spec, **given})
+    return posed(base(), digits(), own, options, both)
+
+
+@pytest.mark.parametrize("head", ["linear", "bottleneck(features=6)", "vgg_head(hidden=6)"])
+@pytest.mark.parametrize("spec", TWO)
+def test_objectives_bring_their_layers_which_learn_where_features_do(spec, head):
+    problem, ready, variables = pose(spec, head=head, plan="full")
+    added = problem.chain.names[len(ready.layers) :]
+    own = [name for name in ready.layers if name.startswith("head")]
+    wanted = {
+        "domain_adversarial": ["domain"],
+        "conditional_adversarial": ["domain"],
+        "discrepancy": [name.replace("head", "second", 1) for name in own],
+        "margin_disparity": [name.replace("head", "adversary", 1) for name in own],
+    }
+    assert list(added) == wanted.get(spec.split("(")[0], [])
+    (phase,) = problem.plan.phases
+    assert set(phase.multipliers.values()) == {1.0}
+    assert asked(problem, phase, variables).survey.layers  # it can be traced from end to end
+    if spec.startswith("discrepancy"):
+        turns = {turn.name: turn for turn in problem.objective.turns}
+        of_heads = [name for name in problem.chain.names if turns["heads"].trains(name)]
+        rest = [name for name in problem.chain.names if turns["features1"].trains(name)]
+        assert of_heads == [*own, *added] and rest == ["stem", "stage1_block1"]
+    for new in set(added) - {"domain"}:  # a copy, with other weights
+        old = re.sub("^(second|adversary)", "head", new)
+        ours, theirs = (jax.tree.leaves(variables["params"][name]) for name in (old, new))
+        shapes = [[leaf.shape for leaf in side] for side in (ours, theirs)]
+        assert shapes[0] == shapes[1] and not is_same(ours, theirs)
+
+
+def test_a_discriminator_learns_where_the_head_is_kept():
+    problem, ready, _ = pose("adda(width=5)", head="kept", plan="features_only")
+    assert ready.variables is base().variables or is_same(ready.variables, base().variables)
+    (phase,) = problem.plan.phases
+    assert {n for n, rate in phase.multipliers.items() if not rate} == {"head"}
+    assert phase.multipliers["domain"] == 1
+
+
+def test_features_are_what_the_classifier_reads_whatever_the_head():
+    places = {
+        "linear": "stage1_block1",
+        "bottleneck(features=6)": "head_bottleneck",
+        "vgg_head(hidden=6)": "head_fc2",
+        "concat_pool": "head_pool",
+    }
+    for head, place in places.items():
+        chain = pose("coral", head=head, plan="full").problem.chain
+        assert objectives.make("coral").feature(chain) == place
+        assert objectives.make("discrepancy").feature(chain) == "stage1_block1"
+
+
+KEPT = {
+    "fresh": ({"head": "linear"}, "Tent goes on with the classifier .*: take head=kept instead of"),
+    "cut": ({"head": "kept", "cut": "stem"}, "head=kept goes with the base whole: leave out cut="),
+}
+
+
+@pytest.mark.parametrize("case", KEPT)
+def test_a_head_that_cannot_be_kept_is_refused(case):
+    given, said = KEPT[case]
+    with pytest.raises(UserError, match=said):
+        pose("tent", plan="features_only", **given)
+
+
+def test_a_kept_head_is_of_the_same_classes():
+    named = dataclasses.replace(base(), classes=tuple("abcdefghij"))
+    for other, said in (
+        (named, "the task has the classes 0, 1, .* but the base has a, b, c"),
+        (base().cut("stem"), "this efficientnet_lite0 ends at 'stem', without a head"),
+        (base().with_head(9), "but the base has 9 of them, and they must be the same"),
+    ):
+        with pytest.raises(UserError, match=said):
+            tl_jax.transfer(other, digits(), objective="tent", head="kept", plan="features_only")
+
+
+def test_adabn_is_the_base_with_the_statistics_of_the_target(tmp_path):
+    """Against batch norms that see the whole task at once, in one batch."""
+    tune = {"epochs": 1, "batch_norm": "recalibrate"}
+    count = len(digits().splits["train"])
+    run = tl_jax.transfer(base(), digits(), objective="adabn", head="kept", plan="full",
+                          tune=tune, batch_size=count, cache=None, workdir=tmp_path)  # fmt: skip
+    assert is_same(run.base.variables["params"], base().variables["params"])
+    assert run.base.classes == digits().classes
+    images = base().preprocessing([digits().open(int(i)) for i in digits().splits["train"]])
+    chain, start = base().chain, base().variables
+    zeroed = {**start, "batch_stats": jax.tree.map(np.zeros_like, start["batch_stats"])}
+    stats = chain.apply(zeroed, images, train=False, batch_norm=True).batch_stats
+    jax.tree.map(
+        lambda a, b: close(a, 10 * np.asarray(b), rtol=1e-3, atol=1e-4),
+        run.base.variables["batch_stats"],
+        dict(stats),
+    )
+
+
+def test_a_domain_is_adapted_and_the_adapted_base_is_one_to_adapt_again(tmp_path):
+    tune = {"epochs": 1, "batch_norm": "batch", "learning_rate": 1e-2}
+    usual = {"tune": tune, "batch_size": 25, "cache": None}
+    both = {"source": digits(), "target": digits()}
+    dann = {"objective": "domain_adversarial(width=5)", "sources": both, "plan": "full"}
+    head, folder = "bottleneck(features=6)", tmp_path / "one"
+    run = base().cut("stem").transfer(digits(), head=head, workdir=folder, **dann, **usual)
+    assert run.base.layers == ("stem", "head_bottleneck", "head")
+    assert {"train_domain", "train_domain_accuracy"} <= run.history[0].keys()
+    shot = {"objective": "shot", "plan": "features_only", "head": "kept"}
+    again = run.base.transfer(digits(), workdir=tmp_path / "two", **shot, **usual)
+    old, new = (one.variables["params"] for one in (run.base, again.base))
+    assert is_same(old["head"], new["head"]) and not is_same(old["stem"], new["stem"])

@@ -133,3 +133,14 @@ def test_a_damaged_package_is_named(tmp_path, monkeypatch, labels, message):
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(UserError, match=message):
         load_task("elpv", seed=0)
+
+
+def test_cells_of_one_type_are_a_task_of_their_own(table):
+    _, paths, thirds, types = table
+    task = load_task("elpv", seed=0, cells="mono", targets="plain")
+    assert task.ids == tuple(paths[types == "mono"]) and len(task.ids) == 1074
+    np.testing.assert_array_equal(task.labels, thirds[types == "mono"] > 1)
+    assert sum(map(len, task.splits.values())) == 1074
+    assert task.fingerprint != load_task("elpv", seed=0, cells="poly").fingerprint
+    with pytest.raises(UserError, match="unknown cells of ELPV 'monno'; did you mean 'mono'"):
+        load_task("elpv", seed=0, cells="monno")

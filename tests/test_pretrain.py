@@ -14,6 +14,8 @@ from test_train import TIMES, Killed, ended
 
 import tl_jax
 from configs import pretrain_digits
+from experiments import cli, config_flag
+from experiments import pretrain as program_of_pretrain
 from tl_jax.base.load import load_base
 from tl_jax.errors import UserError
 from tl_jax.measure import features
@@ -184,6 +186,7 @@ def test_images_that_lie_anywhere_are_enough(photos, tmp_path):
         ({"batch_size": 1}, "compares the images of a batch, and batch_size=1 has one|one example"),
         ({"cut": "conv9"}, "unknown layer 'conv9'; did you mean 'conv1'"),
         ({"objective": "masked(patch=3)"}, "16 x 16 pixels are not made of patches of 3"),
+        ({"objective": "jigsaw(grid=3)"}, "Jigsaw cuts images of 16 x 16 .* take a larger size="),
         ({"images": -1}, "images= takes a whole number"),
         ({"task.name": "python_help"}, "the task 'python_help' has none"),
     ],
@@ -200,10 +203,24 @@ def test_a_transfer_says_where_such_objectives_belong():
         base.transfer(tl_jax.load_task("digits", per_class=3), objective="byol", plan="head_only")
 
 
-def test_the_program_says_what_is_wrong_in_one_line(tmp_path):
-    done = programs.run(
-        "pretrain", "--config=configs/pretrain_digits.py", f"--workdir={tmp_path / 'run'}",
-        "--config.objective=moco(queue=9999)", f"--config.cache={tmp_path / 'cache'}",
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert "take moco(queue=629) or less" in programs.error_line(done.stderr)
+def program(mine, folder):
+    """The exit status of the program in this process, with this config."""
+
+    def main(argv):
+        with config_flag.naming_flags(mine):
+            program_of_pretrain.pretrain(mine, folder, "simclr")
+
+    return cli.status(main, [])
+
+
+def test_the_program_shows_a_result_and_says_what_is_wrong_in_one_line(trained, tmp_path, capsys):
+    result, folder = trained
+    assert program(config(), folder) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[1].startswith(f"after: spread {result['after']['spread']:.3f}, rank ")
+    assert said[-1] == f"done before: {folder / 'model.safetensors'}"
+    assert program(config(images=-1), tmp_path) == 2
+    line = programs.error_line(capsys.readouterr().err)
+    assert line.startswith("--config.images= takes a whole number, at least 0")
+    assert program(config(objective="moco(queue=9999)"), tmp_path) == 2
+    assert "take moco(queue=150) or less" in programs.error_line(capsys.readouterr().err)

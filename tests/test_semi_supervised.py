@@ -23,7 +23,14 @@ from tl_jax.runs import pose, settings
 from tl_jax.train import fold, objectives
 from tl_jax.train.inputs import asked, for_plan
 from tl_jax.train.objective import Now, mean
-from tl_jax.train.objectives import FixMatch, FlexMatch, MeanTeacher, PiModel, PseudoLabel
+from tl_jax.train.objectives import (
+    CrossEntropy,
+    FixMatch,
+    FlexMatch,
+    MeanTeacher,
+    PiModel,
+    PseudoLabel,
+)
 from tl_jax.train.objectives.flex_match import learned
 from tl_jax.train.objectives.semi_supervised import Views, twice
 from tl_jax.train.work import PhaseRun
@@ -223,20 +230,24 @@ def test_given_sources_lose_their_labels_too():
     np.testing.assert_array_equal(problem.sources["unlabelled"].splits["train"], wanted)
 
 
-def test_labels_of_the_unlabelled_change_nothing(tmp_path):
+def test_labels_of_the_unlabelled_change_nothing(tmp_path, caplog):
     task, found = few(), []
     free = np.setdiff1d(left_out(task).splits["train"], task.splits["train"])
     other = {name: array.copy() for name, array in task.truth.items()}
     for array in other.values():
         array[free] = np.roll(array[free], 7, axis=0)
     assert (other["labels"] != task.labels).any()
-    how = {"objective": "flex_match(threshold=0.3)", "cache": None, "tune": {"epochs": 2}}
+    how = {"objective": "flex_match(threshold=0.3)", "tune": {"epochs": 2}}
+    how["cache"] = tmp_path / "cache"
+    caplog.set_level("INFO", "tl_jax")
     for name, one in {"own": task, "other": task.with_truth(**other)}.items():
         run = tl_jax.transfer(base(), one, workdir=tmp_path / name, plan="full", **how)
         assert run.history[-1]["train_sure"] > 0
         assert run.result["sources"] == {"unlabelled": 1338, "labelled": 40}
         found.append((run.base.variables, run.test["accuracy"]))
     jax.tree.map(np.testing.assert_array_equal, *found)
+    stored = [line for line in caplog.messages if "on disk in" in line]
+    assert stored and all(line.count("images: ") == 1 for line in stored)  # once for both sources
 
 
 # What each reads from the store, and what the pass before an epoch counts
@@ -292,6 +303,23 @@ def test_classes_are_counted_over_the_unlabelled_before_an_epoch():
     close(found, counts / max(counts.max(), len(p) - counts.sum()))
 
 
+@pytest.mark.slow
+def test_images_without_labels_help(tmp_path):
+    """Over three seeds, beside as many steps on the same 40 labelled ones, augmented alike."""
+    gains = []
+    for seed in range(3):
+        options = {"seed": seed, "augment": "shift(1)", "schedule": "cosine"}
+        mine = semi(FixMatch(threshold=0.8), epochs=6, **options)
+        alone = semi(PseudoLabel(), epochs=6 * mine.epoch_steps, **options)
+        alone = dataclasses.replace(alone, objective=CrossEntropy(), sources={})
+        start, found = digits.begun(digits.network(), seed=seed), []
+        for one in (alone, mine):
+            trained, *_ = digits.run(one, start, tmp_path / f"{type(one.objective).__name__}{seed}")
+            found.append(digits.scores(one, trained)["accuracy"])
+        gains.append(found[1] - found[0])
+    assert np.mean(gains) > 0.02
+
+
 # Texts
 
 
@@ -313,7 +341,7 @@ def test_dropout_alone_tells_the_views_of_a_text_apart(objective):
 
 @pytest.mark.parametrize("objective", ["fix_match", "flex_match"])
 def test_texts_have_no_strong_view(objective):
-    with pytest.raises(UserError, match="Match augments images, and the task has texts: pseudo_la"):
+    with pytest.raises(UserError, match="Match makes views of images, and the task has texts"):
         of_texts(objective)
 
 

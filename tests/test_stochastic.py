@@ -151,8 +151,8 @@ def test_modes_of_batch_norm_that_cannot_be_are_refused(spec, said):
 # Stochastic depth.
 
 BLOCKS = {
-    "resnet": Block(8, 8, 1, "torchvision"),
-    "resnet, keras": Block(2, 8, 1, "keras"),
+    "resnet": Block(8, 8, 1, "torchvision", basic=True),
+    "resnet, keras": Block(2, 8, 1, "keras", basic=False),
     "resnet_v2": BlockV2(2, 1, project=False),
     "mobilenet": InvertedResidual(16, 8),
     "inception_resnet": Residual(((ConvNorm(4),),), 0.17),

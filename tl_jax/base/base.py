@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tl_jax import ops
-from tl_jax.base import file
+from tl_jax.base import file, growth
 from tl_jax.base.architecture import MAX_CLASSES, Architecture
 from tl_jax.chain.network import Example, Network
 from tl_jax.chain.programs import forward, forward_program
@@ -169,9 +169,9 @@ class Base:
         takes(isinstance(head, str) and head != "", "head=", "the name of a head", head)
         cut = self._own(cut or self.architecture.cut or self.bottleneck)
         changes = {"classes": classes, "cut": cut, "head": head, "dropout": dropout}
-        architecture = dataclasses.replace(self.architecture, **changes)
-        ready = dataclasses.replace(self, architecture=architecture, classes=(), views="none")
         kept = self.chain.cut(cut).names
+        architecture = dataclasses.replace(self.architecture.keeping(kept), **changes)
+        ready = dataclasses.replace(self, architecture=architecture, classes=(), views="none")
         new = ready.chain.init(seed, ready.preprocessing.example, ready.layers[len(kept) :])
         return dataclasses.replace(ready, variables=merged(select(self.variables, kept), new))
 
@@ -193,10 +193,25 @@ class Base:
 
     def cut(self, layer: str) -> "Base":
         """The layers up to and with `layer`, without a head."""
-        kept = select(self.variables, self.chain.cut(self._own(layer)).names)
-        architecture = dataclasses.replace(self.architecture, cut=layer, head="")
-        changes = {"architecture": architecture, "variables": kept}
+        kept = self.chain.cut(self._own(layer)).names
+        architecture = dataclasses.replace(self.architecture.keeping(kept), cut=layer, head="")
+        changes = {"architecture": architecture, "variables": select(self.variables, kept)}
         return dataclasses.replace(self, **changes, classes=(), views="none")
+
+    def widened(
+        self, place: str, factor: float = 1.5, *, noise: float = 0.01, seed: int = 0
+    ) -> "Base":
+        """The base with `factor` times as many channels at a layer, or a part of it, as in
+        `stage1_block1/conv1`: see `tl_jax.base.growth.widened`. It computes what it did, but for
+        the noise.
+        """
+        return growth.widened(self, place, factor, noise=noise, seed=seed).base
+
+    def deepened(self, layer: str, examples: Any = None) -> "Base":
+        """The base with one more layer like `layer` on top of it, which returns what it reads: see
+        `tl_jax.base.growth.deepened`.
+        """
+        return growth.deepened(self, layer, examples)
 
     def _own(self, layer: str) -> str:
         """The layer, if it is the architecture's and not of a head that was put on top."""

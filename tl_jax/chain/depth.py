@@ -9,6 +9,7 @@ from typing import Any
 import jax
 
 from tl_jax.chain.network import Network
+from tl_jax.chain.sizes import changed, inside
 from tl_jax.errors import UserError, takes, takes_type
 
 
@@ -43,7 +44,7 @@ def with_stochastic_depth(network: Network, last: float) -> Network:
         )
     layers = {one.name: one for one in network.layers}
     for number, name in enumerate(blocks, 1):
-        module = layers[name].module.clone(drop_branch=last * number / len(blocks))
+        module = changed(layers[name].module, drop_branch=last * number / len(blocks))
         layers[name] = layers[name]._replace(module=module)
     return Network(tuple(layers.values()), network.ties)
 
@@ -66,7 +67,7 @@ def require_shortcut(
 
 
 def _blocks(network: Network) -> list[str]:
-    return [one.name for one in network.layers if hasattr(one.module, "drop_branch")]
+    return [one.name for one in network.layers if hasattr(inside(one.module), "drop_branch")]
 
 
 def _differ(

@@ -1,6 +1,7 @@
 """Dropout of a whole chain, made weaker or stronger."""
 
 from tl_jax.chain.network import Network
+from tl_jax.chain.sizes import changed, inside
 from tl_jax.errors import UserError, takes, takes_type
 
 FIELDS = ("dropout", "weight_dropout")  # of modules, with a rate
@@ -20,8 +21,8 @@ def with_dropout(network: Network, factor: float) -> Network:
 
 
 def _times(module, factor: float):
-    rates = {name: factor * getattr(module, name, 0) for name in FIELDS}
+    rates = {name: factor * getattr(inside(module), name, 0) for name in FIELDS}
     rates = {name: rate for name, rate in rates.items() if rate and factor != 1}
     if max(rates.values(), default=0) >= 1:
         raise UserError(f"drop_mult={factor} makes a rate of dropout 1 or more: take less")
-    return module.clone(**rates) if rates else module
+    return changed(module, **rates) if rates else module

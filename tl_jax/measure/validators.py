@@ -253,7 +253,7 @@ def _losses(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return -np.log(np.maximum(right, TINY))
 
 
-def _logistic(rows: np.ndarray, labels: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+def _logistic(rows: np.ndarray, labels: np.ndarray) -> Callable[[Any], Any]:
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler

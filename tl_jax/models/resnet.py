@@ -57,12 +57,15 @@ KERAS = {
 
 
 class Block(nn.Module):
-    """Residual block; where the number of channels changes, the shortcut is a 1x1 convolution."""
+    """Residual block, `basic` or bottleneck; where the number of channels changes, the shortcut is
+    a 1x1 convolution.
+    """
 
     width: int
     features: int
     stride: int
     form: str
+    basic: bool
     drop_branch: float = 0.0  # see `chain.depth`
 
     @nn.compact
@@ -70,7 +73,7 @@ class Block(nn.Module):
         keras = self.form == "keras"
         epsilon = KERAS_EPSILON if keras else 1e-5
         conv = functools.partial(ConvNorm, epsilon=epsilon, bias=keras)
-        if self.features == self.width:  # basic: (features, kernel, stride)
+        if self.basic:  # (features, kernel, stride)
             convs = ((self.width, 3, self.stride), (self.width, 3, 1))
         else:
             first, second = (self.stride, 1) if keras else (1, self.stride)
@@ -147,7 +150,8 @@ def _blocks(name: str, form: str) -> list[Layer]:
                 block = BlockV2(width * scale, stride, project=b == 0)
             else:
                 features = scale * (64 if kind == "basic" else 256)
-                block = Block(width * scale, features, 2 if stage and not b else 1, form)
+                stride = 2 if stage and not b else 1
+                block = Block(width * scale, features, stride, form, basic=kind == "basic")
             blocks.append(Layer(f"stage{stage + 1}_block{b + 1}", block))
     return blocks
 

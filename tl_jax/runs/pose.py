@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from tl_jax.base.base import Base
+from tl_jax.base.load import load_base, outline
 from tl_jax.chain import adapters, source_head
 from tl_jax.chain.depth import require_shortcut
 from tl_jax.chain.network import Network
@@ -19,6 +20,7 @@ from tl_jax.errors import UserError, takes
 from tl_jax.plans.plan import Plan
 from tl_jax.plans.strategies import make_plan
 from tl_jax.runs.settings import TransferSettings
+from tl_jax.runs.teacher import answers
 from tl_jax.train import objectives
 from tl_jax.train.objective import Objective
 from tl_jax.train.objectives.self_supervised import SelfSupervised
@@ -55,6 +57,9 @@ def posed(
     ready = dataclasses.replace(ready, preprocessing=expected)
     read = balance.weighted(read) if own.class_weights else read
     objective = _objective(own)
+    if objective.teacher:
+        logits = answers(load_base(objective.teacher), task, cache=own.cache)
+        read = read.with_truth(teacher=logits)
     sources = {
         name: read if source is task else expected.of_task(source)[1]
         for name, source in sources.items()
@@ -142,8 +147,8 @@ def _require_no_views(plan: Plan, objective: Objective, test_views: str) -> None
     """UserError for what is done to images alone."""
     if objective.augmented(None) is not None:
         raise UserError(
-            f"{type(objective).__name__} augments images, and the task has texts: pseudo_label, "
-            "pi_model and mean_teacher do without"
+            f"{type(objective).__name__} makes views of images, and the task has texts: take "
+            "another objective"
         )
     for phase in plan.phases:
         for name in ("views", "augment"):
@@ -247,6 +252,8 @@ def check(base: Base, own: TransferSettings, options: Mapping[str, Any]) -> Plan
         _require_no_views(plan, objective, own.test_views)
     if objective.source_head:
         _source_head(base, ready, plan)
+    if objective.teacher:
+        outline(objective.teacher)
     prefix.require_dtype(own.cache_dtype)
     views.numbers(own.test_views)
     return plan

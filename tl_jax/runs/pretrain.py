@@ -47,12 +47,16 @@ def by_config(config: Any, workdir: pathlib.Path, *, name: str) -> tuple[dict[st
     task, batch or augmentation.
     """
     task = subject.task_of(config, config.seed)
+
+    def check() -> None:
+        posed(subject.base_of(config), task, config)
+
     return folder.finished(
         lambda: work(subject.base_of(config), task, workdir, config, name=name),
         config.to_dict(),
         workdir,
         cache=config.cache,
-        check=lambda: posed(subject.base_of(config), task, config),
+        check=check,
         data=lambda: identity.of_tasks({"": task}),
         images=subject.folders_of(config),
         needs_report=False,
@@ -108,12 +112,15 @@ def posed(base: Base, task: Task, config: Any) -> Posed:
     """The problem that the config poses: all layers learn, and the objective's tails."""
     if task.open is None:
         raise UserError(f"pretraining reads images, and the task {task.name!r} has none")
+    if not len(task.splits["val"]):
+        raise UserError(f"the task {task.name!r} has no examples in val, to watch features by")
     ready = base.cut(config.cut or base.bottleneck)
     expected, task = ready.of_images.of_task(task)
     ready = dataclasses.replace(ready, preprocessing=expected)
     task = numbered(fewer(task, config.images, config.seed))
     objective = _objective(config.objective)
     objective = dataclasses.replace(objective, output=ready.layers[-1]).fitted(task)
+    _require_room(objective, ready)
     tails = objective.tails(ready.chain)
     chain = ready.chain.with_layers(*tails)
     fresh = chain.init(config.seed, expected.example, [layer.name for layer in tails])
@@ -148,6 +155,17 @@ def _objective(spec: Any) -> SelfSupervised:
             f"objective={spec!r} does not learn from images alone: take one of {', '.join(known)}"
         )
     return objective
+
+
+def _require_room(objective: SelfSupervised, base: Base) -> None:
+    """UserError where the base has no room for the parts of images that it is shown."""
+    size = base.of_images.size
+    try:
+        base.resized(objective.seen(size))
+    except UserError as error:
+        name = type(objective).__name__
+        said = f"{name} cuts images of {size} x {size} pixels: {error}: take a larger size="
+        raise UserError(said) from None
 
 
 def fewer(task: Task, most: int, seed: int) -> Task:

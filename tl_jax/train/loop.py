@@ -195,7 +195,9 @@ def assess(work: PhaseRun, variables: Any, state: State, progress: Progress) -> 
     """Return the epoch's row: mean training terms, learning rate, validation scores in view 0."""
     problem, setup = work.problem, work.recipe.setup
     now = merged(variables, evaluated(setup, state))
-    val = evaluate.scores(problem, now, work.inputs, problem.task.splits["val"])
+    val = {}
+    if work.survey.scores:
+        val = evaluate.scores(problem, now, work.inputs, problem.task.splits["val"])
     predicted = functools.partial(evaluate.predictions, problem, now, work.inputs)
     val |= problem.objective.watch(predicted, problem.task)
     # No loss has seen the epoch's last update. Check the weights too: oneDNN's ReLU and maximum can

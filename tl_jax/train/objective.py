@@ -85,12 +85,14 @@ class Objective:
     source_head = False  # whether it asks for the place `SOURCE_HEAD`: the base's old classifier
     keeps_head = False  # whether it goes on with the base's own classifier: the setting head=kept
     tails_alone = False  # whether its tails learn where the head learns alone: they are heads too
+    teacher = ""  # path of a base whose logits it asks for, as the truth `teacher`
 
     def check(self, problem: "Problem") -> None:
         """UserError for a problem that it cannot be the objective of; all are well by default."""
 
     def tails(self, network: Network) -> tuple[Layer, ...]:
-        """The layers that it adds after those of `network`, which ends with the head; none.
+        """The layers that it adds after those of `network`, which ends with the head, or with the
+        features of an objective without labels; none.
 
         They say what they read, and learn at the head's rate where more than the head learns, or,
         with `tails_alone`, wherever the head does.

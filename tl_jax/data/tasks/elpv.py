@@ -40,16 +40,23 @@ def elpv(
     test: float = 0.25,
     per_class: int = 0,
     targets: str = "graded",
+    cells: str = "",
 ) -> Task:
     """Functional (0) or defective (1), from the raters' probability p of 0, 1/3, 2/3 or 1.
 
     `labels` are p > 1/2, and a budget counts by them. `graded_labels` are p > 0 with a doubtful
     cell's p for weight (Deitsch et al.: both are defective, with 33 % and 67 %). What is trained on
     is either of these, as `targets` says: 'graded', 'plain' (the labels), or 'soft' (p itself).
-    Splits are stratified by p and by the cell's type, mono- or polycrystalline. Further truths:
-    that type, `cell`, and `confidence`, whether the raters were sure (p is 0 or 1).
+    Splits are stratified by p and by the cell's type, mono- or polycrystalline; `cells` keeps those
+    of one type, 'mono' or 'poly'. Further truths: that type, `cell`, and `confidence`, whether the
+    raters were sure (p is 0 or 1).
     """
     root, ids, p, types = _cells()
+    if cells:
+        if cells not in types:
+            raise unknown("cells of ELPV", cells, types)
+        kept = [row for row, kind in enumerate(types) if kind == cells]
+        ids, p, types = tuple(ids[row] for row in kept), p[kept], (cells,) * len(kept)
     doubtful = (p > 0) & (p < 1)
     fields = unweighted(p > 0.5, 2)
     graded = unweighted(p > 0, 2)

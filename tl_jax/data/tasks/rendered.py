@@ -139,9 +139,9 @@ def _moved(image: PIL.Image.Image, shift: np.ndarray, turn: float, shear: float)
     backward = np.linalg.inv(forward @ [[1, shear], [0, 1]])
     middle = np.full(2, image.width / 2)  # pixels are squares, whose corners have whole numbers
     offset = middle - backward @ (middle + shift)
-    rows = np.hstack([backward, offset[:, None]])
+    rows = np.hstack([backward, offset[:, None]]).ravel().tolist()
     bicubic = PIL.Image.Resampling.BICUBIC
-    return image.transform(image.size, PIL.Image.Transform.AFFINE, rows.ravel(), bicubic)
+    return image.transform(image.size, PIL.Image.Transform.AFFINE, rows, bicubic)
 
 
 def _clouds(rng: np.random.Generator, side: int) -> np.ndarray:

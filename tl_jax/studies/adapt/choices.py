@@ -34,29 +34,25 @@ def table(rows: Sequence[Row], config: Mapping[str, Any]) -> list[dict[str, Any]
             chosen = _chosen(good, method, functools.partial(_said, rule=rule))
             seeds = [seed for seed in source if seed in chosen and seed in target]
             columns = {"source": source, "chosen": chosen, "oracle": oracle, "target": target}
-            lines.append(
-                {"method": method, "rule": rule}
-                | {"picked": {seed: chosen[seed]["method"] for seed in seeds}}
-                | {
-                    name: {seed: by_seed[seed]["target_test"] for seed in seeds}
-                    for name, by_seed in columns.items()
-                }
-            )
+            line: dict[str, Any] = {"method": method, "rule": rule}
+            line["picked"] = {seed: chosen[seed]["method"] for seed in seeds}
+            for name, by_seed in columns.items():
+                line[name] = {seed: by_seed[seed]["target_test"] for seed in seeds}
+            lines.append(line)
     return lines
 
 
 def candidates(config: Mapping[str, Any]) -> list[str]:
     """Return the methods that are chosen among: all but the one with labels of the target."""
-    return [name for name in config["methods"] if name != TARGET_ONLY]
+    others = (name for name in config["methods"] if name not in (SOURCE_ONLY, TARGET_ONLY))
+    return [SOURCE_ONLY, *others]
 
 
 def _said(row: Row, rule: str) -> float | None:
     return row["validators"][rule]
 
 
-def _chosen(
-    rows: Sequence[Row], method: str, by: Callable[[Row], float | None]
-) -> dict[int, Row]:
+def _chosen(rows: Sequence[Row], method: str, by: Callable[[Row], float | None]) -> dict[int, Row]:
     """Return for each seed the row of a method, or of any, for which `by` is largest; of several
     the one with the fewest draws before it.
     """

@@ -1,12 +1,12 @@
 """How the study is shown: four columns for each method, the rules that choose, where it hurts."""
 
-import json
 import pathlib
 from collections.abc import Mapping
 
 from tl_jax.report import figures, study
 from tl_jax.report.text import percent
 from tl_jax.runs.results import failures
+from tl_jax.runs.subject import task_name
 from tl_jax.stats.intervals import over_seeds
 from tl_jax.studies.adapt import SOURCE_ONLY, choices
 
@@ -30,9 +30,8 @@ def write(workdir: pathlib.Path, result: dict) -> None:
             *_failed(result),
         ],
         facts={
-            "source": json.dumps(tasks["source"]),
-            "target": json.dumps(tasks["target"]),
-            "base": f"{config['base']}, {config['weights']}",
+            **{domain: _task(tasks[domain]) for domain in ("source", "target")},
+            "base": ", ".join(filter(None, (config["base"], config["weights"]))),
             "tuning": f"{config['draws']} draws of every method's settings, the last epoch of each",
             "seeds": ", ".join(map(str, config["seeds"])),
             "rule of the verdicts": config["rule"].replace("_", " "),
@@ -65,20 +64,22 @@ def summary(result: dict) -> str:
     )
 
 
+def _task(options: Mapping[str, object]) -> str:
+    """A task's name and its options."""
+    more = ", ".join(f"{k} {v}" for k, v in options.items() if k not in ("name", "val", "test"))
+    return f"{task_name(options)}{f' ({more})' if more else ''}"
+
+
 def _mean(by_seed: Mapping[str, float]) -> float:
     return float(over_seeds(list(by_seed.values()))[0])
 
 
 def _methods(result: dict) -> study.Section:
     rule, ratio = result["config"]["rule"], choices.overlap(result["rows"])
-    verdicts = {one["method"]: one for one in result["verdicts"]}
     lines = [line for line in result["table"] if line["chosen"]]
-    columns = ("method", *FOUR, "difference", "low", "high", "pairs", "verdict")
     rows, series = [], {}
     for line in (line for line in lines if line["rule"] == rule):
-        verdict = verdicts.get(line["method"], {})
-        named = (verdict.get(n) for n in ("difference", "low", "high", "pairs", "verdict"))
-        rows.append((line["method"], *(_mean(line[key]) for key in KEYS), *named))
+        rows.append((line["method"], *(_mean(line[key]) for key in KEYS)))
         series[line["method"]] = [
             tuple(map(float, over_seeds(list(line[key].values()), ratio=ratio)))
             for key in ("chosen", "oracle")
@@ -87,7 +88,9 @@ def _methods(result: dict) -> study.Section:
         (line["method"], line["rule"].replace("_", " "), *(_mean(line[key]) for key in KEYS))
         for line in lines
     ]
-    units = dict.fromkeys(FOUR, "%") | dict.fromkeys(columns[5:8], "points")
+    compared = ("difference", "low", "high", "pairs", "verdict")
+    verdicts = [(one["method"], *(one[name] for name in compared)) for one in result["verdicts"]]
+    percents, points = dict.fromkeys(FOUR, "%"), dict.fromkeys(compared[:3], "points")
     text = (
         f"Means over seeds of test accuracy on the target. Without labels the draw is chosen by "
         f"{rule.replace('_', ' ')}; source only, by its own validation split. The oracle chooses "
@@ -103,13 +106,10 @@ def _methods(result: dict) -> study.Section:
         text,
         (study.Picture("methods", "Means and 95 % intervals over seeds", drawn),) if rows else (),
         (
-            study.Table("methods", "Four columns", columns, rows, units),
+            study.Table("methods", "Four columns", ("method", *FOUR), rows, percents),
+            study.Table("verdicts", "Verdicts", ("method", *compared), verdicts, points),
             study.Table(
-                "methods_by_rule",
-                "The same for every rule",
-                ("method", "rule", *FOUR),
-                by_rule,
-                dict.fromkeys(FOUR, "%"),
+                "methods_by_rule", "By every rule", ("method", "rule", *FOUR), by_rule, percents
             ),
         ),
     )
@@ -137,8 +137,8 @@ def _negative(result: dict) -> study.Section:
     units = {"lowest": "%", "highest": "%"}
     shown = study.Table("negative", "Target test accuracy of all draws", columns, rows, units)
     text = (
-        "Every cell counts, however its settings were drawn: so often a method ends below source "
-        "only with the same seed."
+        "Every cell counts, whatever settings were drawn: so often a method ends below source only "
+        "with the same seed. The row of source_only shows what the draw alone does."
     )
     return study.Section("Negative adaptation", text, (), (shown,))
 

@@ -15,7 +15,7 @@ from tl_jax.measure import validators
 from tl_jax.runs import pool
 from tl_jax.runs.journal import Journal
 from tl_jax.runs.subject import require_seeds
-from tl_jax.studies.adapt import cells, choices
+from tl_jax.studies.adapt import cells, choices, methods
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ def check(config: Any) -> None:
     if config.rule not in config.validators:
         known = ", ".join(config.validators)
         raise UserError(f"rule={config.rule!r} is none of validators={known}: add it there")
-    cells.require(plain)
+    methods.require(plain)
 
 
 def data(config: Any) -> dict[str, Task]:
@@ -39,9 +39,7 @@ def data(config: Any) -> dict[str, Task]:
     return cells.domains(config.to_dict(), config.seeds[0])
 
 
-def compute(
-    config: Any, workdir: pathlib.Path, *, workers: int = 1, retry: bool = False
-) -> dict:
+def compute(config: Any, workdir: pathlib.Path, *, workers: int = 1, retry: bool = False) -> dict:
     """Compute the cells that are not there yet, so many at a time; return all, and what they say.
 
     A cell that fails has an `error` in its row, and the others go on; with `retry` those that

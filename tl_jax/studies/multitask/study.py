@@ -148,15 +148,16 @@ def row(
                 "best_val": best[column],
                 "best_epoch": best["epoch"],
             }
-    last = runs[0][1].rows[runs[0][1].epoch - 1]
-    every = runs[0][1].rows
+    one, run = runs[0]
+    last = run.rows[run.epoch - 1]
     return {
         "tasks": tasks,
-        "chosen": "" if method == SINGLE else runs[0][0].said,
+        "chosen": "" if method == SINGLE else one.said,
         "tried": tried,
         "weights": {name: last.get(f"train_weight_{name}") for name in tasks},
         "affinity": {
-            name.removeprefix("train_affinity_"): sum(each[name] for each in every) / len(every)
+            name.removeprefix("train_affinity_"): sum(each[name] for each in run.rows)
+            / len(run.rows)
             for name in last
             if name.startswith("train_affinity_")
         },

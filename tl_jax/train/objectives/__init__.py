@@ -20,6 +20,7 @@ from tl_jax.train.objectives.cross_entropy import CrossEntropy
 from tl_jax.train.objectives.delta import Delta
 from tl_jax.train.objectives.dino import DINO
 from tl_jax.train.objectives.discrepancy import Discrepancy
+from tl_jax.train.objectives.distil import Distillation
 from tl_jax.train.objectives.domain_adversarial import DomainAdversarial
 from tl_jax.train.objectives.exemplar import Exemplar
 from tl_jax.train.objectives.feature_norm import FeatureNorm
@@ -68,6 +69,7 @@ OBJECTIVES = {
     "delta": Delta,
     "dino": DINO,
     "discrepancy": Discrepancy,
+    "distil": Distillation,
     "domain_adversarial": DomainAdversarial,
     "exemplar": Exemplar,
     "feature_norm": FeatureNorm,

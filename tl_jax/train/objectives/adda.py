@@ -6,7 +6,7 @@ Tzeng et al. 2017, Adversarial Discriminative Domain Adaptation (arXiv:1702.0546
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-import jax
+import jax.numpy as jnp
 import optax
 
 from tl_jax.chain.network import Net, Network
@@ -54,9 +54,9 @@ class ADDA(Adaptation):
         theirs = pooled(net(batch["target"]["inputs"], place))
         if now.turn == "fool":
             logits = net(Known({place: theirs}), DOMAIN)[:, 0]
-            losses = optax.sigmoid_binary_cross_entropy(logits, jax.numpy.ones_like(logits))
+            losses = optax.sigmoid_binary_cross_entropy(logits, jnp.ones_like(logits))
             return Loss({"domain": Term(losses.sum(), len(losses))}, memory)
         ours = pooled(net.at("anchor")(batch["source"]["inputs"], place, train=False))
-        both = jax.numpy.concatenate([ours, theirs])
+        both = jnp.concatenate([ours, theirs])
         domain, right = told_apart(net(Known({place: both}), DOMAIN), len(ours))
         return Loss({"domain": domain}, memory, {"domain_accuracy": right})

@@ -12,12 +12,12 @@ import jax.numpy as jnp
 from tl_jax.chain.network import Net
 from tl_jax.errors import takes
 from tl_jax.train.objective import Loss, Now, Term
-from tl_jax.train.objectives.domains import Weighted, supervised, wide
+from tl_jax.train.objectives.domains import Weighted, entropies, supervised, wide
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClassConfusion(Weighted):
-    """Cross entropy on the source, and weight times the target's class confusion (equations 2-8).
+    """Cross entropy on the source, and weight times the target's class confusion.
 
     Of probabilities P (B, C) at a temperature: K = P^T W P, its rows made to sum to 1, and the mean
     over classes of what is off the diagonal. W is diagonal: 1 + exp(-H) of each example, through
@@ -42,9 +42,7 @@ class ClassConfusion(Weighted):
 
 def confusion(logits: jax.Array) -> jax.Array:
     """The class confusion of logits (B, C)."""
-    log_p = jax.nn.log_softmax(logits)
-    p = jnp.exp(log_p)
-    sure = 1 + jnp.exp(jax.lax.stop_gradient((p * log_p).sum(-1, keepdims=True)))
-    pairs = (p * sure).T @ p  # the scale of `sure` cancels
+    p, unsure = jax.nn.softmax(logits), jax.lax.stop_gradient(entropies(logits))
+    pairs = (p * (1 + jnp.exp(-unsure))[:, None]).T @ p  # the scale of the weights cancels
     pairs = pairs / pairs.sum(1, keepdims=True)
     return (pairs.sum() - jnp.trace(pairs)) / len(pairs)

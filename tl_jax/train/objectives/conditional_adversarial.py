@@ -18,9 +18,9 @@ from tl_jax.train.objective import Loss, Now
 from tl_jax.train.objectives.adversarial import DOMAIN, MAX_WIDTH, Discriminator, told_apart
 from tl_jax.train.objectives.common import reversed_gradient
 from tl_jax.train.objectives.domain_adversarial import DomainAdversarial
-from tl_jax.train.objectives.domains import supervised
+from tl_jax.train.objectives.domains import entropies, supervised
 
-LARGEST = 4096  # entries of the product that is taken whole (section 3.2)
+LARGEST = 4096  # entries of the product that is taken whole
 
 
 class ConditionalDiscriminator(nn.Module):
@@ -48,7 +48,7 @@ class ConditionalDiscriminator(nn.Module):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ConditionalAdversarial(DomainAdversarial):
-    """DANN whose classifier of domains reads the product of features and predictions (equation 8).
+    """DANN whose classifier of domains reads the product of features and predictions.
 
     With `entropy` (CDAN+E) an example weighs 1 + exp(-H(p)), as one with a sure prediction is easy
     to transfer. No gradient flows through predictions and weights. The weights' mean is over both
@@ -72,8 +72,7 @@ class ConditionalAdversarial(DomainAdversarial):
         (ours, logits), (theirs, others) = self.seen(net, batch)
         turned = reversed_gradient(jnp.concatenate([ours, theirs]), self.coefficient(now))
         said = jax.lax.stop_gradient(jnp.concatenate([logits, others]))
-        log_p = jax.nn.log_softmax(said)
-        sure = 1 + jnp.exp((jnp.exp(log_p) * log_p).sum(-1)) if self.entropy else 1.0
+        sure = 1 + jnp.exp(-entropies(said)) if self.entropy else 1.0
         known = Known({self.feature(net.network): turned, self.output: said})
         domain, right = told_apart(net(known, DOMAIN), len(ours), sure)
         terms = {"loss": supervised(logits, batch), "domain": domain}

@@ -33,7 +33,7 @@ class Adaptation(Classification):
 
     judges = "target"
     chosen_by = "last"
-    aligns = True  # whether it changes nothing but what its features depend on
+    aligns = True  # whether what it adds acts through the features alone
 
     def __post_init__(self):
         takes_types(self)
@@ -118,6 +118,18 @@ def pooled(value: jax.Array) -> jax.Array:
 def wide(value: jax.Array) -> jax.Array:
     """In float32."""
     return value.astype(jnp.float32)
+
+
+def entropies(logits: jax.Array) -> jax.Array:
+    """The entropy (B,), in nats, of the predictions of logits (B, C)."""
+    log_p = jax.nn.log_softmax(logits)
+    return -(jnp.exp(log_p) * log_p).sum(-1)
+
+
+def log_rest(logits: jax.Array, classes: jax.Array) -> jax.Array:
+    """log(1 - p) (B,) of the classes (B,), by logits (B, C), also where p rounds to 1."""
+    rest = logits.at[jnp.arange(len(logits)), classes].set(-jnp.inf)
+    return jax.nn.logsumexp(rest, -1) - jax.nn.logsumexp(logits, -1)
 
 
 def require_domains(name: str, sources: Mapping[str, "Task"]) -> None:

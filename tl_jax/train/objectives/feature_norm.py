@@ -17,8 +17,8 @@ from tl_jax.train.objectives.domains import Weighted, supervised
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FeatureNorm(Weighted):
-    """Cross entropy on the source, and on each domain weight * mean (|f| - (|f|' + step))^2
-    (equation 8), where no gradient flows through |f|'.
+    """Cross entropy on the source, and on each domain weight * mean (|f| - (|f|' + step))^2,
+    where no gradient flows through |f|'.
 
     The value is always step^2: watch the logged norms. The authors' dropout that keeps norms, and
     their term for entropy, are left out.

@@ -7,8 +7,8 @@ import dataclasses
 from typing import Any
 
 import jax
+import jax.flatten_util
 import jax.numpy as jnp
-import optax
 
 from tl_jax.chain.network import Net
 from tl_jax.errors import unknown
@@ -49,7 +49,8 @@ class GradNorm(Tasks):
                           [name for name in own[0] if name not in self.places])  # fmt: skip
         losses, w = jnp.stack([values[place] for place in self.places]), memory["weights"]
         first = jnp.where(memory["first"] == 0, losses, memory["first"])
-        norms = jnp.stack([optax.global_norm(each[self.shared]) for each in own])
+        flat = [jax.flatten_util.ravel_pytree(each[self.shared])[0] for each in own]
+        norms = jnp.linalg.norm(jnp.stack(flat), axis=1)
         ratio = losses / jnp.maximum(first, 1e-12)
         target = (w * norms).mean() * (ratio / jnp.maximum(ratio.mean(), 1e-12)) ** self.alpha
         moved = jnp.maximum(w - self.rate * jnp.sign(w * norms - target) * norms, 1e-2)

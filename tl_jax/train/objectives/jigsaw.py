@@ -40,12 +40,17 @@ def far_apart(tiles: int, count: int) -> np.ndarray:
     return every[chosen]
 
 
+def tile(side: int, grid: int) -> int:
+    """Return the side of a tile of images of `side` pixels."""
+    return max(1, round(side // grid * KEPT))
+
+
 def tiles(key: jax.Array, images: jax.Array, grid: int) -> jax.Array:
     """Return (B, grid * grid, t, t, C), row by row: a random square of each cell, at the mean 128
     and deviation 64, so that brightness does not tell neighbours.
     """
     cell = images.shape[1] // grid
-    side = max(1, round(cell * KEPT))
+    side = tile(images.shape[1], grid)
     cells = cell * jnp.stack(jnp.divmod(jnp.arange(grid * grid), grid), 1)
     corners = cells + jax.random.randint(key, (len(images), *cells.shape), 0, cell - side + 1)
 
@@ -75,6 +80,10 @@ class Jigsaw(SelfSupervised):
         takes_whole(self.grid, "jigsaw: grid", 2, 3)
         most = 24 if self.grid == 2 else 1000
         takes_whole(self.permutations, "jigsaw: permutations", 2, most)
+
+    def seen(self, side: int) -> int:
+        """The side of a tile."""
+        return tile(side, self.grid)
 
     def tails(self, network: Network) -> tuple[Layer, ...]:
         """`placed` and `order`."""

@@ -6,8 +6,8 @@ Zhang et al. 2019, Bridging Theory and Algorithm for Domain Adaptation (arXiv:19
 import dataclasses
 from typing import Any
 
-import jax
 import jax.numpy as jnp
+import optax
 
 from tl_jax.chain.network import Net, Network
 from tl_jax.chain.places import Known, Layer
@@ -15,14 +15,14 @@ from tl_jax.errors import takes
 from tl_jax.train.objective import Loss, Now, Term
 from tl_jax.train.objectives.adversarial import Adversarial
 from tl_jax.train.objectives.common import reversed_gradient, second_head
-from tl_jax.train.objectives.domains import supervised, wide
+from tl_jax.train.objectives.domains import log_rest, supervised, wide
 
 ADVERSARY = "adversary"  # the second head
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MarginDisparity(Adversarial):
-    """Cross entropy on the source, and what the tail `adversary` minimises (equation 30):
+    """Cross entropy on the source, and what the tail `adversary` minimises:
 
         margin * mean -log q_s[y_s] + mean -log(1 - q_t[y_t])
 
@@ -54,20 +54,11 @@ class MarginDisparity(Adversarial):
         q = wide(net(Known({place: turned}), ADVERSARY))
         q_s, q_t = q[: len(ours)], q[len(ours) :]
         said, guessed = logits.argmax(-1), others.argmax(-1)
-        agree, differ = -jax.nn.log_softmax(q_s)[_at(said)], -log_rest(q_t, guessed)
+        agree = optax.softmax_cross_entropy_with_integer_labels(q_s, said)
+        differ = -log_rest(q_t, guessed)
         terms = {
             "loss": supervised(logits, batch),
             "agree": Term(agree.sum(), len(q_s), self.margin),
             "differ": Term(differ.sum(), len(q_t)),
         }
         return Loss(terms, memory, {"agreement": Term((q_t.argmax(-1) == guessed).sum(), len(q_t))})
-
-
-def log_rest(logits: jax.Array, classes: jax.Array) -> jax.Array:
-    """log(1 - p) (B,) of the classes (B,), by logits (B, C), also where p rounds to 1."""
-    rest = logits.at[_at(classes)].set(-jnp.inf)
-    return jax.nn.logsumexp(rest, -1) - jax.nn.logsumexp(logits, -1)
-
-
-def _at(classes: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return jnp.arange(len(classes)), classes

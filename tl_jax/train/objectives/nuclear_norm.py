@@ -18,7 +18,7 @@ from tl_jax.train.objectives.domains import Weighted, supervised, wide
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NuclearNorm(Weighted):
     """Cross entropy on the source, minus weight / B times the nuclear norm of the target's
-    probabilities (B, C), the sum of its singular values (equation 13).
+    probabilities (B, C), the sum of its singular values.
     """
 
     coupled = True

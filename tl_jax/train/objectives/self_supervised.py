@@ -20,7 +20,7 @@ from tl_jax.train.objective import Loss, Objective, Term
 from tl_jax.train.objectives.common import unit
 from tl_jax.train.objectives.cross_entropy import entropy
 
-BANK = 5000  # training images, of which the nearest neighbours are looked for
+WATCHED = 2000  # images of val at most, and of train, of which features are watched
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,10 @@ class SelfSupervised(Objective):
         """Return the objective for this task; UserError where it cannot learn from it."""
         return self
 
+    def seen(self, side: int) -> int:
+        """The side of the smallest parts of images of `side` pixels that the network is shown."""
+        return side
+
     def predict(self, net: Net, batch: Any, carry: Any) -> tuple[jax.Array, Any]:
         """Features (B, D), the mean over space."""
         value = net(batch["inputs"], self.output, train=False)
@@ -48,16 +52,16 @@ class SelfSupervised(Objective):
 
     def watch(self, predicted: Callable[[np.ndarray], Any], task: Task) -> dict[str, float]:
         """`spread` and `rank` of the features of val, which fall when they collapse; and `knn`, the
-        accuracy of the nearest training images, where there are classes.
+        accuracy of the nearest training images, where there are classes. Of large splits, images at
+        equal distances stand for all.
         """
-        val, train = task.splits["val"], task.splits["train"]
+        val, bank = (few(task.splits[split]) for split in ("val", "train"))
         features = predicted(val)
         row = {
             "spread": representation.spread(features),
             "rank": representation.effective_rank(features),
         }
         if task.classes:
-            bank = train[:: -(-len(train) // BANK)]
             labels = task.truth["labels"]
             row["knn"] = representation.neighbour_accuracy(
                 features, labels[val], predicted(bank), labels[bank]
@@ -84,6 +88,11 @@ class JointEmbedding(SelfSupervised):
     def augmented(self, augment: Callable | None) -> Callable:
         """Two views by the augmentation; UserError where there is none."""
         return TwoViews(required(self, augment))
+
+
+def few(rows: np.ndarray) -> np.ndarray:
+    """Return `WATCHED` of the rows at most."""
+    return rows[:: -(-len(rows) // WATCHED)]
 
 
 def required(objective: Objective, augment: Callable | None) -> Callable:

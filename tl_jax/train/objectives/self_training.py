@@ -14,8 +14,7 @@ from tl_jax.chain.network import Net
 from tl_jax.errors import takes, takes_whole
 from tl_jax.train.objective import Loss, Now, Term
 from tl_jax.train.objectives.cross_entropy import entropy
-from tl_jax.train.objectives.domains import Weighted, supervised, wide
-from tl_jax.train.objectives.margin_disparity import log_rest
+from tl_jax.train.objectives.domains import Weighted, log_rest, supervised, wide
 
 BINS, SUREST = 1024, 16.0  # of -log(1 - p): float32 knows no p nearer to 1
 
@@ -25,11 +24,11 @@ class SelfTraining(Weighted):
     """Cross entropy on the source, and on the target's examples with a pseudo-label.
 
     Before each epoch, class k gets the threshold t_k that a `share` of the examples predicted as k
-    pass; the share grows by `growth` an epoch, up to `most` (section 5.1). The label is the class
-    of the largest p_k / t_k, where that is 1 or more (equation 7). Predictions are those of
-    inference mode. In the first `wait` epochs of a phase there are no labels: a fresh head has
-    nothing to say. Thresholds are read from a histogram of -log(1 - p). The paper labels all
-    examples at once, before each round of some epochs.
+    pass; the share grows by `growth` an epoch, up to `most`. The label is the class of the largest
+    p_k / t_k, where that is 1 or more. Predictions are those of inference mode. In the first `wait`
+    epochs of a phase there are no labels: a fresh head has nothing to say. Thresholds are read from
+    a histogram of -log(1 - p). The paper labels all examples at once, before each round of some
+    epochs.
     """
 
     share: float = 0.2

@@ -15,9 +15,8 @@ from tl_jax.chain.network import Net
 from tl_jax.errors import takes, takes_types
 from tl_jax.train.objective import Loss, Now, Term
 from tl_jax.train.objectives.common import read_by, unit
-from tl_jax.train.objectives.domains import pooled, wide
+from tl_jax.train.objectives.domains import entropies, pooled, wide
 from tl_jax.train.objectives.source_free import SourceFree, require_frozen
-from tl_jax.train.objectives.tent import entropies
 
 if TYPE_CHECKING:
     from tl_jax.train.problem import Problem
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SHOT(SourceFree):
     """Mean entropy of predictions, minus the entropy of their mean, plus beta times the cross
-    entropy to pseudo-labels (equations 3 to 6).
+    entropy to pseudo-labels.
 
     The pseudo-label of an example is the class whose centre is nearest to its features by cosine.
     Centres (C, D) are made before each epoch: means of features weighted by predictions, then means

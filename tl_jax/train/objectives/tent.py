@@ -6,13 +6,10 @@ Wang et al. 2021, Tent: Fully Test-Time Adaptation by Entropy Minimization (arXi
 import dataclasses
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-
 from tl_jax.chain.network import Net
 from tl_jax.errors import takes, takes_types
 from tl_jax.train.objective import Loss, Now, Term
-from tl_jax.train.objectives.domains import wide
+from tl_jax.train.objectives.domains import entropies, wide
 from tl_jax.train.objectives.source_free import SourceFree
 
 
@@ -38,9 +35,3 @@ class Tent(SourceFree):
         right = (logits.argmax(-1) == batch["labels"]).sum()
         terms = {"entropy": Term(entropies(logits).sum(), len(logits), self.weight)}
         return Loss(terms, memory, {"online_accuracy": Term(right, len(logits))})
-
-
-def entropies(logits: jax.Array) -> jax.Array:
-    """The entropy (B,), in nats, of the predictions of logits (B, C)."""
-    log_p = jax.nn.log_softmax(logits)
-    return -(jnp.exp(log_p) * log_p).sum(-1)
