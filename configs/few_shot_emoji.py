@@ -19,7 +19,12 @@ The drawings are 52 kinds (subcategories of 13 drawings or more) in the style of
     "
     python -m experiments.few_shot --config=configs/few_shot_emoji.py
 
-Two bases go on from ImageNet on the other 32 kinds: with a classifier, and on episodes.
+Two bases go on from ImageNet on the other 32 kinds: with a classifier, and on episodes. With one
+shot, L2N on `pool` has 53.4 ± 1.1 % from ImageNet and 60.2 ± 1.1 after going on with a classifier;
+after episodes 55.5, the mean of 52.4, 59.4 and 54.7 in three trainings (2026-11-29, jax 0.10.2;
+docs/beyond/few_labels.md says more).
+
+Cost: about 6 minutes of CPU time.
 """
 
 from configs import few_shot

@@ -2,7 +2,7 @@
 
     python -m experiments.simulation --config=configs/simulation.py
 
-Every setting of the study is here; configs/simulation_digits.py is a small one.
+This study has not been run. Every setting is here; configs/simulation_digits.py is a small one.
 """
 
 import ml_collections

@@ -345,11 +345,12 @@ def test_upper_layers_are_fine_tuned_in_each_episode(tmp_path):
 
 
 def test_texts_are_classified_from_a_few_too():
+    """By the mean of their words' vectors, of which some say good or bad."""
     base, task = texts.base(), texts.task()
-    found = features.of_layers(base, task, cache=None)[base.bottleneck].rows
-    mine = methods.Subject(base, task, base.bottleneck, found, found.mean(0), "")
+    found = features.of_layers(base, task, layers=["embed"], cache=None)["embed"].rows
+    mine = methods.Subject(base, task, "embed", found, found.mean(0), "")
     given = task.labels, task.classes, task.classes
-    several = drawn(*given, ways=2, shots=10, queries=10, count=20, seed=0)
-    for name in ("nearest_mean", "cl2n", "linear"):
+    several = drawn(*given, ways=2, shots=15, queries=10, count=20, seed=0)
+    for name in ("nearest_mean", "cl2n"):
         answers = methods.METHODS[name](mine, several, seed=0)
-        assert methods.right(answers, several).mean() / 20 > 0.6
+        assert methods.right(answers, several).mean() / 20 > 0.7
