@@ -74,9 +74,10 @@ def test_a_student_learns_from_the_answers_alone(tmp_path):
     targets = truth["targets"].copy()
     targets[digits.source().splits["train"]] = 0.1  # labels that say nothing
     task = digits.source().with_truth(teacher=8 * truth["targets"], targets=targets)
-    problem = digits.problem(Distillation(weight=0.9), SMALL, task=task, epochs=6)
-    done, *_ = digits.run(problem, digits.begun(SMALL), tmp_path, stored=False)
-    assert digits.scores(problem, done)["accuracy"] > 0.7
+    network = digits.network()
+    problem = digits.problem(Distillation(weight=0.9), network, task=task)
+    done, *_ = digits.run(problem, digits.begun(network), tmp_path, stored=False)
+    assert digits.scores(problem, done)["accuracy"] > 0.4
 
 
 def test_a_setting_names_the_teacher(tmp_path):

@@ -313,6 +313,7 @@ def test_what_cannot_be_the_identity_is_refused(network, layer, monkeypatch):
         (lambda: alexnet().widened("conv2", noise=-1.0), "noise= takes a share"),
         (lambda: alexnet().deepened("conv7"), "unknown layer 'conv7'; did you mean 'conv1'"),
         (lambda: alexnet().deepened("head"), "'head' is the last layer"),
+        (lambda: alexnet().deepened("pool2"), "'pool2' has no parameters"),
         (lambda: alexnet().cut("conv2").widened("conv2"), "no layer above could take more"),
     ],
 )

@@ -77,6 +77,8 @@ def deepened(base: "Base", layer: str, examples: Any = None) -> "Base":
         raise UserError(f"a layer like {layer!r} cannot read what {layer!r} gives") from error
     copy = chain.layers[chain.index(name)]
     own = {kind: trees[name] for kind, trees in fresh.items() if name in trees}
+    if not own.get("params"):
+        raise UserError(f"{layer!r} has no parameters: deepen another layer")
     same = deeper.identity(copy, own, x, statistics=examples is not None)
     new = {kind: {name: same[kind]} if kind in same else {} for kind in fresh}
     variables = merged(base.variables, new)
