@@ -9,8 +9,8 @@ from tl_jax.advice.knowledge import COLUMN, Cut, Known
 from tl_jax.advice.plans import PLANS, Subject, in_grid
 from tl_jax.errors import UserError
 from tl_jax.runs.results import failures
-from tl_jax.stats.paired import Estimate, corrected
-from tl_jax.studies.scenarios.verdicts import against_reference, overlap
+from tl_jax.stats.paired import Estimate, corrected, overlap_of_rows
+from tl_jax.studies.scenarios.verdicts import against_reference
 
 
 class Ran(NamedTuple):
@@ -49,7 +49,8 @@ class Ran(NamedTuple):
 
     def test(self, plan: str) -> Estimate:
         """The plan's accuracy on test, a mean over splits."""
-        return corrected([row[COLUMN] for row in self.of_plan(plan)], ratio=overlap(self.rows))
+        tested = [row[COLUMN] for row in self.of_plan(plan)]
+        return corrected(tested, ratio=overlap_of_rows(self.rows))
 
     def kept(self) -> tuple[str, Mapping[str, Any]]:
         """The best plan that trains a network, and the settings that it had in the first split."""

@@ -14,11 +14,10 @@ from tl_jax.advice.stages import MODEL
 from tl_jax.report import figures, study, text
 from tl_jax.runs.results import provenance
 from tl_jax.runs.subject import named_task, task_name
-from tl_jax.stats.paired import Estimate, corrected, paired
+from tl_jax.stats.paired import Estimate, corrected, overlap_of_rows, paired
 from tl_jax.stats.verdict import CANNOT_TELL, LEAST_PAIRS, verdicts
 from tl_jax.studies.audit import page as audit_page
 from tl_jax.studies.layer_probes import page as layers_page
-from tl_jax.studies.scenarios.verdicts import overlap
 
 WORDS: Mapping[str, str] = {
     "pixels_svm": "an SVM on raw pixels: no transfer",
@@ -238,7 +237,7 @@ def _base(found: Found) -> str:
         base: {row["seed"]: row["val"] for row in _rows(found, base, rules.FEATURES)}
         for base in found.subject.effort.bases
     }
-    ratio = overlap(found.landmarks["rows"])
+    ratio = overlap_of_rows(found.landmarks["rows"])
     over = [paired(val[found.base], val[other], ratio=ratio) for other in others]
     sure = {"helps": "better than", CANNOT_TELL: "not told from"}
     beside = [
@@ -266,7 +265,7 @@ def _cut(found: Found) -> str:
 
 def _mean(found: Found, base: str, plan: str, column: str) -> Estimate:
     rows = _rows(found, base, plan)
-    return corrected([row[column] for row in rows], ratio=overlap(rows))
+    return corrected([row[column] for row in rows], ratio=overlap_of_rows(rows))
 
 
 def _rows(found: Found, base: str, plan: str) -> list[dict]:

@@ -45,6 +45,11 @@ class Estimate(NamedTuple):
         """Upper end of the 95 % interval."""
         return self.mean + self.half
 
+    def described(self) -> dict[str, Any]:
+        """Return it as plain data, of a difference over pairs."""
+        ends = {"low": self.low, "high": self.high}
+        return {"difference": self.mean, **ends, "pairs": self.count}
+
     def above(self, bound: float) -> float:
         """Return the one-sided p value of `the true mean is at most bound`."""
         from scipy import stats
@@ -131,3 +136,16 @@ def overlap(splits: Sequence[Mapping[str, np.ndarray]]) -> float:
     if all(np.array_equal(tests[0], test) for test in tests):
         return 0.0
     return float(np.mean([len(one["test"]) / len(one["train"]) for one in splits]))
+
+
+def overlap_of_rows(rows: Sequence[Mapping[str, Any]]) -> float:
+    """Return n_test / (N - n_test), of the N examples from which a study's rows draw splits anew; 0
+    if all seeds have the same test split, and without rows. Those that failed do not count.
+
+    Nadeau & Bengio's n_test / n_train, where a label budget takes only a part of what is not
+    tested: two splits are as alike as their test sets make them, not the less the fewer labels.
+    """
+    rows = [row for row in rows if row.get("error") is None]
+    if len({row["seed"] for row in rows}) > 1 and len({row["test_split"] for row in rows}) == 1:
+        return 0.0
+    return float(np.mean([row["n_test"] / (row["n_all"] - row["n_test"]) for row in rows] or [0]))

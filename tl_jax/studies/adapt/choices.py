@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tl_jax.stats.intervals import over_seeds
-from tl_jax.stats.paired import Estimate, paired
+from tl_jax.stats.paired import overlap_of_rows, paired
 from tl_jax.stats.verdict import verdicts
 from tl_jax.studies.adapt import SOURCE_ONLY, TARGET_ONLY
 
@@ -71,35 +71,16 @@ def judged(lines: Sequence[dict[str, Any]], rows: Sequence[Row], rule: str) -> l
     """Return a verdict for each method, and for any, chosen by `rule`: its target test accuracy
     less that of source only, paired by seed, all corrected together (Holm).
     """
-    ratio, compared = overlap(rows), []
+    ratio, compared = overlap_of_rows(rows), []
     for line in lines:
         if line["rule"] == rule and line["method"] != SOURCE_ONLY and line["chosen"]:
             estimate = paired(line["chosen"], line["source"], ratio=ratio)
             compared.append((line["method"], estimate))
     words = verdicts([estimate for _, estimate in compared], margin=0.0)
     return [
-        {"method": method, **_interval(estimate), "verdict": word}
+        {"method": method, **estimate.described(), "verdict": word}
         for (method, estimate), word in zip(compared, words, strict=True)
     ]
-
-
-def overlap(rows: Sequence[Row]) -> float:
-    """Return n_test / (N - n_test) of the target, whose splits are drawn anew by seed; 0 if all
-    seeds have the same test split (`stats.paired.corrected`).
-    """
-    good = [row for row in rows if row.get("error") is None]
-    if len({row["seed"] for row in good}) > 1 and len({row["test_split"] for row in good}) == 1:
-        return 0.0
-    return float(np.mean([row["n_test"] / (row["n_all"] - row["n_test"]) for row in good] or [0]))
-
-
-def _interval(estimate: Estimate) -> dict[str, Any]:
-    return {
-        "difference": estimate.mean,
-        "low": estimate.low,
-        "high": estimate.high,
-        "pairs": estimate.count,
-    }
 
 
 def of_rules(
@@ -116,7 +97,7 @@ def of_rules(
             lost = [line["oracle"][seed] - line["chosen"][seed] for seed in seeds]
             below = sum(line["chosen"][seed] < line["source"][seed] for seed in seeds)
             rank, rank_half = over_seeds(np.array(ranks))
-            regret, regret_half = over_seeds(np.array(lost), ratio=overlap(rows))
+            regret, regret_half = over_seeds(np.array(lost), ratio=overlap_of_rows(rows))
             yield {
                 "rule": rule,
                 "rank_correlation": float(rank),

@@ -8,6 +8,7 @@ from tl_jax.report.text import percent
 from tl_jax.runs.results import failures
 from tl_jax.runs.subject import task_name
 from tl_jax.stats.intervals import over_seeds
+from tl_jax.stats.paired import overlap_of_rows
 from tl_jax.studies.adapt import SOURCE_ONLY, choices
 
 FOUR = ("source only", "chosen without labels", "chosen by an oracle", "trained on target labels")
@@ -75,7 +76,7 @@ def _mean(by_seed: Mapping[str, float]) -> float:
 
 
 def _methods(result: dict) -> study.Section:
-    rule, ratio = result["config"]["rule"], choices.overlap(result["rows"])
+    rule, ratio = result["config"]["rule"], overlap_of_rows(result["rows"])
     lines = [line for line in result["table"] if line["chosen"]]
     rows, series = [], {}
     for line in (line for line in lines if line["rule"] == rule):

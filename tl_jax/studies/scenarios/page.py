@@ -7,9 +7,9 @@ import numpy as np
 
 from tl_jax.report import figures, study
 from tl_jax.runs.results import failures
-from tl_jax.stats.paired import corrected
+from tl_jax.stats.paired import corrected, overlap_of_rows
 from tl_jax.studies.scenarios import table
-from tl_jax.studies.scenarios.verdicts import TESTED, overlap
+from tl_jax.studies.scenarios.verdicts import TESTED
 
 WORDS = ("helps", "hurts", "cannot tell")
 PREPOSITIONS = {"task": "of", "base": "from"}
@@ -94,7 +94,7 @@ def _section(
 ) -> study.Section:
     rows = [row for row in rows if (row["task"], row["base"]) == (task, base)]
     budgets, column = list(config["budgets"]), TESTED[config["metric"]]
-    plans, ratio = _ordered(rows, config["plans"], column), overlap(rows)
+    plans, ratio = _ordered(rows, config["plans"], column), overlap_of_rows(rows)
 
     def values(plan: str, budget: int, name: str) -> list[float]:
         return [row[name] for row in rows if (row["plan"], row["budget"]) == (plan, budget)]

@@ -3,9 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from tl_jax.stats.paired import Estimate, paired, seeds_to_settle
+from tl_jax.stats.paired import Estimate, overlap_of_rows, paired, seeds_to_settle
 from tl_jax.stats.verdict import ALPHA, CANNOT_TELL, LEAST_PAIRS, verdicts
 
 SCENARIO = ("task", "base", "budget")
@@ -24,7 +22,7 @@ def against_reference(rows: Sequence[dict], config: Mapping[str, Any]) -> list[d
     words = verdicts([estimate for _, estimate in compared], margin=margin)
     found = []
     for (about, estimate), word in zip(compared, words, strict=True):
-        verdict = {**about, **_interval(estimate), "verdict": word}
+        verdict = {**about, **estimate.described(), "verdict": word}
         if word == CANNOT_TELL:
             least = max(LEAST_PAIRS, estimate.count + 1)
             verdict["seeds_to_settle"] = seeds_to_settle(
@@ -42,7 +40,7 @@ def _compared(
     """
     column, reference = TESTED[config["metric"]], config["reference"]
     for scenario, of_scenario in _by_scenario(rows).items():
-        ratio = overlap(of_scenario)
+        ratio = overlap_of_rows(of_scenario)
         tested: dict[str, dict[int, float]] = {plan: {} for plan in config["plans"]}
         for row in of_scenario:
             tested[row["plan"]][row["seed"]] = row[column]
@@ -53,18 +51,6 @@ def _compared(
                 yield {**about, "plan": plan, "ratio": ratio}, estimate
 
 
-def overlap(rows: Sequence[dict]) -> float:
-    """Return n_test / (N - n_test), of the N examples from which splits are drawn anew; 0 if all
-    seeds have the same test split.
-
-    Nadeau & Bengio's n_test / n_train, where a label budget takes only a part of what is not
-    tested: two splits are as alike as their test sets make them, not the less the fewer labels.
-    """
-    if len({row["seed"] for row in rows}) > 1 and len({row["test_split"] for row in rows}) == 1:
-        return 0.0
-    return float(np.mean([row["n_test"] / (row["n_all"] - row["n_test"]) for row in rows]))
-
-
 def _by_scenario(rows: Sequence[dict]) -> dict[tuple, list[dict]]:
     """Return the rows of cells that did not fail by task, base and budget."""
     found: dict[tuple, list[dict]] = {}
@@ -72,12 +58,3 @@ def _by_scenario(rows: Sequence[dict]) -> dict[tuple, list[dict]]:
         if row.get("error") is None:
             found.setdefault(tuple(row[name] for name in SCENARIO), []).append(row)
     return found
-
-
-def _interval(estimate: Estimate) -> dict[str, Any]:
-    return {
-        "difference": estimate.mean,
-        "low": estimate.low,
-        "high": estimate.high,
-        "pairs": estimate.count,
-    }
