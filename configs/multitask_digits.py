@@ -5,7 +5,7 @@
 scikit-learn's digits are turned by quarters that are drawn, so 6 and 9 are hard to tell apart.
 Conditions: labels drawn at random instead of parity, a tenth of the labels of the turn, and a
 smaller network. One seed shows that it runs and decides nothing; docs/beyond/several_tasks.md has
-five, of 30 epochs.
+more.
 """
 
 from configs import multitask
