@@ -2,9 +2,9 @@
 
     python -m experiments.few_shot --config=configs/few_shot_digits.py
 
-With five shots, nearest means of random features have 78.5 %, of those that learnt 0 to 4 as classes
-71.2 ± 5.9 (over three trainings), on episodes 76.4 ± 10.9: five classes are too few to learn from
-(2026-11-29, jax 0.10.2; docs/beyond/few_labels.md says more).
+With five shots, nearest means of random features have 78.5 %; of features that learnt 0 to 4 as
+classes 71.2 ± 5.9 (over three trainings), on episodes 76.4 ± 10.9: five classes are too few to
+learn from (2026-11-29, jax 0.10.2; docs/beyond/few_labels.md says more).
 
 Cost: about 100 s of CPU time.
 """
