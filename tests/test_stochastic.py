@@ -215,7 +215,7 @@ SHORTCUTS = {
     "adds": InvertedResidual(16, 8),
     "halves": InvertedResidual(16, 8, stride=2),
     "widens": InvertedResidual(16, 12),
-    "projects": Block(16, 16, 2, "torchvision"),  # its shortcut is a convolution
+    "projects": Block(16, 16, 2, "torchvision", basic=True),  # its shortcut is a convolution
 }
 
 
