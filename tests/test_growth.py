@@ -18,7 +18,7 @@ from tl_jax.chain.dropout import with_dropout
 from tl_jax.chain.growth import widening
 from tl_jax.chain.heads import Classifier
 from tl_jax.chain.network import Network
-from tl_jax.chain.places import Layer
+from tl_jax.chain.places import Layer, Tie
 from tl_jax.chain.sizes import with_sizes
 from tl_jax.chain.variables import flat
 from tl_jax.errors import UserError
@@ -203,6 +203,13 @@ def test_statistics_over_channels_are_refused():
     network = chained(conv1=Conv(4), norm=Normed(), conv2=Conv(4))
     with pytest.raises(UserError, match="'conv1' cannot .*channels go through a sum over channels"):
         widening(network, (1, 4, 4, 3), "conv1", 1.5)
+
+
+def test_tied_parameters_are_refused():
+    layers = (Layer("a", Conv(3, bias=False)), Layer("b", Conv(3, bias=False)))
+    network = Network(layers, (Tie("b/kernel", ("a",), lambda leaves: leaves["a/kernel"]),))
+    with pytest.raises(UserError, match="other parameters decide those of b/kernel"):
+        widening(network, (1, 4, 4, 3), "a", 1.5)
 
 
 def test_blocks_that_would_decide_otherwise_by_their_new_sizes_are_refused():

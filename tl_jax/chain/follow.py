@@ -40,11 +40,6 @@ def followed(network: Network, inputs: Any) -> Channels:
         for value in values[name]:
             for axis in value.axes:
                 found.fix(axis, "are what the network gives: no layer above could take more")
-    for tie in network.ties:
-        for path, axes in found.leaves.items():
-            if path == tie.to or path.split("/")[0] in tie.needs:
-                for channels in axes:
-                    found.fix(Axis(channels), f"are tied to {tie.to}")
     return found
 
 

@@ -98,6 +98,9 @@ def widening(network: Network, inputs: Any, place: str, factor: float, seed: int
     takes(isinstance(place, str) and place != "", "place=", "the name of a layer", place)
     takes_type("factor=", float, factor)
     takes(1 < factor <= MAX_FACTOR, "factor=", f"above 1 and at most {MAX_FACTOR}", factor)
+    if network.ties:
+        tied = ", ".join(tie.to for tie in network.ties)
+        raise UserError(f"{place!r} cannot be widened: other parameters decide those of {tied}")
     found = followed(network, inputs)
     group = _group(network, found, place)
     more = max(round(len(group) * factor) - len(group), 1)
