@@ -14,7 +14,9 @@ LONG := audit augment base benchmarks checkpoint cli_audit cli_data cli_describe
 	cli_layer_probes cli_layer_transfer cli_look cli_predict cli_resume \
 	cli_score_vs_accuracy cli_similarity compilations cores describe door frozen language \
 	layer_transfer methods models objectives ops parallel parity probes probes_protocol \
-	switch together train
+	switch together train adapt adaptation distil few_shot grow growth language_runs languages \
+	multitask own_images pretrain scenarios self_supervised semi_supervised simulation source_head \
+	subwords text text_studies words_study
 
 .PHONY: demo study fast test test-all test-newest wheel bench lint clean
 
@@ -30,8 +32,9 @@ fast: .venv/dev
 	$(BIN)/python -m pytest -n 2 --dist worksteal \
 		$(filter-out $(LONG:%=tests/test_%.py),$(wildcard tests/test_*.py))
 
+# Most of the suite's time is compiling: here with few optimizations, in `test-all` with all.
 test: .venv/dev lint
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-all: .venv/dev lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "slow or not slow"

@@ -1,8 +1,10 @@
 """A folder of images and a finished run on it, made once for all tests of the programs."""
 
+import gc
 import pathlib
 import signal
 
+import jax
 import numpy as np
 import PIL.Image
 import PIL.ImageDraw
@@ -15,6 +17,18 @@ settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("any machine")
+
+# Each compiled program takes some regions of memory, of which a process on Linux has 65,530 at most.
+MAPS, MOST_MAPS = pathlib.Path("/proc/self/maps"), 30_000
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_programs_before_there_is_no_room():
+    yield
+    if MAPS.exists() and MAPS.read_text().count("\n") > MOST_MAPS:
+        jax.clear_caches()
+        gc.collect()
+
 
 SHAPES = {
     "bar": lambda draw, box, colour: draw.rectangle((box[0], 10, box[2], 14), fill=colour),

@@ -41,7 +41,7 @@ def test_one_pass_tells_sizes_kinds_and_pixels_that_are_the_same(tmp_path):
     first.convert("RGB").resize((9, 12)).save(tmp_path / "c.jpg")
     ids = ("a.png", "b.bmp", "c.jpg")
     opened = {"folder": str(tmp_path), "open": lambda i: PIL.Image.open(tmp_path / ids[i])}
-    seen = contents.contents(dataclasses.replace(task, ids=ids, **opened))
+    seen = contents.contents(dataclasses.replace(task, ids=ids, truth={}, **opened))
     assert seen.kinds == ("PNG L", "BMP L", "JPEG RGB")
     assert {side: sizes.tolist() for side, sizes in seen.sizes.items()} == {
         "width": [8, 8, 9],

@@ -113,7 +113,7 @@ def classifier() -> tuple[Network, dict]:
     """With fastai's random head; documents run in parts of 4 tokens."""
     shape = Shape(words=12, features=4, hidden=6, bptt=4)
     base = awd_lstm.language_model(shape).cut("lstm3")
-    network, head = base.with_head(*ulmfit(3, 0.2, hidden=5)), golden("head")
+    network, head = base.with_layers(*ulmfit(3, 0.2, hidden=5)), golden("head")
     params, stats = dict(select(variables(), base.names)["params"]), {}
     for number, name in enumerate(("head_hidden", "head")):
         norm, kernel = f"1.layers.{number}.0.", head[f"1.layers.{number}.2.weight"].T

@@ -1,6 +1,7 @@
 """Classes of unequal size: class weights in the loss, and batches in which each comes as often."""
 
 import collections
+import dataclasses
 
 import jax
 import numpy as np
@@ -130,7 +131,7 @@ def test_what_has_no_single_class_an_example_is_refused():
         unequal(targets=several),
         unequal(labels=several),
         unequal(labels=np.linspace(0, 1, 100)),
-        type(small.task())("bare", small.task().ids, small.task().splits, "", truth=without),
+        dataclasses.replace(unequal(), truth=without),
     ):
         said = f"needs one class for each example, and those of '{task.name}' have none, or several"
         with pytest.raises(UserError, match=f"class_weights=balanced {said}"):

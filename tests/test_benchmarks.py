@@ -58,8 +58,11 @@ def test_last_stages_begin_with_layers_that_there_are():
 @pytest.mark.parametrize(
     ("train", "cached"),
     [
-        *(("none", False), ("head", True), ("last", True)),
-        pytest.param("all", False, marks=pytest.mark.slow),
+        ("last", True),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (("none", False), ("head", True), ("all", False))
+        ),
     ],
 )
 def test_our_worker_takes_steps_on_command(train, cached):

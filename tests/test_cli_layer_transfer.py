@@ -120,6 +120,7 @@ def between_namesakes(cache, tmp_path_factory):
     return given, top / "study", lines
 
 
+@pytest.mark.slow
 def test_folders_of_the_same_name_are_told_apart(between_namesakes):
     _, workdir, _ = between_namesakes
     result = json.loads((workdir / "result.json").read_text())

@@ -53,6 +53,7 @@ def test_killed_at_every_stage(given, done, tmp_path):
     assert [(row["phase"], row["epoch"]) for row in rows(workdir)] == EPOCHS
 
 
+@pytest.mark.slow
 def test_sigterm(given, done, tmp_path):
     command = programs.flags(given | SLOWLY, tmp_path)
     process = programs.start("transfer", *command)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import small
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tl_jax import ops
@@ -156,6 +156,7 @@ def test_a_batch_that_is_being_traced_stays_whole():
     st.integers(3, 14), st.sampled_from([1, 3, 5, 7]), st.sampled_from([1, 2]), st.integers(1, 20),
     st.integers(2, 40), st.booleans(), st.sampled_from([None, jax.nn.relu, jax.nn.relu6]),
 )  # fmt: skip
+@settings(max_examples=20)
 @example(8, 3, 2, 16, 96, True, jax.nn.relu6)
 @example(7, 5, 1, 16, 48, False, jax.nn.relu)
 def test_a_depthwise_convolution_with_the_one_before(
@@ -179,6 +180,7 @@ def test_a_depthwise_convolution_with_the_one_before(
     st.integers(3, 14), st.integers(2, 40), st.integers(1, 70), st.booleans(), st.booleans(),
     st.sampled_from([None, jax.nn.relu, jax.nn.relu6]),
 )  # fmt: skip
+@settings(max_examples=20)
 @example(14, 64, 256, True, True, jax.nn.relu)
 def test_a_pointwise_convolution(size, inputs, outputs, biased, added, activation):
     rng = np.random.default_rng(0)

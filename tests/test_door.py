@@ -242,6 +242,7 @@ def test_the_door_shows_what_is_behind_it():
         _ = tl_jax.transfr
 
 
+@pytest.mark.slow
 def test_the_recipes_of_the_document_run(task, photos, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # What is registered here is gone with the test.

@@ -315,6 +315,7 @@ def test_what_is_wrong_is_said_in_a_line(tmp_path, capsys, changes, why):
 # Other bases
 
 
+@pytest.mark.slow
 def test_upper_layers_are_fine_tuned_in_each_episode(tmp_path):
     """With a head alone to train, it is the same as training that on the layer's features."""
     base = load_base("alexnet_small", "random:0")

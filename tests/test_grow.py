@@ -37,6 +37,7 @@ def study(tmp_path_factory):
     return workdir, result
 
 
+@pytest.mark.slow
 def test_grown_networks_begin_where_the_teacher_stopped(study):
     workdir, result = study
     cells = {(cell["size"], cell["start"]): cell for cell in result["cells"]}
@@ -53,6 +54,7 @@ def test_grown_networks_begin_where_the_teacher_stopped(study):
     assert base.layers[-1] == "head" and base.architecture.classes == 10
 
 
+@pytest.mark.slow
 def test_its_page_and_tables(study):
     workdir, result = study
     page = Page((workdir / "report.html").read_text())

@@ -78,18 +78,18 @@ NETWORKS = {
 # A place, and which other modules must have the same new width
 PLACES = [
     ("alexnet_small", "conv4", ()),  # read by a dense layer, position by position
-    ("alexnet_small", "fc5", ()),
+    pytest.param("alexnet_small", "fc5", (), marks=pytest.mark.slow),
     ("norms", "conv1", ()),
     ("resnet", "stem", ("stem/conv", "block1/conv2")),
-    ("resnet", "block1/conv1", ()),
-    ("resnet", "block2", ("block2/shortcut", "block2/conv2")),
-    ("densenet", "stem", ("stem/conv",)),
+    pytest.param("resnet", "block1/conv1", (), marks=pytest.mark.slow),
+    pytest.param("resnet", "block2", ("block2/shortcut", "block2/conv2"), marks=pytest.mark.slow),
+    pytest.param("densenet", "stem", ("stem/conv",), marks=pytest.mark.slow),
     ("densenet", "layer1/conv2", ()),
     ("inception", "conv1", ()),
-    ("inception", "mixed/3x3", ()),
-    ("mobilenets", "block1", ("conv1", "block1/project")),
+    pytest.param("inception", "mixed/3x3", (), marks=pytest.mark.slow),
+    pytest.param("mobilenets", "block1", ("conv1", "block1/project"), marks=pytest.mark.slow),
     ("mobilenets", "block1/expand", ("block1/depthwise", "block1/squeeze/expand")),
-    ("mobilenets", "block2", ("separable/depthwise",)),
+    pytest.param("mobilenets", "block2", ("separable/depthwise",), marks=pytest.mark.slow),
 ]
 
 
@@ -268,6 +268,7 @@ def test_noise_breaks_ties_and_only_among_copies():
     np.testing.assert_array_equal(*others)
 
 
+@pytest.mark.slow
 def test_deeper_residual_nets_and_norms():
     for name, cut, layers in (
         ("resnet18", "stage2_block1", ("stage2_block1",)),

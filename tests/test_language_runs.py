@@ -137,6 +137,7 @@ def test_another_vocabulary_keeps_the_vectors_of_the_words_that_it_knows(trained
     np.testing.assert_allclose(after[new.index("zebra")], before.mean(0), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_it_becomes_a_classifier(trained, tmp_path):
     base = load_base(trained[1])
     run = tl_jax.transfer(
@@ -214,6 +215,7 @@ def stages_of(**task):
     return mine
 
 
+@pytest.mark.slow
 def test_a_transfer_trains_its_language_models_first(tmp_path):
     task, general, table = texts.task(), tmp_path / "general.txt", tmp_path / "mine.csv"
     general.write_text("\n\n".join(["the film was good and long", "a bad one"] * 9), "utf-8")

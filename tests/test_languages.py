@@ -55,6 +55,7 @@ def done(config, tmp_path_factory):
         yield result, workdir, study.data(config)
 
 
+@pytest.mark.slow
 def test_a_package_is_in_one_split_in_all_languages(done):
     _, _, known = done
     place = {}
@@ -71,6 +72,7 @@ def test_a_package_is_in_one_split_in_all_languages(done):
             assert place[f"source{int(mixed.ids[row].split('/p')[1]) // 2}"] == {split}
 
 
+@pytest.mark.slow
 def test_every_way_is_examined_and_labels_of_the_language_suffice_here(done):
     result, workdir, _ = done
     found = {(c["budget"], c["labels"], c["features"]) for c in result["cells"]}
@@ -87,6 +89,7 @@ def test_every_way_is_examined_and_labels_of_the_language_suffice_here(done):
     assert len(table) == 1 + 9 and "de" in studies.summary("languages", result)
 
 
+@pytest.mark.slow
 def test_features_are_in_the_same_units_and_centred_where_that_is_said(done, config):
     _, workdir, known = done
     base = study.language_model(config, known, workdir)

@@ -199,6 +199,7 @@ def test_what_is_no_table_and_what_is_no_base_is_said(photos, base, table, tmp_p
         tl_jax.advise(str(photos), bases=[base], **{**given, "workdir": photos / "out"})
 
 
+@pytest.mark.slow
 def test_the_programs(photos, base, table, tmp_path):
     flags = [photos, "--quick", f"--bases={base}", f"--tables={table}"]
     flags += [f"--cache={tmp_path / 'cache'}", f"--workdir={tmp_path / 'out'}", "--per_class=4"]

@@ -88,7 +88,7 @@ RENAMED = {
     "resnet101v2": "resnet101_v2",
     "resnet152v2": "resnet152_v2",
 }
-LARGE = 15e6  # parameters
+LARGE = 6e6  # parameters
 WIDTH = r"_(?:alpha|width_mult|channel_multiplier)"
 
 

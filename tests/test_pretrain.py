@@ -131,6 +131,7 @@ class Attracted(JointEmbedding):
         return Loss({"loss": Term(-cosine(a, b).mean())}, memory, {"spread": spread(a)})
 
 
+@pytest.mark.slow
 def test_a_collapse_is_said(tmp_path, caplog, monkeypatch):
     monkeypatch.setitem(objectives.OBJECTIVES, "attracted", Attracted)
     mine = config(objective="attracted(hidden=32, width=16)", **{"tune.learning_rate": 3e-2})
@@ -156,6 +157,7 @@ def test_what_is_a_collapse(row, said):
     assert said in found and bool(found) == bool(said)
 
 
+@pytest.mark.slow
 def test_images_that_lie_anywhere_are_enough(photos, tmp_path):
     """The folder of three shapes, whose sub-folders say nothing here."""
     task = tl_jax.load_task(f"images:{photos}")

@@ -26,10 +26,11 @@ from tl_jax.runs.results import failures
 from tl_jax.runs.space import candidates, drawn
 from tl_jax.runs.transfer import transfer
 from tl_jax.stats import paired
+from tl_jax.stats.paired import overlap_of_rows
 from tl_jax.studies import run as studies
 from tl_jax.studies.scenarios import cells, study, table, trained
 from tl_jax.studies.scenarios.study import of_table
-from tl_jax.studies.scenarios.verdicts import against_reference, overlap
+from tl_jax.studies.scenarios.verdicts import against_reference
 
 # Spaces
 
@@ -227,8 +228,8 @@ def test_a_verdict_is_of_differences_paired_by_seed():
 
 
 def test_a_test_split_of_the_datas_own_needs_no_widening():
-    assert overlap(rows([0.1] * 5, fixed=True)) == 0
-    assert overlap(rows([0.1] * 5)) == pytest.approx(250 / 750)
+    assert overlap_of_rows(rows([0.1] * 5, fixed=True)) == 0
+    assert overlap_of_rows(rows([0.1] * 5)) == pytest.approx(250 / 750)
 
 
 def test_cells_that_failed_are_in_no_pair():

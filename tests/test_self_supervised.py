@@ -294,6 +294,7 @@ def test_each_trains_every_layer_and_reads_images(name):
     assert found.survey.scores == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["byol", "moco"])
 def test_digits_of_a_kind_come_together(tmp_path, name):
     epochs = 8 if name == "byol" else 4

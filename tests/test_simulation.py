@@ -78,6 +78,7 @@ def done(tmp_path_factory):
     return workdir, result
 
 
+@pytest.mark.slow
 def test_simulation_alone_beats_chance_and_its_worth_is_on_the_page(done):
     workdir, result = done
     found = {row[:2]: row for row in page.rows(result)}
@@ -96,6 +97,7 @@ def test_simulation_alone_beats_chance_and_its_worth_is_on_the_page(done):
     assert [float(line["accuracy"]) for line in lines] == [r.accuracy for r in page.rows(result)]
 
 
+@pytest.mark.slow
 def test_what_is_finished_is_not_repeated_and_gives_the_same(done):
     workdir, result = done
     lines = (workdir / "cells.jsonl").read_text().splitlines(keepends=True)
@@ -105,6 +107,7 @@ def test_what_is_finished_is_not_repeated_and_gives_the_same(done):
     assert status == 0 and again["cells"] == result["cells"]
 
 
+@pytest.mark.slow
 def test_accuracy_is_what_the_base_predicts():
     """The program's count on the test images beside `Base.predict` with the same variables."""
     config = load_config("configs/simulation_digits.py")

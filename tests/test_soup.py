@@ -114,6 +114,7 @@ def test_an_ensemble_is_the_mean_of_probabilities(runs, task):
     assert together["loss"] == pytest.approx(nll, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_program_of_ensembles(done, tmp_path):
     again = shutil.copytree(done, tmp_path / "again")
     ended = programs.run("ensemble", str(done), str(again))

@@ -138,6 +138,7 @@ def test_it_keeps_its_subwords_unless_others_are_asked_for(trained):
         language.with_vocabulary(base, other, tokens="word", **sizes)
 
 
+@pytest.mark.slow
 def test_it_becomes_a_classifier_that_says_which_words_count(trained, tmp_path):
     base = trained[0].resized(16)
     run = tl_jax.transfer(

@@ -158,6 +158,7 @@ def test_words_of_a_linear_base_sum_up_to_its_logit():
     assert sum(weight for _, weight in found) == pytest.approx(logit - ends, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_lines_are_answered(finished, tmp_path):
     (tmp_path / "lines.txt").write_text("the film was good\n\n  dull \n", encoding="utf-8")
     answers = list(predict.of_lines(finished.base, tmp_path / "lines.txt"))
