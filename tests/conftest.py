@@ -18,7 +18,7 @@ settings.register_profile(
 )
 settings.load_profile("any machine")
 
-# Each compiled program takes some regions of memory, of which a process on Linux has 65,530 at most.
+# Each compiled program maps memory, and a process on Linux may have 65,530 maps.
 MAPS, MOST_MAPS = pathlib.Path("/proc/self/maps"), 30_000
 
 
