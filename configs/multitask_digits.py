@@ -17,7 +17,7 @@ def get_config():
     config.task.name = "digits"
     config.task.truths = ("parity", "turned")
     config.settings.plan, config.settings.batch_size = "full", 64
-    config.settings.tune = {"epochs": 10, "learning_rate": 3e-3}
+    config.settings.tune = {"epochs": 6, "learning_rate": 3e-3}
     config.stitched_at = ("pool2", "pool4")
     config.variants.unrelated = {"task": {"truths": ("random(2)", "turned")}}
     config.variants.few_labels = {"labels": {"turned": 0.1}}
