@@ -233,7 +233,7 @@ def refusal(config) -> str:
     ("changes", "line"),
     [
         ({"validators": ("infomx",)}, "unknown validator 'infomx'; did you mean 'infomax'"),
-        ({"rule": "dev", "validators": ("bnm",)}, "rule='dev' is none of validators=bnm"),
+        ({"rule": "dev", "validators": ("bnm",)}, "rule among the validators 'dev'; known: bnm"),
         ({"seeds": (0, 0)}, "seeds= takes a list of one or more, each once"),
         ({"draws": 2}, "'source_only' has 1 settings to try instead of draws=2"),
         ({"methods.one.objective": "shto"}, "unknown objective 'shto'; did you mean 'shot'"),

@@ -10,7 +10,7 @@ import pathlib
 from typing import Any
 
 from tl_jax.data.task import Task
-from tl_jax.errors import UserError, takes_several, takes_whole
+from tl_jax.errors import takes_several, takes_whole, unknown
 from tl_jax.measure import validators
 from tl_jax.runs import pool
 from tl_jax.runs.journal import Journal
@@ -29,8 +29,7 @@ def check(config: Any) -> None:
     for name in config.validators:
         validators.require(name)
     if config.rule not in config.validators:
-        known = ", ".join(config.validators)
-        raise UserError(f"rule={config.rule!r} is none of validators={known}: add it there")
+        raise unknown("rule among the validators", config.rule, config.validators)
     methods.require(plain)
 
 
