@@ -2,12 +2,8 @@
 
 import dataclasses
 import functools
-import os
 import pathlib
-import pickle
 import re
-import subprocess
-import sys
 
 import flax.linen as nn
 import jax
@@ -17,6 +13,7 @@ import pytest
 import scipy.special
 import small
 import steps
+from devices import on_eight
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,7 +38,6 @@ from tl_jax.train.objectives.domains import log_rest
 from tl_jax.train.objectives.shot import nearest
 from tl_jax.train.step import update
 
-ROOT = pathlib.Path(__file__).parent.parent
 C, D, B = 3, 4, 6
 TWO = (
     *("source_only", "domain_adversarial(width=5)", "conditional_adversarial(width=5)", "coral"),
@@ -539,22 +535,15 @@ def _means(of_turns):
 COUPLED = ("class_confusion", "coral", "jan", "nuclear_norm", "shot")
 
 
-def main(folder: pathlib.Path) -> None:
-    """In the other process: the states of all, into a file."""
+def main(folder: pathlib.Path):
+    """In the other process: the states of all, and how many devices there are."""
     found = {spec: stepped(spec, [batches(spec, 8, 8, s) for s in (0, 1)]) for spec in COUPLED}
-    (folder / "found.pickle").write_bytes(pickle.dumps((found, jax.device_count())))
+    return found, jax.device_count()
 
 
 def test_eight_devices_give_what_one_gives(tmp_path):
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
-    code = "import pathlib, sys, test_adaptation as t; t.main(pathlib.Path(sys.argv[1]))"
-    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
-    quick = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # to compile; the numbers stay the same
-    environment = os.environ | quick | {"XLA_FLAGS": flags, "PYTHONPATH": path}
-    command = [sys.executable, "-W", "error", "-c", code, str(tmp_path)]
-    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    found, count = pickle.loads((tmp_path / "found.pickle").read_bytes())
+    # Quicker to compile; the numbers stay the same.
+    found, count = on_eight("test_adaptation", tmp_path, JAX_DISABLE_MOST_OPTIMIZATIONS="1")
     assert (count, jax.device_count()) == (8, 1)
     for spec, state in found.items():
         one = stepped(spec, [batches(spec, 8, 8, seed) for seed in (0, 1)])
@@ -773,9 +762,9 @@ def test_a_head_that_cannot_be_kept_is_refused(case):
 def test_a_kept_head_is_of_the_same_classes():
     named = dataclasses.replace(base(), classes=tuple("abcdefghij"))
     for other, said in (
-        (named, "the task has the classes 0, 1, .* but the base has a, b, c"),
+        (named, "has the classes a, b, c, .* and the task 0, 1, "),
         (base().cut("stem"), "this efficientnet_lite0 ends at 'stem', without a head"),
-        (base().with_head(9), "but the base has 9 of them, and they must be the same"),
+        (base().with_head(9), "has the classes 9 without names, and the task .* must be the same"),
     ):
         with pytest.raises(UserError, match=said):
             tl_jax.transfer(other, digits(), objective="tent", head="kept", plan="features_only")

@@ -2,16 +2,13 @@
 
 import dataclasses
 import functools
-import os
 import pathlib
-import pickle
-import subprocess
-import sys
 
 import jax
 import numpy as np
 import pytest
 import small
+from devices import on_eight
 
 from tl_jax.engine import prefix
 from tl_jax.engine.parallel import Parallel
@@ -24,8 +21,6 @@ from tl_jax.train.objectives.cross_entropy import CrossEntropy
 from tl_jax.train.step import update
 from tl_jax.train.work import PhaseRun
 
-ROOT = pathlib.Path(__file__).parent.parent
-FLAGS = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
 DROPOUT = {"jit": 0.5, "pmap": 0.0}  # jit draws masks for the whole batch, pmap for each part
 
 
@@ -124,8 +119,8 @@ def cache_key(folder: pathlib.Path) -> str:
     return prefix.features(chain, variables, pixels, "stem", parallel=Parallel(), **options).key
 
 
-def main(folder: pathlib.Path) -> None:
-    """In the other process: everything that is compared, into a file."""
+def main(folder: pathlib.Path):
+    """In the other process: everything that is compared."""
     found = {way: trained(folder / way, way, dropout=rate) for way, rate in DROPOUT.items()}
     found["two terms"] = {way: of_two_terms(folder / f"two {way}", way) for way in DROPOUT}
     found["coupled"] = {way: coupled(way) for way in DROPOUT}
@@ -136,20 +131,14 @@ def main(folder: pathlib.Path) -> None:
     found["rounded"] = Parallel().batch_size(32, 30)
     found["init"] = small.chain().init(0, (1, small.SIZE, small.SIZE, 3))
     found["key"] = cache_key(folder)
-    (folder / "found.pickle").write_bytes(pickle.dumps(found))
+    return found
 
 
 @pytest.fixture(scope="module")
 def eight(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("eight")
-    code = "import pathlib, sys, test_parallel; test_parallel.main(pathlib.Path(sys.argv[1]))"
-    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
-    quick = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # to compile; the numbers stay the same
-    environment = os.environ | quick | {"XLA_FLAGS": FLAGS, "PYTHONPATH": path}
-    command = [sys.executable, "-W", "error", "-c", code, str(folder)]
-    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return pickle.loads((folder / "found.pickle").read_bytes())
+    # Quicker to compile; the numbers stay the same.
+    quick = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    return on_eight("test_parallel", tmp_path_factory.mktemp("eight"), **quick)
 
 
 @pytest.mark.parametrize("way", DROPOUT)

@@ -1,11 +1,7 @@
 """Runs together against the same runs one by one, and those against a loop of optax's own steps."""
 
 import functools
-import os
 import pathlib
-import pickle
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 import small
+from devices import on_eight
 
 from tl_jax.chain.variables import select
 from tl_jax.errors import UserError
@@ -20,7 +17,6 @@ from tl_jax.train import together as module
 from tl_jax.train.fit import Data, Fitted, Run, batches, fit
 from tl_jax.train.together import stacked, together
 
-ROOT = pathlib.Path(__file__).parent.parent
 EXAMPLES, EPOCHS, BATCH = 50, 3, 16  # two of the 50 fill no batch
 CHAIN = small.chain()
 HEAD = {"chain": CHAIN, "start": "pool", "epochs": EPOCHS, "batch_size": BATCH}
@@ -277,27 +273,16 @@ def test_ways_and_runs_that_are_none_are_refused():
 # Eight devices, which XLA makes of one CPU in another process
 
 
-def main(folder: pathlib.Path) -> None:
+def main(folder: pathlib.Path):
     """In the other process: five runs on eight devices, so three of them go through the motions."""
     found = {way: together(fit, five(), data(*FEATURES), way=way, **HEAD) for way in module.WAYS}
     again = together(fit, stacked([run(s) for s in range(8)]), data(*FEATURES), **HEAD)
     found |= {"devices": jax.device_count(), "spread": len(again.loss.sharding.device_set)}
-    (folder / "found.pickle").write_bytes(pickle.dumps(jax.device_get(found)))
+    return jax.device_get(found)
 
 
 def test_eight_devices_give_what_one_gives(tmp_path):
-    code = "import pathlib, sys, test_together; test_together.main(pathlib.Path(sys.argv[1]))"
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
-    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code, str(tmp_path)],
-        env=os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": path},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    found = pickle.loads((tmp_path / "found.pickle").read_bytes())
+    found = on_eight("test_together", tmp_path)
     assert (found["devices"], found["spread"], jax.device_count()) == (8, 8, 1)
     for way in module.WAYS:
         jax.tree.map(close, found[way], separately())

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import flax.errors
@@ -109,6 +109,20 @@ class Base:
         `inputs`: preprocessed images (N, H, W, C), or tokens (N, T).
         """
         return ops.mean_of_positions(self(inputs, layer=layer or self.bottleneck))
+
+    def require_classes(self, classes: Sequence[str], what: str) -> None:
+        """UserError, which `what` begins, unless it classifies by these classes, in this order, as
+        far as it has names for its own.
+        """
+        if not self.classifies:
+            raise UserError(f"{what}: this {self.name} ends at {self.layers[-1]!r}, without a head")
+        count = self.architecture.classes
+        if len(classes) != count or (self.classes and tuple(classes) != self.classes):
+            own = ", ".join(self.classes) or f"{count} without names"
+            raise UserError(
+                f"{what}: this {self.name} has the classes {own:.60}, and the task "
+                f"{', '.join(classes):.60}; they must be the same in the same order"
+            )
 
     def predict(self, inputs) -> np.ndarray:
         """Class probabilities (N, C) of one image or text or several, whatever their size.

@@ -52,7 +52,7 @@ def posed(
         raise UserError("class_weights= is of a single task, and there are sources=: leave one out")
     ready = _headed(base, len(task.classes), own)
     if own.head == KEPT:
-        _require_classes(base, task.classes)
+        base.require_classes(task.classes, "head=kept")
     expected, read = ready.preprocessing.of_task(task)
     ready = dataclasses.replace(ready, preprocessing=expected)
     read = balance.weighted(read) if own.class_weights else read
@@ -170,16 +170,6 @@ def _headed(base: Base, classes: int, own: TransferSettings) -> Base:
     if own.cut:
         raise UserError(f"head=kept goes with the base whole: leave out cut={own.cut}")
     return base
-
-
-def _require_classes(base: Base, classes: tuple[str, ...]) -> None:
-    """UserError unless the base's classifier is of these classes, as far as it has names."""
-    known = base.classes or (f"{base.architecture.classes} of them",)
-    if len(classes) != base.architecture.classes or classes != (base.classes or classes):
-        raise UserError(
-            f"head=kept: the task has the classes {', '.join(classes):.60}, but the base has "
-            f"{', '.join(known):.60}, and they must be the same in the same order"
-        )
 
 
 def _cut(ready: Base) -> str:

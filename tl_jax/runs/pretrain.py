@@ -1,6 +1,7 @@
 """A base from images without labels: a chain that a self-supervised objective trains."""
 
 import dataclasses
+import functools
 import logging
 import pathlib
 import time
@@ -47,16 +48,13 @@ def by_config(config: Any, workdir: pathlib.Path, *, name: str) -> tuple[dict[st
     task, batch or augmentation.
     """
     task = subject.task_of(config, config.seed)
-
-    def check() -> None:
-        posed(subject.base_of(config), task, config)
-
+    base = functools.cache(lambda: subject.base_of(config))
     return folder.finished(
-        lambda: work(subject.base_of(config), task, workdir, config, name=name),
+        lambda: work(base(), task, workdir, config, name=name),
         config.to_dict(),
         workdir,
         cache=config.cache,
-        check=check,
+        check=lambda: posed(base(), task, config),
         data=lambda: identity.of_tasks({"": task}),
         images=subject.folders_of(config),
         needs_report=False,
