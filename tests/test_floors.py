@@ -15,7 +15,7 @@ FLOORS = (
     {"weights", "engine", "plans", "report"},
     {"train", "models", "vectors"},
     {"base", "describe"},
-    {"runs", "measure"},
+    {"runs", "measure", "serving"},
     {"studies"},
     {"advice"},
 )

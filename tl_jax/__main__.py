@@ -41,8 +41,8 @@ def main(argv: list[str]) -> int:
 
 def programs(folder: pathlib.Path = PROGRAMS) -> list[str]:
     """The name and the first line of each program in a folder, or where programs are."""
-    rows = list(_programs(folder))
-    return [f"{name:<18}{line}" for name, line in rows] or NO_PROGRAMS.splitlines()
+    lines = [f"{name:<18}{line}" for name, line in _programs(folder)]
+    return lines if lines else NO_PROGRAMS.splitlines()
 
 
 def _programs(folder: pathlib.Path) -> Iterator[tuple[str, str]]:

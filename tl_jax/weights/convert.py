@@ -135,20 +135,27 @@ def named(
         _, rule = _match(module, patterns)
         array = np.asarray(variables[path])
         if leaf == "weight" and rule is not None:
-            array = _to_torch(array) if rule.kernel is None else _undone(rule, array, state[name])
+            undo = _to_torch if rule.kernel is None else _undoing(rule.kernel, state[name].shape)
+            array = undo(array)
         arrays[name] = array
     return arrays
 
 
-def _undone(rule: Rule, array: np.ndarray, like: Any) -> np.ndarray:
-    """Return the array of `like.shape` that the rule's `kernel` turns into `array`.
+def _undoing(
+    kernel: Callable[[np.ndarray], np.ndarray], shape: tuple[int, ...]
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the inverse of a rule's `kernel` for arrays of that shape.
 
-    It only moves elements, so it shows with their numbers where it moves each.
+    A kernel only moves elements, so it shows with their numbers where it moves each.
     """
-    numbers = rule.kernel(np.arange(array.size, dtype=np.int32).reshape(like.shape))
-    undone = np.empty(array.size, array.dtype)
-    undone[numbers.ravel()] = array.ravel()
-    return undone.reshape(like.shape)
+
+    def undo(array: np.ndarray) -> np.ndarray:
+        numbers = kernel(np.arange(array.size, dtype=np.int32).reshape(shape))
+        undone = np.empty(array.size, array.dtype)
+        undone[numbers.ravel()] = array.ravel()
+        return undone.reshape(shape)
+
+    return undo
 
 
 def _path(leaf: str, target: str, leaves: Mapping[tuple[str, bool], str]) -> str | None:
