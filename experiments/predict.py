@@ -49,14 +49,13 @@ def main(argv: list[str]) -> int:
 
 
 def _line(what: str, name: str, row, classes: tuple[str, ...]) -> str:
+    from tl_jax.base.predict import answer
     from tl_jax.report.text import visible
 
-    best = int(row.argmax())
-    if not JSON.value:
-        return f"{visible(name)}\t{visible(classes[best])}\t{row[best]:.4f}"
-    every = {name: round(float(p), 6) for name, p in zip(classes, row, strict=True)}
-    answer = {what: name, "class": classes[best], "probability": round(float(row[best]), 6)}
-    return json.dumps(answer | {"probabilities": every})
+    found = answer(row, classes)
+    if JSON.value:
+        return json.dumps({what: name} | found)
+    return f"{visible(name)}\t{visible(found['class'])}\t{row.max():.4f}"
 
 
 if __name__ == "__main__":

@@ -94,14 +94,15 @@ def exported(**given) -> int:
         return cli.status(export.main, ["export"])
 
 
-def test_the_program_writes_both_kinds(done, tmp_path, capsys):
-    run, out = str(done), tmp_path / "it.stablehlo"
-    assert exported(run=run, out=str(out)) == 0
+def test_the_program(images, tmp_path, capsys):
+    run, out = tmp_path / "model.safetensors", tmp_path / "it.stablehlo"
+    images[0].save(run)
+    assert exported(run=str(run), out=str(out)) == 0
     assert capsys.readouterr().out.split()[0] == str(out) and out.stat().st_size > 1e4
-    assert exported(run=run, out=str(out), names="pip:efficientnet-lite0") == 2
+    assert exported(run=str(run), out=str(out), names="torchvision:IMAGENET1K_V1") == 2
     assert "it is a file .safetensors" in capsys.readouterr().err
-    library = tmp_path / "it.safetensors"
-    assert exported(run=run, out=str(library), names="pip:efficientnet-lite0") == 2
-    assert "is no longer the net of pip: it lacks" in capsys.readouterr().err
+    theirs = tmp_path / "no.pth"
+    assert exported(run=str(run), out=str(tmp_path / "it.safetensors"), names=str(theirs)) == 2
+    assert f"{theirs}: does not exist" in capsys.readouterr().err
     assert exported(run=None, out=str(out)) == 2
     assert "which run, and where to?" in capsys.readouterr().err

@@ -13,9 +13,10 @@ from tl_jax.errors import UserError
 from tl_jax.runs.results import versions
 
 PROGRAMS = pathlib.Path(__file__).parent.parent / "experiments"  # in a checkout alone
-NO_PROGRAMS = """\
-none: this is an installed package, and the programs come with a checkout of the sources.
-From Python, tl_jax.transfer, tl_jax.study and tl_jax.advise do what those of these names do."""
+NO_PROGRAMS = (
+    "none: this is an installed package, and the programs come with a checkout of the sources.",
+    "From Python, tl_jax.transfer, tl_jax.study and tl_jax.advise do what those of these names do.",
+)
 CACHE = pathlib.Path(".cache")  # the configs' default
 
 
@@ -42,7 +43,7 @@ def main(argv: list[str]) -> int:
 def programs(folder: pathlib.Path = PROGRAMS) -> list[str]:
     """The name and the first line of each program in a folder, or where programs are."""
     lines = [f"{name:<18}{line}" for name, line in _programs(folder)]
-    return lines if lines else NO_PROGRAMS.splitlines()
+    return lines or [*NO_PROGRAMS]
 
 
 def _programs(folder: pathlib.Path) -> Iterator[tuple[str, str]]:

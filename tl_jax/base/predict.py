@@ -3,6 +3,7 @@
 import itertools
 import pathlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -58,6 +59,14 @@ def of_lines(base: Base, path: pathlib.Path) -> Iterator[tuple[str, np.ndarray]]
                 yield from zip(batch, base.predict(batch), strict=True)
         except UnicodeDecodeError as error:
             raise UserError(f"{path} is not UTF-8 ({error.reason}): save it as UTF-8") from None
+
+
+def answer(row: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
+    """The class probabilities (C,) as JSON-able data, with the most probable class in front."""
+    names = classes or [str(number) for number in range(len(row))]
+    best = int(row.argmax())
+    every = {name: round(float(p), 6) for name, p in zip(names, row, strict=True)}
+    return {"class": names[best], "probability": every[names[best]], "probabilities": every}
 
 
 def _opened(file: pathlib.Path, grey_range: Range | None) -> PIL.Image.Image | UserError:
