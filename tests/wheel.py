@@ -1,4 +1,5 @@
-"""Builds the wheel, installs it into an empty environment, and runs the README's first block there.
+"""Builds the sdist and from it the wheel, installs that into an empty environment, and runs there
+the README's first block and `python -m tl_jax`.
 
     python -m tests.wheel --python=python3
 
@@ -33,7 +34,11 @@ def main(argv: list[str]) -> None:
         python = home / "env" / "bin" / "python"
         run(_PYTHON.value, "-m", "venv", str(home / "env"))
         pip = [str(python), "-m", "pip", "--quiet", "--disable-pip-version-check"]
-        run(*pip, "wheel", "--no-deps", "--wheel-dir", folder, str(ROOT))
+        run(*pip, "install", "setuptools>=77")
+        sdist = f"from setuptools import build_meta; build_meta.build_sdist({folder!r})"
+        run(str(python), "-c", sdist, cwd=ROOT)
+        (archive,) = home.glob("*.tar.gz")
+        run(*pip, "wheel", "--no-deps", "--wheel-dir", folder, str(archive))
         (wheel,) = home.glob("*.whl")
         constraints = ["-c", str(ROOT / "constraints.txt")]
         run(*pip, "install", *constraints, f"{wheel}[{EXTRAS}]")
@@ -41,6 +46,7 @@ def main(argv: list[str]) -> None:
         block = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
         where = "print('installed in', tl_jax.__file__)\n"
         run(str(python), "-W", "error::DeprecationWarning:tl_jax", "-c", block + where, cwd=home)
+        run(str(python), "-m", "tl_jax", cwd=home)
 
 
 def run(*command: str, cwd: pathlib.Path | None = None) -> None:
