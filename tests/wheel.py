@@ -8,6 +8,7 @@ Outside the checkout, in a folder with my_photos/: scikit-learn's digits as PNG 
 
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from absl import app, flags
 ROOT = pathlib.Path(__file__).parent.parent
 _PYTHON = flags.DEFINE_string("python", sys.executable, "Interpreter of the new environment.")
 EXTRAS = "weights,report,onednn"
+LEFT_OUT = (".*", "runs", "build", "*.egg-info")
 PHOTOS = """
 import pathlib, PIL.Image
 from sklearn.datasets import load_digits
@@ -35,8 +37,10 @@ def main(argv: list[str]) -> None:
         run(_PYTHON.value, "-m", "venv", str(home / "env"))
         pip = [str(python), "-m", "pip", "--quiet", "--disable-pip-version-check"]
         run(*pip, "install", "setuptools>=77")
+        # Building leaves files beside the sources.
+        sources = shutil.copytree(ROOT, home / "sources", ignore=shutil.ignore_patterns(*LEFT_OUT))
         sdist = f"from setuptools import build_meta; build_meta.build_sdist({folder!r})"
-        run(str(python), "-c", sdist, cwd=ROOT)
+        run(str(python), "-c", sdist, cwd=sources)
         (archive,) = home.glob("*.tar.gz")
         run(*pip, "wheel", "--no-deps", "--wheel-dir", folder, str(archive))
         (wheel,) = home.glob("*.whl")
