@@ -146,7 +146,7 @@ def _text(body: bytes) -> str:
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
-    server: Server
+    server: Server  # pyrefly: ignore[bad-override-mutable-attribute]
     server_version, sys_version = "tl_jax", ""
     protocol_version = "HTTP/1.1"
     timeout = SECONDS
