@@ -78,8 +78,8 @@ def fit(
     The steps are those of `tl_jax.train` (for clipping, optimizer, schedule and modes of batch norm
     see `plan.Settings`). The objective's tails are in the chain; None is the cross entropy of the
     last layer. One of several sources takes the data, and a run's examples and weights, by name: an
-    epoch shows the one of most batches once, and the others again and again. `augment` (key, batch) -> batch
-    acts on raw inputs, as `preprocessing` has them before it normalises; None: they are normal.
+    epoch shows the one of most batches once, and the others again and again. `augment` (key, batch)
+    -> batch acts on inputs before `preprocessing` normalises them.
 
     The batches are `batches(run.seed, epoch, ...)`. A batch of weight 0 has no gradient. Choose a
     subset by `examples`, not by weights: then no other example fills a batch, costs work or reaches
