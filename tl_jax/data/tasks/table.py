@@ -16,9 +16,10 @@ from tl_jax.data.images import fingerprint, open_image
 from tl_jax.data.layout import SPLIT_NAMES, normal
 from tl_jax.data.splits import divide
 from tl_jax.data.strata import by_number, by_rarest
-from tl_jax.data.task import SPLITS, Task
+from tl_jax.data.task import SPLITS, Task, Truth
 from tl_jax.data.tasks import folder
 from tl_jax.data.tasks.arrays import unweighted
+from tl_jax.data.truths import one_hot
 from tl_jax.errors import UserError, takes, unknown
 
 logger = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ class Row(NamedTuple):
     line: int
     image: str
     truth: tuple[str, ...]  # the cells of the columns that are asked for
+    further: tuple[str, ...]  # classes in other columns
     group: str
     split: str
 
@@ -50,6 +52,7 @@ def table(
     numbers: Sequence[str] | str = (),
     separator: str = ";",
     order: Sequence[str] = (),
+    further: Sequence[str] | str = (),
     group: str = "",
     split: str = "",
     root: str = "",
@@ -61,25 +64,23 @@ def table(
 
     What is asked (`Task.asks`): the class in the column `label`, in the given `order` or sorted; or
     any of several `labels`: one column of names with `separator` between them, or a column for each
-    with 1, 0 or, where nobody knows, nothing; or one or several `numbers`, or nothing. `group` is a
-    column of what must stay in one split, such as patients; `split` one of train, val and test:
-    without it, `val` and `test` are shares that are split off at random.
+    with 1, 0 or, where nobody knows, nothing; or one or several `numbers`, or nothing. `further`
+    are columns of other classes, for several tasks at once (`truths=`). `group` is a column of what
+    must stay in one split, such as patients; `split` one of train, val and test: without it, `val`
+    and `test` are shares that are split off at random.
 
     Every file is decoded once now (see `folder`). UserError, with the line, for what is wrong.
     """
     asks, wanted = _asked(label, labels, numbers)
-    if per_class and asks != "classes":
-        raise UserError(f"per_class={per_class} counts classes, and this task asks for {asks}")
-    place = path_of(path)
+    place, others = path_of(path), _names("further=", further)
     where, base = str(place), path_of(root) if root else place.parent
     columns = {"image": image, "group": group, "split": split, **wanted}
+    columns |= {f"further.{number}": name for number, name in enumerate(others)}
     rows = _rows(place, columns, joined=separator if asks == "labels" else "")
-    if not rows:
-        raise UserError(f"{where} has no rows")
     kept, skipped, grey_range = _readable(base, rows, on_unreadable, duplicates)
-    found = [rows[id_] for id_ in kept]
-    names = tuple(wanted.values())
+    found, names = [rows[id_] for id_ in kept], tuple(wanted.values())
     classes, truth, strata = _truth(where, found, asks, names, separator, tuple(order))
+    takes(not per_class or asks == "classes", "per_class=", f"no budget of {asks}", per_class)
     splits = _divided(found, strata, seed=seed, val=val, test=test, per_class=per_class)
     same.warn(where, list(kept.values()), splits, "; leave them out with duplicates=drop")
     ids, around = tuple(kept), base.absolute()  # wherever the program goes meanwhile
@@ -90,6 +91,7 @@ def table(
         open=lambda index: open_image(around / ids[index], grey_range),
         truth=truth,
         asks=asks,
+        further={name: _further(found, number) for number, name in enumerate(others)},
         groups=tuple(one.group for one in found) if group else (),
         splits=splits,
         fingerprint=fingerprint(ids, kept.values()),
@@ -146,8 +148,21 @@ def _rows(path: Path, columns: dict[str, str], joined: str) -> dict[str, Row]:
             if split.lower() not in SPLIT_NAMES:
                 raise unknown(f"split in {where}:", split, SPLIT_NAMES)
             split = SPLIT_NAMES[split.lower()]
-        found[image] = Row(line, image, tuple(c.strip() for c in cells.values()), group, split)
+        own, further = (
+            tuple(c.strip() for name, c in cells.items() if name.startswith("further") is other)
+            for other in (False, True)
+        )
+        found[image] = Row(line, image, own, further, group, split)
+    if not found:
+        raise UserError(f"{str(path)!r} has no rows")
     return found
+
+
+def _further(rows: list[Row], number: int) -> Truth:
+    """The classes of another column; an empty cell is no label."""
+    names = [normal(row.further[number]) for row in rows]
+    classes = sorted({*names} - {""})
+    return one_hot(np.array([classes.index(n) if n else -1 for n in names]), classes)
 
 
 def _readable(
