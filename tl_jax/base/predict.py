@@ -66,8 +66,8 @@ def said(base: Base, row: np.ndarray) -> dict[str, Any]:
     """What a row (C,) of `Base.predict` says, as JSON-able data: the "class" and its "probability",
     or the "labels" that are given, beside all "probabilities"; or the "numbers".
     """
-    kind = answers.make(base.answers)
-    every = {name: round(float(p), 6) for name, p in zip(base.classes, row, strict=True)}
+    kind, names = answers.make(base.answers), base.classes or tuple(map(str, range(len(row))))
+    every = {name: round(float(p), 6) for name, p in zip(names, row, strict=True)}
     if kind.asks == "numbers":
         return {"numbers": every}
     if isinstance(kind, answers.Labels):
@@ -75,7 +75,7 @@ def said(base: Base, row: np.ndarray) -> dict[str, Any]:
         given = [name for name, p, t in zip(every, row, least, strict=True) if p >= t]
         return {"labels": given, "probabilities": every}
     best = int(row.argmax())
-    told = {"class": base.classes[best], "probability": round(float(row[best]), 6)}
+    told = {"class": names[best], "probability": every[names[best]]}
     return told | {"probabilities": every}
 
 
