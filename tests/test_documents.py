@@ -30,9 +30,13 @@ def test_links_lead_to_files_of_the_project(document):
     assert not missing
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_the_readme_leads_to_every_document_and_a_chapter_to_its_pages(document):
-    chapter = document.parent.with_suffix(".md")  # docs/beyond/growth.md: docs/beyond.md
-    index = chapter if chapter in DOCUMENTS else ROOT / "README.md"
-    named = f"]({document.relative_to(index.parent)})" in index.read_text()
-    assert named or document == index
+def test_the_contents_of_the_site_name_every_page_once():
+    pages = sorted((ROOT / "docs").glob("**/*.md"))
+    entries = [
+        page.parent / f"{line}.md"
+        for page in pages
+        for tree in re.findall(r"^```\{toctree\}\n(.*?)^```", page.read_text(), re.DOTALL | re.M)
+        for line in tree.splitlines()
+        if not line.startswith(":")
+    ]
+    assert sorted([*entries, ROOT / "docs" / "index.md"]) == pages
