@@ -1,5 +1,7 @@
 """The site of these documents: `make docs` builds it into build/docs, without a network."""
 
+import re
+
 project = "tl_jax"
 html_title = "tl_jax"
 html_theme = "sphinx_book_theme"
@@ -13,9 +15,20 @@ nb_execution_mode = "off"  # the Makefile runs the lab
 # Links to `#a-heading`, as a code host makes them, at all depths that the documents have.
 myst_heading_anchors = 4
 
-# Docstrings name code in single backticks.
-default_role = "code"
 autodoc_default_options = {"members": True, "member-order": "bysource"}
-# Every reference to this library must lead somewhere; other libraries' pages are not at hand.
+default_role = "code"  # docstrings name code in single backticks
 nitpicky = True
-nitpick_ignore_regex = [("py:.*", r"(?!tl_jax\.).*")]
+nitpick_ignore_regex = [("py:class", ".*")]  # types in signatures, where no page has them
+
+
+def setup(app):
+    app.connect("autodoc-process-docstring", as_plain_text)
+
+
+def as_plain_text(app, what, name, obj, options, lines):
+    """Escape what RST would take for markup: docstrings have backticks, lists and examples alone."""
+    for number, line in enumerate(lines):
+        bullet, text = re.match(r"(\s*(?:\* |>>>.*)?)(.*)", line).groups()
+        parts = text.split("`")
+        parts[::2] = [re.sub(r"[*|]|_(?!\w)", r"\\\g<0>", part) for part in parts[::2]]
+        lines[number] = bullet + "`".join(parts)
