@@ -40,3 +40,18 @@ def test_the_contents_of_the_site_name_every_page_once():
         if not line.startswith(":")
     ]
     assert sorted([*entries, ROOT / "docs" / "index.md"]) == pages
+
+
+def test_what_was_measured_of_a_claim_is_on_the_page_that_the_claim_leads_to():
+    rows = [line.split(" | ") for line in (ROOT / "docs" / "claims.md").read_text().splitlines()]
+    cells = [row[2] for row in rows if len(row) == 5 and "](" in row[2]]
+    assert len(cells) == len([row for row in rows if len(row) == 5]) - 5  # the heads of tables
+    for cell in cells:
+        said, page = re.fullmatch(r"(.*)\[.*?\]\((.*?\.md).*", cell).groups()
+        found = numbers((ROOT / "docs" / page).read_text())
+        assert not numbers(re.sub("`.*?`", "", said)) - found, cell
+
+
+def numbers(text: str) -> set[str]:
+    """What is written in digits, without signs: a hyphen, a dash and a minus mean the same here."""
+    return set(re.findall(r"(?<![\w.,])\d[\d.,]*(?<![.,])", text))
