@@ -26,7 +26,7 @@ def setup(app):
 
 
 def as_plain_text(app, what, name, obj, options, lines):
-    """Escape what RST would take for markup: docstrings have backticks, lists and examples alone."""
+    """Escape what RST takes for markup: docstrings have backticks, lists and examples alone."""
     for number, line in enumerate(lines):
         bullet, text = re.match(r"(\s*(?:\* |>>>.*)?)(.*)", line).groups()
         parts = text.split("`")
