@@ -9,12 +9,13 @@ html_theme_options = {"navbar_persistent": []}  # the search is in the sidebar
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
-exclude_patterns = []
-nb_execution_mode = "off"  # the Makefile runs the lab
+exclude_patterns = ["lab.md"]  # the text of lab.ipynb, which has what it prints too
+nb_execution_mode = "off"  # `make lab` runs it
 
 # Links to `#a-heading`, as a code host makes them, at all depths that the documents have.
 myst_heading_anchors = 4
 
+add_module_names = False  # headings have them
 autodoc_default_options = {"members": True, "member-order": "bysource"}
 default_role = "code"  # docstrings name code in single backticks
 nitpicky = True
@@ -23,6 +24,7 @@ nitpick_ignore_regex = [("py:class", ".*")]  # types in signatures, where no pag
 
 def setup(app):
     app.connect("autodoc-process-docstring", as_plain_text)
+    app.connect("autodoc-skip-member", is_field)
 
 
 def as_plain_text(app, what, name, obj, options, lines):
@@ -32,3 +34,8 @@ def as_plain_text(app, what, name, obj, options, lines):
         parts = text.split("`")
         parts[::2] = [re.sub(r"[*|]|_(?!\w)", r"\\\g<0>", part) for part in parts[::2]]
         lines[number] = bullet + "`".join(parts)
+
+
+def is_field(app, what, name, obj, skip, options):
+    """Leave a named tuple's fields out: the signature has them, and their docstring is empty talk."""
+    return True if str(obj.__doc__).startswith("Alias for field") else None

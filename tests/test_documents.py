@@ -1,6 +1,8 @@
 """What documents say: examples in docstrings run, and links lead somewhere."""
 
 import doctest
+import importlib
+import json
 import pathlib
 import re
 
@@ -9,17 +11,25 @@ import pytest
 import tl_jax
 
 ROOT = pathlib.Path(__file__).parent.parent
+MODULES_WITH_EXAMPLES = sorted(
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    for path in (ROOT / "tl_jax").glob("**/*.py")
+    if ">>>" in path.read_text()
+)
 DOCUMENTS = sorted((*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")))
 
 
-@pytest.mark.parametrize("name", ["load_base", "Base", "load_task", "transfer", "Run"])
-def test_the_examples_of_the_door_run(name, tmp_path, monkeypatch):
+@pytest.mark.parametrize("module", MODULES_WITH_EXAMPLES)
+def test_examples_in_docstrings_run(module, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    function = getattr(tl_jax, name)
-    globs = {function.__name__: function}
-    (example,) = doctest.DocTestFinder(recurse=False).find(function, name, globs=globs)
-    assert example.examples
-    assert doctest.DocTestRunner().run(example).failed == 0
+    found = doctest.DocTestFinder().find(importlib.import_module(module), module)
+    results = [doctest.DocTestRunner().run(example) for example in found if example.examples]
+    assert results and not any(result.failed for result in results)
+
+
+@pytest.mark.parametrize("name", ["load_base", "Base", "load_task", "transfer", "Run"])
+def test_what_the_door_is_for_has_an_example(name):
+    assert ">>>" in getattr(tl_jax, name).__doc__
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -40,6 +50,27 @@ def test_the_contents_of_the_site_name_every_page_once():
         if not line.startswith(":")
     ]
     assert sorted([*entries, ROOT / "docs" / "index.md"]) == pages
+
+
+def test_what_a_page_includes_of_another_document_is_there():
+    blocks = [
+        (page.parent / name, marker)
+        for page in DOCUMENTS
+        for name, options in re.findall(
+            r"^```\{include\} (\S+)\n(.*?)^```", page.read_text(), re.DOTALL | re.M
+        )
+        for marker in re.findall(r'^:(?:start-after|end-before): "(.*)"$', options, re.M)
+    ]
+    assert blocks
+    for document, marker in blocks:
+        assert marker.replace("\\n", "\n") in document.read_text(), marker
+
+
+def test_the_notebook_of_the_lab_is_its_text():
+    notebook = json.loads((ROOT / "docs" / "lab.ipynb").read_text())
+    cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    text = (ROOT / "docs" / "lab.md").read_text()
+    assert cells == re.findall(r"^```\{code-cell\} ipython3\n(.*?)\n```$", text, re.DOTALL | re.M)
 
 
 def test_what_was_measured_of_a_claim_is_on_the_page_that_the_claim_leads_to():
