@@ -37,5 +37,5 @@ def as_plain_text(app, what, name, obj, options, lines):
 
 
 def is_field(app, what, name, obj, skip, options):
-    """Leave a named tuple's fields out: the signature has them, and their docstring is empty talk."""
+    """Leave fields of named tuples out: the signature has them, their docstrings say nothing."""
     return True if str(obj.__doc__).startswith("Alias for field") else None
