@@ -5,12 +5,14 @@ import re
 project = "tl_jax"
 html_title = "tl_jax"
 html_theme = "sphinx_book_theme"
-html_theme_options = {"navbar_persistent": []}  # the search is in the sidebar
+html_theme_options = {"navbar_persistent": [], "footer_content_items": []}
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
 exclude_patterns = ["lab.md"]  # the text of lab.ipynb, which has what it prints too
 nb_execution_mode = "off"  # `make lab` runs it
+
+highlight_language = "none"  # of blocks that name no language
 
 # Links to `#a-heading`, as a code host makes them, at all depths that the documents have.
 myst_heading_anchors = 4

@@ -9,6 +9,7 @@ import re
 import pytest
 
 import tl_jax
+from tl_jax.train import objectives
 
 ROOT = pathlib.Path(__file__).parent.parent
 MODULES_WITH_EXAMPLES = sorted(
@@ -52,12 +53,20 @@ def test_the_contents_of_the_site_name_every_page_once():
     assert sorted([*entries, ROOT / "docs" / "index.md"]) == pages
 
 
+def test_the_api_has_every_name_of_the_door_and_every_objective():
+    named = re.findall(r"^\.\. auto(?:class|function|exception):: (\S+)$", page("api"), re.M)
+    assert sorted(named) == sorted(f"tl_jax.{name}" for name in tl_jax.__all__ if name != "models")
+    files = re.findall(r"^\.\. automodule:: (\S+)$", page("api/objectives"), re.M)
+    known = [*objectives.OBJECTIVES.values(), *objectives.TERMS.values()]
+    assert sorted(files) == sorted({one.__module__ for one in known})
+
+
 def test_what_a_page_includes_of_another_document_is_there():
     blocks = [
-        (page.parent / name, marker)
-        for page in DOCUMENTS
+        (document.parent / name, marker)
+        for document in DOCUMENTS
         for name, options in re.findall(
-            r"^```\{include\} (\S+)\n(.*?)^```", page.read_text(), re.DOTALL | re.M
+            r"^```\{include\} (\S+)\n(.*?)^```", document.read_text(), re.DOTALL | re.M
         )
         for marker in re.findall(r'^:(?:start-after|end-before): "(.*)"$', options, re.M)
     ]
@@ -69,18 +78,23 @@ def test_what_a_page_includes_of_another_document_is_there():
 def test_the_notebook_of_the_lab_is_its_text():
     notebook = json.loads((ROOT / "docs" / "lab.ipynb").read_text())
     cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
-    text = (ROOT / "docs" / "lab.md").read_text()
+    text = page("lab")
     assert cells == re.findall(r"^```\{code-cell\} ipython3\n(.*?)\n```$", text, re.DOTALL | re.M)
 
 
 def test_what_was_measured_of_a_claim_is_on_the_page_that_the_claim_leads_to():
-    rows = [line.split(" | ") for line in (ROOT / "docs" / "claims.md").read_text().splitlines()]
+    rows = [line.split(" | ") for line in page("claims").splitlines()]
     cells = [row[2] for row in rows if len(row) == 5 and "](" in row[2]]
     assert len(cells) == len([row for row in rows if len(row) == 5]) - 5  # the heads of tables
     for cell in cells:
-        said, page = re.fullmatch(r"(.*)\[.*?\]\((.*?\.md).*", cell).groups()
-        found = numbers((ROOT / "docs" / page).read_text())
+        said, source = re.fullmatch(r"(.*)\[.*?\]\((.*?)\.md.*", cell).groups()
+        found = numbers(page(source))
         assert not numbers(re.sub("`.*?`", "", said)) - found, cell
+
+
+def page(name: str) -> str:
+    """The text of a page of the site."""
+    return (ROOT / "docs" / f"{name}.md").read_text()
 
 
 def numbers(text: str) -> set[str]:
