@@ -66,6 +66,8 @@ bench: .venv/bench
 	$(BIN)/python -m benchmarks.flagship --json=runs/flagship.json
 	$(BIN)/python -m benchmarks.cached
 	$(BIN)/python -m benchmarks.together
+	$(BIN)/python -m benchmarks.adaptations
+	$(BIN)/python -m benchmarks.objectives
 	$(BIN)/python -m benchmarks.loader
 	$(BIN)/python -m benchmarks.augment
 	$(BIN)/python -m benchmarks.frozen

@@ -3,8 +3,8 @@
     python -m experiments.predict --run=runs/elpv photo.png folder/
     python -m experiments.predict --run=runs/reviews reviews.txt
 
-A run on texts takes files with a text on each line. --json prints JSON lines, with the probability
-of every class.
+A run on texts takes files with a text on each line. A run of several labels prints those it gives,
+one of numbers the numbers. --json prints JSON lines, with the probability of every class.
 """
 
 import json
@@ -34,7 +34,7 @@ def main(argv: list[str]) -> int:
     if reads(base.name) == TOKENS:
         for argument in argv[1:]:
             for text, row in predict.of_lines(base, path_of(argument)):
-                print(_line("text", text, row, base.classes))
+                print(_line("text", text, predict.said(base, row)))
         return 0
     files = [f for argument in argv[1:] for f in predict.files_at(path_of(argument))]
     failed = 0
@@ -43,19 +43,20 @@ def main(argv: list[str]) -> int:
             cli.complain(str(answer))
             failed += 1
         else:
-            print(_line("path", str(path), answer, base.classes))
+            print(_line("path", str(path), predict.said(base, answer)))
     return cli.BAD_INPUT if failed else 0
 
 
-def _line(what: str, name: str, row, classes: tuple[str, ...]) -> str:
+def _line(what: str, name: str, said: dict) -> str:
+    """Class and probability, the labels with theirs, or the numbers; with --json everything."""
     from tl_jax.report.text import visible
 
-    best = int(row.argmax())
-    if not JSON.value:
-        return f"{visible(name)}\t{visible(classes[best])}\t{row[best]:.4f}"
-    every = {name: round(float(p), 6) for name, p in zip(classes, row, strict=True)}
-    answer = {what: name, "class": classes[best], "probability": round(float(row[best]), 6)}
-    return json.dumps(answer | {"probabilities": every})
+    if JSON.value:
+        return json.dumps({what: name} | said)
+    if "class" in said:
+        return f"{visible(name)}\t{visible(said['class'])}\t{said['probability']:.4f}"
+    told = said.get("numbers") or {one: said["probabilities"][one] for one in said["labels"]}
+    return "\t".join([visible(name), *(f"{visible(n)} {x:.4f}" for n, x in told.items())])
 
 
 if __name__ == "__main__":

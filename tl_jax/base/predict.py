@@ -1,13 +1,15 @@
-"""Class probabilities of image files, or of lines of text, by a base as it is."""
+"""What a base says of image files, or of lines of text, and how one writes that."""
 
 import itertools
 import pathlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import PIL.Image
 
 from tl_jax.base.base import Base
+from tl_jax.chain import answers
 from tl_jax.data.files import walk
 from tl_jax.data.images import Range, open_file
 from tl_jax.errors import UserError
@@ -34,7 +36,7 @@ def files_at(path: pathlib.Path) -> Iterator[pathlib.Path]:
 def of_files(
     base: Base, files: Sequence[pathlib.Path]
 ) -> Iterator[tuple[pathlib.Path, np.ndarray | UserError]]:
-    """Each image file with its class probabilities (C,), or with what is wrong with it."""
+    """Each image file with a row of `Base.predict` (C,), or with what is wrong with it."""
     for first in range(0, len(files), BATCH):
         batch = files[first : first + BATCH]
         read = [_opened(file, base.of_images.grey_range) for file in batch]
@@ -45,7 +47,7 @@ def of_files(
 
 
 def of_lines(base: Base, path: pathlib.Path) -> Iterator[tuple[str, np.ndarray]]:
-    """Each line of a file of texts with its class probabilities (C,); empty lines are left out.
+    """Each line of a file of texts with a row of `Base.predict` (C,); empty lines are left out.
 
     UserError for a file that is not there, and for what is not UTF-8.
     """
@@ -58,6 +60,23 @@ def of_lines(base: Base, path: pathlib.Path) -> Iterator[tuple[str, np.ndarray]]
                 yield from zip(batch, base.predict(batch), strict=True)
         except UnicodeDecodeError as error:
             raise UserError(f"{path} is not UTF-8 ({error.reason}): save it as UTF-8") from None
+
+
+def said(base: Base, row: np.ndarray) -> dict[str, Any]:
+    """What a row (C,) of `Base.predict` says, as JSON-able data: the "class" and its "probability",
+    or the "labels" that are given, beside all "probabilities"; or the "numbers".
+    """
+    kind = answers.make(base.answers)
+    every = {name: round(float(p), 6) for name, p in zip(base.classes, row, strict=True)}
+    if kind.asks == "numbers":
+        return {"numbers": every}
+    if isinstance(kind, answers.Labels):
+        least = kind.thresholds or (0.5,) * len(row)
+        given = [name for name, p, t in zip(every, row, least, strict=True) if p >= t]
+        return {"labels": given, "probabilities": every}
+    best = int(row.argmax())
+    told = {"class": base.classes[best], "probability": round(float(row[best]), 6)}
+    return told | {"probabilities": every}
 
 
 def _opened(file: pathlib.Path, grey_range: Range | None) -> PIL.Image.Image | UserError:

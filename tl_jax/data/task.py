@@ -10,6 +10,8 @@ import PIL.Image
 from tl_jax.errors import UserError
 
 SPLITS = ("train", "val", "test")
+# What a task may ask of an example (`Task.asks`), in words
+WHAT = {"classes": "one class", "labels": "any of several labels", "numbers": "numbers"}
 
 
 class Truth(NamedTuple):
@@ -37,7 +39,11 @@ class Task:
     # "weights" (N,) float32; "graded_labels" (N,) int32, what weighted accuracy counts, weighted by
     # "graded_weights" (N,) float32
     truth: Mapping[str, np.ndarray]
-    classes: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()  # or the names of labels or of numbers
+    # What is asked of an example: "classes", one of them; "labels", any of them, whose "targets"
+    # (N, C) are 1, 0 or, where nobody knows, NaN; "numbers" (N, D), or NaN. The last two have
+    # "targets" and "weights" alone
+    asks: str = "classes"
     # Further classifications, by name; those asked for have their rows in `truth` too
     # (`tl_jax.data.truths`)
     further: Mapping[str, Truth] = dataclasses.field(default_factory=dict)
@@ -50,6 +56,8 @@ class Task:
     # levels of 16 bits a channel that `open` makes 0 to 255; None: all
     grey_range: tuple[int, int] | None = None
     ordered: bool = False  # examples are parts of one stream: batches take them in order, in lanes
+    # (N,) what must stay in one split, such as an example's patient; empty: nothing
+    groups: tuple[str, ...] = ()
     folder: str = ""  # in which the images lie, and nothing else may be written
     skipped: tuple[str, ...] = ()  # files left out because they cannot be read
     published: tuple[dict, ...] = ()  # {"what", "metric", "figure", "source"}: others' results
@@ -66,9 +74,20 @@ class Task:
 
     def __getattr__(self, name: str) -> Any:
         # `task.labels` is `task.truth["labels"]`.
-        if name.startswith("_") or name not in (truth := self.__dict__.get("truth", {})):
-            raise AttributeError(f"task {self.__dict__.get('name')!r} has no {name!r}")
+        own = self.__dict__
+        if name in ("labels", "graded_labels", "graded_weights") and "asks" in own:
+            self.require_classes()
+        if name.startswith("_") or name not in (truth := own.get("truth", {})):
+            raise AttributeError(f"task {own.get('name')!r} has no {name!r}")
         return truth[name]
+
+    def require_classes(self) -> None:
+        """UserError for a task that asks for something else than one class an example."""
+        if self.asks != "classes":
+            raise UserError(
+                f"the task {self.name!r} asks for {WHAT[self.asks]}, and this is for tasks that "
+                f"ask for {WHAT['classes']}"
+            )
 
     def image(self, index: int) -> PIL.Image.Image:
         """The example's image; UserError for a task without images."""

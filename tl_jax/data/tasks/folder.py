@@ -61,15 +61,15 @@ def folder(
             "the folders inside it, give its path"
         )
     group_of = dict(sorted((id_, group) for group, ids in groups.items() for id_ in ids))
-    digests, faults, levels = _verify(root, group_of)
+    digests, faults, levels = verify(root, group_of)
     _require_all(root, groups, {group_of[id_] for id_ in digests}, faults)
     if faults and on_unreadable == "stop":
-        raise _unreadable(root, faults, len(group_of))
+        raise unreadable(root, faults, len(group_of))
     tell_skipped(root, faults, len(group_of))
     if duplicates == "drop":
-        digests = _dropped(root, digests, group_of)
+        digests = dropped(root, digests, group_of)
         _require_all(root, groups, {group_of[id_] for id_ in digests}, {})
-    ids, grey_range = tuple(digests), _grey_range(root, levels)
+    ids, grey_range = tuple(digests), grey_range_of(root, levels)
     place = root.absolute()  # wherever the program goes meanwhile
     split_of, names = np.array([group_of[id_] for id_ in ids]).T
     given = {split: np.flatnonzero(split_of == split) for split in SPLITS if split in split_of}
@@ -99,10 +99,10 @@ def gallery(path: str | os.PathLike) -> Task:
     root = path_of(path)
     if not root.is_dir():
         raise UserError(f"{str(root)!r} is not a folder; give one with images in it")
-    digests, faults, levels = _verify(root, walk(root).files)
+    digests, faults, levels = verify(root, walk(root).files)
     if not digests:
         raise UserError(f"{str(root)!r} has no image that can be read in it")
-    ids, grey_range = tuple(digests), _grey_range(root, levels)
+    ids, grey_range = tuple(digests), grey_range_of(root, levels)
     place = root.absolute()  # wherever the program goes meanwhile
     names = [normal(id_.split("/")[0]) if "/" in id_ else "" for id_ in ids]
     if "" in names or len(set(names)) < 2:
@@ -138,7 +138,9 @@ class Verified(NamedTuple):
     levels: list[Levels]  # of each that has 16 bits a channel
 
 
-def _verify(root: Path, names: Collection[str]) -> Verified:
+def verify(root: Path, names: Collection[str]) -> Verified:
+    """What is in these files below the folder, all of which are decoded, in threads."""
+
     def check(name: str) -> Content | str:
         path = root / name
         if not path.is_file():  # opening a pipe would wait for ever
@@ -173,7 +175,7 @@ def _content(path: Path, size: int, modified: int, changed: int) -> Content | st
         return str(error)
 
 
-def _grey_range(root: Path, levels: list[Levels]) -> Range | None:
+def grey_range_of(root: Path, levels: list[Levels]) -> Range | None:
     """The range of the images of 16 bits a channel, if scaling all levels to 256 would leave fewer
     than `DIM` of them.
 
@@ -218,7 +220,11 @@ def _tell_dim(root: Path, levels: list[Levels], scaled_from: Range) -> None:
         )  # fmt: skip
 
 
-def _dropped(root: Path, digests: dict[str, bytes], group_of) -> dict[str, bytes]:
+def dropped(
+    root: Path, digests: dict[str, bytes], group_of: Mapping[str, tuple[str, str]]
+) -> dict[str, bytes]:
+    """Those of the files, with their digests, of which no two are the same (`duplicates.distinct`).
+    """
     kept, left_out = same.distinct(digests, group_of)
     if left_out:
         count, some = len(left_out), listed(left_out)
@@ -233,7 +239,8 @@ def tell_skipped(root: Path, faults: Iterable[str], total: int) -> None:
         logger.warning(what, root, len(names), total, listed(names))
 
 
-def _unreadable(root: Path, faults: dict[str, str], total: int) -> UserError:
+def unreadable(root: Path, faults: dict[str, str], total: int) -> UserError:
+    """What is said of files that are no images, where they stop the task."""
     more = f"; and {len(faults) - NAMED} more" if len(faults) > NAMED else ""
     return UserError(
         f"{len(faults)} of {total} files in {str(root)!r} are not readable images: "

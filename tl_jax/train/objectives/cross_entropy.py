@@ -52,7 +52,7 @@ class Classification(Objective):
 
     def finish(self, predictions: Any, task: Any, examples: Any) -> dict[str, Any]:
         """Every metric of `tl_jax.stats.metrics`."""
-        truth = {name: task.truth[name][examples] for name in TRUTH}
+        truth = {name: getattr(task, name)[examples] for name in TRUTH}
         return metrics.evaluate(predictions, **truth, classes=task.classes)
 
 
