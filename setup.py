@@ -12,6 +12,7 @@ EXPORT = ["flatbuffers"]
 REPORT = ["matplotlib", "jinja2"]
 TENSORBOARD = ["tensorboardX"]
 STUDIES = ["umap-learn", "pyarrow", "scikit-image"]
+DOCS = ["ipykernel", "jupytext", "myst-nb", "sphinx-book-theme"]
 RAY = ["ray>=2.60.0,<3"]
 ONEDNN = ["onednn-cpu-gomp; sys_platform == 'linux' and platform_machine == 'x86_64'"]
 BENCH = [*ONEDNN, "gensim>=4.4.0,<5", "psutil", "timm", "torch", "torchvision", "transformers"]
@@ -64,6 +65,7 @@ setup(
         "ray": RAY,
         "onednn": ONEDNN,
         "bench": BENCH,
+        "docs": DOCS,
         "dev": [
             *ELPV,
             *WEIGHTS,
