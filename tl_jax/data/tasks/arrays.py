@@ -85,7 +85,9 @@ def _check(images: np.ndarray, labels: np.ndarray) -> None:
     if images.dtype != np.uint8:
         raise UserError(f"images must be uint8, 0 to 255; got {images.dtype}: scale and convert")
     if len(shape) not in (3, 4) or 0 in shape:
-        raise UserError(f"images must be (N, H, W) or (N, H, W, bands), no side 0; got {shape}")
+        raise UserError(
+            f"images must be (N, H, W) or (N, H, W, bands), none of them 0; got {shape}"
+        )
     try:
         bands.require(shape[1:])
         bands.require_last(shape[1:])
