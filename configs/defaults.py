@@ -36,6 +36,7 @@ def subject() -> ml_collections.ConfigDict:
     # further classifications of the same examples, for several tasks at once: parity, random(2),
     # turned; elpv: cell, confidence
     config.task.truths = ()
+    config.task.tile = 0  # side in pixels of tiles that images are cut into; 0: they stay whole
     config.task.val = 0.15  # share of the examples, where the data have no such split themselves
     config.task.test = 0.15
     config.task.per_class = 0  # label budget: training examples a class, val in proportion; 0: all

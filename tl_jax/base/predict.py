@@ -35,8 +35,9 @@ def of_files(
     base: Base, files: Sequence[pathlib.Path]
 ) -> Iterator[tuple[pathlib.Path, np.ndarray | UserError]]:
     """Each image file with its class probabilities (C,), or with what is wrong with it."""
-    for first in range(0, len(files), BATCH):
-        batch = files[first : first + BATCH]
+    size = 1 if base.of_images.tile else BATCH  # an image of many tiles may be large
+    for first in range(0, len(files), size):
+        batch = files[first : first + size]
         read = [_opened(file, base.of_images) for file in batch]
         images = [image for image in read if not isinstance(image, UserError)]
         rows = iter(base.predict(images) if images else ())
@@ -62,7 +63,7 @@ def of_lines(base: Base, path: pathlib.Path) -> Iterator[tuple[str, np.ndarray]]
 
 def _opened(file: pathlib.Path, expects: Preprocessing) -> Image | UserError:
     try:
-        image = open_file(file, expects.grey_range)
+        image = open_file(file, expects.grey_range, large=expects.tile > 0)
         expects.require_channels(bands_of(image), f"{file}: images")
         return image
     except UserError as error:

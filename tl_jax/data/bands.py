@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
-import PIL.Image
 import PIL.TiffImagePlugin
 
 # Of TIFF's PhotometricInterpretation: how many bands are colour. TIFF 6.0, pages 37 and 31 for
@@ -21,7 +20,7 @@ SIZ = b"\xff\x4f\xff\x51"  # how a JPEG 2000 codestream begins; 40 bytes on, the
 HEAD = 1 << 16  # bytes in which that stands
 NPY = b"\x93NUMPY"
 MOST = 256  # bands
-VALUES = 3  # for each pixel of the largest image: as many as RGB takes
+VALUES = 2**30  # of an image, in all bands
 
 
 class Header(NamedTuple):
@@ -77,9 +76,8 @@ def require(shape: tuple[int, ...]) -> None:
         raise ValueError(f"an image is an array (height, width, bands); this one is {shape}")
     if shape[2:] > (MOST,):
         raise ValueError(f"{shape[2]} bands are more than {MOST}; bands come last: it is {shape}")
-    limit = PIL.Image.MAX_IMAGE_PIXELS
-    if limit is not None and math.prod(shape) > VALUES * limit:
-        raise ValueError(f"{' x '.join(map(str, shape))} values are more than {VALUES * limit}")
+    if math.prod(shape) > VALUES:
+        raise ValueError(f"{' x '.join(map(str, shape))} values are more than {VALUES}")
 
 
 def require_last(shape: tuple[int, ...]) -> None:

@@ -5,12 +5,14 @@ import hashlib
 import os
 import re
 import sys
+import threading
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
+import PIL.ExifTags
 import PIL.Image
 import PIL.ImageOps
 
@@ -26,7 +28,10 @@ FULL = (0, 65535)
 Range = tuple[int, int]
 # Of mode 'L' or 'RGB'; of another number of bands than 1 and 3 an array (H, W, C), uint8
 Image = PIL.Image.Image | np.ndarray
+LARGE = 2**28  # pixels of an image that is cut into tiles, at the most: 0.8 GB of RGB
 RARE = 1e-3  # share of an image's pixels at either end, such as hot ones; one at least
+ACROSS = range(5, 9)  # EXIF orientations that turn an image by a quarter
+_ONE = threading.Lock()  # held while a large image is decoded
 _QUIET = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 
 
@@ -45,26 +50,33 @@ class Read(NamedTuple):
     levels: Levels | None = None  # where it had 16 bits a band
 
 
-def open_file(path: str | os.PathLike, grey_range: Range | None = None) -> Image:
+def open_file(
+    path: str | os.PathLike, grey_range: Range | None = None, *, large: bool = False
+) -> Image:
     """`open_image` for a path that a user names; UserError unless an ordinary file is there."""
     if not os.path.isfile(path):  # nothing, or a pipe, which one would wait on
         raise UserError(f"no such image: {path}")
-    return open_image(path, grey_range)
+    return open_image(path, grey_range, large=large)
 
 
-def open_image(source: str | os.PathLike | BinaryIO, grey_range: Range | None = None) -> Image:
+def open_image(
+    source: str | os.PathLike | BinaryIO, grey_range: Range | None = None, *, large: bool = False
+) -> Image:
     """The image in a file as a person sees it, of mode 'L' (any grey, any bit depth) or 'RGB'; of
     another number of bands, in an array (`.npy`) or a TIFF, as uint8 (H, W, C).
 
     The orientation in EXIF is applied, transparency is laid on white, 16 bits a band are scaled
     to 8, from `grey_range` (None: all 65,536 levels); of an animation the first frame is taken.
     Colour profiles are not applied. UserError names a file that cannot be read and one with more
-    than `PIL.Image.MAX_IMAGE_PIXELS` pixels, of which none is decoded. Thread-safe.
+    than `PIL.Image.MAX_IMAGE_PIXELS` pixels, of which none is decoded; with `large` up to `LARGE`
+    of them are, of one such image at a time. Thread-safe.
     """
-    return read_image(source, grey_range).image
+    return read_image(source, grey_range, large=large).image
 
 
-def read_image(source: str | os.PathLike | BinaryIO, grey_range: Range | None = None) -> Read:
+def read_image(
+    source: str | os.PathLike | BinaryIO, grey_range: Range | None = None, *, large: bool = False
+) -> Read:
     """`open_image`, with the levels of an image of 16 bits a band."""
     _quieten_pillow()
     name = source if isinstance(source, str | os.PathLike) else getattr(source, "name", "image")
@@ -76,21 +88,24 @@ def read_image(source: str | os.PathLike | BinaryIO, grey_range: Range | None = 
         ) as file:
             if not file.read(1):
                 raise ValueError("the file is empty")
-            if found := bands.header(file):
-                return _of_bands(bands.read(file, found), grey_range)
-            file.seek(0)
-            with _identified(file) as image:
-                _refuse_bomb(image)
-                tiles = _other_bytes(image)
-                image.load()
-                if not tiles:
-                    return _plain(image, grey_range)
-                with _identified(file) as lower:
-                    lower.tile = tiles  # pyrefly: ignore[missing-attribute]
-                    lower.load()
-                    return _deep_colours(image, lower, grey_range)
+            with _ONE if _require_room(_size(file), large=large) else contextlib.nullcontext():
+                return _decoded(file, grey_range)
     except Exception as error:  # decoders raise nearly anything at damaged files
         raise UserError(f"cannot read {os.fspath(name)!r}: {_reason(error)}") from error
+
+
+def _decoded(file: BinaryIO, grey_range: Range | None) -> Read:
+    if found := bands.header(file):
+        return _of_bands(bands.read(file, found), grey_range)
+    with _identified(file) as image:
+        tiles = _other_bytes(image)
+        image.load()
+        if not tiles:
+            return _plain(image, grey_range)
+        with _identified(file) as lower:
+            lower.tile = tiles  # pyrefly: ignore[missing-attribute]
+            lower.load()
+            return _deep_colours(image, lower, grey_range)
 
 
 def open_colours(source: str | os.PathLike | BinaryIO) -> PIL.Image.Image:
@@ -111,11 +126,33 @@ def file_kind(path: str | os.PathLike) -> tuple[str, str]:
         with open(path, "rb") as file:
             if found := bands.header(file):
                 return found.kind, f"{(*found.shape, 1)[2]} bands"
-            file.seek(0)
             with _identified(file) as image:
                 return image.format or "unknown", image.mode
     except Exception as error:
         raise UserError(f"cannot read {os.fspath(path)!r}: {_reason(error)}") from error
+
+
+def size_at(path: str | os.PathLike) -> tuple[int, int]:
+    """Width and height of the image in a file, as `open_image` turns it, from its header; UserError
+    if it has none.
+    """
+    _quieten_pillow()
+    try:
+        with open(path, "rb") as file:
+            return _size(file)
+    except Exception as error:
+        raise UserError(f"cannot read {os.fspath(path)!r}: {_reason(error)}") from error
+
+
+def _size(file: BinaryIO) -> tuple[int, int]:
+    if found := bands.header(file):
+        bands.require(found.shape)
+        return found.shape[1], found.shape[0]
+    with _identified(file) as image:
+        with contextlib.suppress(Exception):  # damaged EXIF, which says nothing
+            if image.getexif().get(PIL.ExifTags.Base.Orientation) in ACROSS:
+                return image.height, image.width
+        return image.size
 
 
 def plain(image: PIL.Image.Image, grey_range: Range | None = None) -> Image:
@@ -137,8 +174,14 @@ def _quieten_pillow() -> None:
 
 
 def _identified(file: BinaryIO) -> PIL.Image.Image:
+    file.seek(0)
     try:
         image = PIL.Image.open(file, formats=FORMATS)
+    except PIL.Image.DecompressionBombError:  # `_require_room` says what is too large
+        file.seek(0)
+        factory, _ = PIL.Image.OPEN[_begins_as(file.read(16)) or FORMATS[0]]
+        file.seek(0)
+        image = factory(file, "")
     except PIL.UnidentifiedImageError:
         if _is_heic(file):
             return _heic(file)
@@ -179,10 +222,14 @@ def _begins_as(head: bytes) -> str | None:
     return next((name for name, accept in accepts.items() if accept and accept(head)), None)
 
 
-def _refuse_bomb(image: PIL.Image.Image) -> None:
-    limit = PIL.Image.MAX_IMAGE_PIXELS  # Pillow itself raises only from twice as many on
-    if limit is not None and image.width * image.height > limit:
-        raise ValueError(f"{image.width} x {image.height} pixels are more than {limit}")
+def _require_room(size: tuple[int, int], *, large: bool) -> bool:
+    """Whether an image is so large that one alone may be decoded; ValueError if none may be."""
+    pixels, usual = size[0] * size[1], PIL.Image.MAX_IMAGE_PIXELS or LARGE
+    limit = max(LARGE, usual) if large else usual
+    if pixels > limit:
+        cure = "" if large else "; as tiles (tile=256) it can be read" * (pixels <= LARGE)
+        raise ValueError(f"{size[0]} x {size[1]} pixels are more than {limit}{cure}")
+    return pixels > usual
 
 
 def _plain(image: PIL.Image.Image, grey_range: Range | None) -> Read:

@@ -50,10 +50,12 @@ class Preprocessing:
     channels: int = 3
     crop_first: bool = False
     grey_range: tuple[int, int] | None = None
+    tile: int = 0  # side of the tiles that images are cut into for a prediction; 0: they stay whole
 
     def __post_init__(self):
         takes_types(self)
         takes_whole(self.channels, "channels=", 1, MAX_CHANNELS)
+        takes_whole(self.tile, "tile=", 0, MAX_SIZE)
         if self.interpolation not in INTERPOLATIONS:
             raise unknown("interpolation", self.interpolation, INTERPOLATIONS)
         if self.order not in ("RGB", "BGR"):
@@ -165,13 +167,13 @@ class Preprocessing:
         UserError for a file that cannot be read.
         """
         several = images if isinstance(images, list | tuple) else [images]
-        opened = [
-            open_image(path_of(image), self.grey_range)
-            if isinstance(image, str | os.PathLike)
-            else image
-            for image in several
-        ]
-        return self.fitted(opened)
+        return self.fitted([self.opened(image) for image in several])
+
+    def opened(self, image: Any) -> Any:
+        """The image in the file of this path; an image, or an array, as it is."""
+        if not isinstance(image, str | os.PathLike):
+            return image
+        return open_image(path_of(image), self.grey_range, large=self.tile > 0)
 
     @property
     def example(self) -> jax.ShapeDtypeStruct:
@@ -220,7 +222,7 @@ class Preprocessing:
             has = "no images, but texts" if task.texts else "no images"
             raise UserError(f"the base reads images, and the task {task.name!r} has {has}")
         self.require_channels(task.channels)
-        return dataclasses.replace(self, grey_range=task.grey_range), task
+        return dataclasses.replace(self, grey_range=task.grey_range, tile=task.tile), task
 
     def described(self) -> dict[str, Any]:
         """Its fields, as JSON-able data."""
@@ -241,7 +243,9 @@ class Preprocessing:
 
     def fingerprint(self) -> str:
         """A hash that two preprocessings share only if they give the same pixels."""
-        return hashlib.sha256(json.dumps(dataclasses.asdict(self)).encode()).hexdigest()
+        fields = dataclasses.asdict(self)
+        del fields["tile"]  # a task of tiles has other images
+        return hashlib.sha256(json.dumps(fields).encode()).hexdigest()
 
 
 def imagenet(size: int, resize: int, interpolation: str = "bilinear") -> Preprocessing:

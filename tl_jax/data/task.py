@@ -52,6 +52,8 @@ class Task:
     ordered: bool = False  # examples are parts of one stream: batches take them in order, in lanes
     folder: str = ""  # in which the images lie, and nothing else may be written
     skipped: tuple[str, ...] = ()  # files left out because they cannot be read
+    tile: int = 0  # side of the tiles that the examples are, in pixels; 0: whole images
+    wholes: tuple[str, ...] = ()  # (N,) of tiles: the image that each is cut out of
     published: tuple[dict, ...] = ()  # {"what", "metric", "figure", "source"}: others' results
 
     def __post_init__(self):

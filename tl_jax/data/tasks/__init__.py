@@ -11,6 +11,7 @@ from tl_jax import registry
 from tl_jax.data.files import path_of
 from tl_jax.data.subset import ClassSubset, group
 from tl_jax.data.task import Task
+from tl_jax.data.tiles import tiled
 from tl_jax.data.truths import with_truths
 from tl_jax.errors import UserError, takes, unknown
 
@@ -48,6 +49,7 @@ def load_task(
     seed: int = 0,
     only: Sequence[str] = (),
     truths: Sequence[str] = (),
+    tile: int = 0,
     **options: Any,
 ) -> Task:
     """The task that `what` says, with the splits of `seed`:
@@ -60,9 +62,10 @@ def load_task(
     * a function `(*, seed, ...) -> Task` of your own.
 
     `only`: the classes that are kept, in this order; empty: all. `truths`: further classifications
-    of the same examples (`tl_jax.data.truths`), for several tasks at once. `options` are those of
-    the task's function, such as `val`, `test` and `per_class`. UserError for an unknown name,
-    class, truth or option, and for what is wrong with the data.
+    of the same examples (`tl_jax.data.truths`), for several tasks at once. `tile`: the side in
+    pixels of tiles into which every image is cut (`tl_jax.data.tiles`); 0: images stay whole.
+    `options` are those of the task's function, such as `val`, `test` and `per_class`. UserError for
+    an unknown name, class, truth or option, and for what is wrong with the data.
 
     >>> task = load_task("digits", seed=0, val=0.2, test=0.2)
     >>> {split: len(rows) for split, rows in task.splits.items()}
@@ -72,11 +75,16 @@ def load_task(
     """
     if truths:
         takes(not isinstance(truths, str), "truths=", "a list of names", truths)
-        return with_truths(load_task(what, seed=seed, only=only, **options), truths, seed=seed)
+        task = load_task(what, seed=seed, only=only, tile=tile, **options)
+        return with_truths(task, truths, seed=seed)
     if only:
         takes(not isinstance(only, str), "only=", "a list of classes", only)
-        whole = load_task(what, seed=seed, **options)
+        whole = load_task(what, seed=seed, tile=tile, **options)
         return ClassSubset(whole, group(whole.classes, only)).alone()
+    if tile:
+        if isinstance(what, str | pathlib.PurePath) and "large" in _options(os.fspath(what)):
+            options["large"] = True
+        return tiled(load_task(what, seed=seed, **options), tile)
     if isinstance(what, tuple) and len(what) == 2:
         from tl_jax.data.tasks.arrays import from_arrays
 
@@ -99,6 +107,10 @@ def load_task(
 
 def options(name: str) -> list[str]:
     """The options that the task of this name takes; UserError for an unknown one."""
+    return [option for option in _options(name) if option != "large"]
+
+
+def _options(name: str) -> list[str]:
     return list(inspect.signature(_named(name)[2]).parameters)
 
 

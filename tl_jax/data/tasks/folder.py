@@ -47,6 +47,7 @@ def folder(
     per_class: int = 0,
     on_unreadable: str = "stop",
     duplicates: str = "keep",
+    large: bool = False,
 ) -> Task:
     """A task of the images below `path`, which has one sub-folder a class; or whose sub-folders are
     splits by name (train, val, test; `tl_jax.data.layout.SPLIT_NAMES`), each with one a class. Then
@@ -58,7 +59,8 @@ def folder(
     `Task.skipped`. duplicates='drop' leaves out files that are byte for byte the same as another.
 
     16-bit images, of whatever bands, that use so little of their range that fewer than 64 of 256
-    levels would be left are scaled to the range of all of them, `Task.grey_range`.
+    levels would be left are scaled to the range of all of them, `Task.grey_range`. `large` is
+    for tiles alone: see `open_image`.
     """
     _require_known("on_unreadable", on_unreadable, ("stop", "skip"))
     _require_known("duplicates", duplicates, ("keep", "drop"))
@@ -71,7 +73,7 @@ def folder(
             "the folders inside it, give its path"
         )
     group_of = dict(sorted((id_, group) for group, ids in groups.items() for id_ in ids))
-    digests, faults, levels, bands = _verify(root, group_of)
+    digests, faults, levels, bands = _verify(root, group_of, large=large)
     _require_all(root, groups, {group_of[id_] for id_ in digests}, faults)
     if faults and on_unreadable == "stop":
         raise _unreadable(root, faults, len(group_of))
@@ -89,7 +91,7 @@ def folder(
         name=folder_name(root),
         classes=classes,
         ids=ids,
-        open=lambda index: open_image(place / ids[index], grey_range),
+        open=lambda index: open_image(place / ids[index], grey_range, large=large),
         truth=unweighted(np.searchsorted(classes, names), len(classes)),
         splits=splits,
         fingerprint=fingerprint(ids, digests.values()),
@@ -156,13 +158,13 @@ class Verified(NamedTuple):
     bands: dict[str, int]  # of each
 
 
-def _verify(root: Path, names: Collection[str]) -> Verified:
+def _verify(root: Path, names: Collection[str], *, large: bool = False) -> Verified:
     def check(name: str) -> Content | str:
         path = root / name
         if not path.is_file():  # opening a pipe would wait for ever
             return f"cannot read {str(path)!r}: not a file"
         found = path.stat()
-        return _content(path, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        return _content(path, found.st_size, found.st_mtime_ns, found.st_ctime_ns, large)
 
     checked, pool = {}, ThreadPoolExecutor()
     try:
@@ -181,12 +183,12 @@ def _verify(root: Path, names: Collection[str]) -> Verified:
 
 
 @functools.lru_cache(maxsize=1 << 17)
-def _content(path: Path, size: int, modified: int, changed: int) -> Content | str:
+def _content(path: Path, size: int, modified: int, changed: int, large: bool) -> Content | str:
     """What is in a file, or what is wrong with it. Kept, because a study reads its task once for
     each of its stages; a file of another size or time is read again.
     """
     try:
-        image, levels = read_image(path)
+        image, levels = read_image(path, large=large)
         return Content(digest(path), levels, bands_of(image))
     except UserError as error:
         return str(error)

@@ -56,7 +56,7 @@ def _of_images(task: Task) -> Contents:
         kind = {1: "L", 3: "RGB"}.get(count, f"{count} bands")
         content = hashlib.sha256(repr((size, kind)).encode() + image.tobytes())
         if task.folder:
-            kind = " ".join(file_kind(pathlib.Path(task.folder, task.ids[index])))
+            kind = " ".join(file_kind(pathlib.Path(task.folder, (task.wholes or task.ids)[index])))
         return size, kind, thumbnail(seen(image)), content.digest()
 
     rows, count, pool = [], len(task.ids), ThreadPoolExecutor()
