@@ -87,11 +87,19 @@ def test_sizes_are_those_of_the_image_as_it_is_turned(tmp_path):
         size_at(tmp_path / "none.png")
 
 
+def test_an_image_that_its_header_did_not_tell_of_is_refused(tmp_path):
+    whole = load_task(photographs(tmp_path))
+    task = tiles.tiled(whole, 16)
+    PIL.Image.new("RGB", (7, 9)).save(tmp_path / whole.ids[0])
+    with pytest.raises(UserError, match=r"a/00\.png cannot .* said \(56, 40\), and it is \(7, 9\)"):
+        task.image(0)
+
+
 def test_large_images_are_admitted_as_tiles_alone(tmp_path, monkeypatch):
     photographs(tmp_path)
     want = load_task(tmp_path, tile=16)
     monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 1000)  # from twice as many Pillow refuses
-    with pytest.raises(UserError, match=r"more than 1000; as tiles \(tile=256\) it can be read"):
+    with pytest.raises(UserError, match=r"more than 1000; a task of tiles \(tile=256\) takes it"):
         load_task(tmp_path)
     task = load_task(tmp_path, tile=16)
     assert (task.ids, task.fingerprint) == (want.ids, want.fingerprint)
@@ -100,7 +108,7 @@ def test_large_images_are_admitted_as_tiles_alone(tmp_path, monkeypatch):
     monkeypatch.setattr("tl_jax.data.images.LARGE", 2100)
     with pytest.raises(UserError, match="56 x 40 pixels are more than 2100") as caught:
         load_task(tmp_path, tile=16)
-    assert "as tiles" not in str(caught.value)
+    assert "a task of tiles" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

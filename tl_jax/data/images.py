@@ -139,20 +139,30 @@ def size_at(path: str | os.PathLike) -> tuple[int, int]:
     _quieten_pillow()
     try:
         with open(path, "rb") as file:
-            return _size(file)
+            if bands.header(file):
+                return _size(file)
+            with _identified(file) as image:
+                turned = _orientation(image) in ACROSS
+                return image.size[::-1] if turned else image.size
     except Exception as error:
         raise UserError(f"cannot read {os.fspath(path)!r}: {_reason(error)}") from error
 
 
 def _size(file: BinaryIO) -> tuple[int, int]:
+    """Width and height of the pixels as they lie in the file."""
     if found := bands.header(file):
         bands.require(found.shape)
         return found.shape[1], found.shape[0]
     with _identified(file) as image:
-        with contextlib.suppress(Exception):  # damaged EXIF, which says nothing
-            if image.getexif().get(PIL.ExifTags.Base.Orientation) in ACROSS:
-                return image.height, image.width
         return image.size
+
+
+def _orientation(image: PIL.Image.Image) -> int | None:
+    """EXIF's, if it stands before the pixels; behind them, in a PNG, it would cost to decode it."""
+    if image.format == "PNG" and "exif" not in image.info:
+        return None
+    with contextlib.suppress(Exception):  # damaged EXIF, which says nothing
+        return image.getexif().get(PIL.ExifTags.Base.Orientation)
 
 
 def plain(image: PIL.Image.Image, grey_range: Range | None = None) -> Image:
@@ -227,7 +237,7 @@ def _require_room(size: tuple[int, int], *, large: bool) -> bool:
     pixels, usual = size[0] * size[1], PIL.Image.MAX_IMAGE_PIXELS or LARGE
     limit = max(LARGE, usual) if large else usual
     if pixels > limit:
-        cure = "" if large else "; as tiles (tile=256) it can be read" * (pixels <= LARGE)
+        cure = "" if large else "; a task of tiles (tile=256) takes it" * (pixels <= LARGE)
         raise ValueError(f"{size[0]} x {size[1]} pixels are more than {limit}{cure}")
     return pixels > usual
 

@@ -5,7 +5,7 @@ import functools
 import hashlib
 import pathlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -27,13 +27,14 @@ def tiled(task: Task, side: int) -> Task:
     """
     takes_whole(side, "tile=", LEAST, MOST)
     task.image(0)  # UserError for texts
-    corners = [_corners(_size(task, number), side) for number in range(len(task.ids))]
+    sizes = [_size(task, number) for number in range(len(task.ids))]
+    corners = [_corners(size, side) for size in sizes]
     counts = [len(own) for own in corners]
     if sum(counts) > COUNT:
         raise UserError(f"tile={side} gives {sum(counts):,} tiles, and {COUNT:,} are the most")
     owners = np.repeat(np.arange(len(counts)), counts)
     every = [corner for own in corners for corner in own]
-    whole = _last(task)
+    whole = _last(task, sizes)
     wholes = tuple(task.ids[owner] for owner in owners)
     return dataclasses.replace(
         task,
@@ -81,9 +82,21 @@ def _size(task: Task, number: int) -> tuple[int, int]:
     return size_of(task.image(number))
 
 
-def _last(task: Task):
-    """Return a function from an image's number to the image, which keeps the last one."""
-    lock, whole = threading.Lock(), functools.lru_cache(maxsize=1)(task.image)
+def _last(task: Task, sizes: Sequence[tuple[int, int]]) -> Callable[[int], Image]:
+    """Return a function from an image's number to the image, which keeps the last one.
+
+    The function raises a UserError for an image of another size than in `sizes`.
+    """
+
+    @functools.lru_cache(maxsize=1)
+    def whole(number: int) -> Image:
+        image = task.image(number)
+        if size_of(image) != sizes[number]:
+            said = f"its header said {sizes[number]}, and it is {size_of(image)}: save it anew"
+            raise UserError(f"{task.ids[number]} cannot be cut into tiles: {said}")
+        return image
+
+    lock = threading.Lock()
 
     def one(number: int) -> Image:
         with lock:  # not to decode it once for each thread

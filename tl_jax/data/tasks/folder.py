@@ -58,9 +58,8 @@ def folder(
     task here and not in training; with on_unreadable='skip' such files are left out and listed in
     `Task.skipped`. duplicates='drop' leaves out files that are byte for byte the same as another.
 
-    16-bit images, of whatever bands, that use so little of their range that fewer than 64 of 256
-    levels would be left are scaled to the range of all of them, `Task.grey_range`. `large` is
-    for tiles alone: see `open_image`.
+    Images of 16 bits a band that leave fewer than 64 of 256 levels in use are scaled to the range
+    of all of them, `Task.grey_range`. `large` is of tiles: see `open_image`.
     """
     _require_known("on_unreadable", on_unreadable, ("stop", "skip"))
     _require_known("duplicates", duplicates, ("keep", "drop"))
@@ -102,7 +101,7 @@ def folder(
     )
 
 
-def gallery(path: str | os.PathLike) -> Task:
+def gallery(path: str | os.PathLike, *, large: bool = False) -> Task:
     """Images to be looked up, however they lie in folders: a task all of which is its test split.
 
     Classes are the sub-folders, if every image is in one and there are several; else there is only
@@ -112,7 +111,7 @@ def gallery(path: str | os.PathLike) -> Task:
     root = path_of(path)
     if not root.is_dir():
         raise UserError(f"{str(root)!r} is not a folder; give one with images in it")
-    digests, faults, levels, bands = _verify(root, walk(root).files)
+    digests, faults, levels, bands = _verify(root, walk(root).files, large=large)
     if not digests:
         raise UserError(f"{str(root)!r} has no image that can be read in it")
     ids, grey_range = tuple(digests), _grey_range(root, levels)
@@ -126,7 +125,7 @@ def gallery(path: str | os.PathLike) -> Task:
         name=folder_name(root),
         classes=classes,
         ids=ids,
-        open=lambda index: open_image(place / ids[index], grey_range),
+        open=lambda index: open_image(place / ids[index], grey_range, large=large),
         truth=unweighted(np.searchsorted(classes, names), len(classes)),
         splits={"train": none, "val": none, "test": np.arange(len(ids))},
         fingerprint=fingerprint(ids, digests.values()),
