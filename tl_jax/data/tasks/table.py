@@ -58,6 +58,7 @@ def table(
     root: str = "",
     on_unreadable: str = "stop",
     duplicates: str = "keep",
+    large: bool = False,
 ) -> Task:
     """A task from a CSV, TSV, JSON lines or Parquet file with a row for each image: `image` is the
     column of the files, relative to `root` or to the table's own folder.
@@ -69,18 +70,18 @@ def table(
     must stay in one split, such as patients; `split` one of train, val and test: without it, `val`
     and `test` are shares that are split off at random.
 
-    Every file is decoded once now (see `folder`). UserError, with the line, for what is wrong.
+    Every file is decoded once now (see `folder`; `large` as there). UserError, with the line, for
+    what is wrong.
     """
-    asks, wanted = _asked(label, labels, numbers)
+    asks, wanted = _asked(label, labels, numbers, per_class)
     place, others = path_of(path), _names("further=", further)
     where, base = str(place), path_of(root) if root else place.parent
     columns = {"image": image, "group": group, "split": split, **wanted}
     columns |= {f"further.{number}": name for number, name in enumerate(others)}
     rows = _rows(place, columns, joined=separator if asks == "labels" else "")
-    kept, skipped, grey_range = _readable(base, rows, on_unreadable, duplicates)
+    kept, known = _kept(base, rows, on_unreadable=on_unreadable, duplicates=duplicates, large=large)
     found, names = [rows[id_] for id_ in kept], tuple(wanted.values())
     classes, truth, strata = _truth(where, found, asks, names, separator, tuple(order))
-    takes(not per_class or asks == "classes", "per_class=", f"no budget of {asks}", per_class)
     splits = _divided(found, strata, seed=seed, val=val, test=test, per_class=per_class)
     same.warn(where, list(kept.values()), splits, "; leave them out with duplicates=drop")
     ids, around = tuple(kept), base.absolute()  # wherever the program goes meanwhile
@@ -88,16 +89,15 @@ def table(
         name=place.stem,
         classes=classes,
         ids=ids,
-        open=lambda index: open_image(around / ids[index], grey_range),
+        open=lambda index: open_image(around / ids[index], known["grey_range"], large=large),
         truth=truth,
         asks=asks,
         further={name: _further(found, number) for number, name in enumerate(others)},
         groups=tuple(one.group for one in found) if group else (),
         splits=splits,
         fingerprint=fingerprint(ids, kept.values()),
-        grey_range=grey_range,
         folder=str(around),
-        skipped=skipped,
+        **known,
     )
 
 
@@ -109,7 +109,15 @@ def _divided(rows: list[Row], strata: list[str], **options: Any) -> dict[str, np
     return divide(given, np.array(strata), groups=groups, **options)
 
 
-def _asked(label: str, labels: Any, numbers: Any) -> tuple[str, dict[str, str]]:
+def _kept(
+    base: Path, rows: dict[str, Row], **how: Any
+) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """The rows' files that can be read, with their digests: see `folder.readable`."""
+    group_of = {id_: (row.split or "train", repr(row.truth)) for id_, row in rows.items()}
+    return folder.readable(base, group_of, **how)
+
+
+def _asked(label: str, labels: Any, numbers: Any, per_class: int) -> tuple[str, dict[str, str]]:
     """What is asked, and the columns that answer it, by option and number."""
     labels, numbers = _names("labels=", labels), _names("numbers=", numbers)
     takes(not (labels and numbers), "labels=", "without numbers=: a task asks for one", labels)
@@ -117,6 +125,7 @@ def _asked(label: str, labels: Any, numbers: Any) -> tuple[str, dict[str, str]]:
     if labels or numbers:
         asks = option = "labels" if labels else "numbers"
         names = labels or numbers
+        takes(not per_class, "per_class=", f"no budget of {asks}", per_class)
     return asks, {f"{option}.{number}": name for number, name in enumerate(names)}
 
 
@@ -163,28 +172,6 @@ def _further(rows: list[Row], number: int) -> Truth:
     names = [normal(row.further[number]) for row in rows]
     classes = sorted({*names} - {""})
     return one_hot(np.array([classes.index(n) if n else -1 for n in names]), classes)
-
-
-def _readable(
-    base: Path, rows: dict[str, Row], on_unreadable: str, duplicates: str
-) -> tuple[dict[str, bytes], tuple[str, ...], Any]:
-    """The digests of the files that make the task, those left out, and the range of their greys."""
-    for option, value, known in (
-        ("on_unreadable", on_unreadable, ("stop", "skip")),
-        ("duplicates", duplicates, ("keep", "drop")),
-    ):
-        if value not in known:
-            raise unknown(f"value of {option}", value, known)
-    digests, faults, levels = folder.verify(base, rows)
-    if faults and on_unreadable == "stop":
-        raise folder.unreadable(base, faults, len(rows))
-    folder.tell_skipped(base, faults, len(rows))
-    if not digests:
-        raise UserError(f"{str(base)!r} has none of the table's images that can be read")
-    if duplicates == "drop":
-        said = {id_: (rows[id_].split or "train", repr(rows[id_].truth)) for id_ in digests}
-        digests = folder.dropped(base, digests, said)
-    return digests, tuple(faults), folder.grey_range_of(base, levels)
 
 
 def _truth(
