@@ -124,7 +124,9 @@ def test_the_page_is_one_file_that_loads_nothing(serving):
     assert "src=" not in found.text and "href=" not in found.text
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM]
+)
 def test_a_signal_ends_it_after_what_has_begun(model, number):
     process = programs.start("serve", f"--run={model}", "--port=0")
     address = process.stdout.readline().split()[-1]

@@ -63,6 +63,7 @@ def test_an_image_classifier_answers_as_the_base_does(images, tmp_path):
     assert about["input"]["mean"] == list(base.preprocessing.mean)
 
 
+@pytest.mark.slow
 def test_a_classifier_of_texts_takes_texts_of_any_length(tmp_path):
     import tokenizers
 
