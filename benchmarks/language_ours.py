@@ -83,7 +83,8 @@ def _steps(ready, tokens, truth: dict, **objective):
     network = ready.chain, ready.preprocessing
     problem = Problem(*network, task, plan, batch_size=count, **objective)
     inputs = prefix.decoded(task, ready.preprocessing)
-    return ours.stepping(problem, ready, inputs, {"inputs": Known(tokens=tokens)} | truth)[0]
+    batch = {"inputs": Known(tokens=tokens)} | truth
+    return ours.stepping(problem, ready.variables, inputs, batch)[0]
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ def training(base, spec: dict):
         x = ready.preprocessing.normalise(pixels)
         output = np.asarray(forward(ready.chain, ready.variables, x, stop=stored))
         batch["inputs"] = Known({stored: output})
-    run, work, step = stepping(transfer, ready, inputs, batch)
+    run, work, step = stepping(transfer, ready.variables, inputs, batch)
 
     def traced():
         yield step()
@@ -105,17 +105,19 @@ def training(base, spec: dict):
     return run, traced
 
 
-def stepping(transfer, ready, inputs, batch):
-    """Return a function that runs steps of the first phase, its work, and what traces a step."""
+def stepping(problem, variables, inputs, batch=None):
+    """Return a function that runs steps of the first phase on the batch (None: the first one of the
+    inputs), the phase's work, and what traces a step.
+    """
     from tl_jax.train import fold, state
     from tl_jax.train.work import PhaseRun
 
-    work = PhaseRun(transfer, transfer.plan.phases[0], 0, inputs, ready.variables)
-    parallel = transfer.parallel
-    memory = fold.first_memory(work, ready.variables, ready.variables)
-    current = state.begin(work.recipe, work.survey, ready.variables, memory)
-    current = parallel.place(current)
-    frozen = parallel.place(work.frozen(ready.variables, ready.variables, 0))
+    work = PhaseRun(problem, problem.plan.phases[0], 0, inputs, variables)
+    batch = next(work.batches(0)) if batch is None else batch
+    parallel = problem.parallel
+    memory = fold.first_memory(work, variables, variables)
+    current = parallel.place(state.begin(work.recipe, work.survey, variables, memory))
+    frozen = parallel.place(work.frozen(variables, variables, 0))
     prefix_fn, batch = work.prefix(frozen), parallel.share(batch)
 
     def run(steps: int) -> None:

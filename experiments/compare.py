@@ -19,7 +19,9 @@ from experiments.table_flags import CSV
 from tl_jax.errors import UserError
 
 flags.adopt_module_key_flags(table_flags)
-_METRIC = flags.DEFINE_string("metric", "weighted_accuracy", "Metric that compares methods.")
+_METRIC = flags.DEFINE_string(
+    "metric", "", "Metric that compares methods; empty: the first of weighted accuracy, mAP and R²."
+)
 _MARGIN = flags.DEFINE_float("margin", 0.0, "Points of difference that count as nothing.")
 _LATEX = flags.DEFINE_string("latex", None, "Write the table to this LaTeX file.")
 

@@ -3,8 +3,8 @@
     python -m experiments.predict --run=runs/elpv photo.png folder/
     python -m experiments.predict --run=runs/reviews reviews.txt
 
-A run on texts takes files with a text on each line. --json prints JSON lines, with the probability
-of every class.
+A run on texts takes files with a text on each line. A run of several labels prints those it gives,
+one of numbers the numbers. --json prints JSON lines, with the probability of every class.
 """
 
 import json
@@ -35,7 +35,7 @@ def main(argv: list[str]) -> int:
     if reads(base.name) == TOKENS:
         for argument in argv[1:]:
             for text, row in predict.of_lines(base, path_of(argument)):
-                print(_line("text", text, row, base.classes))
+                print(_line("text", text, predict.said(base, row)))
         return 0
     files = [f for argument in argv[1:] for f in predict.files_at(path_of(argument))]
     failed = 0
@@ -44,18 +44,20 @@ def main(argv: list[str]) -> int:
             cli.complain(str(answer))
             failed += 1
         else:
-            print(_line("path", str(path), answer, base.classes))
+            print(_line("path", str(path), predict.said(base, answer)))
     return cli.BAD_INPUT if failed else 0
 
 
-def _line(what: str, name: str, row, classes: tuple[str, ...]) -> str:
-    from tl_jax.base.predict import answer
+def _line(what: str, name: str, said: dict) -> str:
+    """Class and probability, the labels with theirs, or the numbers; with --json everything."""
     from tl_jax.report.text import visible
 
-    found = answer(row, classes)
     if JSON.value:
-        return json.dumps({what: name} | found)
-    return f"{visible(name)}\t{visible(found['class'])}\t{row.max():.4f}"
+        return json.dumps({what: name} | said)
+    if "class" in said:
+        return f"{visible(name)}\t{visible(said['class'])}\t{said['probability']:.4f}"
+    told = said.get("numbers") or {one: said["probabilities"][one] for one in said["labels"]}
+    return "\t".join([visible(name), *(f"{visible(n)} {x:.4f}" for n, x in told.items())])
 
 
 if __name__ == "__main__":

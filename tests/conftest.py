@@ -1,10 +1,8 @@
 """A folder of images and a finished run on it, made once for all tests of the programs."""
 
-import gc
 import pathlib
 import signal
 
-import jax
 import numpy as np
 import PIL.Image
 import PIL.ImageDraw
@@ -12,22 +10,19 @@ import programs
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tl_jax.chain.programs import make_room
+
 # How fast examples come says more about the machine than about the code.
 settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("any machine")
 
-# Each compiled program maps memory, and a process on Linux may have 65,530 maps.
-MAPS, MOST_MAPS = pathlib.Path("/proc/self/maps"), 30_000
-
 
 @pytest.fixture(scope="module", autouse=True)
 def _forget_programs_before_there_is_no_room():
     yield
-    if MAPS.exists() and MAPS.read_text().count("\n") > MOST_MAPS:
-        jax.clear_caches()
-        gc.collect()
+    make_room()
 
 
 SHAPES = {

@@ -3,12 +3,14 @@
 import contextlib
 import dataclasses
 import itertools
+import pathlib
 
 import jax
 import numpy as np
 import pytest
 import small
 
+from tl_jax.chain import programs
 from tl_jax.data.tasks.arrays import from_arrays
 from tl_jax.engine import prefix
 from tl_jax.train import loop as train
@@ -138,3 +140,15 @@ def test_a_step_takes_the_memory_of_the_state_before_it_and_moves_nothing(plan, 
         leaf.nbytes for leaf in jax.tree.leaves(after)
     )
     assert int(after.step) == (2 if plan == "streamed" else 4)
+
+
+def test_programs_are_forgotten_before_a_process_has_no_memory_maps_left(monkeypatch, tmp_path):
+    """As Linux lists them; the programs of other tests stay, because a recorder stands in."""
+    forgotten = []
+    monkeypatch.setattr(jax, "clear_caches", lambda: forgotten.append("all"))
+    programs.make_room()
+    maps = pathlib.Path("/proc/self/maps").read_text().count("\n")
+    assert forgotten == ["all"] * (maps > programs.MOST_MAPS)
+    monkeypatch.setattr(programs, "MOST_MAPS", 10)
+    run(problem("resident"), tmp_path)
+    assert forgotten[-1:] == ["all"]

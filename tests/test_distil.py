@@ -17,7 +17,7 @@ from tl_jax.chain.network import Net, Network, chain
 from tl_jax.chain.places import Known, Layer
 from tl_jax.errors import UserError
 from tl_jax.models.layers import Conv, FullyConnected
-from tl_jax.runs.teacher import answers
+from tl_jax.runs.teacher import logits_of
 from tl_jax.train import objectives
 from tl_jax.train.objective import mean
 from tl_jax.train.objectives.distil import Distillation
@@ -64,7 +64,7 @@ def teacher():
 
 def test_a_teachers_answers_are_its_predictions():
     task = digits.source()
-    found = answers(teacher(), task, cache=None)
+    found = logits_of(teacher(), task, cache=None)
     own = teacher().predict([task.open(row) for row in range(5)])
     np.testing.assert_allclose(scipy.special.softmax(found[:5], -1), own, atol=1e-4)
 

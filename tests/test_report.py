@@ -13,7 +13,7 @@ import pytest
 from tl_jax import report
 from tl_jax.data.task import Task
 from tl_jax.errors import UserError
-from tl_jax.report import page, plots, text
+from tl_jax.report import mistakes, page, plots, text
 from tl_jax.stats import intervals, metrics
 
 LAYERS = ("stem", "stage1_block1", "stage1_block2", "pool", "head")
@@ -324,14 +324,14 @@ def test_worst_mistakes_are_small_pictures_of_the_right_images():
     probabilities = np.tile(np.float32([0.8, 0.2]), (7, 1))
     probabilities[2] = 0.3, 0.7
     probabilities[5] = 0.01, 0.99
-    found = page.mistakes(probabilities, task)
+    found = mistakes.of_classes(probabilities, task)
     assert [(m["id"], m["true"], m["predicted"]) for m in found] == [
         ("image7.png", "a", "b"), ("image4.png", "a", "b"),
     ]  # fmt: skip
     assert [m["probability"] for m in found] == pytest.approx([0.99, 0.7])
     for m, red in zip(found, (140, 80), strict=True):
         image = PIL.Image.open(io.BytesIO(base64.b64decode(m["image"].split(",")[1])))
-        assert image.size == (page.THUMBNAIL, page.THUMBNAIL // 2)
+        assert image.size == (mistakes.THUMBNAIL, mistakes.THUMBNAIL // 2)
         assert image.getpixel((9, 9))[0] == pytest.approx(red, abs=3)
     assert {image.size for image in kept} == {(600, 300)}
 

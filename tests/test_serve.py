@@ -176,7 +176,7 @@ def test_a_text_is_answered_and_other_bodies_are_not():
 def test_a_fault_of_its_own_is_answered_and_the_next_request_too(monkeypatch, caplog):
     base = dataclasses.replace(texts.base().with_head(2), classes=("bad", "good"))
     with here(base) as address:
-        monkeypatch.setattr(server.Server, "probabilities", lambda self, given: 1 / 0)
+        monkeypatch.setattr(server.Server, "predict", lambda self, given: 1 / 0)
         found = ask(address, json.dumps({"text": "a"}))
         assert (found.status_code, found.json()["error"]) == (
             500,

@@ -16,10 +16,11 @@ from tl_jax import ops
 from tl_jax.base import file, growth
 from tl_jax.base import names as library_names
 from tl_jax.base.architecture import MAX_CLASSES, Architecture
+from tl_jax.chain import answers
 from tl_jax.chain.network import Example, Network
 from tl_jax.chain.programs import forward, forward_program
 from tl_jax.chain.variables import merged, redrawn, select
-from tl_jax.data import views
+from tl_jax.data import tiles, views
 from tl_jax.data.expects import Expected
 from tl_jax.data.files import path_of
 from tl_jax.data.preprocessing import MAX_CHANNELS, MAX_SIZE, Preprocessing
@@ -57,6 +58,7 @@ class Base:
     classes: tuple[str, ...] = ()  # names, where they are known
     views: str = "none"  # over which its probabilities are averaged
     digest: str = ""  # the SHA-256 of the weight file, where one was read
+    answers: str = "classes"  # what its outputs say (`tl_jax.chain.answers`)
 
     @property
     def name(self) -> str:
@@ -117,6 +119,9 @@ class Base:
         """
         if not self.classifies:
             raise UserError(f"{what}: this {self.name} ends at {self.layers[-1]!r}, without a head")
+        if self.answers != "classes":
+            kind = self.answers.split("(")[0]
+            raise UserError(f"{what}: this {self.name} answers with {kind}, not with classes")
         count = self.architecture.classes
         if len(classes) != count or (self.classes and tuple(classes) != self.classes):
             own = ", ".join(self.classes) or f"{count} without names"
@@ -126,18 +131,32 @@ class Base:
             )
 
     def predict(self, inputs) -> np.ndarray:
-        """Class probabilities (N, C) of one image or text or several, whatever their size.
+        """Class probabilities (N, C) of one image or text or several, whatever their size; or what
+        else the base answers (`tl_jax.chain.answers`).
 
         Images as `preprocessing` takes them (PIL images, arrays), or paths of image files; texts as
-        strings. The mean over the base's `views`; `classes` are the columns' names, where they are
+        strings. The mean over the base's `views`, and over the tiles of an image where the base was
+        trained on such (`Preprocessing.tile`); `classes` are the columns' names, where they are
         known. UserError for a base without a classifier, and for a file that cannot be read.
         """
         if not self.classifies:
             raise UserError(f"this {self.name} ends at {self.layers[-1]!r}: it has no classifier")
-        rows = self.preprocessing.read(inputs)
+        if isinstance(self.preprocessing, Preprocessing) and self.preprocessing.tile:
+            several = inputs if isinstance(inputs, list | tuple) else [inputs]
+            return np.stack([self._mean_of_tiles(self.preprocessing, one) for one in several])
+        return self._predicted(self.preprocessing.read(inputs))
+
+    def _mean_of_tiles(self, expects: Preprocessing, image: Any) -> np.ndarray:
+        """The mean probabilities (C,) of an image's tiles."""
+        parts = list(tiles.cut(expects.opened(image), expects.tile))
+        batches = (parts[first : first + BATCH] for first in range(0, len(parts), BATCH))
+        return np.concatenate([self._predicted(expects.fitted(b)) for b in batches]).mean(0)
+
+    def _predicted(self, rows: np.ndarray) -> np.ndarray:
+        """Probabilities (N, C) of what `preprocessing` has read (N, ...)."""
         forward = forward_program(self.chain, None, None).of(self.variables)
         numbers, parts = zip(*self._batches(rows), strict=True)
-        found = np.concatenate([self._probabilities(forward, part) for part in parts])
+        found = np.concatenate([self._answers(forward, part) for part in parts])
         return found[np.argsort(np.concatenate(numbers))]
 
     def probe(self, what, labels=None, **options) -> "ProbeTable":
@@ -186,7 +205,8 @@ class Base:
         changes = {"classes": classes, "cut": cut, "head": head, "dropout": dropout}
         kept = self.chain.cut(cut).names
         architecture = dataclasses.replace(self.architecture.keeping(kept), **changes)
-        ready = dataclasses.replace(self, architecture=architecture, classes=(), views="none")
+        plain = {"classes": (), "views": "none", "answers": "classes"}
+        ready = dataclasses.replace(self, architecture=architecture, **plain)
         new = ready.chain.init(seed, ready.preprocessing.example, ready.layers[len(kept) :])
         return dataclasses.replace(ready, variables=merged(select(self.variables, kept), new))
 
@@ -211,7 +231,7 @@ class Base:
         kept = self.chain.cut(self._own(layer)).names
         architecture = dataclasses.replace(self.architecture.keeping(kept), cut=layer, head="")
         changes = {"architecture": architecture, "variables": select(self.variables, kept)}
-        return dataclasses.replace(self, **changes, classes=(), views="none")
+        return dataclasses.replace(self, **changes, classes=(), views="none", answers="classes")
 
     def widened(
         self, place: str, factor: float = 1.5, *, noise: float = 0.01, seed: int = 0
@@ -267,7 +287,7 @@ class Base:
         if names is not None:
             return file.put(path_of(path), *library_names.written(self, names))
         content = self.architecture, self.variables, self.preprocessing, self.classes, self.views
-        file.save(path_of(path), file.Model(*content))
+        file.save(path_of(path), file.Model(*content, self.answers))
 
     def _batches(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield what `preprocessing` has read in batches, with the rows' numbers."""
@@ -278,15 +298,16 @@ class Base:
             part = rows[first : first + BATCH]
             yield first + np.arange(len(part)), part
 
-    def _probabilities(self, forward: Callable, rows: np.ndarray) -> np.ndarray:
-        """(n, C) of what `preprocessing` has read (n, ...), the mean over the views.
+    def _answers(self, forward: Callable, rows: np.ndarray) -> np.ndarray:
+        """The answers (n, C) to what `preprocessing` has read (n, ...), the mean over the views.
 
         Padded to `BATCH`, so that one program serves any number of them.
         """
         padded = np.concatenate([rows, np.repeat(rows[:1], BATCH - len(rows), 0)])
         seen = (views.view(padded, number) for number in views.numbers(self.views))
         logits = [forward(self.preprocessing.normalise(view)) for view in seen]
-        return np.mean([jax.nn.softmax(x) for x in logits], 0)[: len(rows)]
+        said = answers.make(self.answers)
+        return np.mean([said(x) for x in logits], 0)[: len(rows)]
 
     def _checked(self, inputs) -> jax.Array:
         inputs = inputs if isinstance(inputs, jax.Array) else np.asarray(inputs)

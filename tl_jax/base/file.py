@@ -11,6 +11,7 @@ import flax.traverse_util
 import numpy as np
 
 from tl_jax.base.architecture import Architecture
+from tl_jax.chain import answers
 from tl_jax.chain.network import Network
 from tl_jax.chain.variables import COLLECTIONS, fingerprint
 from tl_jax.data import expects, views
@@ -29,6 +30,7 @@ class Model(NamedTuple):
     preprocessing: Expected
     classes: tuple[str, ...] = ()  # names, where they are known
     views: str = "none"  # over which its probabilities are to be averaged
+    answers: str = "classes"  # what its outputs say (`tl_jax.chain.answers`)
 
     @property
     def chain(self) -> Network:
@@ -42,6 +44,7 @@ def save(path: pathlib.Path, model: Model) -> None:
         "classes": model.classes,
         "preprocessing": dataclasses.asdict(model.preprocessing),
         "views": model.views,
+        "answers": model.answers,
     }
     about["checksum"] = _checksum(about, model.variables)
     flat = flax.traverse_util.flatten_dict(model.variables, sep="/")
@@ -103,8 +106,9 @@ def _model(about: dict, flat: dict[str, np.ndarray]) -> Model:
     architecture = Architecture(**about["architecture"])
     preprocessing = expects.made(about["preprocessing"])
     classes = tuple(map(str, about["classes"]))
-    if classes and len(classes) != architecture.classes:
-        raise ValueError(f"{len(classes)} names for {architecture.classes} classes")
+    said = about.get("answers", "classes")  # which older files have not
+    if classes and answers.make(said).outputs(len(classes)) != architecture.classes:
+        raise ValueError(f"{len(classes)} names for {architecture.classes} outputs")
     views.numbers(about["views"])
     shapes, _ = architecture.chain().shapes(preprocessing.example)
     expected: dict[str, Any] = flax.traverse_util.flatten_dict(shapes, sep="/")
@@ -117,7 +121,7 @@ def _model(about: dict, flat: dict[str, np.ndarray]) -> Model:
     variables = {c: {} for c in COLLECTIONS} | flax.traverse_util.unflatten_dict(flat, sep="/")
     if about.pop("checksum") != _checksum(about, variables):
         raise ValueError("its contents differ from their checksum")
-    return Model(architecture, variables, preprocessing, classes, about["views"])
+    return Model(architecture, variables, preprocessing, classes, about["views"], said)
 
 
 def _checksum(about: dict, variables: Any) -> str:

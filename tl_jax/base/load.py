@@ -168,8 +168,9 @@ def _from_file(path: pathlib.Path) -> Base:
 
 
 def _base(model: file.Model, weights: str) -> Base:
-    architecture, variables, preprocessing, classes, views = model
-    return Base(architecture, weights, variables, preprocessing, classes, views)
+    architecture, variables, preprocessing, classes, views, answers = model
+    told = {"classes": classes, "views": views, "answers": answers}
+    return Base(architecture, weights, variables, preprocessing, **told)
 
 
 def _require_finite(path: pathlib.Path, variables) -> None:

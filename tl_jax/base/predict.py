@@ -1,4 +1,4 @@
-"""Class probabilities of image files, or of lines of text, by a base as it is."""
+"""What a base says of image files, or of lines of text, and how one writes that."""
 
 import itertools
 import pathlib
@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import PIL.Image
 
 from tl_jax.base.base import Base
+from tl_jax.chain import answers
 from tl_jax.data.files import walk
-from tl_jax.data.images import Range, open_file
+from tl_jax.data.images import Image, bands_of, open_file
+from tl_jax.data.preprocessing import Preprocessing
 from tl_jax.errors import UserError
 
 BATCH = 16  # files that are open at once
@@ -35,10 +36,11 @@ def files_at(path: pathlib.Path) -> Iterator[pathlib.Path]:
 def of_files(
     base: Base, files: Sequence[pathlib.Path]
 ) -> Iterator[tuple[pathlib.Path, np.ndarray | UserError]]:
-    """Each image file with its class probabilities (C,), or with what is wrong with it."""
-    for first in range(0, len(files), BATCH):
-        batch = files[first : first + BATCH]
-        read = [_opened(file, base.of_images.grey_range) for file in batch]
+    """Each image file with a row of `Base.predict` (C,), or with what is wrong with it."""
+    size = 1 if base.of_images.tile else BATCH  # an image of many tiles may be large
+    for first in range(0, len(files), size):
+        batch = files[first : first + size]
+        read = [_opened(file, base.of_images) for file in batch]
         images = [image for image in read if not isinstance(image, UserError)]
         rows = iter(base.predict(images) if images else ())
         for file, image in zip(batch, read, strict=True):
@@ -46,7 +48,7 @@ def of_files(
 
 
 def of_lines(base: Base, path: pathlib.Path) -> Iterator[tuple[str, np.ndarray]]:
-    """Each line of a file of texts with its class probabilities (C,); empty lines are left out.
+    """Each line of a file of texts with a row of `Base.predict` (C,); empty lines are left out.
 
     UserError for a file that is not there, and for what is not UTF-8.
     """
@@ -61,16 +63,27 @@ def of_lines(base: Base, path: pathlib.Path) -> Iterator[tuple[str, np.ndarray]]
             raise UserError(f"{path} is not UTF-8 ({error.reason}): save it as UTF-8") from None
 
 
-def answer(row: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
-    """The class probabilities (C,) as JSON-able data, with the most probable class in front."""
-    names = classes or [str(number) for number in range(len(row))]
-    best = int(row.argmax())
+def said(base: Base, row: np.ndarray) -> dict[str, Any]:
+    """What a row (C,) of `Base.predict` says, as JSON-able data: the "class" and its "probability",
+    or the "labels" that are given, beside all "probabilities"; or the "numbers".
+    """
+    kind, names = answers.make(base.answers), base.classes or tuple(map(str, range(len(row))))
     every = {name: round(float(p), 6) for name, p in zip(names, row, strict=True)}
-    return {"class": names[best], "probability": every[names[best]], "probabilities": every}
+    if kind.asks == "numbers":
+        return {"numbers": every}
+    if isinstance(kind, answers.Labels):
+        least = kind.thresholds or (0.5,) * len(row)
+        given = [name for name, p, t in zip(every, row, least, strict=True) if p >= t]
+        return {"labels": given, "probabilities": every}
+    best = int(row.argmax())
+    told = {"class": names[best], "probability": every[names[best]]}
+    return told | {"probabilities": every}
 
 
-def _opened(file: pathlib.Path, grey_range: Range | None) -> PIL.Image.Image | UserError:
+def _opened(file: pathlib.Path, expects: Preprocessing) -> Image | UserError:
     try:
-        return open_file(file, grey_range)
+        image = open_file(file, expects.grey_range, large=expects.tile > 0)
+        expects.require_channels(bands_of(image), f"{file}: images")
+        return image
     except UserError as error:
         return error

@@ -1,6 +1,10 @@
-"""Compiled inference: compute the value at one place from the value at another."""
+"""Compiled programs: how many a process holds, and those that compute one place's value from
+another's.
+"""
 
 import functools
+import gc
+import pathlib
 from typing import Any
 
 import jax
@@ -12,6 +16,8 @@ from tl_jax.chain.variables import Variables
 # Programs of a kind that a process holds. A study of scenarios goes from plan to plan and back, and
 # each has a few; one that is dropped is traced again.
 KEPT = 128
+# Each program maps memory, and Linux gives a process 65,530 maps: without any left it crashes.
+MAPS, MOST_MAPS = pathlib.Path("/proc/self/maps"), 30_000
 
 
 def forward(
@@ -34,3 +40,13 @@ def forward_program(network: Network, start: str | None, stop: str | None) -> op
         return network.apply(variables, x, start=start, stop=stop).output
 
     return ops.inference(apply)
+
+
+def make_room() -> None:
+    """Forget all compiled programs if the process has more than `MOST_MAPS` memory maps.
+
+    A program that is asked for again is compiled again.
+    """
+    if MAPS.exists() and MAPS.read_text().count("\n") > MOST_MAPS:
+        jax.clear_caches()
+        gc.collect()

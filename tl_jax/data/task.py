@@ -5,11 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import PIL.Image
 
+from tl_jax.data.images import Image
 from tl_jax.errors import UserError
 
 SPLITS = ("train", "val", "test")
+# What a task may ask of an example (`Task.asks`), in words
+WHAT = {"classes": "one class", "labels": "any of several labels", "numbers": "numbers"}
 
 
 class Truth(NamedTuple):
@@ -37,21 +39,29 @@ class Task:
     # "weights" (N,) float32; "graded_labels" (N,) int32, what weighted accuracy counts, weighted by
     # "graded_weights" (N,) float32
     truth: Mapping[str, np.ndarray]
-    classes: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()  # or the names of labels or of numbers
+    # What is asked of an example: "classes", one of them; "labels", any of them, whose "targets"
+    # (N, C) are 1, 0 or, where nobody knows, NaN; "numbers" (N, D), or NaN. The last two have
+    # "targets" and "weights" alone
+    asks: str = "classes"
     # Further classifications, by name; those asked for have their rows in `truth` too
     # (`tl_jax.data.truths`)
     further: Mapping[str, Truth] = dataclasses.field(default_factory=dict)
-    # example index -> image of mode L or RGB; thread-safe; None for a task without images
-    open: Callable[[int], PIL.Image.Image] | None = None
+    # example index -> image; thread-safe; None for a task without images
+    open: Callable[[int], Image] | None = None
     texts: Sequence[str] = ()  # (N,) what was written, of a task of texts
     # all other inputs, (N, ...) each
     arrays: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
-    channels: int = 3  # 1 where every image is grey
-    # levels of 16 bits a channel that `open` makes 0 to 255; None: all
+    channels: int = 3  # bands of every image: 1 where each is grey, 3 where some are in colour
+    # levels of 16 bits a band that `open` makes 0 to 255; None: all
     grey_range: tuple[int, int] | None = None
     ordered: bool = False  # examples are parts of one stream: batches take them in order, in lanes
+    # (N,) what must stay in one split, such as an example's patient; empty: nothing
+    groups: tuple[str, ...] = ()
     folder: str = ""  # in which the images lie, and nothing else may be written
     skipped: tuple[str, ...] = ()  # files left out because they cannot be read
+    tile: int = 0  # side of the tiles that the examples are, in pixels; 0: whole images
+    wholes: tuple[str, ...] = ()  # (N,) of tiles: the image that each is cut out of
     published: tuple[dict, ...] = ()  # {"what", "metric", "figure", "source"}: others' results
 
     def __post_init__(self):
@@ -66,11 +76,22 @@ class Task:
 
     def __getattr__(self, name: str) -> Any:
         # `task.labels` is `task.truth["labels"]`.
-        if name.startswith("_") or name not in (truth := self.__dict__.get("truth", {})):
-            raise AttributeError(f"task {self.__dict__.get('name')!r} has no {name!r}")
+        own = self.__dict__
+        if name in ("labels", "graded_labels", "graded_weights") and "asks" in own:
+            self.require_classes()
+        if name.startswith("_") or name not in (truth := own.get("truth", {})):
+            raise AttributeError(f"task {own.get('name')!r} has no {name!r}")
         return truth[name]
 
-    def image(self, index: int) -> PIL.Image.Image:
+    def require_classes(self) -> None:
+        """UserError for a task that asks for something else than one class an example."""
+        if self.asks != "classes":
+            raise UserError(
+                f"the task {self.name!r} asks for {WHAT[self.asks]}, and this is for tasks that "
+                f"ask for {WHAT['classes']}"
+            )
+
+    def image(self, index: int) -> Image:
         """The example's image; UserError for a task without images."""
         if self.open is None:
             has = "texts and no" if self.texts else "no"

@@ -25,6 +25,11 @@ def linear_cka(
     not depend on the batch size. Like any unbiased estimate it may be a little below 0. NaN if a
     layer's features are the same for all examples. Each example is in one batch; `seed` shuffles
     them, because tasks may be sorted by class.
+
+    >>> layer = np.random.default_rng(0).normal(size=(64, 3))
+    >>> other = 2 * layer[:, ::-1]  # neither the features' order nor their scale counts
+    >>> linear_cka([layer], [other]).round(6).tolist()
+    [[1.0]]
     """
     n = _require_same_examples([*first, *second])
     if n < LEAST or batch < LEAST:

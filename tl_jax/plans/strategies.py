@@ -26,7 +26,13 @@ def head_only(names: Names, *, new: Names, train_head: Settings) -> Plan:
 def head_then_fine_tune(
     names: Names, *, new: Names, train_head: Settings, tune: Settings, from_layer: Where
 ) -> Plan:
-    """The seven steps: train the head on the frozen base, then unfreeze from `from_layer` up."""
+    """The seven steps: train the head on the frozen base, then unfreeze from `from_layer` up.
+
+    >>> layers, how = ("stem", "stage1", "stage2", "head"), Settings()
+    >>> same = {"new": ("head",), "train_head": how, "tune": how, "from_layer": "stage2"}
+    >>> [(phase.name, phase.trained) for phase in head_then_fine_tune(layers, **same).phases]
+    [('head', ('head',)), ('fine_tune', ('stage2', 'head'))]
+    """
     top = _from(names, from_layer)
     phases = (_phase("head", names, new, train_head), _phase("fine_tune", names, top, tune))
     return Plan("head_then_fine_tune", phases)

@@ -16,12 +16,19 @@ from tl_jax.stats import intervals
 
 NAME = "card.md"
 MOST_PAIRS = 5
-HEADER = "---\nlibrary_name: tl_jax\ntags: [transfer-learning, jax, {kind}-classification]\n---\n"
+HEADER = "---\nlibrary_name: tl_jax\ntags: [transfer-learning, jax, {kind}-{task}]\n---\n"
+# By what is asked (`Task.asks`): the network, and what it does whatever it is shown
+SORTS = {
+    "classes": ("A classifier of {kind}", "answers with one of its classes"),
+    "labels": ("A network that labels {kind}", "gives the labels whose probability is high enough"),
+    "numbers": ("A network that says numbers of {kind}", "answers with a number"),
+}
+TASKS = {"classes": "classification", "labels": "classification", "numbers": "regression"}
 SPECIAL = str.maketrans({char: f"\\{char}" for char in "\\`*_{}[]<>#|!~"})
 
 
 def write(folder: pathlib.Path, result: dict[str, Any]) -> pathlib.Path:
-    """Write the card of a classification's result; return its path."""
+    """Write the card of a result; return its path."""
     return html.put(folder / NAME, card(result))
 
 
@@ -37,7 +44,7 @@ def card(result: dict[str, Any]) -> str:
         "How to load it": _loading(texts),
     }
     parts = (f"## {title}\n\n" + "\n".join(lines) for title, lines in sections.items())
-    head = HEADER.format(kind="text" if texts else "image")
+    head = HEADER.format(kind="text" if texts else "image", task=TASKS[_asks(result)])
     return f"{head}\n# {_plain(result['name'])}\n\n" + "\n\n".join(parts) + "\n"
 
 
@@ -45,18 +52,19 @@ def _what(result: dict, kind: str) -> list[str]:
     base, classes = result["base"], result["task"]["classes"]
     names = ", ".join(map(_plain, classes[:20])) + (", ..." if len(classes) > 20 else "")
     cut = f", cut at {_plain(base['cut'])}," if base["cut"] else ""
+    sort = SORTS[_asks(result)][0].format(kind=kind)
     return [
-        f"A classifier of {kind}: {_plain(base['name'])} with {base['parameters']:,} parameters"
-        f"{cut} from the weights {_plain(base['weights'])}, trained on {_plain(_task(result))} "
+        f"{sort}: {_plain(base['name'])} with {base['parameters']:,} parameters{cut} from the "
+        f"weights {_plain(base['weights'])}, trained on {_plain(_task(result))} "
         f"by the plan {_plain(result['plan']['name'])} (seed {result['seed']}, {result['date']}).",
         "",
-        f"{len(classes)} classes: {names}.",
+        f"{len(classes)} {_asks(result)}: {names}.",
     ]
 
 
 def _use(result: dict, kind: str) -> list[str]:
     return [
-        f"For {kind} like those of {_plain(_task(result))}. It answers with one of its classes "
+        f"For {kind} like those of {_plain(_task(result))}. It {SORTS[_asks(result)][1]}, "
         f"whatever it is shown: it does not know what it does not know. The figures below hold for "
         f"{kind} from the same source, and say nothing of others.",
         "",
@@ -104,6 +112,13 @@ def _fails(result: dict) -> list[str]:
             f"{totals[true]}."
             for true, seen, count in intervals.confusions(matrix, most=MOST_PAIRS)
         ] or ["- It made no mistake on the test examples, which are few or easy."]
+    if of_labels := [row for row in test.get("per_label", ()) if text.there(row["ap"])]:
+        weak = sorted(of_labels, key=lambda row: row["ap"])[:MOST_PAIRS]
+        told = [(_plain(row["name"]), text.percent(row["ap"])) for row in weak]
+        lines += [f"- “{name}”: average precision {precision}." for name, precision in told]
+    for row in test.get("per_number", ()):
+        off = text.number(row.get("mae"))
+        lines.append(f"- “{_plain(row['name'])}” is off by {off} on average.")
     if text.there(ece := test.get("ece")):
         cooled = result["calibration"]
         better = (
@@ -123,7 +138,8 @@ def _sources(result: dict) -> list[str]:
     of_set = licences.of_set(task)
     known = " of the packaged set of that name" if of_set else ""
     counts = (result["task"]["class_counts"] or {}).get("train") or {}
-    unequal = f" Training examples a class: {min(counts.values())} to {max(counts.values())}."
+    few, many = min(counts.values(), default=0), max(counts.values(), default=0)
+    unequal = f" Training examples of each: {few} to {many}."
     return [
         f"- Data: {_plain(task)}; licence{known}{_licence(of_set)}.{unequal if counts else ''}",
         f"- Weights: {_plain(weights)}; licence{_licence(licences.of_weights(weights))}.",
@@ -145,6 +161,10 @@ def _loading(texts: bool) -> list[str]:
         f"print(base.classes, base.predict({given}))",
         "```",
     ]
+
+
+def _asks(result: dict) -> str:
+    return result["task"].get("asks", "classes")
 
 
 def _task(result: dict) -> str:

@@ -3,24 +3,21 @@
 import json
 import math
 import pathlib
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import PIL.Image
 
 from tl_jax.data.task import Task
 from tl_jax.errors import UserError
-from tl_jax.report import html, plots, text
-from tl_jax.stats import intervals
+from tl_jax.report import answered, html, mistakes, plots, text
+from tl_jax.stats import intervals, metrics
 
-MOST_MISTAKES = 12
 MOST_PAIRS = 10
+# Parts that pages of some tasks have, and others not
+PARTS = ("confusion", "per_class", "calibration", "per_label", "per_number", "scatters")
 LARGE = 12  # with more classes a confusion matrix is a picture and the class table is folded
-THUMBNAIL = 240  # pixels
-MOST_CHARACTERS = 400  # of a text
-Words = Callable[[str, int], list[tuple[str, float]]]
 HOW = {
+    "image_accuracy": "Wilson score",
     "accuracy": "Wilson score",
     "weighted_accuracy": f"percentile bootstrap, {intervals.RESAMPLES:,} resamples",
 }
@@ -42,35 +39,50 @@ def write(
     history: list[dict],
     probabilities: np.ndarray,
     task: Task,
-    words: Words | None = None,
+    words: mistakes.Words | None = None,
 ) -> pathlib.Path:
     """Write `directory`/report.html and return its path; it appears whole or not at all.
 
-    `probabilities` (n, C) are those of the test split, in the order of `task.splits["test"]`.
-    `words(text, answer)`: the words of a text, and the weight of each for an answer.
-    UserError if they cannot be, or if matplotlib or jinja2 is not installed.
+    `probabilities` (n, C), of a task of numbers these, are those of the test split, in the order of
+    `task.splits["test"]`. `words(text, answer)`: the words of a text, and the weight of each for an
+    answer. UserError if they cannot be, or if matplotlib or jinja2 is not installed.
     """
     html.require()
-    _check(result, probabilities, task)
-    bounds = metric_intervals(probabilities, task)
+    if task.asks == "classes":
+        own = _classified(result, probabilities, task, words)
+    else:
+        own = {"comparison": comparison(result, {})} | answered.page(result, probabilities, task)
     page = html.render(
         "report.html.j2",
         result=result,
         metrics=text.shown(result["val"] or {}, result["test"] or {}),
         labels=text.METRICS,
-        headline=headline(result, bounds, n=len(probabilities)),
-        comparison=comparison(result, bounds),
+        plain=text.PLAIN,
         strip=strip(result["plan"]["phases"]),
         curves=_curves(history, result["plan"]["phases"]),
-        confusion=_confusion((result["test"] or {}).get("confusion"), task.classes),
-        per_class=_per_class(result),
         large=len(task.classes) > LARGE,
-        calibration=_calibration(probabilities, task, result.get("calibration")),
-        mistakes=mistakes(probabilities, task, words),
         shares=time_shares(result),
         config=json.dumps(result["config"], indent=2, default=str, ensure_ascii=False),
+        **(dict.fromkeys(PARTS) | own),
     )
     return html.put(pathlib.Path(directory) / "report.html", page)
+
+
+def _classified(
+    result: dict, probabilities: np.ndarray, task: Task, words: mistakes.Words | None
+) -> dict[str, Any]:
+    """Return the parts of the page that are of classes alone."""
+    _check(result, probabilities, task)
+    bounds, test = metric_intervals(probabilities, task), task.splits["test"]
+    counted = {task.wholes[int(example)] for example in test} if task.wholes else test
+    return {
+        "headline": headline(result, bounds, n=len(counted)),
+        "comparison": comparison(result, bounds),
+        "confusion": _confusion((result["test"] or {}).get("confusion"), task.classes),
+        "per_class": _per_class(result),
+        "calibration": _calibration(probabilities, task, result.get("calibration")),
+        "mistakes": mistakes.of_classes(probabilities, task, words),
+    }
 
 
 def _check(result: dict, probabilities: np.ndarray, task: Task) -> None:
@@ -102,18 +114,26 @@ def metric_intervals(
     test = task.splits["test"]
     correct = _correct(probabilities, task.labels[test])
     graded = _correct(probabilities, task.graded_labels[test])
-    return {
+    whole = {}
+    if task.wholes:
+        names = [task.wholes[int(example)] for example in test]
+        groups = metrics.accuracy_of_groups(probabilities, task.labels[test], names)
+        whole["image_accuracy"] = intervals.wilson(*groups)
+    return whole | {
         "accuracy": intervals.wilson(int(correct.sum()), len(test)),
         "weighted_accuracy": intervals.bootstrap(graded, task.graded_weights[test]),
     }
 
 
 def headline(result: dict, bounds: dict, *, n: int) -> dict[str, Any]:
-    """Return the figure on top, of `n` examples: weighted accuracy if others published it."""
+    """Return the figure on top, of `n` examples: weighted accuracy if others published it; of tiles
+    that of the `n` images, as the tiles of an image are right or wrong together.
+    """
     others = {text.metric_key(p["metric"]) for p in result["published"] or ()}
     test = result["test"] or {}
     weighted = "weighted_accuracy" in others and not text.missing(test.get("weighted_accuracy"))
     metric = "weighted_accuracy" if weighted else "accuracy"
+    metric = "image_accuracy" if "image_accuracy" in test else metric
     value = test.get(metric)
     interval = None if text.missing(value) else bounds[metric]
     return {"metric": metric, "value": value, "interval": interval, "how": HOW[metric], "n": n}
@@ -227,51 +247,3 @@ def _calibration(probabilities: np.ndarray, task: Task, scaled: dict | None) -> 
         "temperature": scaled and scaled["temperature"],
         "error_scaled": scaled and scaled["test"]["ece"],
     }
-
-
-def mistakes(probabilities: np.ndarray, task: Task, words: Words | None = None) -> list[dict]:
-    """Return the most confident mistakes on the test split, each with a small picture, or with the
-    beginning of its text, whose words have a `share` from -1 to 1 of the weightiest one's weight.
-    """
-    test = task.splits["test"]
-    labels = task.labels[test]
-    rows = []
-    for row in intervals.worst(probabilities, labels, most=MOST_MISTAKES):
-        index, predicted = int(test[row]), int(probabilities[row].argmax())
-        rows.append(
-            {
-                "id": task.ids[index],
-                "true": task.classes[labels[row]],
-                "predicted": task.classes[predicted],
-                "probability": float(probabilities[row, predicted]),
-                "of_true": float(probabilities[row, labels[row]]),
-                "image": None if task.texts else _thumbnail(task, index),
-                "words": _weighed(task.texts[index], predicted, words) if task.texts else None,
-            }
-        )
-    return rows
-
-
-def _weighed(whole: str, answer: int, words: Words | None) -> list[dict]:
-    """Return the words of the beginning of a text, and how much each speaks for the answer."""
-    found = words(whole, answer) if words else [(whole, 0.0)]
-    shown, length = [], 0
-    for word, weight in found:
-        shown.append((word[:MOST_CHARACTERS], weight))
-        length += len(word)
-        if length >= MOST_CHARACTERS:
-            shown.append(("…", 0.0))
-            break
-    most = max(abs(weight) for _, weight in shown) or 1.0
-    return [{"word": word, "share": weight / most} for word, weight in shown]
-
-
-def _thumbnail(task: Task, index: int) -> str | None:
-    """Return a small JPEG as a data URI; None if the image is gone since the run read it."""
-    try:
-        image = task.image(index)
-    except (OSError, UserError):
-        return None
-    image = image.convert("L" if image.mode == "L" else "RGB")  # a copy: the task may keep its own
-    image.thumbnail((THUMBNAIL, THUMBNAIL), PIL.Image.Resampling.LANCZOS)
-    return html.jpeg(image)

@@ -185,6 +185,22 @@ def confusion(counts: np.ndarray) -> Drawing:
     return Drawing(draw, height=4.6)
 
 
+def scatter(true: np.ndarray, said: np.ndarray) -> Drawing:
+    """Draw what was predicted (N,) over what is true (N,), which may be NaN."""
+
+    def draw(figure: "Figure") -> None:
+        axes = figure.subplots()
+        known = ~np.isnan(true)
+        both = np.concatenate([true[known], said[known]])
+        ends = (both.min(), both.max()) if len(both) else (0, 1)
+        axes.plot(ends, ends, color=FAINT, lw=1, ls=(0, (4, 3)))
+        alpha = max(0.15, min(0.8, 40 / max(known.sum(), 1) ** 0.7))
+        axes.plot(true[known], said[known], "o", color=BLUE, ms=4, mew=0, alpha=alpha)
+        axes.set(xlabel="true", ylabel="predicted")
+
+    return Drawing(draw, height=3.8)
+
+
 def whole_numbers():
     """Return a locator that puts ticks at whole numbers."""
     from matplotlib.ticker import MaxNLocator

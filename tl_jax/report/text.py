@@ -8,13 +8,23 @@ from typing import Any, TypeGuard
 
 MISSING = "–"
 METRICS = {
+    "image_accuracy": "accuracy of images",
     "accuracy": "accuracy",
     "weighted_accuracy": "weighted accuracy",
     "f1": "F1",
     "auc": "AUC",
     "ece": "ECE",
+    "map": "mAP",
+    "exact": "exact match",
+    "kappa": "quadratic kappa",
+    "rank_error": "ranks off",
+    "r2": "R²",
+    "spearman": "Spearman's ρ",
+    "mae": "MAE",
+    "rmse": "RMSE",
     "loss": "loss",
 }
+PLAIN = ("kappa", "rank_error", "r2", "spearman", "mae", "rmse", "loss")  # no shares
 
 
 def there(x: float | None) -> TypeGuard[float]:
@@ -61,8 +71,9 @@ def cell(x: Any) -> str:
 
 
 def metric(name: str, x: float | None) -> str:
-    """Return a metric, or its column in an epoch's row, in percent; losses as numbers."""
-    return percent(x) if name.removeprefix("val_") in METRICS and "loss" not in name else number(x)
+    """Return a metric, or its column in an epoch's row: shares in percent, others as numbers."""
+    key = name.removeprefix("val_")
+    return percent(x) if key in METRICS and key not in PLAIN else number(x)
 
 
 def seconds(x: float | None) -> str:

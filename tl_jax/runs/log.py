@@ -38,7 +38,8 @@ def described(task: Task) -> str:
     if not task.classes:
         return f"{shown(task.name)}: {sizes}"
     names = listed(task.classes, CLASSES)
-    return f"{shown(task.name)}: {len(task.classes)} classes ({names}); {sizes}"
+    what = task.asks if len(task.classes) > 1 else task.asks.removesuffix("s")
+    return f"{shown(task.name)}: {len(task.classes)} {what} ({names}); {sizes}"
 
 
 def _curves(folder: pathlib.Path) -> Callable[[dict], None]:

@@ -6,13 +6,14 @@ from typing import Any, NamedTuple
 
 from tl_jax.base.base import Base
 from tl_jax.base.load import load_base, outline
-from tl_jax.chain import adapters, source_head
+from tl_jax.chain import adapters, answers, source_head
 from tl_jax.chain.depth import require_shortcut
 from tl_jax.chain.network import Network
 from tl_jax.chain.places import Layer
 from tl_jax.chain.variables import merged
 from tl_jax.data import balance, subset, views
-from tl_jax.data.task import Task
+from tl_jax.data.files import listed
+from tl_jax.data.task import WHAT, Task
 from tl_jax.data.texts.preprocessing import TextPreprocessing
 from tl_jax.engine import prefix
 from tl_jax.engine.parallel import Parallel
@@ -20,9 +21,10 @@ from tl_jax.errors import UserError, takes
 from tl_jax.plans.plan import Plan
 from tl_jax.plans.strategies import make_plan
 from tl_jax.runs.settings import TransferSettings
-from tl_jax.runs.teacher import answers
+from tl_jax.runs.teacher import logits_of
 from tl_jax.train import objectives
 from tl_jax.train.objective import Objective
+from tl_jax.train.objectives import OBJECTIVES
 from tl_jax.train.objectives.self_supervised import SelfSupervised
 from tl_jax.train.problem import Problem
 
@@ -50,15 +52,15 @@ def posed(
             raise UserError(f"the task {task.name!r} has no examples to judge by in {split}")
     if own.class_weights and sources:
         raise UserError("class_weights= is of a single task, and there are sources=: leave one out")
-    ready = _headed(base, len(task.classes), own)
+    objective = _asked(_objective(own), task).fitted(task)
+    ready = _headed(base, answers.make(objective.answers).outputs(len(task.classes)), own)
     if own.head == KEPT:
         base.require_classes(task.classes, "head=kept")
     expected, read = ready.preprocessing.of_task(task)
     ready = dataclasses.replace(ready, preprocessing=expected)
     read = balance.weighted(read) if own.class_weights else read
-    objective = _objective(own)
     if objective.teacher:
-        logits = answers(load_base(objective.teacher), task, cache=own.cache)
+        logits = logits_of(load_base(objective.teacher), task, cache=own.cache)
         read = read.with_truth(teacher=logits)
     sources = {
         name: read if source is task else expected.of_task(source)[1]
@@ -109,10 +111,24 @@ def _objective(own: TransferSettings) -> Objective:
             f"objective={own.objective} learns without labels: train a base with it "
             "(experiments.pretrain), and transfer that"
         )
+    if own.head == KEPT and not objective.answers.startswith("classes"):
+        raise UserError(f"{type(objective).__name__} trains a new head: leave out head=kept")
     if objective.keeps_head and own.head != KEPT:
         raise UserError(
             f"{type(objective).__name__} goes on with the classifier of a base that was trained on "
             f"the source: take head=kept instead of head={own.head}"
+        )
+    return objective
+
+
+def _asked(objective: Objective, task: Task) -> Objective:
+    """The objective; UserError if it is for tasks that ask something else."""
+    if objective.asks != task.asks:
+        fits = [name for name, kind in OBJECTIVES.items() if kind.asks == task.asks]
+        fits = ["cross_entropy"] if "cross_entropy" in fits else fits
+        raise UserError(
+            f"the task {task.name!r} asks for {WHAT[task.asks]}, and {type(objective).__name__} is "
+            f"for tasks that ask for {WHAT[objective.asks]}: take objective={listed(fits)}"
         )
     return objective
 

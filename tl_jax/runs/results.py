@@ -145,28 +145,37 @@ def _phase(
 
 
 def _task(task: Task) -> dict[str, Any]:
-    counts = {
-        split: {name: int(np.sum(task.labels[own] == c)) for c, name in enumerate(task.classes)}
-        for split, own in task.splits.items()
-        if task.classes
-    }
     return {
         "name": task.name,
+        "asks": task.asks,
         "classes": list(task.classes),
         "sizes": {split: len(own) for split, own in task.splits.items()},
         # Which examples: runs with the same are paired, and tell whether splits were drawn anew.
         "test_split": splits.identity(task.splits["test"]),
-        "class_counts": counts,
+        "class_counts": {split: _counts(task, own) for split, own in task.splits.items()},
         "skipped": len(task.skipped),
         "skipped_files": list(task.skipped[:SKIPPED]),
     }
+
+
+def _counts(task: Task, rows: np.ndarray) -> dict[str, int]:
+    """How many of the examples are of each class, or have each label."""
+    if not task.classes or task.asks == "numbers":
+        return {}
+    if task.asks == "labels":
+        own = task.targets[rows] > 0.5
+    else:
+        own = task.labels[rows][:, None] == np.arange(len(task.classes))
+    return dict(zip(task.classes, own.sum(0).tolist(), strict=True))
 
 
 def _calibration(task: Task, predictions: dict[str, Any]) -> dict[str, Any] | None:
     """What one temperature makes of class probabilities; None where predictions are none."""
     classes = (len(task.classes),)
     probabilities = {split: np.asarray(found) for split, found in predictions.items()}
-    if not task.classes or any(found.shape[1:] != classes for found in probabilities.values()):
+    if not task.classes or task.asks != "classes":
+        return None
+    if any(found.shape[1:] != classes for found in probabilities.values()):
         return None
     if not all(len(found) and np.isfinite(found).all() for found in probabilities.values()):
         return None

@@ -93,5 +93,5 @@ def task_name(options: Mapping[str, Any]) -> str:
 
 def named_task(options: Mapping[str, Any], seed: int, **more: Any) -> Task:
     """Load the task `options["name"]` with its other options; empty ones are not every task's."""
-    given = {key: value for key, value in options.items() if key != "name" and value != ""}
+    given = {k: value for k, value in options.items() if k != "name" and value not in ("", ())}
     return load_task(options["name"], seed=seed, **given, **more)

@@ -14,7 +14,7 @@ from tl_jax.train.problem import Problem
 LEAST = 1e-12  # of a probability, in its logarithm
 
 
-def answers(teacher: Base, task: Task, *, cache: str | os.PathLike | None) -> np.ndarray:
+def logits_of(teacher: Base, task: Task, *, cache: str | os.PathLike | None) -> np.ndarray:
     """Return the teacher's logits (N, C) for a task's examples, up to a constant for each.
 
     It sees each example once, in view 0, through its own preprocessing. UserError for a teacher of

@@ -202,6 +202,7 @@ def work(
     )
     # What came of it.
     final = finished_base(problem, ready, done.variables, views=own.test_views)
+    final = dataclasses.replace(final, answers=done.answers)
     final.save(workdir / file.NAME)
     of_task = problem.objective.probabilities
     probabilities = {split: of_task(found) for split, found in done.predictions.items()}
@@ -241,6 +242,7 @@ class Trained(NamedTuple):
     progress: Progress
     predictions: dict[str, Any]  # by split, (n, ...) each
     scores: dict[str, dict[str, Any]]  # every metric, by split
+    answers: str  # what the head's outputs say, with what val has settled
 
 
 def trained(
@@ -255,13 +257,13 @@ def trained(
     once. `saving`: see `loop.run`.
     """
     variables, progress, inputs = loop.run(problem, variables, inputs_for, **saving)
-    by_split = {
-        split: judged(problem, variables, inputs, split, test_views=test_views)
-        for split in ("val", "test")
-    }
-    predictions = {split: one.predictions for split, one in by_split.items()}
-    scores = {split: one.scores for split, one in by_split.items()}
-    return Trained(variables, progress, predictions, scores)
+    task, found = problem.task, {}
+    for split in ("val", "test"):
+        rows = task.splits[split]
+        found[split] = evaluate.predictions(problem, variables, inputs, rows, test_views)
+    objective = problem.objective.settled(found["val"], task, task.splits["val"])
+    scores = {s: objective.finish(said, task, task.splits[s]) for s, said in found.items()}
+    return Trained(variables, progress, found, scores, objective.answers)
 
 
 class Judged(NamedTuple):

@@ -25,7 +25,8 @@ import PIL.Image
 from tl_jax import interrupt
 from tl_jax.base import predict
 from tl_jax.base.base import Base
-from tl_jax.data.images import open_image
+from tl_jax.chain import answers
+from tl_jax.data.images import Image, open_image
 from tl_jax.data.preprocessing import Preprocessing
 from tl_jax.errors import UserError
 
@@ -77,23 +78,24 @@ class Server(http.server.ThreadingHTTPServer):
 
     def answer(self, body: bytes) -> dict[str, Any]:
         """The answer to a request's body; UserError for one that cannot be read."""
-        row = self.probabilities(self._image(body) if self.reads_images else _text(body))
-        return predict.answer(row, self.base.classes)
+        row = self.predict(self._image(body) if self.reads_images else _text(body))
+        return predict.said(self.base, row)
 
-    def probabilities(self, given: PIL.Image.Image | str) -> np.ndarray:
-        """(C,) of one input."""
+    def predict(self, given: Image | str) -> np.ndarray:
+        """The row (C,) of `Base.predict` for one input."""
         with self.alone:
             return self.base.predict([given])[0]
 
     def warm_up(self) -> None:
         """Compile before the first request."""
-        self.probabilities(PIL.Image.new("RGB", (8, 8)) if self.reads_images else "a")
+        self.predict(PIL.Image.new("RGB", (8, 8)) if self.reads_images else "a")
 
     def about(self) -> dict[str, Any]:
         """What is asked for, the classes and the limits."""
         return {
             "base": self.base.name,
             "reads": "image" if self.reads_images else "text",
+            "asks": answers.make(self.base.answers).asks,
             "classes": list(self.base.classes),
             "max_bytes": MAX_BYTES,
             "max_pixels": MAX_PIXELS,
@@ -126,7 +128,7 @@ class Server(http.server.ThreadingHTTPServer):
         """Say nothing of a client that has left."""
         logger.debug("%s left", client_address[0])
 
-    def _image(self, body: bytes) -> PIL.Image.Image:
+    def _image(self, body: bytes) -> Image:
         return open_image(io.BytesIO(body), self.base.of_images.grey_range)
 
 
@@ -146,7 +148,8 @@ def _text(body: bytes) -> str:
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
-    server: Server  # pyrefly: ignore[bad-override-mutable-attribute]
+    # pyrefly: ignore[bad-override-mutable-attribute]
+    server: Server  # which alone makes these
     server_version, sys_version = "tl_jax", ""
     protocol_version = "HTTP/1.1"
     timeout = SECONDS

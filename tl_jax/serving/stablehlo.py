@@ -22,6 +22,7 @@ import numpy as np
 
 from tl_jax import ops
 from tl_jax.base.base import Base
+from tl_jax.chain import answers
 from tl_jax.data import views
 from tl_jax.data.files import path_of
 from tl_jax.data.preprocessing import Preprocessing
@@ -38,8 +39,9 @@ def export(base: Base, path: str | pathlib.Path) -> pathlib.Path:
     texts, its tokenizer as `.tokenizer.json` beside it; return the path.
 
     The program takes any number of images, uint8 (N, S, S, C), or of texts' tokens, int32 (N, T),
-    and returns {"logits", "probabilities"}, float32 (N, classes): normalisation is inside, and so
-    is the mean over the base's views, that `Base.predict` takes. Its operations are XLA's own, on
+    and returns {"logits", "probabilities"}, float32 (N, classes), of a base of numbers {"logits",
+    "numbers"}: normalisation is inside, and so is the mean over the base's views, that
+    `Base.predict` takes. Its operations are XLA's own, on
     any platform. UserError for a base without a classifier and for a path that is none.
     """
     path = path_of(path)
@@ -62,17 +64,22 @@ def export(base: Base, path: str | pathlib.Path) -> pathlib.Path:
 
 def _forward(base: Base) -> Callable[[jax.Array], dict[str, jax.Array]]:
     """Return the function of what `preprocessing.read` gives, with the weights as constants."""
-    variables = jax.tree.map(np.asarray, base.variables)
+    variables, said = jax.tree.map(np.asarray, base.variables), answers.make(base.answers)
 
     def forward(rows):
         seen = [views.view(rows, number) for number in views.numbers(base.views)]
         logits = [
             base.chain.apply(variables, base.preprocessing.normalise(view)).output for view in seen
         ]
-        every = jnp.stack([jax.nn.softmax(one) for one in logits])
-        return {"logits": logits[0], "probabilities": every.mean(0)}
+        every = jnp.stack([said(one) for one in logits])
+        return {"logits": logits[0], _output(base): every.mean(0)}
 
     return forward
+
+
+def _output(base: Base) -> str:
+    """What the answers are called."""
+    return "numbers" if answers.make(base.answers).asks == "numbers" else "probabilities"
 
 
 def _inputs(base: Base) -> jax.ShapeDtypeStruct:
@@ -96,7 +103,8 @@ def description(base: Base, program: jax.export.Exported, content: bytes) -> dic
         "input": {"shape": str(given.shape), "dtype": str(given.dtype), **_reading(base)},
         "output": {
             "logits": "of the input as it is",
-            "probabilities": f"the mean over the views {base.views!r}",
+            _output(base): f"the mean over the views {base.views!r}",
+            "answers": base.answers,
         },
         "jax": jax.__version__,
         "calling_convention": program.calling_convention_version,

@@ -16,6 +16,9 @@ def labels_for(
     `budgets` ascend from above 0; the curve is their `accuracies`, `chance` without labels. It
     counts as never falling (its running maximum). Between two budgets accuracy is taken to be
     linear in the logarithm of the number, and below the first in the number itself.
+
+    >>> round(labels_for(0.8, [1, 4, 16], [0.5, 0.7, 0.9], chance=0.1), 6)
+    8.0
     """
     if len(budgets) != len(accuracies) or not budgets or list(budgets) != sorted({*budgets}):
         raise UserError(f"a curve has ascending budgets and an accuracy each; got {budgets}")

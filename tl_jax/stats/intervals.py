@@ -21,7 +21,11 @@ class Bins(NamedTuple):
 
 
 def wilson(correct: int, n: int) -> tuple[float, float] | None:
-    """Return the 95 % Wilson score interval of a proportion (Wilson 1927); None if `n` is 0."""
+    """Return the 95 % Wilson score interval of a proportion (Wilson 1927); None if `n` is 0.
+
+    >>> [f"{bound:.3f}" for bound in wilson(90, 100)]
+    ['0.826', '0.945']
+    """
     if n == 0:
         return None
     from scipy import stats

@@ -31,6 +31,9 @@ def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
     """Return p values (V,) adjusted for V verdicts, so that each is compared with 5 %.
 
     A NaN, the p value of a verdict that cannot be computed, counts as 1.
+
+    >>> holm([0.01, 0.04]).tolist()
+    [0.02, 0.04]
     """
     p = np.nan_to_num(np.asarray(p, np.float64), nan=1.0)
     order = np.argsort(p, kind="stable")
@@ -52,6 +55,11 @@ def verdicts(differences: Sequence[Estimate], *, margin: float) -> list[str]:
 
     A difference above `margin` helps, one below `-margin` hurts, and one between counts as nothing;
     the margin is in the unit of the differences. UserError for a negative margin.
+
+    >>> from tl_jax.stats.paired import corrected
+    >>> clear, unclear = [3.0, 3.2, 2.8, 3.1, 2.9], [2.0, -2.0, 1.0, -1.0, 0.5]
+    >>> verdicts([corrected(points, ratio=0.3) for points in (clear, unclear)], margin=0.5)
+    ['helps', 'cannot tell']
     """
     if not margin >= 0:
         raise UserError(f"a margin must not be negative; got {margin}")

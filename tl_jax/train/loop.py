@@ -14,6 +14,7 @@ import numpy as np
 import tqdm
 
 from tl_jax import progress as bars
+from tl_jax.chain.programs import make_room
 from tl_jax.chain.variables import between, merged
 from tl_jax.data.expects import require_same
 from tl_jax.engine import prefix
@@ -61,6 +62,7 @@ def run(
     checkpoints belong to other data, another plan or seed, or other first weights; Interrupted,
     after saving everything, if a signal asked to stop.
     """
+    make_room()  # a study has a process train a thousand times
     saver, anchor = Saver(problem, variables, workdir, checkpoint_seconds), variables
     progress, variables, state, best = resume(
         saver, variables, functools.partial(_shapes, problem, variables)

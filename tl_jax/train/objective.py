@@ -86,6 +86,16 @@ class Objective:
     keeps_head = False  # whether it goes on with the base's own classifier: the setting head=kept
     tails_alone = False  # whether its tails learn where the head learns alone: they are heads too
     teacher = ""  # path of a base whose logits it asks for, as the truth `teacher`
+    asks = "classes"  # what its task asks of an example (`Task.asks`)
+    answers = "classes"  # what its head's outputs say (`tl_jax.chain.answers`); may be a property
+
+    def fitted(self, task: Any) -> "Objective":
+        """The objective for this task, whose training examples it may look at."""
+        return self
+
+    def settled(self, predictions: Any, task: Any, examples: Any) -> "Objective":
+        """The objective with what is chosen by the predictions for val, such as thresholds."""
+        return self
 
     def check(self, problem: "Problem") -> None:
         """UserError for a problem that it cannot be the objective of; all are well by default."""

@@ -25,6 +25,9 @@ def make(text: str) -> Augmentation | None:
     """The augmentation of a setting such as 'crop+flip+erase(0.25, most=0.2)'; '' is None.
 
     UserError if the text cannot be read, or has a name, option or value that there is not.
+
+    >>> [type(part).__name__ for part in make("crop+flip(0.5)+mixup(0.2)").parts]
+    ['Crop', 'Flip', 'MixUp']
     """
     takes(isinstance(text, str), "augment=", "text, as 'crop+flip'", text)
     if not text.strip():

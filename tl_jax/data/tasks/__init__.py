@@ -9,8 +9,10 @@ from typing import Any
 
 from tl_jax import registry
 from tl_jax.data.files import path_of
+from tl_jax.data.folds import in_fold
 from tl_jax.data.subset import ClassSubset, group
 from tl_jax.data.task import Task
+from tl_jax.data.tiles import tiled
 from tl_jax.data.truths import with_truths
 from tl_jax.errors import UserError, takes, unknown
 
@@ -26,6 +28,7 @@ TASKS: dict[str, Any] = {
     "images": ("tl_jax.data.tasks.images", "images"),
     "joined": ("tl_jax.data.tasks.joined", "joined"),
     "packaged": ("tl_jax.data.tasks.packaged", "packaged"),
+    "table": ("tl_jax.data.tasks.table", "table"),
     "text": ("tl_jax.data.tasks.text", "text"),
     "text_folder": ("tl_jax.data.tasks.text", "text_folder"),
     "plain": ("tl_jax.data.tasks.plain", "plain"),
@@ -48,20 +51,26 @@ def load_task(
     seed: int = 0,
     only: Sequence[str] = (),
     truths: Sequence[str] = (),
+    folds: int = 0,
+    fold: int = 0,
+    tile: int = 0,
     **options: Any,
 ) -> Task:
     """The task that `what` says, with the splits of `seed`:
 
-    * a name: 'digits', 'elpv', 'fashion_mnist', 'rendered', 'folder:<path>', 'images:<path>'
-      without labels, 'tfds:<name>', 'joined:<one>+<two>', or a registered one (`register_task`); of
-      texts, 'text:<table>', 'text_folder:<path>', 'packaged:<name>' (which has mnist, too);
+    * a name: 'digits', 'elpv', 'fashion_mnist', 'rendered', 'folder:<path>', 'table:<path>' of
+      images, 'images:<path>' without labels, 'tfds:<name>', 'joined:<one>+<two>', or a registered
+      one (`register_task`); of texts, 'text:<table>', 'text_folder:<path>', 'packaged:<name>'
+      (which has mnist, too);
     * the path of a folder with one sub-folder of images a class;
-    * arrays: a pair of images (N, H, W) or (N, H, W, 1 or 3), uint8, and labels (N,);
+    * arrays: a pair of images (N, H, W) or (N, H, W, bands), uint8, and labels (N,);
     * a function `(*, seed, ...) -> Task` of your own.
 
     `only`: the classes that are kept, in this order; empty: all. `truths`: further classifications
-    of the same examples (`tl_jax.data.truths`), for several tasks at once. `options` are those of
-    the task's function, such as `val`, `test` and `per_class`. UserError for an unknown name,
+    of the same examples (`tl_jax.data.truths`), for several tasks at once. `folds` and `fold`: the
+    splits of one fold of a cross-validation over all examples. `tile`: the side in pixels of tiles
+    into which every image is cut (`tl_jax.data.tiles`); 0: images stay whole. `options` are those
+    of the task's function, such as `val`, `test` and `per_class`. UserError for an unknown name,
     class, truth or option, and for what is wrong with the data.
 
     >>> task = load_task("digits", seed=0, val=0.2, test=0.2)
@@ -70,13 +79,27 @@ def load_task(
     >>> task.open(0).size, task.classes[task.labels[0]]
     ((8, 8), '0')
     """
-    if truths:
-        takes(not isinstance(truths, str), "truths=", "a list of names", truths)
-        return with_truths(load_task(what, seed=seed, only=only, **options), truths, seed=seed)
+    for name, several in (("only=", only), ("truths=", truths)):
+        takes(not isinstance(several, str), name, "a list of names", several)
+    if tile and isinstance(what, str | pathlib.PurePath) and "large" in _options(os.fspath(what)):
+        options["large"] = True
+    task = _whole(what, seed, options)
+    if tile:
+        task = tiled(task, tile)
     if only:
-        takes(not isinstance(only, str), "only=", "a list of classes", only)
-        whole = load_task(what, seed=seed, **options)
-        return ClassSubset(whole, group(whole.classes, only)).alone()
+        task = ClassSubset(task, group(task.classes, only)).alone()
+    if truths:
+        task = with_truths(task, truths, seed=seed)
+    if folds:
+        if options.get("per_class"):
+            raise UserError("folds= divide all examples, and per_class= leaves some out: take one")
+        share = {"val": options["val"]} if "val" in options else {}
+        task = in_fold(task, folds, fold, seed=seed, **share)
+    return task
+
+
+def _whole(what: Any, seed: int, options: dict[str, Any]) -> Task:
+    """The task, of which nothing is left out yet."""
     if isinstance(what, tuple) and len(what) == 2:
         from tl_jax.data.tasks.arrays import from_arrays
 
@@ -99,6 +122,10 @@ def load_task(
 
 def options(name: str) -> list[str]:
     """The options that the task of this name takes; UserError for an unknown one."""
+    return [option for option in _options(name) if option != "large"]
+
+
+def _options(name: str) -> list[str]:
     return list(inspect.signature(_named(name)[2]).parameters)
 
 
@@ -109,8 +136,8 @@ def _named(name: str) -> tuple[str, str, Callable[..., Task]]:
         kind, which = "folder", name
     if kind not in TASKS and path_of(name).is_file():
         raise UserError(
-            f"the task {name!r} is a file: a table of texts is 'text:{name}', texts without labels "
-            f"are 'plain:{name}'"
+            f"the task {name!r} is a file: a table of images is 'table:{name}', a table of texts "
+            f"'text:{name}', texts without labels are 'plain:{name}'"
         )
     if kind not in TASKS:
         raise unknown("task", name, TASKS)

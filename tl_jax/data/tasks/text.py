@@ -1,12 +1,11 @@
 """Tasks from texts: tables, and folders in which each file is a document."""
 
-import contextlib
 import hashlib
 import logging
 import os
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -65,7 +64,7 @@ def text(
     examples = (
         Example(f"{file.name}:{line}" if root.is_dir() else str(line), split=split, **cells)
         for split, file in files.items()
-        for line, cells in _cells(file, columns)
+        for line, cells in tables.cells(file, columns)
     )
     name = folder_name(root) if root.is_dir() else root.stem
     options = {"seed": seed, "val": val, "test": test, "per_class": per_class}
@@ -130,9 +129,9 @@ def from_texts(
     classes = _classes(where, kept)
     split_of = np.array([one.split for one in kept])
     given = {split: np.flatnonzero(split_of == split) for split in SPLITS if split in split_of}
-    groups = np.array([one.document for one in kept]) if kept[0].document else None
+    groups = tuple(one.document for one in kept) if kept[0].document else ()
     options = {"seed": seed, "val": val, "test": test, "per_class": per_class}
-    splits = divide(given, names, groups=groups, **options)
+    splits = divide(given, names, groups=np.array(groups) if groups else None, **options)
     digests = [digest(one.text) for one in kept]
     same.warn(where, digests, splits, f"; leave them out with {DROP}", noun="texts")
     return Task(
@@ -142,6 +141,7 @@ def from_texts(
         texts=tuple(one.text for one in kept),
         truth=unweighted(np.searchsorted(classes, names), len(classes)),
         splits=splits,
+        groups=groups,
         fingerprint=fingerprint(ids, digests),
         folder=folder,
         skipped=empty,
@@ -241,43 +241,11 @@ def _split_tables(root: Path) -> dict[str, Path]:
     return found
 
 
-def _cells(path: Path, columns: Mapping[str, str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield the line and, by what it is, the cell of each column; of a column called "", none."""
-    tables.suffix(path.name)
-    with _opened(path) as file:
-        for line, row in tables.rows(file, path.name):
-            cells = {}
-            for what, column in columns.items():
-                if column and column not in row:
-                    near = unknown(f"column of {path.name}, line {line}:", column, map(str, row))
-                    raise UserError(f"{near}; say {what}=")
-                cells[what] = _cell(f"{path.name}, line {line}", row[column]) if column else ""
-            yield line, cells
-
-
-def _cell(where: str, value: Any) -> str:
-    """Return a cell as text, in which halves of surrogate pairs, as JSON may have, are replaced."""
-    if isinstance(value, list | dict):
-        raise UserError(f"{where}: {value!r:.40} is no text; give one for each text and each label")
-    return "" if value is None else str(value).encode(errors="replace").decode()
-
-
 def _document(path: Path) -> str:
-    with _opened(path) as file:
+    with tables.opened(path) as file:
         if os.fstat(file.fileno()).st_size > tables.LONGEST:
             raise UserError(f"{path} has more than {tables.LONGEST:,} bytes; divide it")
         return "".join(tables.lines(file, str(path)))
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Generator[IO[bytes]]:
-    try:
-        if not path.is_file():  # opening a pipe would wait for ever
-            raise UserError(f"{str(path)!r} is no file; give a table, or a folder with one a split")
-        with open(path, "rb") as file:
-            yield file
-    except OSError as error:
-        raise UserError(f"cannot read {str(path)!r}: {error.strerror}") from error
 
 
 def digest(text: str) -> bytes:

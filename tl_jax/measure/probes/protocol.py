@@ -114,6 +114,7 @@ def within(task: Task, budget: float, *, seed: int) -> Examples:
     has too few.
     """
     require_budget(budget)
+    task.require_classes()
     labels = taught(task)
     for split, rows in task.splits.items():
         counts = np.bincount(labels[rows], minlength=len(task.classes))

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from tl_jax.report.text import PLAIN
 from tl_jax.studies.compare.row import Comparison, Row
 
 Cells = list[tuple]  # the heading, then a row for each line: text, numbers or None
@@ -61,8 +62,8 @@ def by_method(comparison: Comparison, *, percent: bool = False) -> Cells:
 
 
 def _scale(metric: str, percent: bool) -> tuple[float, str]:
-    """Return the factor on a metric and the unit of its heading; the loss stays in nats."""
-    return (100.0, ", %") if percent and metric != "loss" else (1.0, "")
+    """Return the factor on a metric and the unit of its heading; what is no share stays."""
+    return (100.0, ", %") if percent and metric not in PLAIN else (1.0, "")
 
 
 def methods(comparison: Comparison) -> str:

@@ -9,17 +9,22 @@ from tl_jax.errors import UserError
 from tl_jax.studies.compare.methods import compare_methods, grouped
 from tl_jax.studies.compare.row import Comparison, Row
 
-METRICS = ("weighted_accuracy", "accuracy", "f1", "auc", "loss")
+METRICS = (
+    *("weighted_accuracy", "accuracy", "map", "r2", "f1", "auc", "exact", "kappa", "rank_error"),
+    *("spearman", "mae", "rmse", "loss"),
+)
 
 
 def compute(
-    runs: Iterable[pathlib.Path], *, metric: str = METRICS[0], margin: float = 0.0
+    runs: Iterable[pathlib.Path], *, metric: str = "", margin: float = 0.0
 ) -> tuple[list[int], list[Row]] | Comparison:
     """Compare finished runs, by `compare` if they have one config, else by `compare_methods`.
 
-    Runs whose configs differ only in their seed count as one config.
+    Runs whose configs differ only in their seed count as one config. `metric` "" is the first of
+    `METRICS` that all runs have.
     """
     results = [result(run) for run in runs]
+    metric = metric or next((m for m in METRICS if all(m in r["test"] for r in results)), "loss")
     groups = grouped(results)
     if len(groups) == 1:
         return compare(results)

@@ -37,12 +37,15 @@ from tl_jax.train.objectives.mean_teacher import MeanTeacher
 from tl_jax.train.objectives.mmd import JointDiscrepancy, MaximumMeanDiscrepancy
 from tl_jax.train.objectives.moco import MoCo
 from tl_jax.train.objectives.nuclear_norm import NuclearNorm
+from tl_jax.train.objectives.ordinal import Ordinal
 from tl_jax.train.objectives.pcgrad import PCGrad
 from tl_jax.train.objectives.pi_model import PiModel
 from tl_jax.train.objectives.prototypes import Prototypes
 from tl_jax.train.objectives.pseudo_label import PseudoLabel
+from tl_jax.train.objectives.regression import Regression
 from tl_jax.train.objectives.rotation import Rotation
 from tl_jax.train.objectives.self_training import SelfTraining
+from tl_jax.train.objectives.several_labels import SeveralLabels
 from tl_jax.train.objectives.shot import SHOT
 from tl_jax.train.objectives.simclr import SimCLR
 from tl_jax.train.objectives.simsiam import SimSiam
@@ -85,12 +88,15 @@ OBJECTIVES = {
     "mmd": MaximumMeanDiscrepancy,
     "moco": MoCo,
     "nuclear_norm": NuclearNorm,
+    "ordinal": Ordinal,
     "pcgrad": PCGrad,
     "pi_model": PiModel,
     "prototypes": Prototypes,
     "pseudo_label": PseudoLabel,
+    "regression": Regression,
     "rotation": Rotation,
     "self_training": SelfTraining,
+    "several_labels": SeveralLabels,
     "shot": SHOT,
     "simclr": SimCLR,
     "simsiam": SimSiam,

@@ -1,0 +1,92 @@
+"""Answers: what the last outputs of a network say of an example. They travel with a base."""
+
+import dataclasses
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from tl_jax import registry
+from tl_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Classes:
+    """One class of C: logits (N, C) become probabilities (N, C) that sum to 1."""
+
+    asks: ClassVar[str] = "classes"
+
+    def outputs(self, names: int) -> int:
+        """How many outputs a network has for so many classes, labels or numbers."""
+        return names
+
+    def __call__(self, outputs: Any) -> jax.Array:
+        """What is said, (N, names), of outputs (N, ...)."""
+        return jax.nn.softmax(outputs)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ranks(Classes):
+    """One class of K in order: logits (N, K - 1) of being above class k, for those that are not
+    below it, become probabilities (N, K) (CORN; Shi et al. 2021, arXiv:2111.08851, equation 3).
+    """
+
+    def outputs(self, names: int) -> int:
+        return names - 1
+
+    def __call__(self, outputs: Any) -> jax.Array:
+        above = jnp.cumprod(jax.nn.sigmoid(outputs), -1)
+        one = jnp.ones_like(above[..., :1])
+        return jnp.concatenate([one, above], -1) - jnp.concatenate([above, 0 * one], -1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Labels(Classes):
+    """Any of C labels: logits (N, C) become the probability (N, C) of each.
+
+    A label is given from its threshold on: `thresholds` (C,); empty: 1/2.
+    """
+
+    asks: ClassVar[str] = "labels"
+    thresholds: tuple[float, ...] = ()
+
+    def outputs(self, names: int) -> int:
+        return _matching(names, self.thresholds)
+
+    def __call__(self, outputs: Any) -> jax.Array:
+        return jax.nn.sigmoid(outputs)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Numbers(Classes):
+    """D numbers in their own units: outputs (N, D) times `scale` (D,) plus `mean` (D,)."""
+
+    asks: ClassVar[str] = "numbers"
+    mean: tuple[float, ...] = ()
+    scale: tuple[float, ...] = ()
+
+    def outputs(self, names: int) -> int:
+        return _matching(names, self.mean, self.scale)
+
+    def __call__(self, outputs: Any) -> jax.Array:
+        return outputs * jnp.asarray(self.scale or 1.0) + jnp.asarray(self.mean or 0.0)
+
+
+ANSWERS = {"classes": Classes, "labels": Labels, "numbers": Numbers, "ranks": Ranks}
+
+
+def make(spec: str) -> Classes:
+    """The answers that "labels(thresholds=(0.5, 0.2))" says; UserError for a name or an option that
+    there is not.
+    """
+    function, options = registry.chosen("answers", spec, ANSWERS)
+    return function(**options)
+
+
+def _matching(names: int, *values: tuple[float, ...]) -> int:
+    """The number of names; UserError for values of another number."""
+    for each in values:
+        numbers = isinstance(each, tuple) and all(isinstance(x, int | float) for x in each)
+        if not numbers or len(each) not in (0, names):
+            raise UserError(f"answers for {names} names have {each!r:.60}: a number for each")
+    return names
