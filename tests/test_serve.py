@@ -148,6 +148,7 @@ def test_a_signal_ends_it_after_what_has_begun(model, number):
 def here(base):
     """The address of a server in a thread of this process."""
     with server.Server(base, "127.0.0.1", 0) as one:
+        one.warm_up()
         thread = threading.Thread(target=one.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
@@ -194,6 +195,12 @@ def test_what_cannot_be_served_is_one_line(model):
     with server.Server(base, "127.0.0.1", 0) as one, pytest.raises(UserError, match="say --port="):
         server.Server(base, "127.0.0.1", one.server_port)
     assert not interrupt.requested()
+
+
+def test_a_base_of_five_bands_starts_and_says_what_it_does_not_take(model):
+    with here(load_base(model).with_channels(5)) as address:
+        found = ask(address, png(noise()))
+        assert found.status_code == 400 and "3 channels for a base of 5" in found.json()["error"]
 
 
 @pytest.mark.slow

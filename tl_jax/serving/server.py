@@ -20,7 +20,6 @@ from http import HTTPStatus
 from typing import Any
 
 import numpy as np
-import PIL.Image
 
 from tl_jax import interrupt
 from tl_jax.base import predict
@@ -88,7 +87,10 @@ class Server(http.server.ThreadingHTTPServer):
 
     def warm_up(self) -> None:
         """Compile before the first request."""
-        self.predict(PIL.Image.new("RGB", (8, 8)) if self.reads_images else "a")
+        if self.reads_images:
+            self.predict(np.zeros((8, 8, self.base.of_images.channels), np.uint8))
+        else:
+            self.predict("a")
 
     def about(self) -> dict[str, Any]:
         """What is asked for, the classes and the limits."""
