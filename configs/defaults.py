@@ -31,6 +31,7 @@ def subject() -> ml_collections.ConfigDict:
     config.task.labels = ()
     config.task.separator = ""
     config.task.numbers = ()
+    config.task.further = ()  # table: columns of other classes, which truths= may name
     config.task.order = ()  # table: of the classes, where they are ranks; empty: sorted
     config.task.group = ""  # table: column of what stays in one split, such as patients
     config.task.split = ""  # table: column that says train, val or test
@@ -44,10 +45,11 @@ def subject() -> ml_collections.ConfigDict:
     config.task.duplicates = ""
     config.task.only = ()  # the classes that are kept; empty: all
     # further classifications of the same examples, for several tasks at once: parity, random(2),
-    # turned; elpv: cell, confidence
+    # turned; elpv: cell, confidence; table: those of `further`
     config.task.truths = ()
     config.task.folds = 0  # of a cross-validation over all examples (experiments.folds); 0: none
     config.task.fold = 0  # which of them is tested, from 0
+    config.task.tile = 0  # side in pixels of tiles that images are cut into; 0: they stay whole
     config.task.val = 0.15  # share of the examples, where the data have no such split themselves
     config.task.test = 0.15
     config.task.per_class = 0  # label budget: training examples a class, val in proportion; 0: all

@@ -12,13 +12,14 @@ import pathlib
 
 from absl import flags
 
-from experiments import cli, json_flag
+from experiments import cli, json_flag, run_flag
 from experiments.json_flag import JSON
+from experiments.run_flag import RUN
 from tl_jax.data.files import path_of
 from tl_jax.errors import UserError
 
 flags.adopt_module_key_flags(json_flag)
-_RUN = flags.DEFINE_string("run", None, "Folder of a finished run.")
+flags.adopt_module_key_flags(run_flag)
 
 
 def main(argv: list[str]) -> int:
@@ -28,9 +29,9 @@ def main(argv: list[str]) -> int:
     from tl_jax.data.texts.preprocessing import TOKENS
     from tl_jax.models import reads
 
-    if not _RUN.value or len(argv) < 2 or "" in argv[1:]:
+    if not RUN.value or len(argv) < 2 or "" in argv[1:]:
         raise UserError("which run, and which images or texts? --run=runs/elpv photo.png folder/")
-    base = load_base(pathlib.Path(_RUN.value))
+    base = load_base(pathlib.Path(RUN.value))
     if reads(base.name) == TOKENS:
         for argument in argv[1:]:
             for text, row in predict.of_lines(base, path_of(argument)):

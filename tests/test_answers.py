@@ -258,6 +258,9 @@ def test_a_run_answers_what_its_task_asks(folder, objective):
         again = {"accuracy": np.mean(said.argmax(1) == own.labels[test])}
     assert again[metric] == pytest.approx(found.test[metric], abs=1e-4)
     page = found.report.read_text()
+    card = (found.workdir / "card.md").read_text()
+    told = {"labels": "3 labels: first", "numbers": "1 numbers: row", "classes": "3 classes: 0"}
+    assert told[asks] in card and ("is off by" in card or "average precision" in card)
     told = {"labels": "Which labels it knows", "numbers": "How near it comes"}
     assert told.get(asks, "Confusion matrix") in page and "The worst mistakes" in page
 

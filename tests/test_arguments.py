@@ -146,7 +146,7 @@ def test_an_adapted_stem_is_not_to_be_adapted():
     assert "adapt its stem" not in said
     assert "images of 3 channels for a base of 4" in said and "config.channels" in said
     said = line(lambda: small().preprocessing.normalise(pixels[..., :2]))
-    assert said.endswith("adapt its stem (Base.with_channels)")
+    assert said.endswith("adapt its stem, channels=2 (Base.with_channels)")
 
 
 def test_the_digest_of_the_weight_file_stays_with_the_base(tmp_path):

@@ -84,7 +84,12 @@ def augmented(text_or_value, images, key=KEY):
 
 @pytest.mark.parametrize(
     ("text", "channels"),
-    [*((text, 3) for text in EACH), ("crop+flip+jitter", 1), ("jitter", 4), ("randaugment", 1)],
+    [
+        *((text, 3) for text in EACH),
+        ("crop+flip+jitter", 1),
+        ("jitter(saturation=0, hue=0)", 4),
+        ("randaugment", 1),
+    ],
 )
 def test_pixels_keep_shape_and_range_and_the_rest_of_the_batch_stays(text, channels):
     batch = batch_of(photos(channels=channels), ids=np.arange(6))

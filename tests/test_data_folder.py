@@ -10,7 +10,7 @@ import PIL.Image
 import pytest
 
 from tl_jax import interrupt
-from tl_jax.data.images import open_image
+from tl_jax.data.images import read_image
 from tl_jax.data.tasks import load_task
 from tl_jax.data.tasks.folder import folder
 from tl_jax.errors import UserError
@@ -199,14 +199,14 @@ def test_a_signal_ends_the_reading_of_a_folder(tmp_path, monkeypatch, signum):
     fill(tmp_path, {"cat": 120, "dog": 120})
     opened = []
 
-    def slowly(path, *grey_range):
+    def slowly(path, **how):
         opened.append(path)
         time.sleep(0.02)
         if path == opened[0]:
             os.kill(os.getpid(), signum)
-        return open_image(path, *grey_range)
+        return read_image(path, **how)
 
-    monkeypatch.setattr("tl_jax.data.tasks.folder.open_image", slowly)
+    monkeypatch.setattr("tl_jax.data.tasks.folder.read_image", slowly)
     caught = interrupt.caught() if signum == signal.SIGTERM else contextlib.nullcontext()
     with caught, pytest.raises((interrupt.Interrupted, KeyboardInterrupt)):
         folder(tmp_path, seed=0)

@@ -117,6 +117,18 @@ def test_numbers_as_classes_come_in_their_order_or_in_a_given_one(place):
     assert load_task(path, order=["hen", "cat", "dog"]).classes == ("hen", "cat", "dog")
 
 
+def test_other_columns_are_further_truths(place):
+    path = f"table:{written(place, 'further.csv')}"
+    task = load_task(path, further=["grade", "old"], truths=["grade", "old"])
+    lines = {row["image"]: row for row in rows()}
+    for name in ("grade", "old"):
+        classes, said = task.further[name].classes, task.truth[name]
+        for row, id_ in enumerate(task.ids):
+            wanted = [float(one == lines[id_][name]) for one in classes]
+            assert said[row].tolist() == wanted  # nothing where the cell is empty
+    assert task.further["old"].classes == ("0", "1")
+
+
 def test_a_group_stays_in_one_split_and_a_split_is_as_the_table_says(place):
     path = f"table:{written(place, 'groups.csv')}"
     task = load_task(path, group="patient", val=0.2, test=0.2)
@@ -161,7 +173,7 @@ def test_parquet_and_a_folder_elsewhere(place, tmp_path):
         ({"part": "tets"}, {"split": "part"}, "bad.csv, line 5: 'tets'; did you mean 'test'"),
         ({"patient": ""}, {"group": "patient"}, "line 5: 'images/cat/03.png' is in no group"),
         ({}, {"order": ["cat", "dog"]}, "order= names cat, dog, and the classes are cat, dog, hen"),
-        ({}, {"numbers": "age", "per_class": 3}, "per_class=3 counts classes"),
+        ({}, {"numbers": "age", "per_class": 3}, "per_class= takes no budget of numbers"),
         ({}, {"label": "image"}, "class 'images/cat/00.png' has 1 examples"),
         ({}, {"on_unreadable": "skp"}, "did you mean 'skip'"),
     ],

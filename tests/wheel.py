@@ -1,4 +1,5 @@
-"""Builds the wheel, installs it into an empty environment, and runs the README's first block there.
+"""Builds the sdist and from it the wheel, installs that into an empty environment, and runs there
+the README's first block and `python -m tl_jax`.
 
     python -m tests.wheel --python=python3
 
@@ -7,6 +8,7 @@ Outside the checkout, in a folder with my_photos/: scikit-learn's digits as PNG 
 
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,6 +18,7 @@ from absl import app, flags
 ROOT = pathlib.Path(__file__).parent.parent
 _PYTHON = flags.DEFINE_string("python", sys.executable, "Interpreter of the new environment.")
 EXTRAS = "weights,report,onednn"
+LEFT_OUT = (".*", "runs", "build", "*.egg-info")
 PHOTOS = """
 import pathlib, PIL.Image
 from sklearn.datasets import load_digits
@@ -33,7 +36,13 @@ def main(argv: list[str]) -> None:
         python = home / "env" / "bin" / "python"
         run(_PYTHON.value, "-m", "venv", str(home / "env"))
         pip = [str(python), "-m", "pip", "--quiet", "--disable-pip-version-check"]
-        run(*pip, "wheel", "--no-deps", "--wheel-dir", folder, str(ROOT))
+        run(*pip, "install", "setuptools>=77")
+        # Building leaves files beside the sources.
+        sources = shutil.copytree(ROOT, home / "sources", ignore=shutil.ignore_patterns(*LEFT_OUT))
+        sdist = f"from setuptools import build_meta; build_meta.build_sdist({folder!r})"
+        run(str(python), "-c", sdist, cwd=sources)
+        (archive,) = home.glob("*.tar.gz")
+        run(*pip, "wheel", "--no-deps", "--wheel-dir", folder, str(archive))
         (wheel,) = home.glob("*.whl")
         constraints = ["-c", str(ROOT / "constraints.txt")]
         run(*pip, "install", *constraints, f"{wheel}[{EXTRAS}]")
@@ -41,6 +50,7 @@ def main(argv: list[str]) -> None:
         block = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
         where = "print('installed in', tl_jax.__file__)\n"
         run(str(python), "-W", "error::DeprecationWarning:tl_jax", "-c", block + where, cwd=home)
+        run(str(python), "-m", "tl_jax", cwd=home)
 
 
 def run(*command: str, cwd: pathlib.Path | None = None) -> None:

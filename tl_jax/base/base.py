@@ -14,12 +14,13 @@ import numpy as np
 
 from tl_jax import ops
 from tl_jax.base import file, growth
+from tl_jax.base import names as library_names
 from tl_jax.base.architecture import MAX_CLASSES, Architecture
 from tl_jax.chain import answers
 from tl_jax.chain.network import Example, Network
 from tl_jax.chain.programs import forward, forward_program
 from tl_jax.chain.variables import merged, redrawn, select
-from tl_jax.data import views
+from tl_jax.data import tiles, views
 from tl_jax.data.expects import Expected
 from tl_jax.data.files import path_of
 from tl_jax.data.preprocessing import MAX_CHANNELS, MAX_SIZE, Preprocessing
@@ -134,12 +135,25 @@ class Base:
         else the base answers (`tl_jax.chain.answers`).
 
         Images as `preprocessing` takes them (PIL images, arrays), or paths of image files; texts as
-        strings. The mean over the base's `views`; `classes` are the columns' names, where they are
+        strings. The mean over the base's `views`, and over the tiles of an image where the base was
+        trained on such (`Preprocessing.tile`); `classes` are the columns' names, where they are
         known. UserError for a base without a classifier, and for a file that cannot be read.
         """
         if not self.classifies:
             raise UserError(f"this {self.name} ends at {self.layers[-1]!r}: it has no classifier")
-        rows = self.preprocessing.read(inputs)
+        if isinstance(self.preprocessing, Preprocessing) and self.preprocessing.tile:
+            several = inputs if isinstance(inputs, list | tuple) else [inputs]
+            return np.stack([self._mean_of_tiles(self.preprocessing, one) for one in several])
+        return self._predicted(self.preprocessing.read(inputs))
+
+    def _mean_of_tiles(self, expects: Preprocessing, image: Any) -> np.ndarray:
+        """The mean probabilities (C,) of an image's tiles."""
+        parts = list(tiles.cut(expects.opened(image), expects.tile))
+        batches = (parts[first : first + BATCH] for first in range(0, len(parts), BATCH))
+        return np.concatenate([self._predicted(expects.fitted(b)) for b in batches]).mean(0)
+
+    def _predicted(self, rows: np.ndarray) -> np.ndarray:
+        """Probabilities (N, C) of what `preprocessing` has read (N, ...)."""
         forward = forward_program(self.chain, None, None).of(self.variables)
         numbers, parts = zip(*self._batches(rows), strict=True)
         found = np.concatenate([self._answers(forward, part) for part in parts])
@@ -262,8 +276,16 @@ class Base:
         variables = self.variables | {"params": flax.traverse_util.unflatten_dict(params)}
         return dataclasses.replace(self, preprocessing=preprocessing, variables=variables)
 
-    def save(self, path: str | pathlib.Path) -> None:
-        """Write all of it into one safetensors file, which `load_base(path)` reads."""
+    def save(
+        self, path: str | pathlib.Path, *, names: str | pathlib.Path | None = None
+    ) -> None:
+        """Write all of it into one safetensors file, which `load_base(path)` reads.
+
+        Or, with `names`, the weights as a state dict of another library's: under the names and in
+        the layout of a weight file of this architecture, see `tl_jax.base.names`.
+        """
+        if names is not None:
+            return file.put(path_of(path), *library_names.written(self, names))
         content = self.architecture, self.variables, self.preprocessing, self.classes, self.views
         file.save(path_of(path), file.Model(*content, self.answers))
 

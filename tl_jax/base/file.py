@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import pathlib
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import flax.traverse_util
@@ -38,10 +39,6 @@ class Model(NamedTuple):
 
 def save(path: pathlib.Path, model: Model) -> None:
     """Write the model; UserError if the disk is full."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import save_file
-
-    flat = flax.traverse_util.flatten_dict(model.variables, sep="/")
     about = {
         "architecture": dataclasses.asdict(model.architecture),
         "classes": model.classes,
@@ -50,14 +47,23 @@ def save(path: pathlib.Path, model: Model) -> None:
         "answers": model.answers,
     }
     about["checksum"] = _checksum(about, model.variables)
+    flat = flax.traverse_util.flatten_dict(model.variables, sep="/")
+    put(path, flat, {EXPORT: json.dumps(about)})
+
+
+def put(path: pathlib.Path, arrays: Mapping[str, Any], metadata: dict[str, str]) -> None:
+    """Write a safetensors file, whole or not at all; UserError if the disk is full."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
     if path.is_dir() or not path.parent.is_dir():
         raise UserError(f"{path} cannot be written: name a file in a folder that exists")
-    arrays = {name: np.ascontiguousarray(array) for name, array in flat.items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     partial = path.with_suffix(".partial")
     partial.touch()  # with the rights that this user's new files have, which the library narrows
     rights = partial.stat().st_mode
     try:
-        save_file(arrays, partial, {EXPORT: json.dumps(about)})
+        save_file(arrays, partial, metadata)
     except SafetensorError as error:  # what it makes of any OSError
         partial.unlink(missing_ok=True)
         raise UserError(f"{path} cannot be written, is the disk full? ({error})") from error

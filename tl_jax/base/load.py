@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from tl_jax import models
-from tl_jax.base import file, sources
+from tl_jax.base import file, hub, sources
 from tl_jax.base.architecture import Architecture
 from tl_jax.base.base import Base
 from tl_jax.base.recognise import recognised
@@ -35,7 +35,8 @@ def load_base(
     name: str | pathlib.Path, weights: str | pathlib.Path | None = None, *, form: str | None = None
 ) -> Base:
     """The architecture `name` (`tl_jax.models.names()`) with `weights`; or, without any, the base
-    in the file or finished run at the path `name`, which says what it is. `weights` are
+    in the file or finished run at the path `name`, or on the Hugging Face hub as `hf:user/model`,
+    which says what it is. `weights` are
 
     * a file: `.pth`, `.pt` or `.bin` (PyTorch), `.safetensors`, `.h5` (Keras), or what `Base.save`
       or a finished run wrote; the names inside tell whose it is. Of a checkpoint with several nets
@@ -59,6 +60,9 @@ def load_base(
     """
     takes(_is_name(name), "load_base", "the name of an architecture, or the path of a file", name)
     takes(weights is None or _is_name(weights), "weights=", WEIGHTS, weights)
+    if weights is None and str(name).startswith(hub.PREFIX):
+        found = _from_file(hub.pulled(str(name)))
+        return _require_form(dataclasses.replace(found, weights=str(name)), form)
     if weights is None and is_path(name):
         return _require_form(_from_file(pathlib.Path(name)), form)
     name = models.canonical(str(name))
@@ -115,6 +119,8 @@ def outline(name: str | pathlib.Path, weights: str | pathlib.Path | None = None)
     Of a file no more than its header is read, so that one which ends below its classifier is not
     told from a whole one.
     """
+    if weights is None and str(name).startswith(hub.PREFIX):
+        name = hub.pulled(str(name))
     path = pathlib.Path(name if weights is None else weights).expanduser()
     path = path / file.NAME if path.is_dir() else path
     if files.is_export(path):

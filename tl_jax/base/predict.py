@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import PIL.Image
 
 from tl_jax.base.base import Base
 from tl_jax.chain import answers
 from tl_jax.data.files import walk
-from tl_jax.data.images import Range, open_file
+from tl_jax.data.images import Image, bands_of, open_file
+from tl_jax.data.preprocessing import Preprocessing
 from tl_jax.errors import UserError
 
 BATCH = 16  # files that are open at once
@@ -37,9 +37,10 @@ def of_files(
     base: Base, files: Sequence[pathlib.Path]
 ) -> Iterator[tuple[pathlib.Path, np.ndarray | UserError]]:
     """Each image file with a row of `Base.predict` (C,), or with what is wrong with it."""
-    for first in range(0, len(files), BATCH):
-        batch = files[first : first + BATCH]
-        read = [_opened(file, base.of_images.grey_range) for file in batch]
+    size = 1 if base.of_images.tile else BATCH  # an image of many tiles may be large
+    for first in range(0, len(files), size):
+        batch = files[first : first + size]
+        read = [_opened(file, base.of_images) for file in batch]
         images = [image for image in read if not isinstance(image, UserError)]
         rows = iter(base.predict(images) if images else ())
         for file, image in zip(batch, read, strict=True):
@@ -66,8 +67,8 @@ def said(base: Base, row: np.ndarray) -> dict[str, Any]:
     """What a row (C,) of `Base.predict` says, as JSON-able data: the "class" and its "probability",
     or the "labels" that are given, beside all "probabilities"; or the "numbers".
     """
-    kind = answers.make(base.answers)
-    every = {name: round(float(p), 6) for name, p in zip(base.classes, row, strict=True)}
+    kind, names = answers.make(base.answers), base.classes or tuple(map(str, range(len(row))))
+    every = {name: round(float(p), 6) for name, p in zip(names, row, strict=True)}
     if kind.asks == "numbers":
         return {"numbers": every}
     if isinstance(kind, answers.Labels):
@@ -75,12 +76,14 @@ def said(base: Base, row: np.ndarray) -> dict[str, Any]:
         given = [name for name, p, t in zip(every, row, least, strict=True) if p >= t]
         return {"labels": given, "probabilities": every}
     best = int(row.argmax())
-    told = {"class": base.classes[best], "probability": round(float(row[best]), 6)}
+    told = {"class": names[best], "probability": every[names[best]]}
     return told | {"probabilities": every}
 
 
-def _opened(file: pathlib.Path, grey_range: Range | None) -> PIL.Image.Image | UserError:
+def _opened(file: pathlib.Path, expects: Preprocessing) -> Image | UserError:
     try:
-        return open_file(file, grey_range)
+        image = open_file(file, expects.grey_range, large=expects.tile > 0)
+        expects.require_channels(bands_of(image), f"{file}: images")
+        return image
     except UserError as error:
         return error

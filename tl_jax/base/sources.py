@@ -9,7 +9,7 @@ import re
 from typing import Any, NamedTuple
 
 from tl_jax import models
-from tl_jax.base import tokenizer
+from tl_jax.base import hub, tokenizer
 from tl_jax.data.expects import Expected
 from tl_jax.data.files import path_of
 from tl_jax.data.packaged import NPM, PYPI, fetched
@@ -167,23 +167,8 @@ def _timm(name: str, weights: str, tag: str) -> Source:
 
 def _from_hub(tag: str, file: str, placed: pathlib.Path, commit: str | None) -> pathlib.Path:
     """UserError if it cannot be had; LookupError if there is no such repository."""
-    try:
-        from huggingface_hub import errors, hf_hub_download
-    except ModuleNotFoundError:
-        raise UserError(
-            f"timm/{tag} is fetched by a package that is not installed: pip install huggingface-hub"
-        ) from None
-    try:
-        return pathlib.Path(hf_hub_download(f"timm/{tag}", file, revision=commit, token=False))
-    except errors.RepositoryNotFoundError as error:
-        raise LookupError(tag) from error
-    except Exception as error:  # the errors of its transport have no class of their own in common
-        offline = isinstance(error, errors.LocalEntryNotFoundError)
-        raise UserError(
-            f"https://huggingface.co/timm/{tag} cannot be fetched "
-            f"({'no network' if offline else type(error).__name__}); fetch its {CONFIG} and "
-            f"{MODEL} elsewhere and put them here in {placed}"
-        ) from error
+    by_hand = f"fetch its {CONFIG} and {MODEL} elsewhere and put them here in {placed}"
+    return hub.download(f"timm/{tag}", file, commit, otherwise=by_hand, token=False)
 
 
 def _preprocessing(config: pathlib.Path) -> Preprocessing:

@@ -1,10 +1,15 @@
-"""Image files with more bands than colours: which of them say that a band is alpha."""
+"""Image files whose bands are not colours: which they are, and how they are read.
 
+Those are arrays in NumPy's own format, `.npy`, and TIFFs with more bands than colours and alpha.
+"""
+
+import math
+import os
 import struct
 from collections.abc import Mapping
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
-import PIL.Image
+import numpy as np
 import PIL.TiffImagePlugin
 
 # Of TIFF's PhotometricInterpretation: how many bands are colour. TIFF 6.0, pages 37 and 31 for
@@ -13,25 +18,119 @@ COLOURS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3}
 ALPHA = (1, 2, 999)
 SIZ = b"\xff\x4f\xff\x51"  # how a JPEG 2000 codestream begins; 40 bytes on, the number of bands
 HEAD = 1 << 16  # bytes in which that stands
+NPY = b"\x93NUMPY"
+MOST = 256  # bands
+VALUES = 2**30  # of an image, in all bands
 
 
-def require_known(file: BinaryIO, image: PIL.Image.Image | None) -> None:
-    """ValueError that counts the bands if some are neither colour nor, as the file says, alpha.
+class Header(NamedTuple):
+    """What a file of bands says of itself."""
 
-    image: as Pillow opened the file, None where it could not. The file's position is left anywhere.
+    kind: str  # "NPY" or "TIFF"
+    shape: tuple[int, ...]  # (height, width) or (height, width, bands)
+
+
+def header(file: BinaryIO) -> Header | None:
+    """What a file of bands says of itself; None for any other file.
+
+    ValueError for a damaged array. The file's position is left anywhere.
     """
     file.seek(0)
-    head = file.read(HEAD)
-    if image is not None and image.format == "TIFF":
-        _require_tiff(getattr(image, "tag_v2", {}))
-    elif image is None:
-        _require_tiff(_tiff_tags(file))
-    if SIZ in head and (image is None or image.format == "JPEG2000" and image.mode != "CMYK"):
-        _require_jpeg2000(head)
+    if file.read(len(NPY)) == NPY:
+        return Header("NPY", _npy_header(file)[0])
+    tags = _tiff_tags(file)
+    count, more = _tiff_bands(tags)
+    if more:
+        return Header("TIFF", (int(tags.get(257, 0)), int(tags.get(256, 0)), count))
+    return None
+
+
+def read(file: BinaryIO, found: Header) -> np.ndarray:
+    """The array (H, W) or (H, W, C), uint8 or uint16, in a file that has this `header`.
+
+    ValueError for one that is damaged, has another type or shape, or is too large, before memory is
+    taken. A TIFF takes the package tifffile.
+    """
+    require(found.shape)
+    if found.kind == "NPY":
+        require_last(found.shape)
+        return np.array(mapped(file))
+    return _tiff(file)
+
+
+def mapped(file: BinaryIO) -> np.ndarray:
+    """The array of an `.npy` file as it lies on the disk, of which nothing is read yet."""
+    shape, in_columns, dtype = _npy_header(file)
+    _require_type(dtype)
+    start = file.tell()
+    there = file.seek(0, os.SEEK_END) - start
+    if there < (needed := math.prod(shape) * dtype.itemsize):
+        raise ValueError(f"it is truncated: {there:,} bytes of the {needed:,} of its {shape}")
+    order = "F" if in_columns else "C"
+    return np.memmap(file, dtype, "r", start, shape, order)  # pyrefly: ignore[no-matching-overload]
+
+
+def require(shape: tuple[int, ...]) -> None:
+    """ValueError unless this is the shape of an image that memory holds: (H, W) or (H, W, C)."""
+    if len(shape) not in (2, 3) or 0 in shape:
+        raise ValueError(f"an image is an array (height, width, bands); this one is {shape}")
+    if shape[2:] > (MOST,):
+        raise ValueError(f"{shape[2]} bands are more than {MOST}; bands come last: it is {shape}")
+    if math.prod(shape) > VALUES:
+        raise ValueError(f"{' x '.join(map(str, shape))} values are more than {VALUES}")
+
+
+def require_last(shape: tuple[int, ...]) -> None:
+    """ValueError for bands that come first, which an array does not say of itself."""
+    if len(shape) == 3 and shape[0] < min(shape[1:]):
+        raise ValueError(
+            f"bands come last, (height, width, bands), and it is {shape}: np.moveaxis(it, 0, -1) "
+            "puts the first axis there"
+        )
+
+
+def _require_type(dtype: Any) -> None:
+    if dtype not in (np.uint8, np.uint16):
+        raise ValueError(f"bands are uint8 or uint16, and these are {dtype}: scale and convert")
+
+
+def _npy_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether columns lie together, and type, from behind the file's signature on."""
+    file.seek(0)
+    version = np.lib.format.read_magic(file)
+    readers = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    if version not in readers:
+        raise ValueError(f"version {version} of .npy is for records, and not for images")
+    try:
+        return readers[version](file)
+    except Exception as error:  # NumPy reads it with Python's own parser
+        raise ValueError("it begins as an .npy file, but its header is damaged") from error
+
+
+def _tiff(file: BinaryIO) -> np.ndarray:
+    """The bands (H, W, C) of the first image of a TIFF."""
+    try:
+        import tifffile
+    except ModuleNotFoundError:
+        raise ValueError("TIFFs of many bands need tifffile: pip install tl_jax[tiff]") from None
+    end = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    with tifffile.TiffFile(file) as opened:
+        page: Any = opened.pages.first
+        _require_type(page.dtype)
+        # tifffile puts zeros where bytes are missing.
+        parts = zip(page.dataoffsets, page.databytecounts, strict=True)
+        if not page.dataoffsets or any(start + size > end for start, size in parts):
+            raise ValueError("it is truncated")
+        pixels = page.asarray()
+        return np.moveaxis(pixels, 0, -1) if page.axes.startswith("S") else pixels
 
 
 def _tiff_tags(file: BinaryIO) -> Mapping[int, Any]:
-    """The first directory of a TIFF of a kind that Pillow does not decode; {} of other files."""
+    """The first directory of a TIFF; {} of other files and of damaged ones."""
     file.seek(0)
     header = file.read(8)
     header += file.read(8) if header[2:3] == b"+" else b""  # BigTIFF
@@ -44,23 +143,28 @@ def _tiff_tags(file: BinaryIO) -> Mapping[int, Any]:
     return tags
 
 
-def _require_tiff(tags: Mapping[int, Any]) -> None:
+def _tiff_bands(tags: Mapping[int, Any]) -> tuple[int, bool]:
+    """How many bands there are, and whether some are neither colour nor alpha, as the file says."""
     bands, extra = tags.get(277, 1), tags.get(338, ())
     colours = COLOURS.get(tags.get(262, 1), bands)
-    _require(bands, colours, alpha=extra[:1] in [(kind,) for kind in ALPHA])
+    more = bands - colours
+    return bands, more > 1 or more == 1 and extra[:1] not in [(kind,) for kind in ALPHA]
 
 
-def _require_jpeg2000(head: bytes) -> None:
-    """ISO 15444-1: A.5.1 for the number of bands, I.5.3.6 for the box that says what they are."""
+def require_colours(file: BinaryIO) -> None:
+    """ValueError that counts the bands of a JPEG 2000 image if some are neither colour nor, as the
+    file says, alpha. ISO 15444-1: A.5.1 for the number, I.5.3.6 for the box that says what they
+    are.
+    """
+    file.seek(0)
+    head = file.read(HEAD)
+    if SIZ not in head:
+        return
     start = head.index(SIZ)
     bands = int.from_bytes(head[start + 40 : start + 42])
-    _require(bands, 1 if bands < 3 else 3, alpha=b"cdef" in head[:start])
-
-
-def _require(bands: int, colours: int, *, alpha: bool) -> None:
-    more = bands - colours
-    if more > 1 or more == 1 and not alpha:
+    more = bands - (1 if bands < 3 else 3)
+    if more > 1 or more == 1 and b"cdef" not in head[:start]:
         raise ValueError(
             f"it has {bands} bands, {more} more than its colours, and does not say that this is "
-            "alpha; save the 1 or 3 bands to be used as grey or RGB"
+            "alpha; save all as .npy or TIFF, or the 1 or 3 to be used as grey or RGB"
         )

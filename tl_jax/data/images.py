@@ -5,11 +5,14 @@ import hashlib
 import os
 import re
 import sys
+import threading
 import warnings
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
+import PIL.ExifTags
 import PIL.Image
 import PIL.ImageOps
 
@@ -23,37 +26,58 @@ HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 GREY = ("1", "L", "LA")
 FULL = (0, 65535)
 Range = tuple[int, int]
+# Of mode 'L' or 'RGB'; of another number of bands than 1 and 3 an array (H, W, C), uint8
+Image = PIL.Image.Image | np.ndarray
+LARGE = 2**28  # pixels of an image that is cut into tiles, at the most: 0.8 GB of RGB
 RARE = 1e-3  # share of an image's pixels at either end, such as hot ones; one at least
-DEEP = "tl_jax_levels"  # in an image's `info`: `Levels`, where it had 16 bits a channel
+ACROSS = range(5, 9)  # EXIF orientations that turn an image by a quarter
+_ONE = threading.Lock()  # held while a large image is decoded
 _QUIET = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 
 
 class Levels(NamedTuple):
-    """How an image of 16 bits a channel used its 65,536 levels."""
+    """How an image of 16 bits a band used its 65,536 levels."""
 
     whole: Range  # the least and the greatest
     common: Range  # without the `RARE` darkest and brightest
     usual: int  # from the 1st to the 99th percentile, of about a thousand pixels
 
 
-def open_file(path: str | os.PathLike, grey_range: Range | None = None) -> PIL.Image.Image:
+class Read(NamedTuple):
+    """An image, and what its file had that it has not."""
+
+    image: Image
+    levels: Levels | None = None  # where it had 16 bits a band
+
+
+def open_file(
+    path: str | os.PathLike, grey_range: Range | None = None, *, large: bool = False
+) -> Image:
     """`open_image` for a path that a user names; UserError unless an ordinary file is there."""
     if not os.path.isfile(path):  # nothing, or a pipe, which one would wait on
         raise UserError(f"no such image: {path}")
-    return open_image(path, grey_range)
+    return open_image(path, grey_range, large=large)
 
 
 def open_image(
-    source: str | os.PathLike | BinaryIO, grey_range: Range | None = None
-) -> PIL.Image.Image:
-    """The image in a file as a person sees it, of mode 'L' (any grey, any bit depth) or 'RGB'.
+    source: str | os.PathLike | BinaryIO, grey_range: Range | None = None, *, large: bool = False
+) -> Image:
+    """The image in a file as a person sees it, of mode 'L' (any grey, any bit depth) or 'RGB'; of
+    another number of bands, in an array (`.npy`) or a TIFF, as uint8 (H, W, C).
 
-    The orientation in EXIF is applied, transparency is laid on white, 16 bits a channel are scaled
+    The orientation in EXIF is applied, transparency is laid on white, 16 bits a band are scaled
     to 8, from `grey_range` (None: all 65,536 levels); of an animation the first frame is taken.
-    Colour profiles are not applied. UserError names a file that cannot be read, one with bands that
-    are neither colour nor declared as alpha, and one with more than `PIL.Image.MAX_IMAGE_PIXELS`
-    pixels, of which none is decoded. Thread-safe.
+    Colour profiles are not applied. UserError names a file that cannot be read and one with more
+    than `PIL.Image.MAX_IMAGE_PIXELS` pixels, of which none is decoded; with `large` up to `LARGE`
+    of them are, of one such image at a time. Thread-safe.
     """
+    return read_image(source, grey_range, large=large).image
+
+
+def read_image(
+    source: str | os.PathLike | BinaryIO, grey_range: Range | None = None, *, large: bool = False
+) -> Read:
+    """`open_image`, with the levels of an image of 16 bits a band."""
     _quieten_pillow()
     name = source if isinstance(source, str | os.PathLike) else getattr(source, "name", "image")
     try:
@@ -64,35 +88,87 @@ def open_image(
         ) as file:
             if not file.read(1):
                 raise ValueError("the file is empty")
-            file.seek(0)
-            with _identified(file) as image:
-                _refuse_bomb(image)
-                tiles = _other_bytes(image)
-                image.load()
-                if not tiles:
-                    return _plain(image, grey_range)
-                with _identified(file) as lower:
-                    lower.tile = tiles  # pyrefly: ignore[missing-attribute]
-                    lower.load()
-                    return _deep_colours(image, lower, grey_range)
+            with _ONE if _require_room(_size(file), large=large) else contextlib.nullcontext():
+                return _decoded(file, grey_range)
     except Exception as error:  # decoders raise nearly anything at damaged files
         raise UserError(f"cannot read {os.fspath(name)!r}: {_reason(error)}") from error
 
 
+def _decoded(file: BinaryIO, grey_range: Range | None) -> Read:
+    if found := bands.header(file):
+        return _of_bands(bands.read(file, found), grey_range)
+    with _identified(file) as image:
+        tiles = _other_bytes(image)
+        image.load()
+        if not tiles:
+            return _plain(image, grey_range)
+        with _identified(file) as lower:
+            lower.tile = tiles  # pyrefly: ignore[missing-attribute]
+            lower.load()
+            return _deep_colours(image, lower, grey_range)
+
+
+def open_colours(source: str | os.PathLike | BinaryIO) -> PIL.Image.Image:
+    """`open_image`; UserError for one that is neither grey nor RGB."""
+    image = open_image(source)
+    if isinstance(image, np.ndarray):
+        name = getattr(source, "name", source)
+        raise UserError(f"{name} has {image.shape[2]} bands, and this takes grey and RGB images")
+    return image
+
+
 def file_kind(path: str | os.PathLike) -> tuple[str, str]:
-    """Format and Pillow's mode of an image file, from its header; UserError if it has none."""
+    """Format and Pillow's mode, or the number of bands, of an image file, from its header;
+    UserError if it has none.
+    """
     _quieten_pillow()
     try:
-        with open(path, "rb") as file, _identified(file) as image:
-            return image.format or "unknown", image.mode
+        with open(path, "rb") as file:
+            if found := bands.header(file):
+                return found.kind, f"{(*found.shape, 1)[2]} bands"
+            with _identified(file) as image:
+                return image.format or "unknown", image.mode
     except Exception as error:
         raise UserError(f"cannot read {os.fspath(path)!r}: {_reason(error)}") from error
 
 
-def plain(image: PIL.Image.Image, grey_range: Range | None = None) -> PIL.Image.Image:
+def size_at(path: str | os.PathLike) -> tuple[int, int]:
+    """Width and height of the image in a file, as `open_image` turns it, from its header; UserError
+    if it has none.
+    """
+    _quieten_pillow()
+    try:
+        with open(path, "rb") as file:
+            if bands.header(file):
+                return _size(file)
+            with _identified(file) as image:
+                turned = _orientation(image) in ACROSS
+                return image.size[::-1] if turned else image.size
+    except Exception as error:
+        raise UserError(f"cannot read {os.fspath(path)!r}: {_reason(error)}") from error
+
+
+def _size(file: BinaryIO) -> tuple[int, int]:
+    """Width and height of the pixels as they lie in the file."""
+    if found := bands.header(file):
+        bands.require(found.shape)
+        return found.shape[1], found.shape[0]
+    with _identified(file) as image:
+        return image.size
+
+
+def _orientation(image: PIL.Image.Image) -> int | None:
+    """EXIF's, if it stands before the pixels; behind them, in a PNG, it would cost to decode it."""
+    if image.format == "PNG" and "exif" not in image.info:
+        return None
+    with contextlib.suppress(Exception):  # damaged EXIF, which says nothing
+        return image.getexif().get(PIL.ExifTags.Base.Orientation)
+
+
+def plain(image: PIL.Image.Image, grey_range: Range | None = None) -> Image:
     """An image in memory as `open_image` gives those in files; UserError if that cannot be."""
     try:
-        return _plain(image.copy(), grey_range)
+        return _plain(image.copy(), grey_range).image
     except Exception as error:  # a file that was opened is decoded only now
         raise UserError(f"an image of mode {image.mode}: {_reason(error)}") from error
 
@@ -108,20 +184,26 @@ def _quieten_pillow() -> None:
 
 
 def _identified(file: BinaryIO) -> PIL.Image.Image:
+    file.seek(0)
     try:
         image = PIL.Image.open(file, formats=FORMATS)
+    except PIL.Image.DecompressionBombError:  # `_require_room` says what is too large
+        file.seek(0)
+        factory, _ = PIL.Image.OPEN[_begins_as(file.read(16)) or FORMATS[0]]
+        file.seek(0)
+        image = factory(file, "")
     except PIL.UnidentifiedImageError:
         if _is_heic(file):
             return _heic(file)
-        bands.require_known(file, None)
+        bands.require_colours(file)
         file.seek(0)
         if begun := _begins_as(file.read(16)):
             what = f"it begins as a {begun} file, but is damaged or of a kind that Pillow lacks"
             raise ValueError(what) from None
         raise
-    if image.format in ("TIFF", "JPEG2000"):
+    if image.format == "JPEG2000" and image.mode != "CMYK":
         place = file.tell()
-        bands.require_known(file, image)
+        bands.require_colours(file)
         file.seek(place)
     return image
 
@@ -150,13 +232,17 @@ def _begins_as(head: bytes) -> str | None:
     return next((name for name, accept in accepts.items() if accept and accept(head)), None)
 
 
-def _refuse_bomb(image: PIL.Image.Image) -> None:
-    limit = PIL.Image.MAX_IMAGE_PIXELS  # Pillow itself raises only from twice as many on
-    if limit is not None and image.width * image.height > limit:
-        raise ValueError(f"{image.width} x {image.height} pixels are more than {limit}")
+def _require_room(size: tuple[int, int], *, large: bool) -> bool:
+    """Whether an image is so large that one alone may be decoded; ValueError if none may be."""
+    pixels, usual = size[0] * size[1], PIL.Image.MAX_IMAGE_PIXELS or LARGE
+    limit = max(LARGE, usual) if large else usual
+    if pixels > limit:
+        cure = "" if large else "; a task of tiles (tile=256) takes it" * (pixels <= LARGE)
+        raise ValueError(f"{size[0]} x {size[1]} pixels are more than {limit}{cure}")
+    return pixels > usual
 
 
-def _plain(image: PIL.Image.Image, grey_range: Range | None) -> PIL.Image.Image:
+def _plain(image: PIL.Image.Image, grey_range: Range | None) -> Read:
     # In place, so that what fails afterwards, as Pillow writes damaged EXIF back, costs no pixels.
     with contextlib.suppress(Exception):
         PIL.ImageOps.exif_transpose(image, in_place=True)
@@ -168,10 +254,10 @@ def _plain(image: PIL.Image.Image, grey_range: Range | None) -> PIL.Image.Image:
     if image.has_transparency_data:
         white = PIL.Image.new("RGBA", image.size, "white")
         image = PIL.Image.alpha_composite(white, image.convert("RGBA"))
-    return image.convert(mode)
+    return Read(image.convert(mode))
 
 
-def _to_8_bits(image: PIL.Image.Image, grey_range: Range) -> PIL.Image.Image:
+def _to_8_bits(image: PIL.Image.Image, grey_range: Range) -> Read:
     """16-bit grey to 8 bits; Pillow's own `convert` clips at 255 instead of scaling."""
     pixels = np.asarray(image).astype(np.int64)
     levels = _levels(pixels)
@@ -179,9 +265,7 @@ def _to_8_bits(image: PIL.Image.Image, grey_range: Range) -> PIL.Image.Image:
         raise ValueError("32-bit pixels have no fixed range; save it with 8 or 16 bits a channel")
     scaled = _scaled(pixels, grey_range)
     scaled[pixels == image.info.get("transparency")] = 255
-    grey = PIL.Image.fromarray(scaled)
-    grey.info[DEEP] = levels
-    return grey
+    return Read(PIL.Image.fromarray(scaled), levels)
 
 
 def _other_bytes(image: PIL.Image.Image) -> list:
@@ -201,9 +285,7 @@ def _other_bytes(image: PIL.Image.Image) -> list:
     return [tile._replace(args=swapped(tile.args)) for tile in tiles]
 
 
-def _deep_colours(
-    upper: PIL.Image.Image, lower: PIL.Image.Image, grey_range: Range | None
-) -> PIL.Image.Image:
+def _deep_colours(upper: PIL.Image.Image, lower: PIL.Image.Image, grey_range: Range | None) -> Read:
     """Colours of 16 bits in 8, from the upper and the lower byte of each; `upper` alone, as other
     libraries read it, where no range is given.
     """
@@ -214,9 +296,64 @@ def _deep_colours(
         if upper.mode == "RGBA":
             scaled.putalpha(upper.getchannel("A"))
         upper.paste(scaled)
-    seen = _plain(upper, grey_range)
-    seen.info[DEEP] = _levels(pixels)
-    return seen
+    return _plain(upper, grey_range)._replace(levels=_levels(pixels))
+
+
+def _of_bands(array: np.ndarray, grey_range: Range | None) -> Read:
+    """An array (H, W) or (H, W, C), uint8 or uint16; several bands of 16 bits as `_deep_colours`,
+    one as `_to_8_bits`.
+    """
+    array = array[..., None] if array.ndim == 2 else array
+    if array.dtype == np.uint8:
+        return Read(image_of(array))
+    deep = array.astype(np.int64)
+    if grey_range is None and array.shape[2] > 1:
+        return Read(image_of((array >> 8).astype(np.uint8)), _levels(deep))
+    return Read(image_of(_scaled(deep, grey_range or FULL)), _levels(deep))
+
+
+def image_of(pixels: np.ndarray) -> Image:
+    """The image of pixels (H, W, C), uint8."""
+    if pixels.shape[2] not in (1, 3):
+        return np.ascontiguousarray(pixels)
+    return PIL.Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+
+
+def bands_of(image: Image) -> int:
+    """How many bands an image has."""
+    return image.shape[2] if isinstance(image, np.ndarray) else len(image.getbands())
+
+
+def size_of(image: Image) -> tuple[int, int]:
+    """Width and height."""
+    return image.shape[1::-1] if isinstance(image, np.ndarray) else image.size
+
+
+def seen(image: Image) -> PIL.Image.Image:
+    """What a person can see of an image: of an array the first three bands, or the first of two."""
+    if not isinstance(image, np.ndarray):
+        return image
+    shown = image_of(image[..., : 3 if image.shape[2] > 2 else 1])
+    assert not isinstance(shown, np.ndarray)
+    return shown
+
+
+def common_bands(bands_by_name: Mapping[str, int]) -> int:
+    """The number of bands of all these images; 3 where each is grey or RGB, as grey is repeated.
+
+    UserError that names an image with another number than most.
+    """
+    counts = Counter(bands_by_name.values())
+    if counts.keys() <= {1, 3}:
+        return 3
+    ((most, _),) = counts.most_common(1)
+    other = next((name for name, count in bands_by_name.items() if count != most), None)
+    if other is not None:
+        raise UserError(
+            f"images of a task have the same number of bands; {other!r} has "
+            f"{bands_by_name[other]}, and {counts[most]} of {counts.total()} have {most}"
+        )
+    return most
 
 
 def _scaled(pixels: np.ndarray, levels: Range) -> np.ndarray:

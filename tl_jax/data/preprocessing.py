@@ -14,7 +14,7 @@ import numpy as np
 import PIL.Image
 
 from tl_jax.data.files import path_of
-from tl_jax.data.images import FULL, open_image, plain
+from tl_jax.data.images import FULL, Image, image_of, open_image, plain
 from tl_jax.data.task import Task
 from tl_jax.errors import UserError, takes, takes_types, takes_whole, unknown
 
@@ -50,10 +50,12 @@ class Preprocessing:
     channels: int = 3
     crop_first: bool = False
     grey_range: tuple[int, int] | None = None
+    tile: int = 0  # side of the tiles that images are cut into for a prediction; 0: they stay whole
 
     def __post_init__(self):
         takes_types(self)
         takes_whole(self.channels, "channels=", 1, MAX_CHANNELS)
+        takes_whole(self.tile, "tile=", 0, MAX_SIZE)
         if self.interpolation not in INTERPOLATIONS:
             raise unknown("interpolation", self.interpolation, INTERPOLATIONS)
         if self.order not in ("RGB", "BGR"):
@@ -79,8 +81,11 @@ class Preprocessing:
         expected = "deviations of pixels from 0 to 255, so at least 1 (times 255, if from 0 to 1)"
         takes(least >= 1, "std=", expected, self.std)
 
-    def fit(self, image: PIL.Image.Image) -> np.ndarray:
-        """The image, 'L' or 'RGB', as uint8 (size, size, 1 or 3)."""
+    def fit(self, image: Image) -> np.ndarray:
+        """The image as uint8 (size, size, its bands); those of an array are fitted one by one."""
+        if isinstance(image, np.ndarray):
+            each = (PIL.Image.fromarray(image[..., band]) for band in range(image.shape[2]))
+            return np.concatenate([self.fit(band) for band in each], -1)
         box = None
         if self.crop_first:
             side = max(1, int(self.crop * min(image.size)))
@@ -113,16 +118,22 @@ class Preprocessing:
         x = jnp.asarray(pixels).astype(jnp.float32)
         if self.channels == 1:
             x = x.mean(-1, keepdims=True)
-        if x.shape[-1] not in (1, self.channels):
-            adapted = f"its stem was adapted to {self.channels} (config.channels, with_channels)"
-            hint = "adapt its stem (Base.with_channels)" if self.channels == 3 else adapted
-            raise UserError(
-                f"images of {x.shape[-1]} channels for a base of {self.channels}: {hint}"
-            )
+        self.require_channels(x.shape[-1])
         x = jnp.broadcast_to(x, (*x.shape[:-1], self.channels))
         if self.order == "BGR":
             x = x[..., ::-1]
         return (x - jnp.asarray(self.mean, x.dtype)) / jnp.asarray(self.std, x.dtype)
+
+    def require_channels(self, channels: int, what: str = "images") -> None:
+        """UserError, which `what` begins, unless images of so many channels go into the base."""
+        if channels in (1, self.channels) or self.channels == 1:
+            return
+        adapted = f"its stem was adapted to {self.channels} (config.channels, with_channels)"
+        hint = f"adapt its stem, channels={channels} (Base.with_channels)"
+        raise UserError(
+            f"{what} of {channels} channels for a base of {self.channels}: "
+            f"{hint if self.channels == 3 else adapted}"
+        )
 
     def __call__(self, images) -> jnp.ndarray:
         """One image or several, whatever their size, ready for the base: float32 (N, S, S, C).
@@ -137,19 +148,18 @@ class Preprocessing:
         if not len(images):
             raise UserError("no images were given")
         fitted = [self._fitted(image) for image in images]
-        channels = max(pixels.shape[-1] for pixels in fitted)
+        counts = sorted({pixels.shape[-1] for pixels in fitted})
+        if len(set(counts) - {1}) > 1:
+            raise UserError(f"images of {counts[-2]} and of {counts[-1]} channels at once")
+        channels = counts[-1]
         wide = [np.broadcast_to(pixels, (*pixels.shape[:-1], channels)) for pixels in fitted]
         return np.stack(wide)
 
     def _fitted(self, image) -> np.ndarray:
-        """(size, size, 1, 3 or channels) uint8; more than three channels are fitted one by one."""
+        """(size, size, 1, 3 or channels) uint8."""
         if isinstance(image, PIL.Image.Image):
             return self.fit(plain(image, self.grey_range))
-        array = _bytes(np.asarray(image), {1, 3, self.channels})
-        if array.shape[-1] == 3:
-            return self.fit(PIL.Image.fromarray(array))
-        layers = [PIL.Image.fromarray(layer) for layer in np.moveaxis(array, -1, 0)]
-        return np.concatenate([self.fit(layer) for layer in layers], -1)
+        return self.fit(image_of(_bytes(np.asarray(image), {1, 3, self.channels})))
 
     def read(self, images) -> np.ndarray:
         """One image or several, or paths of image files, as uint8 (N, size, size, C).
@@ -157,13 +167,13 @@ class Preprocessing:
         UserError for a file that cannot be read.
         """
         several = images if isinstance(images, list | tuple) else [images]
-        opened = [
-            open_image(path_of(image), self.grey_range)
-            if isinstance(image, str | os.PathLike)
-            else image
-            for image in several
-        ]
-        return self.fitted(opened)
+        return self.fitted([self.opened(image) for image in several])
+
+    def opened(self, image: Any) -> Any:
+        """The image in the file of this path; an image, or an array, as it is."""
+        if not isinstance(image, str | os.PathLike):
+            return image
+        return open_image(path_of(image), self.grey_range, large=self.tile > 0)
 
     @property
     def example(self) -> jax.ShapeDtypeStruct:
@@ -206,12 +216,13 @@ class Preprocessing:
     def of_task(self, task: Task) -> tuple["Preprocessing", Task]:
         """The preprocessing of this task's images, and the task.
 
-        UserError for a task without images.
+        UserError for a task without images, and for one of other channels than the base's.
         """
         if task.open is None:
             has = "no images, but texts" if task.texts else "no images"
             raise UserError(f"the base reads images, and the task {task.name!r} has {has}")
-        return dataclasses.replace(self, grey_range=task.grey_range), task
+        self.require_channels(task.channels)
+        return dataclasses.replace(self, grey_range=task.grey_range, tile=task.tile), task
 
     def described(self) -> dict[str, Any]:
         """Its fields, as JSON-able data."""
@@ -232,7 +243,9 @@ class Preprocessing:
 
     def fingerprint(self) -> str:
         """A hash that two preprocessings share only if they give the same pixels."""
-        return hashlib.sha256(json.dumps(dataclasses.asdict(self)).encode()).hexdigest()
+        fields = dataclasses.asdict(self)
+        del fields["tile"]  # a task of tiles has other images
+        return hashlib.sha256(json.dumps(fields).encode()).hexdigest()
 
 
 def imagenet(size: int, resize: int, interpolation: str = "bilinear") -> Preprocessing:

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import PIL.Image
 
+from tl_jax.data.images import Image
 from tl_jax.errors import UserError
 
 SPLITS = ("train", "val", "test")
@@ -47,19 +47,21 @@ class Task:
     # Further classifications, by name; those asked for have their rows in `truth` too
     # (`tl_jax.data.truths`)
     further: Mapping[str, Truth] = dataclasses.field(default_factory=dict)
-    # example index -> image of mode L or RGB; thread-safe; None for a task without images
-    open: Callable[[int], PIL.Image.Image] | None = None
+    # example index -> image; thread-safe; None for a task without images
+    open: Callable[[int], Image] | None = None
     texts: Sequence[str] = ()  # (N,) what was written, of a task of texts
     # all other inputs, (N, ...) each
     arrays: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
-    channels: int = 3  # 1 where every image is grey
-    # levels of 16 bits a channel that `open` makes 0 to 255; None: all
+    channels: int = 3  # bands of every image: 1 where each is grey, 3 where some are in colour
+    # levels of 16 bits a band that `open` makes 0 to 255; None: all
     grey_range: tuple[int, int] | None = None
     ordered: bool = False  # examples are parts of one stream: batches take them in order, in lanes
     # (N,) what must stay in one split, such as an example's patient; empty: nothing
     groups: tuple[str, ...] = ()
     folder: str = ""  # in which the images lie, and nothing else may be written
     skipped: tuple[str, ...] = ()  # files left out because they cannot be read
+    tile: int = 0  # side of the tiles that the examples are, in pixels; 0: whole images
+    wholes: tuple[str, ...] = ()  # (N,) of tiles: the image that each is cut out of
     published: tuple[dict, ...] = ()  # {"what", "metric", "figure", "source"}: others' results
 
     def __post_init__(self):
@@ -89,7 +91,7 @@ class Task:
                 f"ask for {WHAT['classes']}"
             )
 
-    def image(self, index: int) -> PIL.Image.Image:
+    def image(self, index: int) -> Image:
         """The example's image; UserError for a task without images."""
         if self.open is None:
             has = "texts and no" if self.texts else "no"

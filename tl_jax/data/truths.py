@@ -8,10 +8,11 @@ import numpy as np
 import PIL.Image
 
 from tl_jax import registry
+from tl_jax.data.images import Image
 from tl_jax.data.task import Task, Truth
 from tl_jax.errors import UserError, takes_whole, unknown
 
-TURNS = (None, *(getattr(PIL.Image.Transpose, f"ROTATE_{angle}") for angle in (90, 180, 270)))
+TURNS = {turn: getattr(PIL.Image.Transpose, f"ROTATE_{90 * turn}") for turn in (1, 2, 3)}
 
 
 def with_truths(task: Task, specs: Sequence[str], *, seed: int) -> Task:
@@ -58,9 +59,11 @@ def turned(task: Task, seed: int) -> Task:
     if task.open is None:
         raise UserError(f"the truth 'turned' is of images, and the task {task.name!r} has none")
 
-    def open_turned(index: int) -> PIL.Image.Image:
-        image, turn = task.image(index), TURNS[turns[index]]
-        return image if turn is None else image.transpose(turn)
+    def open_turned(index: int) -> Image:
+        image, turn = task.image(index), int(turns[index])
+        if isinstance(image, np.ndarray):
+            return np.rot90(image, turn)
+        return image.transpose(TURNS[turn]) if turn else image
 
     digest = hashlib.sha256(repr((task.fingerprint, turns.tolist())).encode()).hexdigest()
     images = dataclasses.replace(task, open=open_turned, fingerprint=digest)

@@ -1,5 +1,7 @@
 """Augmentation as numbered, finite sets of views of an image, so that each view can be stored."""
 
+from typing import Any
+
 import numpy as np
 
 from tl_jax.errors import unknown
@@ -26,8 +28,9 @@ def numbers(views: str) -> tuple[int, ...]:
     return SETS[views]
 
 
-def view(images: np.ndarray, number: int) -> np.ndarray:
-    """Return view `number` of square uint8 `images` (..., S, S, C), of the same shape.
+def view(images: Any, number: int) -> Any:
+    """Return view `number` of square uint8 `images` (..., S, S, C), NumPy's or JAX's, of the same
+    shape.
 
     A number is four bits: 1 mirrors left to right, 2 top to bottom, and 4 gives a quarter turn.
     With 8 the view is a window at a corner, enlarged to S: 2 and 4 then say bottom and right.
@@ -42,12 +45,14 @@ def view(images: np.ndarray, number: int) -> np.ndarray:
         images = images[..., :, ::-1, :]
     if number & 2:
         images = images[..., ::-1, :, :]
-    return np.rot90(images, axes=(-3, -2)) if number & 4 else images
+    if number & 4:
+        return images.__array_namespace__().rot90(images, axes=(-3, -2))
+    return images
 
 
-def _window(images: np.ndarray, *, bottom: bool, right: bool) -> np.ndarray:
+def _window(images: Any, *, bottom: bool, right: bool) -> Any:
     """Return the window of side `WINDOW` * S at a corner, enlarged to S by linear interpolation."""
-    side = images.shape[-2]
+    xp, side = images.__array_namespace__(), images.shape[-2]
     window = round(WINDOW * side)
     # Pixels are squares: the centre of pixel i is i + 0.5. Beyond the outer centres nothing varies.
     at = np.clip((np.arange(side) + 0.5) * window / side - 0.5, 0, window - 1)
@@ -57,6 +62,6 @@ def _window(images: np.ndarray, *, bottom: bool, right: bool) -> np.ndarray:
         first = low + (side - window if far else 0)
         last = np.minimum(first + 1, side - 1)
         shares = share.reshape(-1, *[1] * (-axis - 1))
-        near, next_ = (np.take(images, rows, axis).astype(np.float32) for rows in (first, last))
+        near, next_ = (xp.take(images, rows, axis).astype(np.float32) for rows in (first, last))
         images = near + shares * (next_ - near)
-    return np.rint(images).astype(np.uint8)
+    return xp.rint(images).astype(np.uint8)

@@ -11,6 +11,7 @@ import numpy as np
 import PIL.Image
 
 from tl_jax.data.files import path_of
+from tl_jax.data.images import seen
 from tl_jax.data.task import Task
 from tl_jax.engine import prefix, store
 from tl_jax.errors import UserError, unknown
@@ -53,7 +54,7 @@ def features(task: Task, kind: str, *, cache: str | pathlib.Path | None = None) 
     require(kind)
 
     def compute(first: int, last: int) -> np.ndarray:
-        return np.stack([KINDS[kind](task.image(index)) for index in range(first, last)])
+        return np.stack([KINDS[kind](seen(task.image(index))) for index in range(first, last)])
 
     if not cache:
         return compute(0, len(task.ids))

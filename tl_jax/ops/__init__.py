@@ -9,7 +9,7 @@ traced program serves every platform. The environment variable TL_JAX_CPU=plain 
 off: only the neutral implementations are traced then.
 
 `inference(fn)` and `materialise(value)` say what a program or a value is for; each platform decides
-what it does with that.
+what it does with that. Inside `portable()` only the neutral implementations are traced.
 
 Names are imported when they are first used: programs that only show their flags do without JAX.
 """
@@ -24,7 +24,7 @@ _MODULES = {
     "pooling": ("adaptive_avg_pool", "avg_pool", "max_pool"),
     "positions": ("is_real", "mean_of_positions"),
     "recurrent": ("lstm",),
-    "programs": ("Inference", "inference", "materialise"),
+    "programs": ("Inference", "inference", "materialise", "portable"),
     "vectors": ("unit",),
     "windows": ("Padding",),
 }

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 import jax
@@ -42,3 +43,8 @@ def materialise(value: Value) -> Value:
     """Return `value` and mark it as needed in full: no operation may fuse it away."""
     constants.materialise(value)
     return value
+
+
+def portable() -> AbstractContextManager[None]:
+    """Inside, operations are traced in their platform-neutral forms: see `switch.portable`."""
+    return switch.portable()

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import PIL.Image
 
+from tl_jax.data.images import seen
 from tl_jax.data.task import Task
 from tl_jax.errors import UserError
 from tl_jax.report import html
@@ -74,7 +75,7 @@ def _weighed(whole: str, weight: Callable | None) -> list[dict]:
 def _thumbnail(task: Task, index: int) -> str | None:
     """Return a small JPEG as a data URI; None if the image is gone since the run read it."""
     try:
-        image = task.image(index)
+        image = seen(task.image(index))
     except (OSError, UserError):
         return None
     image = image.convert("L" if image.mode == "L" else "RGB")  # a copy: the task may keep its own

@@ -10,13 +10,14 @@ import numpy as np
 from tl_jax.data.task import Task
 from tl_jax.errors import UserError
 from tl_jax.report import answered, html, mistakes, plots, text
-from tl_jax.stats import intervals
+from tl_jax.stats import intervals, metrics
 
 MOST_PAIRS = 10
 # Parts that pages of some tasks have, and others not
 PARTS = ("confusion", "per_class", "calibration", "per_label", "per_number", "scatters")
 LARGE = 12  # with more classes a confusion matrix is a picture and the class table is folded
 HOW = {
+    "image_accuracy": "Wilson score",
     "accuracy": "Wilson score",
     "weighted_accuracy": f"percentile bootstrap, {intervals.RESAMPLES:,} resamples",
 }
@@ -72,9 +73,10 @@ def _classified(
 ) -> dict[str, Any]:
     """Return the parts of the page that are of classes alone."""
     _check(result, probabilities, task)
-    bounds = metric_intervals(probabilities, task)
+    bounds, test = metric_intervals(probabilities, task), task.splits["test"]
+    counted = {task.wholes[int(example)] for example in test} if task.wholes else test
     return {
-        "headline": headline(result, bounds, n=len(probabilities)),
+        "headline": headline(result, bounds, n=len(counted)),
         "comparison": comparison(result, bounds),
         "confusion": _confusion((result["test"] or {}).get("confusion"), task.classes),
         "per_class": _per_class(result),
@@ -112,18 +114,26 @@ def metric_intervals(
     test = task.splits["test"]
     correct = _correct(probabilities, task.labels[test])
     graded = _correct(probabilities, task.graded_labels[test])
-    return {
+    whole = {}
+    if task.wholes:
+        names = [task.wholes[int(example)] for example in test]
+        groups = metrics.accuracy_of_groups(probabilities, task.labels[test], names)
+        whole["image_accuracy"] = intervals.wilson(*groups)
+    return whole | {
         "accuracy": intervals.wilson(int(correct.sum()), len(test)),
         "weighted_accuracy": intervals.bootstrap(graded, task.graded_weights[test]),
     }
 
 
 def headline(result: dict, bounds: dict, *, n: int) -> dict[str, Any]:
-    """Return the figure on top, of `n` examples: weighted accuracy if others published it."""
+    """Return the figure on top, of `n` examples: weighted accuracy if others published it; of tiles
+    that of the `n` images, as the tiles of an image are right or wrong together.
+    """
     others = {text.metric_key(p["metric"]) for p in result["published"] or ()}
     test = result["test"] or {}
     weighted = "weighted_accuracy" in others and not text.missing(test.get("weighted_accuracy"))
     metric = "weighted_accuracy" if weighted else "accuracy"
+    metric = "image_accuracy" if "image_accuracy" in test else metric
     value = test.get(metric)
     interval = None if text.missing(value) else bounds[metric]
     return {"metric": metric, "value": value, "interval": interval, "how": HOW[metric], "n": n}

@@ -8,6 +8,8 @@ import PIL.ImageDraw
 import PIL.ImageFont
 import PIL.ImageOps
 
+from tl_jax.data.images import Image, seen
+
 GAP = 4  # pixels between tiles
 WHITE, INK, FRAME = "#ffffff", "#33373d", "#d8661f"
 SIDE, CAPTION, COLUMNS = 160, 36, 5  # contact sheet: pixels of an image, of text; images in a row
@@ -58,9 +60,9 @@ def enlarged(pixels: np.ndarray, side: int) -> PIL.Image.Image:
     return PIL.Image.fromarray(pixels).resize(size, PIL.Image.Resampling.NEAREST)
 
 
-def tile(image: PIL.Image.Image, side: int) -> PIL.Image.Image:
+def tile(image: Image, side: int) -> PIL.Image.Image:
     """Fit the whole image into a square of `side` pixels, in RGB."""
-    return PIL.ImageOps.pad(image.convert("RGB"), (side, side), color=WHITE)
+    return PIL.ImageOps.pad(seen(image).convert("RGB"), (side, side), color=WHITE)
 
 
 def grid(tiles: Sequence[PIL.Image.Image], *, columns: int) -> PIL.Image.Image:
@@ -74,9 +76,7 @@ def grid(tiles: Sequence[PIL.Image.Image], *, columns: int) -> PIL.Image.Image:
     return sheet
 
 
-def contact_sheet(
-    query: PIL.Image.Image, found: Sequence[PIL.Image.Image], labels: Sequence[str]
-) -> PIL.Image.Image:
+def contact_sheet(query: Image, found: Sequence[Image], labels: Sequence[str]) -> PIL.Image.Image:
     """Draw a query on the left, and beside it rows of the images found, above their labels."""
     first = _labelled(PIL.ImageOps.expand(tile(query, SIDE - 8), 4, FRAME), "query")
     tiles = [_labelled(tile(image, SIDE), t) for image, t in zip(found, labels, strict=True)]

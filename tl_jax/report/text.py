@@ -8,6 +8,7 @@ from typing import Any, TypeGuard
 
 MISSING = "–"
 METRICS = {
+    "image_accuracy": "accuracy of images",
     "accuracy": "accuracy",
     "weighted_accuracy": "weighted accuracy",
     "f1": "F1",

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tl_jax.base.base import Base
+from tl_jax.data.images import seen
 from tl_jax.data.task import Task
 from tl_jax.report import html, pictures, plots, study
 from tl_jax.report.study import Picture, Section, Table
@@ -123,11 +124,10 @@ def _series(name: str, row: dict) -> tuple[tuple[str, str, str], ...]:
 def _nearest(base: Base, task: Task, neighbours: Sequence[Sequence[int]]) -> Section:
     expects = base.of_images
 
-    def seen(example: int) -> np.ndarray:
-        pixels = expects.fit(task.image(example))
-        return pixels.repeat(3, -1) if pixels.shape[-1] == 1 else pixels
+    def fitted(example: int) -> np.ndarray:
+        return np.asarray(seen(expects.fit(task.image(example))).convert("RGB"))
 
-    tiles = [pictures.enlarged(seen(example), SIDE) for row in neighbours for example in row]
+    tiles = [pictures.enlarged(fitted(example), SIDE) for row in neighbours for example in row]
     sheet = pictures.grid(tiles, columns=len(neighbours[0]))
     text = (
         "The first of each row is a validation image; beside it are the training images whose "

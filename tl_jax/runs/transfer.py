@@ -21,7 +21,7 @@ from tl_jax.data.task import Task
 from tl_jax.engine.prefix import Inputs
 from tl_jax.errors import UserError, takes
 from tl_jax.plans.plan import Phase
-from tl_jax.report import page, text
+from tl_jax.report import card, page, text
 from tl_jax.runs import folder, log, pose, results, settings, stages, subject
 from tl_jax.runs.settings import TransferSettings
 from tl_jax.train import evaluate, identity, loop
@@ -219,6 +219,8 @@ def work(
     )
     for setback in text.setbacks(result["plan"]["phases"]):
         logger.warning("%s", setback)
+    if task.classes and result["test"]:
+        card.write(workdir, result)
     if page.can_be_drawn():
         shown = {"history": done.progress.history, "probabilities": probabilities["test"]}
         words = functools.partial(attribution.word_weights, final) if task.texts else None

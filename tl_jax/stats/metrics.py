@@ -50,6 +50,20 @@ def evaluate(
     }
 
 
+def accuracy_of_groups(
+    probabilities: np.ndarray, labels: np.ndarray, groups: Sequence[str]
+) -> tuple[int, int]:
+    """Return how many groups of the N examples are right, and how many there are.
+
+    A group, such as the tiles of an image, is classified by the mean of the rows of `probabilities`
+    (N, C); its examples have one label (N,).
+    """
+    _, first, group = np.unique(np.asarray(groups), return_index=True, return_inverse=True)
+    sums = np.zeros((len(first), probabilities.shape[1]))
+    np.add.at(sums, group, probabilities)
+    return int(np.sum(sums.argmax(1) == labels[first])), len(first)
+
+
 def cross_entropy(probabilities: np.ndarray, *, targets: np.ndarray, weights: np.ndarray) -> float:
     """Return the weighted mean of -sum(targets * log(probabilities)) over (N, C), in nats."""
     log = np.log(np.maximum(probabilities.astype(np.float64), 1e-12))

@@ -117,6 +117,47 @@ def find(state: Mapping[str, np.ndarray], rules: Sequence[Rule], *, keras: bool)
     return found
 
 
+def named(
+    variables: Mapping[str, np.ndarray],
+    found: Found,
+    state: Mapping[str, Any],
+    rules: Sequence[Rule],
+) -> dict[str, np.ndarray]:
+    """Return the variables (flat, by path) under the names that a file of PyTorch has for them and
+    in its layout: the inverse of `find`, by the same rules.
+
+    `found` is what `find` gave for the file's `state`, whose arrays need no more than a shape.
+    """
+    patterns = [(re.compile(rule.pattern), rule) for rule in rules]
+    arrays = {}
+    for path, name in found.names.items():
+        module, _, leaf = name.rpartition(".")
+        _, rule = _match(module, patterns)
+        array = np.asarray(variables[path])
+        if leaf == "weight" and rule is not None:
+            undo = _to_torch if rule.kernel is None else _undoing(rule.kernel, state[name].shape)
+            array = undo(array)
+        arrays[name] = array
+    return arrays
+
+
+def _undoing(
+    kernel: Callable[[np.ndarray], np.ndarray], shape: tuple[int, ...]
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the inverse of a rule's `kernel` for arrays of that shape.
+
+    A kernel only moves elements, so it shows with their numbers where it moves each.
+    """
+
+    def undo(array: np.ndarray) -> np.ndarray:
+        numbers = kernel(np.arange(array.size, dtype=np.int32).reshape(shape))
+        undone = np.empty(array.size, array.dtype)
+        undone[numbers.ravel()] = array.ravel()
+        return undone.reshape(shape)
+
+    return undo
+
+
 def _path(leaf: str, target: str, leaves: Mapping[tuple[str, bool], str]) -> str | None:
     """Return where a module's leaf goes, if it has such a one; `target` may be all of the path."""
     if target.startswith("params/"):
@@ -142,6 +183,10 @@ def _from_torch(kernel: np.ndarray) -> np.ndarray:
     return kernel.transpose(2, 3, 1, 0) if kernel.ndim == 4 else kernel.T
 
 
+def _to_torch(kernel: np.ndarray) -> np.ndarray:
+    return kernel.transpose(3, 2, 0, 1) if kernel.ndim == 4 else kernel.T
+
+
 def _unchanged(kernel: np.ndarray) -> np.ndarray:
     return kernel
 
@@ -165,7 +210,7 @@ def fill(found: Found, expected: Mapping[str, Any]) -> dict[str, Any]:
     if missing or unfit or surplus:
         surplus += found.aside + found.outside
     complaints = [
-        f"{complaint} {_some(names)}"
+        f"{complaint} {some(names)}"
         for complaint, names in (
             ("the file lacks", missing),
             ("the file also has", [f"{name!r:.80}" for name in surplus]),
@@ -182,13 +227,14 @@ def fill(found: Found, expected: Mapping[str, Any]) -> dict[str, Any]:
             found.left_out[0],
         )
     if left := found.aside + found.outside:
-        aside = _some([f"{name!r:.80}" for name in left])
+        aside = some([f"{name!r:.80}" for name in left])
         logging.getLogger(__name__).warning("left out what is no part of the network: %s", aside)
     ordered = {path: np.ascontiguousarray(found.arrays[path], np.float32) for path in flat}
     # A collection is empty without batch norm, and an empty one has no paths.
     return {c: {} for c in expected} | flax.traverse_util.unflatten_dict(ordered, sep="/")
 
 
-def _some(names: Sequence[str]) -> str:
+def some(names: Sequence[str]) -> str:
+    """Return the names as a line, or the first ones and how many more there are."""
     shown = ", ".join(names[:SHOWN])
     return f"{shown} and {len(names) - SHOWN} more" if len(names) > SHOWN else shown

@@ -86,9 +86,9 @@ class Jitter(OfImages):
 
     Each of the first three is multiplied by a factor uniform in 1 ± its option, hue moves by up to
     its option of the colour circle. The defaults are MoCo v2's (Chen et al. 2020,
-    arXiv:2003.04297). Images that are not of three channels have brightness and contrast only.
-    Contrast is about the mean of each channel and saturation is that of HSV, as dm-pix and
-    TensorFlow have them.
+    arXiv:2003.04297). Grey images have brightness and contrast only; those of other bands than RGB
+    are refused unless saturation and hue are 0. Contrast is about the mean of each channel and
+    saturation is that of HSV, as dm-pix and TensorFlow have them.
     """
 
     brightness: float = option(0.4, 0, 1)
@@ -97,6 +97,8 @@ class Jitter(OfImages):
     hue: float = option(0.1, 0, 0.5)
 
     def images(self, keys: Array, images: Array) -> Array:
+        if self.saturation or self.hue:
+            _require_colours(images, "take jitter(saturation=0, hue=0)")
         by = draws(keys, 4).T[..., None, None] * 2 - 1  # (4, B, 1, 1) in -1..1
         images = images / 255
         if self.brightness:
@@ -123,6 +125,7 @@ class RandAugment(OfImages):
     magnitude: float = option(9.0, 0, 30)
 
     def images(self, keys: Array, images: Array) -> Array:
+        _require_colours(images, "take crop, flip, shift, erase or jitter(saturation=0, hue=0)")
         names = len(randaugment.OPERATIONS)
         for number in range(self.operations):
             each = jax.vmap(jax.random.fold_in, (0, None))(keys, number)
@@ -158,6 +161,14 @@ class Erase(OfImages):
         holes = jax.vmap(lambda *place: within(size, *whole(size, *place)))(*places)
         holes &= (draws(which, 1) < self.probability)[..., None]
         return jnp.where(holes[..., None], noise(jax.vmap(jax.random.bits)(words), images), images)
+
+
+def _require_colours(images: Array, instead: str) -> None:
+    """UserError for images of bands, which have no colours that could change."""
+    if (count := images.shape[-1]) not in (1, 3):
+        raise UserError(
+            f"augment= changes the colours of RGB, and the images have {count} bands: {instead}"
+        )
 
 
 def _ordered(owner: "Crop | Erase") -> None:

@@ -12,6 +12,7 @@ from tl_jax.data.files import path_of
 from tl_jax.data.folds import in_fold
 from tl_jax.data.subset import ClassSubset, group
 from tl_jax.data.task import Task
+from tl_jax.data.tiles import tiled
 from tl_jax.data.truths import with_truths
 from tl_jax.errors import UserError, takes, unknown
 
@@ -52,6 +53,7 @@ def load_task(
     truths: Sequence[str] = (),
     folds: int = 0,
     fold: int = 0,
+    tile: int = 0,
     **options: Any,
 ) -> Task:
     """The task that `what` says, with the splits of `seed`:
@@ -61,13 +63,14 @@ def load_task(
       one (`register_task`); of texts, 'text:<table>', 'text_folder:<path>', 'packaged:<name>'
       (which has mnist, too);
     * the path of a folder with one sub-folder of images a class;
-    * arrays: a pair of images (N, H, W) or (N, H, W, 1 or 3), uint8, and labels (N,);
+    * arrays: a pair of images (N, H, W) or (N, H, W, bands), uint8, and labels (N,);
     * a function `(*, seed, ...) -> Task` of your own.
 
     `only`: the classes that are kept, in this order; empty: all. `truths`: further classifications
     of the same examples (`tl_jax.data.truths`), for several tasks at once. `folds` and `fold`: the
-    splits of one fold of a cross-validation over all examples. `options` are those of the task's
-    function, such as `val`, `test` and `per_class`. UserError for an unknown name,
+    splits of one fold of a cross-validation over all examples. `tile`: the side in pixels of tiles
+    into which every image is cut (`tl_jax.data.tiles`); 0: images stay whole. `options` are those
+    of the task's function, such as `val`, `test` and `per_class`. UserError for an unknown name,
     class, truth or option, and for what is wrong with the data.
 
     >>> task = load_task("digits", seed=0, val=0.2, test=0.2)
@@ -78,7 +81,11 @@ def load_task(
     """
     for name, several in (("only=", only), ("truths=", truths)):
         takes(not isinstance(several, str), name, "a list of names", several)
+    if tile and isinstance(what, str | pathlib.PurePath) and "large" in _options(os.fspath(what)):
+        options["large"] = True
     task = _whole(what, seed, options)
+    if tile:
+        task = tiled(task, tile)
     if only:
         task = ClassSubset(task, group(task.classes, only)).alone()
     if truths:
@@ -115,6 +122,10 @@ def _whole(what: Any, seed: int, options: dict[str, Any]) -> Task:
 
 def options(name: str) -> list[str]:
     """The options that the task of this name takes; UserError for an unknown one."""
+    return [option for option in _options(name) if option != "large"]
+
+
+def _options(name: str) -> list[str]:
     return list(inspect.signature(_named(name)[2]).parameters)
 
 

@@ -5,11 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import PIL.Image
 
-from tl_jax.data import duplicates
+from tl_jax.data import bands, duplicates
 from tl_jax.data.files import listed
-from tl_jax.data.images import fingerprint
+from tl_jax.data.images import fingerprint, image_of
 from tl_jax.data.splits import divide
 from tl_jax.data.task import Task
 from tl_jax.errors import UserError
@@ -41,7 +40,7 @@ def from_arrays(
     per_class: int = 0,
     given: Mapping[str, np.ndarray] | None = None,
 ) -> Task:
-    """A task of images (N, H, W) or (N, H, W, 1 or 3), uint8, and labels (N,), 0 to C-1.
+    """A task of images (N, H, W) or (N, H, W, bands), uint8, and labels (N,), 0 to C-1.
 
     `classes` are the C names, the labels' own digits if not given; every class needs examples.
     `given`: the rows of the data's own splits, 'train' and perhaps others, if it has any.
@@ -60,10 +59,10 @@ def from_arrays(
     classes = [str(name) for name in (found if classes is None else classes)]
     if twice := sorted({name for name in classes if classes.count(name) > 1}):
         raise UserError(f"classes have different names; repeated: {listed(twice)}")
-    if images.shape[-1] == 1 and images.ndim == 4:
-        images = images[..., 0]
+    images = images[..., None] if images.ndim == 3 else images
+    count = images.shape[-1]
     ids = tuple(str(row) for row in range(len(images)))
-    shape = repr(images.shape[1:]).encode()
+    shape = repr(images.shape[1 : 3 if count == 1 else 4]).encode()
     names = np.asarray(classes)[labels]
     given = {"train": np.arange(len(labels))} if given is None else given
     splits = divide(given, names, seed=seed, val=val, test=test, per_class=per_class)
@@ -73,11 +72,11 @@ def from_arrays(
         name=name,
         classes=tuple(classes),
         ids=ids,
-        open=lambda index: PIL.Image.fromarray(images[index]),
+        open=lambda index: image_of(images[index]),
         truth=unweighted(labels, len(classes)),
         splits=splits,
         fingerprint=fingerprint(ids, digests),
-        channels=1 if images.ndim == 3 else 3,
+        channels=count,
     )
 
 
@@ -85,10 +84,15 @@ def _check(images: np.ndarray, labels: np.ndarray) -> None:
     shape = images.shape
     if images.dtype != np.uint8:
         raise UserError(f"images must be uint8, 0 to 255; got {images.dtype}: scale and convert")
-    if not (len(shape) == 3 or len(shape) == 4 and shape[3] in (1, 3)) or 0 in shape:
+    if len(shape) not in (3, 4) or 0 in shape:
         raise UserError(
-            f"images must be (N, H, W) or (N, H, W, 1 or 3), none of them 0; got {shape}"
+            f"images must be (N, H, W) or (N, H, W, bands), none of them 0; got {shape}"
         )
+    try:
+        bands.require(shape[1:])
+        bands.require_last(shape[1:])
+    except ValueError as error:
+        raise UserError(f"images {shape}: {error}") from error
     if labels.shape != shape[:1]:
         raise UserError(f"labels must be one for each of {shape[0]} images; got {labels.shape}")
     if labels.dtype.kind not in "iu" or labels.min() < 0:

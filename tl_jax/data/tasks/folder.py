@@ -3,17 +3,27 @@
 import functools
 import logging
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tl_jax import interrupt
 from tl_jax.data import duplicates as same
 from tl_jax.data.files import NAMED, listed, path_of, walk
-from tl_jax.data.images import DEEP, FULL, Levels, Range, digest, fingerprint, open_image
+from tl_jax.data.images import (
+    FULL,
+    Levels,
+    Range,
+    bands_of,
+    common_bands,
+    digest,
+    fingerprint,
+    open_image,
+    read_image,
+)
 from tl_jax.data.layout import folder_name, grouped, normal
 from tl_jax.data.splits import divide
 from tl_jax.data.task import SPLITS, Task
@@ -37,6 +47,7 @@ def folder(
     per_class: int = 0,
     on_unreadable: str = "stop",
     duplicates: str = "keep",
+    large: bool = False,
 ) -> Task:
     """A task of the images below `path`, which has one sub-folder a class; or whose sub-folders are
     splits by name (train, val, test; `tl_jax.data.layout.SPLIT_NAMES`), each with one a class. Then
@@ -47,11 +58,9 @@ def folder(
     task here and not in training; with on_unreadable='skip' such files are left out and listed in
     `Task.skipped`. duplicates='drop' leaves out files that are byte for byte the same as another.
 
-    16-bit images, grey or in colour, that use so little of their range that fewer than 64 of 256
-    levels would be left are scaled to the range of all of them, `Task.grey_range`.
+    Images of 16 bits a band that leave fewer than 64 of 256 levels in use are scaled to the range
+    of all of them, `Task.grey_range`. `large` is of tiles: see `open_image`.
     """
-    _require_known("on_unreadable", on_unreadable, ("stop", "skip"))
-    _require_known("duplicates", duplicates, ("keep", "drop"))
     root = path_of(path)
     groups = grouped(root)
     classes = tuple(sorted({name for _, name in groups}))
@@ -61,15 +70,13 @@ def folder(
             "the folders inside it, give its path"
         )
     group_of = dict(sorted((id_, group) for group, ids in groups.items() for id_ in ids))
-    digests, faults, levels = verify(root, group_of)
-    _require_all(root, groups, {group_of[id_] for id_ in digests}, faults)
-    if faults and on_unreadable == "stop":
-        raise unreadable(root, faults, len(group_of))
-    tell_skipped(root, faults, len(group_of))
-    if duplicates == "drop":
-        digests = dropped(root, digests, group_of)
-        _require_all(root, groups, {group_of[id_] for id_ in digests}, {})
-    ids, grey_range = tuple(digests), grey_range_of(root, levels)
+
+    def require(kept: Collection[str], faults: Mapping[str, str]) -> None:
+        _require_all(root, groups, {group_of[id_] for id_ in kept}, faults)
+
+    how = {"on_unreadable": on_unreadable, "duplicates": duplicates, "large": large}
+    digests, known = readable(root, group_of, require=require, **how)
+    ids = tuple(digests)
     place = root.absolute()  # wherever the program goes meanwhile
     split_of, names = np.array([group_of[id_] for id_ in ids]).T
     given = {split: np.flatnonzero(split_of == split) for split in SPLITS if split in split_of}
@@ -79,17 +86,47 @@ def folder(
         name=folder_name(root),
         classes=classes,
         ids=ids,
-        open=lambda index: open_image(place / ids[index], grey_range),
+        open=lambda index: open_image(place / ids[index], known["grey_range"], large=large),
         truth=unweighted(np.searchsorted(classes, names), len(classes)),
         splits=splits,
         fingerprint=fingerprint(ids, digests.values()),
-        grey_range=grey_range,
         folder=str(place),
-        skipped=tuple(faults),
+        **known,
     )
 
 
-def gallery(path: str | os.PathLike) -> Task:
+def readable(
+    root: Path,
+    group_of: Mapping[str, tuple[str, str]],
+    *,
+    on_unreadable: str,
+    duplicates: str,
+    large: bool,
+    require: Callable[[Collection[str], Mapping[str, str]], None] = lambda kept, faults: None,
+) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """The files below `root` that make a task, with their digests; and what the task says of them:
+    `skipped`, `grey_range`, `channels`.
+
+    group_of: split and class of each file. `require(kept, faults)` refuses what is left of them.
+    """
+    _require_known("on_unreadable", on_unreadable, ("stop", "skip"))
+    _require_known("duplicates", duplicates, ("keep", "drop"))
+    digests, faults, levels, bands = verify(root, group_of, large=large)
+    require(digests, faults)
+    if faults and on_unreadable == "stop":
+        raise unreadable(root, faults, len(group_of))
+    tell_skipped(root, faults, len(group_of))
+    if not digests:
+        raise UserError(f"{str(root)!r} has none of these images that can be read")
+    if duplicates == "drop":
+        digests = dropped(root, digests, group_of)
+        require(digests, {})
+    channels = common_bands({name: bands[name] for name in digests})
+    known = {"skipped": tuple(faults), "channels": channels}
+    return digests, known | {"grey_range": grey_range_of(root, levels)}
+
+
+def gallery(path: str | os.PathLike, *, large: bool = False) -> Task:
     """Images to be looked up, however they lie in folders: a task all of which is its test split.
 
     Classes are the sub-folders, if every image is in one and there are several; else there is only
@@ -99,7 +136,7 @@ def gallery(path: str | os.PathLike) -> Task:
     root = path_of(path)
     if not root.is_dir():
         raise UserError(f"{str(root)!r} is not a folder; give one with images in it")
-    digests, faults, levels = verify(root, walk(root).files)
+    digests, faults, levels, bands = verify(root, walk(root).files, large=large)
     if not digests:
         raise UserError(f"{str(root)!r} has no image that can be read in it")
     ids, grey_range = tuple(digests), grey_range_of(root, levels)
@@ -113,10 +150,11 @@ def gallery(path: str | os.PathLike) -> Task:
         name=folder_name(root),
         classes=classes,
         ids=ids,
-        open=lambda index: open_image(place / ids[index], grey_range),
+        open=lambda index: open_image(place / ids[index], grey_range, large=large),
         truth=unweighted(np.searchsorted(classes, names), len(classes)),
         splits={"train": none, "val": none, "test": np.arange(len(ids))},
         fingerprint=fingerprint(ids, digests.values()),
+        channels=common_bands(bands),
         grey_range=grey_range,
         skipped=tuple(faults.values()),
     )
@@ -127,7 +165,12 @@ def _require_known(option: str, value: str, known: Collection[str]) -> None:
         raise unknown(f"value of {option}", value, known)
 
 
-Content = tuple[bytes, Levels | None]  # SHA-256, and levels if it has 16 bits a channel
+class Content(NamedTuple):
+    """What is in a file."""
+
+    digest: bytes  # SHA-256
+    levels: Levels | None  # if it has 16 bits a band
+    bands: int
 
 
 class Verified(NamedTuple):
@@ -135,10 +178,11 @@ class Verified(NamedTuple):
 
     digests: dict[str, bytes]  # SHA-256 of each that can be decoded
     faults: dict[str, str]  # what is wrong with each of the others
-    levels: list[Levels]  # of each that has 16 bits a channel
+    levels: list[Levels]  # of each that has 16 bits a band
+    bands: dict[str, int]  # of each
 
 
-def verify(root: Path, names: Collection[str]) -> Verified:
+def verify(root: Path, names: Collection[str], *, large: bool = False) -> Verified:
     """What is in these files below the folder, all of which are decoded, in threads."""
 
     def check(name: str) -> Content | str:
@@ -146,7 +190,7 @@ def verify(root: Path, names: Collection[str]) -> Verified:
         if not path.is_file():  # opening a pipe would wait for ever
             return f"cannot read {str(path)!r}: not a file"
         found = path.stat()
-        return _content(path, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        return _content(path, found.st_size, found.st_mtime_ns, found.st_ctime_ns, large)
 
     checked, pool = {}, ThreadPoolExecutor()
     try:
@@ -157,20 +201,21 @@ def verify(root: Path, names: Collection[str]) -> Verified:
         pool.shutdown(cancel_futures=True)
     read = {name: result for name, result in checked.items() if not isinstance(result, str)}
     return Verified(
-        {name: content for name, (content, _) in read.items()},
+        {name: content.digest for name, content in read.items()},
         {name: fault for name, fault in checked.items() if isinstance(fault, str)},
-        [own for _, own in read.values() if own is not None],
+        [own for content in read.values() if (own := content.levels) is not None],
+        {name: content.bands for name, content in read.items()},
     )
 
 
 @functools.lru_cache(maxsize=1 << 17)
-def _content(path: Path, size: int, modified: int, changed: int) -> Content | str:
+def _content(path: Path, size: int, modified: int, changed: int, large: bool) -> Content | str:
     """What is in a file, or what is wrong with it. Kept, because a study reads its task once for
     each of its stages; a file of another size or time is read again.
     """
     try:
-        image = open_image(path)
-        return digest(path), image.info.get(DEEP)
+        image, levels = read_image(path, large=large)
+        return Content(digest(path), levels, bands_of(image))
     except UserError as error:
         return str(error)
 

@@ -12,12 +12,14 @@ from tl_jax.data.tasks.folder import gallery, tell_skipped
 from tl_jax.errors import UserError
 
 
-def images(path: str | os.PathLike, *, seed: int, val: float = 0.1, test: float = 0.1) -> Task:
+def images(
+    path: str | os.PathLike, *, seed: int, val: float = 0.1, test: float = 0.1, large: bool = False
+) -> Task:
     """A task of all images below a folder, however they lie there, split at random.
 
-    Files that cannot be decoded are left out and listed in `Task.skipped`.
+    Files that cannot be decoded are left out and listed in `Task.skipped`. `large`: see `folder`.
     """
-    found, root = gallery(path), path_of(path)
+    found, root = gallery(path, large=large), path_of(path)
     count = len(found.ids)
     tell_skipped(root, found.skipped, count + len(found.skipped))
     if count < 3:

@@ -16,9 +16,10 @@ from tl_jax.data.images import fingerprint, open_image
 from tl_jax.data.layout import SPLIT_NAMES, normal
 from tl_jax.data.splits import divide
 from tl_jax.data.strata import by_number, by_rarest
-from tl_jax.data.task import SPLITS, Task
+from tl_jax.data.task import SPLITS, Task, Truth
 from tl_jax.data.tasks import folder
 from tl_jax.data.tasks.arrays import unweighted
+from tl_jax.data.truths import one_hot
 from tl_jax.errors import UserError, takes, unknown
 
 logger = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ class Row(NamedTuple):
     line: int
     image: str
     truth: tuple[str, ...]  # the cells of the columns that are asked for
+    further: tuple[str, ...]  # classes in other columns
     group: str
     split: str
 
@@ -50,35 +52,35 @@ def table(
     numbers: Sequence[str] | str = (),
     separator: str = ";",
     order: Sequence[str] = (),
+    further: Sequence[str] | str = (),
     group: str = "",
     split: str = "",
     root: str = "",
     on_unreadable: str = "stop",
     duplicates: str = "keep",
+    large: bool = False,
 ) -> Task:
     """A task from a CSV, TSV, JSON lines or Parquet file with a row for each image: `image` is the
     column of the files, relative to `root` or to the table's own folder.
 
     What is asked (`Task.asks`): the class in the column `label`, in the given `order` or sorted; or
     any of several `labels`: one column of names with `separator` between them, or a column for each
-    with 1, 0 or, where nobody knows, nothing; or one or several `numbers`, or nothing. `group` is a
-    column of what must stay in one split, such as patients; `split` one of train, val and test:
-    without it, `val` and `test` are shares that are split off at random.
+    with 1, 0 or, where nobody knows, nothing; or one or several `numbers`, or nothing. `further`
+    are columns of other classes, for several tasks at once (`truths=`). `group` is a column of what
+    must stay in one split, such as patients; `split` one of train, val and test: without it, `val`
+    and `test` are shares that are split off at random.
 
-    Every file is decoded once now (see `folder`). UserError, with the line, for what is wrong.
+    Every file is decoded once now (see `folder`; `large` as there). UserError, with the line, for
+    what is wrong.
     """
-    asks, wanted = _asked(label, labels, numbers)
-    if per_class and asks != "classes":
-        raise UserError(f"per_class={per_class} counts classes, and this task asks for {asks}")
-    place = path_of(path)
+    asks, wanted = _asked(label, labels, numbers, per_class)
+    place, others = path_of(path), _names("further=", further)
     where, base = str(place), path_of(root) if root else place.parent
     columns = {"image": image, "group": group, "split": split, **wanted}
+    columns |= {f"further.{number}": name for number, name in enumerate(others)}
     rows = _rows(place, columns, joined=separator if asks == "labels" else "")
-    if not rows:
-        raise UserError(f"{where} has no rows")
-    kept, skipped, grey_range = _readable(base, rows, on_unreadable, duplicates)
-    found = [rows[id_] for id_ in kept]
-    names = tuple(wanted.values())
+    kept, known = _kept(base, rows, on_unreadable=on_unreadable, duplicates=duplicates, large=large)
+    found, names = [rows[id_] for id_ in kept], tuple(wanted.values())
     classes, truth, strata = _truth(where, found, asks, names, separator, tuple(order))
     splits = _divided(found, strata, seed=seed, val=val, test=test, per_class=per_class)
     same.warn(where, list(kept.values()), splits, "; leave them out with duplicates=drop")
@@ -87,15 +89,15 @@ def table(
         name=place.stem,
         classes=classes,
         ids=ids,
-        open=lambda index: open_image(around / ids[index], grey_range),
+        open=lambda index: open_image(around / ids[index], known["grey_range"], large=large),
         truth=truth,
         asks=asks,
+        further={name: _further(found, number) for number, name in enumerate(others)},
         groups=tuple(one.group for one in found) if group else (),
         splits=splits,
         fingerprint=fingerprint(ids, kept.values()),
-        grey_range=grey_range,
         folder=str(around),
-        skipped=skipped,
+        **known,
     )
 
 
@@ -107,7 +109,15 @@ def _divided(rows: list[Row], strata: list[str], **options: Any) -> dict[str, np
     return divide(given, np.array(strata), groups=groups, **options)
 
 
-def _asked(label: str, labels: Any, numbers: Any) -> tuple[str, dict[str, str]]:
+def _kept(
+    base: Path, rows: dict[str, Row], **how: Any
+) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """The rows' files that can be read, with their digests: see `folder.readable`."""
+    group_of = {id_: (row.split or "train", repr(row.truth)) for id_, row in rows.items()}
+    return folder.readable(base, group_of, **how)
+
+
+def _asked(label: str, labels: Any, numbers: Any, per_class: int) -> tuple[str, dict[str, str]]:
     """What is asked, and the columns that answer it, by option and number."""
     labels, numbers = _names("labels=", labels), _names("numbers=", numbers)
     takes(not (labels and numbers), "labels=", "without numbers=: a task asks for one", labels)
@@ -115,6 +125,7 @@ def _asked(label: str, labels: Any, numbers: Any) -> tuple[str, dict[str, str]]:
     if labels or numbers:
         asks = option = "labels" if labels else "numbers"
         names = labels or numbers
+        takes(not per_class, "per_class=", f"no budget of {asks}", per_class)
     return asks, {f"{option}.{number}": name for number, name in enumerate(names)}
 
 
@@ -146,30 +157,21 @@ def _rows(path: Path, columns: dict[str, str], joined: str) -> dict[str, Row]:
             if split.lower() not in SPLIT_NAMES:
                 raise unknown(f"split in {where}:", split, SPLIT_NAMES)
             split = SPLIT_NAMES[split.lower()]
-        found[image] = Row(line, image, tuple(c.strip() for c in cells.values()), group, split)
+        own, further = (
+            tuple(c.strip() for name, c in cells.items() if name.startswith("further") is other)
+            for other in (False, True)
+        )
+        found[image] = Row(line, image, own, further, group, split)
+    if not found:
+        raise UserError(f"{str(path)!r} has no rows")
     return found
 
 
-def _readable(
-    base: Path, rows: dict[str, Row], on_unreadable: str, duplicates: str
-) -> tuple[dict[str, bytes], tuple[str, ...], Any]:
-    """The digests of the files that make the task, those left out, and the range of their greys."""
-    for option, value, known in (
-        ("on_unreadable", on_unreadable, ("stop", "skip")),
-        ("duplicates", duplicates, ("keep", "drop")),
-    ):
-        if value not in known:
-            raise unknown(f"value of {option}", value, known)
-    digests, faults, levels = folder.verify(base, rows)
-    if faults and on_unreadable == "stop":
-        raise folder.unreadable(base, faults, len(rows))
-    folder.tell_skipped(base, faults, len(rows))
-    if not digests:
-        raise UserError(f"{str(base)!r} has none of the table's images that can be read")
-    if duplicates == "drop":
-        said = {id_: (rows[id_].split or "train", repr(rows[id_].truth)) for id_ in digests}
-        digests = folder.dropped(base, digests, said)
-    return digests, tuple(faults), folder.grey_range_of(base, levels)
+def _further(rows: list[Row], number: int) -> Truth:
+    """The classes of another column; an empty cell is no label."""
+    names = [normal(row.further[number]) for row in rows]
+    classes = sorted({*names} - {""})
+    return one_hot(np.array([classes.index(n) if n else -1 for n in names]), classes)
 
 
 def _truth(

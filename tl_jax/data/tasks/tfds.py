@@ -12,7 +12,7 @@ import numpy as np
 import PIL.Image
 
 from tl_jax.data import duplicates
-from tl_jax.data.images import fingerprint, open_image
+from tl_jax.data.images import fingerprint, open_colours
 from tl_jax.data.splits import divide
 from tl_jax.data.task import SPLITS, Task
 from tl_jax.data.tasks.arrays import unweighted
@@ -69,7 +69,7 @@ def from_tfds(
         split, row = rows[index]
         file = io.BytesIO(sources[split][row][image])
         file.name = f"{name} {ids[index]}"
-        opened = open_image(file)
+        opened = open_colours(file)
         return opened if white == 255 else opened.point(lambda value: value * 255 // white)
 
     return Task(

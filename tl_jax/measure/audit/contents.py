@@ -10,7 +10,7 @@ import numpy as np
 import PIL.Image
 
 from tl_jax import interrupt, progress
-from tl_jax.data.images import file_kind
+from tl_jax.data.images import bands_of, file_kind, seen, size_of
 from tl_jax.data.task import Task
 from tl_jax.measure.audit import copies
 
@@ -50,18 +50,19 @@ def of_texts(texts: Sequence[str]) -> Contents:
 def _of_images(task: Task) -> Contents:
     """Decode every image once, in threads."""
 
-    def seen(index: int) -> tuple[tuple[int, int], str, np.ndarray, bytes]:
+    def look(index: int) -> tuple[tuple[int, int], str, np.ndarray, bytes]:
         image = task.image(index)
-        kind = image.mode
+        size, count = size_of(image), bands_of(image)
+        kind = {1: "L", 3: "RGB"}.get(count, f"{count} bands")
+        content = hashlib.sha256(repr((size, kind)).encode() + image.tobytes())
         if task.folder:
-            kind = " ".join(file_kind(pathlib.Path(task.folder, task.ids[index])))
-        content = hashlib.sha256(repr((image.size, image.mode)).encode() + image.tobytes())
-        return image.size, kind, thumbnail(image), content.digest()
+            kind = " ".join(file_kind(pathlib.Path(task.folder, (task.wholes or task.ids)[index])))
+        return size, kind, thumbnail(seen(image)), content.digest()
 
     rows, count, pool = [], len(task.ids), ThreadPoolExecutor()
     try:
-        seen_by_row = pool.map(seen, range(count))
-        for row in progress.over(seen_by_row, "images", total=count, unit="image"):
+        looks = pool.map(look, range(count))
+        for row in progress.over(looks, "images", total=count, unit="image"):
             interrupt.check()
             rows.append(row)
     finally:  # no `with`: left by a signal, it would wait until every image is read

@@ -49,7 +49,7 @@ IMPLEMENTATIONS = {
 
 def has(operation: str, *arrays, **settings) -> bool:
     """Whether the CPU has its own implementation for such arrays."""
-    return switch.fast() and IMPLEMENTATIONS[operation].takes(*arrays, **settings)
+    return switch.traced() and IMPLEMENTATIONS[operation].takes(*arrays, **settings)
 
 
 def by_platform(operation: str, neutral: Callable, *arrays, **settings) -> Any:

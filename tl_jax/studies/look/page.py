@@ -9,6 +9,7 @@ import numpy as np
 import PIL.Image
 
 from tl_jax.base.base import Base
+from tl_jax.data.images import Image, seen
 from tl_jax.data.task import Task
 from tl_jax.measure.embedding import KEPT
 from tl_jax.report import figures, html, pictures, study
@@ -27,7 +28,7 @@ def write(
     task: Task,
     shape: tuple[int, ...],
     filters: tuple[str, np.ndarray],
-    image: PIL.Image.Image,
+    image: Image,
     maps: dict[str, np.ndarray],
     excited: Sequence[Any],
     plane: Any,
@@ -157,11 +158,10 @@ def _plane(
     return study.Section("All images in the plane", text, tuple(shown), tables)
 
 
-def _seen(base: Base, image: PIL.Image.Image, side: int) -> PIL.Image.Image:
+def _seen(base: Base, image: Image, side: int) -> PIL.Image.Image:
     """Return the part of the image that the base sees, in RGB, resized to `side` pixels."""
-    pixels = base.of_images.fit(image)
-    seen = PIL.Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).convert("RGB")
-    return seen.resize((side, side), PIL.Image.Resampling.LANCZOS)
+    pixels = seen(base.of_images.fit(image)).convert("RGB")
+    return pixels.resize((side, side), PIL.Image.Resampling.LANCZOS)
 
 
 def _scale(low: float, high: float) -> str:

@@ -8,12 +8,11 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import PIL.Image
 from flax.traverse_util import flatten_dict
 
 from tl_jax import interrupt
 from tl_jax.base.base import Base
-from tl_jax.data.images import open_file
+from tl_jax.data.images import Image, open_file
 from tl_jax.data.task import Task
 from tl_jax.errors import UserError, unknown
 from tl_jax.measure.embedding import METHODS
@@ -31,7 +30,7 @@ class Excited(NamedTuple):
     channel: int
     examples: list[int]  # their indices in the task
     activations: list[float]
-    images: list[PIL.Image.Image]
+    images: list[Image]
     maps: np.ndarray | None  # (n, H, W) of the channel; None if the layer has no positions
 
 
@@ -106,7 +105,7 @@ def compute(config: Any, workdir: pathlib.Path) -> dict:
     }
 
 
-def _image(config: Any, task: Task) -> tuple[str, PIL.Image.Image]:
+def _image(config: Any, task: Task) -> tuple[str, Image]:
     """Return name and pixels of the image whose feature maps are drawn."""
     if not config.image:
         first = int((task.labels == len(task.classes) - 1).argmax())
@@ -147,7 +146,7 @@ def first_filters(base: Base) -> tuple[str, np.ndarray]:
     return layer, kernel[:, :, ::-1] if base.of_images.order == "BGR" else kernel
 
 
-def every_layer(base: Base, image: PIL.Image.Image) -> dict[str, np.ndarray]:
+def every_layer(base: Base, image: Image) -> dict[str, np.ndarray]:
     """Return the feature maps (H, W, C) of the image for every layer that has positions."""
     layers = base.layers[: base.layers.index(base.bottleneck) + 1]
     by_layer = outputs(base, base.of_images(image), layers)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import PIL.Image
 
+from tl_jax.data.images import Image
 from tl_jax.data.task import Task
 from tl_jax.measure.retrieval import Quality
 from tl_jax.report import pictures
@@ -26,7 +27,7 @@ def lines(ranking: Ranking, task: Task, gallery: str) -> str:
     return "\n".join("\t".join([f"{x:.4f}", *map(visible, cells(i))]) for i, x in ranking)
 
 
-def sheet(query: PIL.Image.Image, ranking: Ranking, images: Task) -> PIL.Image.Image:
+def sheet(query: Image, ranking: Ranking, images: Task) -> PIL.Image.Image:
     """Draw the query beside the images of the ranking."""
     labels = [f"{n}   {x:.3f}\n{visible(images.ids[i])}" for n, (i, x) in enumerate(ranking, 1)]
     return pictures.contact_sheet(query, [images.image(i) for i, _ in ranking], labels)

@@ -51,9 +51,14 @@ class Classification(Objective):
         }
 
     def finish(self, predictions: Any, task: Any, examples: Any) -> dict[str, Any]:
-        """Every metric of `tl_jax.stats.metrics`."""
+        """Every metric of `tl_jax.stats.metrics`; of tiles the accuracy of whole images, too."""
         truth = {name: getattr(task, name)[examples] for name in TRUTH}
-        return metrics.evaluate(predictions, **truth, classes=task.classes)
+        found = metrics.evaluate(predictions, **truth, classes=task.classes)
+        if task.wholes:
+            wholes = [task.wholes[int(example)] for example in examples]
+            right, count = metrics.accuracy_of_groups(predictions, truth["labels"], wholes)
+            found["image_accuracy"] = right / count
+        return found
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
