@@ -11,6 +11,7 @@ html_css_files = ["site.css"]
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
 exclude_patterns = ["lab.md"]  # the text of lab.ipynb, which has what it prints too
 nb_execution_mode = "off"  # `make lab` runs it
+nb_output_stderr = "remove"  # lines of progress
 
 highlight_language = "none"  # of blocks that name no language
 
