@@ -117,6 +117,11 @@ def line(refused):
 
 def test_a_tiff_of_bands_asks_for_the_package_that_reads_it(tmp_path, monkeypatch):
     tifffile.imwrite(tmp_path / "x.tif", noise((8, 9, 4)), **TIFFS["contiguous"])
+    with tifffile.TiffFile(tmp_path / "x.tif", mode="r+") as file:
+        file.pages[0].tags["Compression"].overwrite(5)
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    said = line(lambda: open_image(tmp_path / "x.tif"))
+    assert said.endswith("LZW in TIFFs of many bands needs imagecodecs: pip install tl_jax[tiff]")
     monkeypatch.setitem(sys.modules, "tifffile", None)
     assert "pip install tl_jax[tiff]" in line(lambda: open_image(tmp_path / "x.tif"))
 

@@ -3,6 +3,7 @@
 Those are arrays in NumPy's own format, `.npy`, and TIFFs with more bands than colours and alpha.
 """
 
+import importlib.util
 import math
 import os
 import struct
@@ -20,6 +21,8 @@ SIZ = b"\xff\x4f\xff\x51"  # how a JPEG 2000 codestream begins; 40 bytes on, the
 HEAD = 1 << 16  # bytes in which that stands
 NPY = b"\x93NUMPY"
 MOST = 256  # bands
+PLAIN = (1, 8, 32773, 32946)  # compressions that tifffile decodes by itself: none, zlib, PackBits
+INSTALL = "pip install tl_jax[tiff]"
 VALUES = 2**30  # of an image, in all bands
 
 
@@ -55,7 +58,7 @@ def read(file: BinaryIO, found: Header) -> np.ndarray:
     ValueError for one that is damaged, has another type or shape, or is too large, before memory is
     taken. A TIFF takes the package tifffile.
     """
-    return _npy(file) if found.kind == "NPY" else _tiff(file)
+    return _npy(file) if found.kind == "NPY" else _tiff(file, math.prod(found.shape))
 
 
 def _npy(file: BinaryIO) -> np.ndarray:
@@ -117,21 +120,26 @@ def _npy_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
         raise ValueError("it begins as an .npy file, but its header is damaged") from error
 
 
-def _tiff(file: BinaryIO) -> np.ndarray:
-    """The bands (H, W, C) of the first image of a TIFF."""
+def _tiff(file: BinaryIO, size: int) -> np.ndarray:
+    """The bands (H, W, C) of the first image of a TIFF, so many values."""
     try:
         import tifffile
     except ModuleNotFoundError:
-        raise ValueError("TIFFs of many bands need tifffile: pip install tl_jax[tiff]") from None
+        raise ValueError(f"TIFFs of many bands need tifffile: {INSTALL}") from None
     end = file.seek(0, os.SEEK_END)
     file.seek(0)
     with tifffile.TiffFile(file) as opened:
         page: Any = opened.pages.first
         _require_type(page.dtype)
+        if page.size != size:
+            raise ValueError(f"it has more dimensions than an image's three: {page.shape}")
         # tifffile puts zeros where bytes are missing.
         parts = zip(page.dataoffsets, page.databytecounts, strict=True)
         if not page.dataoffsets or any(start + size > end for start, size in parts):
             raise ValueError("it is truncated")
+        if page.compression not in PLAIN and importlib.util.find_spec("imagecodecs") is None:
+            name = page.compression.name
+            raise ValueError(f"{name} in TIFFs of many bands needs imagecodecs: {INSTALL}")
         pixels = page.asarray()
         return np.moveaxis(pixels, 0, -1) if page.axes.startswith("S") else pixels
 
