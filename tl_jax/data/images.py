@@ -29,8 +29,8 @@ FULL = (0, 65535)
 Range = tuple[int, int]
 # Of mode 'L' or 'RGB'; of another number of bands than 1 and 3 an array (H, W, C), uint8
 Image = PIL.Image.Image | np.ndarray
-LARGE = 2**28  # pixels of an image that is cut into tiles, at the most: 0.8 GB of RGB, and twice
-# that while it is decoded
+# Pixels of an image that is cut into tiles, at the most: 0.8 GB of RGB, twice that while decoded
+LARGE = 2**28
 RARE = 1e-3  # share of an image's pixels at either end, such as hot ones; one at least
 ACROSS = range(5, 9)  # EXIF orientations that turn an image by a quarter
 _ONE = threading.Lock()  # held while a large image is decoded
@@ -226,11 +226,10 @@ def _begins_as(head: bytes) -> str | None:
 
 
 def _room(size: Sequence[int], *, large: bool) -> AbstractContextManager:
-    """In which an image of this size may be decoded, a large one alone; ValueError if it may not.
-
-    Pillow itself raises only from twice its limit on.
+    """Return the context in which an image of this size is decoded, a large one alone; ValueError
+    if it is larger than Pillow's limit, from twice which on Pillow itself raises.
     """
-    pixels, usual = size[0] * size[1], PIL.Image.MAX_IMAGE_PIXELS or LARGE
+    pixels, usual = size[0] * size[1], PIL.Image.MAX_IMAGE_PIXELS or sys.maxsize
     limit = max(LARGE, usual) if large else usual
     if pixels > limit:
         cure = "" if large else "; a task of tiles (tile=256) takes it" * (pixels <= LARGE)
