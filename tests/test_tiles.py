@@ -142,6 +142,13 @@ def test_a_run_says_how_many_images_are_right_and_predicts_the_mean_of_tiles(tmp
         np.mean([r for r, i in zip(rows, test, strict=True) if task.wholes[i] == n], 0)
         for n in names
     ]
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6  # to be turned to the right
+    with PIL.Image.open(tmp_path / "set" / names[0]) as image:
+        upright = run.base.predict(image)
+        image.transpose(PIL.Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
+    with PIL.Image.open(tmp_path / "turned.png") as image:
+        np.testing.assert_allclose(run.base.predict(image), upright, 1e-4, 1e-5)
     answers = list(of_files(run.base, [tmp_path / "set" / name for name in names]))
     np.testing.assert_allclose([row for _, row in answers], means, 1e-4, 1e-5)
     right = [row.argmax() == "ab".index(name[0]) for row, name in zip(means, names, strict=True)]

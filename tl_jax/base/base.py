@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -148,8 +149,8 @@ class Base:
 
     def _mean_of_tiles(self, expects: Preprocessing, image: Any) -> np.ndarray:
         """The mean probabilities (C,) of an image's tiles."""
-        parts = list(tiles.cut(expects.opened(image), expects.tile))
-        batches = (parts[first : first + BATCH] for first in range(0, len(parts), BATCH))
+        parts = tiles.cut(expects.opened(image), expects.tile)
+        batches = iter(lambda: list(itertools.islice(parts, BATCH)), [])
         return np.concatenate([self._predicted(expects.fitted(b)) for b in batches]).mean(0)
 
     def _predicted(self, rows: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 Those are arrays in NumPy's own format, `.npy`, and TIFFs with more bands than colours and alpha.
 """
 
+import importlib.util
 import math
 import os
 import struct
@@ -20,6 +21,8 @@ SIZ = b"\xff\x4f\xff\x51"  # how a JPEG 2000 codestream begins; 40 bytes on, the
 HEAD = 1 << 16  # bytes in which that stands
 NPY = b"\x93NUMPY"
 MOST = 256  # bands
+PLAIN = (1, 8, 32773, 32946)  # compressions that tifffile decodes by itself: none, zlib, PackBits
+INSTALL = "pip install tl_jax[tiff]"
 VALUES = 2**30  # of an image, in all bands
 
 
@@ -33,16 +36,20 @@ class Header(NamedTuple):
 def header(file: BinaryIO) -> Header | None:
     """What a file of bands says of itself; None for any other file.
 
-    ValueError for a damaged array. The file's position is left anywhere.
+    ValueError for a damaged array, and for a shape that no image has. The file's position is left
+    anywhere.
     """
     file.seek(0)
     if file.read(len(NPY)) == NPY:
-        return Header("NPY", _npy_header(file)[0])
-    tags = _tiff_tags(file)
-    count, more = _tiff_bands(tags)
-    if more:
-        return Header("TIFF", (int(tags.get(257, 0)), int(tags.get(256, 0)), count))
-    return None
+        found = Header("NPY", _npy_header(file)[0])
+    else:
+        tags = _tiff_tags(file)
+        count, more = _tiff_bands(tags)
+        if not more:
+            return None
+        found = Header("TIFF", (int(tags.get(257, 0)), int(tags.get(256, 0)), count))
+    _require_shape(found.shape)
+    return found
 
 
 def read(file: BinaryIO, found: Header) -> np.ndarray:
@@ -51,26 +58,29 @@ def read(file: BinaryIO, found: Header) -> np.ndarray:
     ValueError for one that is damaged, has another type or shape, or is too large, before memory is
     taken. A TIFF takes the package tifffile.
     """
-    require(found.shape)
-    if found.kind == "NPY":
-        require_last(found.shape)
-        return np.array(mapped(file))
-    return _tiff(file)
+    return _npy(file) if found.kind == "NPY" else _tiff(file, math.prod(found.shape))
 
 
-def mapped(file: BinaryIO) -> np.ndarray:
-    """The array of an `.npy` file as it lies on the disk, of which nothing is read yet."""
+def _npy(file: BinaryIO) -> np.ndarray:
     shape, in_columns, dtype = _npy_header(file)
+    _require_last(shape)
     _require_type(dtype)
     start = file.tell()
     there = file.seek(0, os.SEEK_END) - start
     if there < (needed := math.prod(shape) * dtype.itemsize):
         raise ValueError(f"it is truncated: {there:,} bytes of the {needed:,} of its {shape}")
-    order = "F" if in_columns else "C"
-    return np.memmap(file, dtype, "r", start, shape, order)  # pyrefly: ignore[no-matching-overload]
+    file.seek(start)
+    values = np.frombuffer(file.read(needed), dtype)
+    return values.reshape(shape, order="F" if in_columns else "C")
 
 
 def require(shape: tuple[int, ...]) -> None:
+    """ValueError unless an array of this shape is an image (H, W) or (H, W, C)."""
+    _require_shape(shape)
+    _require_last(shape)
+
+
+def _require_shape(shape: tuple[int, ...]) -> None:
     """ValueError unless this is the shape of an image that memory holds: (H, W) or (H, W, C)."""
     if len(shape) not in (2, 3) or 0 in shape:
         raise ValueError(f"an image is an array (height, width, bands); this one is {shape}")
@@ -80,7 +90,7 @@ def require(shape: tuple[int, ...]) -> None:
         raise ValueError(f"{' x '.join(map(str, shape))} values are more than {VALUES}")
 
 
-def require_last(shape: tuple[int, ...]) -> None:
+def _require_last(shape: tuple[int, ...]) -> None:
     """ValueError for bands that come first, which an array does not say of itself."""
     if len(shape) == 3 and shape[0] < min(shape[1:]):
         raise ValueError(
@@ -90,7 +100,7 @@ def require_last(shape: tuple[int, ...]) -> None:
 
 
 def _require_type(dtype: Any) -> None:
-    if dtype not in (np.uint8, np.uint16):
+    if (dtype.kind, dtype.itemsize) not in (("u", 1), ("u", 2)):
         raise ValueError(f"bands are uint8 or uint16, and these are {dtype}: scale and convert")
 
 
@@ -110,21 +120,26 @@ def _npy_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
         raise ValueError("it begins as an .npy file, but its header is damaged") from error
 
 
-def _tiff(file: BinaryIO) -> np.ndarray:
-    """The bands (H, W, C) of the first image of a TIFF."""
+def _tiff(file: BinaryIO, size: int) -> np.ndarray:
+    """The bands (H, W, C) of the first image of a TIFF, so many values."""
     try:
         import tifffile
     except ModuleNotFoundError:
-        raise ValueError("TIFFs of many bands need tifffile: pip install tl_jax[tiff]") from None
+        raise ValueError(f"TIFFs of many bands need tifffile: {INSTALL}") from None
     end = file.seek(0, os.SEEK_END)
     file.seek(0)
     with tifffile.TiffFile(file) as opened:
         page: Any = opened.pages.first
         _require_type(page.dtype)
+        if page.size != size:
+            raise ValueError(f"it has more dimensions than an image's three: {page.shape}")
         # tifffile puts zeros where bytes are missing.
         parts = zip(page.dataoffsets, page.databytecounts, strict=True)
         if not page.dataoffsets or any(start + size > end for start, size in parts):
             raise ValueError("it is truncated")
+        if page.compression not in PLAIN and importlib.util.find_spec("imagecodecs") is None:
+            name = page.compression.name
+            raise ValueError(f"{name} in TIFFs of many bands needs imagecodecs: {INSTALL}")
         pixels = page.asarray()
         return np.moveaxis(pixels, 0, -1) if page.axes.startswith("S") else pixels
 

@@ -8,7 +8,8 @@ import sys
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -28,7 +29,8 @@ FULL = (0, 65535)
 Range = tuple[int, int]
 # Of mode 'L' or 'RGB'; of another number of bands than 1 and 3 an array (H, W, C), uint8
 Image = PIL.Image.Image | np.ndarray
-LARGE = 2**28  # pixels of an image that is cut into tiles, at the most: 0.8 GB of RGB
+# Pixels of an image that is cut into tiles, at the most: 0.8 GB of RGB, twice that while decoded
+LARGE = 2**28
 RARE = 1e-3  # share of an image's pixels at either end, such as hot ones; one at least
 ACROSS = range(5, 9)  # EXIF orientations that turn an image by a quarter
 _ONE = threading.Lock()  # held while a large image is decoded
@@ -88,16 +90,16 @@ def read_image(
         ) as file:
             if not file.read(1):
                 raise ValueError("the file is empty")
-            with _ONE if _require_room(_size(file), large=large) else contextlib.nullcontext():
-                return _decoded(file, grey_range)
+            return _decoded(file, grey_range, large=large)
     except Exception as error:  # decoders raise nearly anything at damaged files
         raise UserError(f"cannot read {os.fspath(name)!r}: {_reason(error)}") from error
 
 
-def _decoded(file: BinaryIO, grey_range: Range | None) -> Read:
+def _decoded(file: BinaryIO, grey_range: Range | None, *, large: bool) -> Read:
     if found := bands.header(file):
-        return _of_bands(bands.read(file, found), grey_range)
-    with _identified(file) as image:
+        with _room(found.shape[1::-1], large=large):
+            return _of_bands(bands.read(file, found), grey_range)
+    with _identified(file) as image, _room(image.size, large=large):
         tiles = _other_bytes(image)
         image.load()
         if not tiles:
@@ -139,22 +141,13 @@ def size_at(path: str | os.PathLike) -> tuple[int, int]:
     _quieten_pillow()
     try:
         with open(path, "rb") as file:
-            if bands.header(file):
-                return _size(file)
+            if found := bands.header(file):
+                return found.shape[1], found.shape[0]
             with _identified(file) as image:
                 turned = _orientation(image) in ACROSS
                 return image.size[::-1] if turned else image.size
     except Exception as error:
         raise UserError(f"cannot read {os.fspath(path)!r}: {_reason(error)}") from error
-
-
-def _size(file: BinaryIO) -> tuple[int, int]:
-    """Width and height of the pixels as they lie in the file."""
-    if found := bands.header(file):
-        bands.require(found.shape)
-        return found.shape[1], found.shape[0]
-    with _identified(file) as image:
-        return image.size
 
 
 def _orientation(image: PIL.Image.Image) -> int | None:
@@ -187,7 +180,7 @@ def _identified(file: BinaryIO) -> PIL.Image.Image:
     file.seek(0)
     try:
         image = PIL.Image.open(file, formats=FORMATS)
-    except PIL.Image.DecompressionBombError:  # `_require_room` says what is too large
+    except PIL.Image.DecompressionBombError:  # `_room` says what is too large
         file.seek(0)
         factory, _ = PIL.Image.OPEN[_begins_as(file.read(16)) or FORMATS[0]]
         file.seek(0)
@@ -232,14 +225,16 @@ def _begins_as(head: bytes) -> str | None:
     return next((name for name, accept in accepts.items() if accept and accept(head)), None)
 
 
-def _require_room(size: tuple[int, int], *, large: bool) -> bool:
-    """Whether an image is so large that one alone may be decoded; ValueError if none may be."""
-    pixels, usual = size[0] * size[1], PIL.Image.MAX_IMAGE_PIXELS or LARGE
+def _room(size: Sequence[int], *, large: bool) -> AbstractContextManager:
+    """Return the context in which an image of this size is decoded, a large one alone; ValueError
+    if it is larger than Pillow's limit, from twice which on Pillow itself raises.
+    """
+    pixels, usual = size[0] * size[1], PIL.Image.MAX_IMAGE_PIXELS or sys.maxsize
     limit = max(LARGE, usual) if large else usual
     if pixels > limit:
         cure = "" if large else "; a task of tiles (tile=256) takes it" * (pixels <= LARGE)
         raise ValueError(f"{size[0]} x {size[1]} pixels are more than {limit}{cure}")
-    return pixels > usual
+    return _ONE if pixels > usual else contextlib.nullcontext()
 
 
 def _plain(image: PIL.Image.Image, grey_range: Range | None) -> Read:
@@ -259,7 +254,7 @@ def _plain(image: PIL.Image.Image, grey_range: Range | None) -> Read:
 
 def _to_8_bits(image: PIL.Image.Image, grey_range: Range) -> Read:
     """16-bit grey to 8 bits; Pillow's own `convert` clips at 255 instead of scaling."""
-    pixels = np.asarray(image).astype(np.int64)
+    pixels = np.asarray(image).astype(np.int32)
     levels = _levels(pixels)
     if levels.whole[0] < FULL[0] or levels.whole[1] > FULL[1]:
         raise ValueError("32-bit pixels have no fixed range; save it with 8 or 16 bits a channel")
@@ -289,7 +284,7 @@ def _deep_colours(upper: PIL.Image.Image, lower: PIL.Image.Image, grey_range: Ra
     """Colours of 16 bits in 8, from the upper and the lower byte of each; `upper` alone, as other
     libraries read it, where no range is given.
     """
-    high, low = (np.asarray(half)[..., :3].astype(np.int64) for half in (upper, lower))
+    high, low = (np.asarray(half)[..., :3].astype(np.int32) for half in (upper, lower))
     pixels = 256 * high + low
     if grey_range is not None:
         scaled = PIL.Image.fromarray(_scaled(pixels, grey_range))
@@ -306,7 +301,7 @@ def _of_bands(array: np.ndarray, grey_range: Range | None) -> Read:
     array = array[..., None] if array.ndim == 2 else array
     if array.dtype == np.uint8:
         return Read(image_of(array))
-    deep = array.astype(np.int64)
+    deep = array.astype(np.int32)
     if grey_range is None and array.shape[2] > 1:
         return Read(image_of((array >> 8).astype(np.uint8)), _levels(deep))
     return Read(image_of(_scaled(deep, grey_range or FULL)), _levels(deep))

@@ -157,23 +157,25 @@ class Preprocessing:
 
     def _fitted(self, image) -> np.ndarray:
         """(size, size, 1, 3 or channels) uint8."""
-        if isinstance(image, PIL.Image.Image):
-            return self.fit(plain(image, self.grey_range))
-        return self.fit(image_of(_bytes(np.asarray(image), {1, 3, self.channels})))
+        image = self.opened(image)
+        if isinstance(image, np.ndarray):
+            image = image_of(_bytes(image, {1, 3, self.channels}))
+        return self.fit(image)
 
     def read(self, images) -> np.ndarray:
         """One image or several, or paths of image files, as uint8 (N, size, size, C).
 
         UserError for a file that cannot be read.
         """
-        several = images if isinstance(images, list | tuple) else [images]
-        return self.fitted([self.opened(image) for image in several])
+        return self.fitted(images if isinstance(images, list | tuple) else [images])
 
-    def opened(self, image: Any) -> Any:
-        """The image in the file of this path; an image, or an array, as it is."""
-        if not isinstance(image, str | os.PathLike):
-            return image
-        return open_image(path_of(image), self.grey_range, large=self.tile > 0)
+    def opened(self, image: Any) -> Image:
+        """The image in the file of this path, or this image as one would see it; or an array."""
+        if isinstance(image, str | os.PathLike):
+            return open_image(path_of(image), self.grey_range, large=self.tile > 0)
+        if isinstance(image, PIL.Image.Image):
+            return plain(image, self.grey_range)
+        return np.asarray(image)
 
     @property
     def example(self) -> jax.ShapeDtypeStruct:

@@ -90,7 +90,6 @@ def _check(images: np.ndarray, labels: np.ndarray) -> None:
         )
     try:
         bands.require(shape[1:])
-        bands.require_last(shape[1:])
     except ValueError as error:
         raise UserError(f"images {shape}: {error}") from error
     if labels.shape != shape[:1]:

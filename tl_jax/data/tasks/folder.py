@@ -64,11 +64,7 @@ def folder(
     root = path_of(path)
     groups = grouped(root)
     classes = tuple(sorted({name for _, name in groups}))
-    if len(classes) < 2:
-        raise UserError(
-            f"{str(root)!r} has one class, {classes[0]!r}; a task needs at least 2. If those are "
-            "the folders inside it, give its path"
-        )
+    _require_classes(root, classes)
     group_of = dict(sorted((id_, group) for group, ids in groups.items() for id_ in ids))
 
     def require(kept: Collection[str], faults: Mapping[str, str]) -> None:
@@ -158,6 +154,15 @@ def gallery(path: str | os.PathLike, *, large: bool = False) -> Task:
         grey_range=grey_range,
         skipped=tuple(faults.values()),
     )
+
+
+def _require_classes(root: Path, classes: Collection[str]) -> None:
+    if len(classes) < 2:
+        (only,) = classes
+        raise UserError(
+            f"{str(root)!r} has one class, {only!r}; a task needs at least 2. If those are the "
+            "folders inside it, give its path"
+        )
 
 
 def _require_known(option: str, value: str, known: Collection[str]) -> None:
