@@ -20,7 +20,8 @@ from absl import flags
 
 from benchmarks.measure import line, measure
 from benchmarks.rows import NETS, PRECISIONS, checked
-from experiments import cli
+from experiments import cli, out_flag
+from experiments.out_flag import OUT
 
 _NETS = flags.DEFINE_list("nets", list(NETS), "The bases.")
 _WAYS = flags.DEFINE_list("ways", ["none", "all", "last"], "The layers to train.")
@@ -28,7 +29,7 @@ _BATCH = flags.DEFINE_integer("batch", 16, "Images in a batch.", lower_bound=1)
 _PRECISION = flags.DEFINE_enum("precision", "float32", PRECISIONS, "Precision of the activations.")
 _TURNS = flags.DEFINE_integer("turns", 3, "Number of measurements of each.", lower_bound=2)
 _ROWS = flags.DEFINE_string("rows", "runs/bench.jsonl", "File that keeps the rows.")
-_OUT = flags.DEFINE_string("out", "docs/benchmarks.md", "File to write the table to.")
+flags.adopt_module_key_flags(out_flag)
 
 TITLES = {
     "none": "Inference",
@@ -65,7 +66,7 @@ def main(argv: list[str]) -> None:
             rows.append(row)
             with open(path, "a") as file:
                 file.write(json.dumps(row) + "\n")
-    pathlib.Path(_OUT.value).write_text(document(rows))
+    pathlib.Path(OUT.value or "docs/benchmarks.md").write_text(document(rows))
 
 
 def document(rows: list[dict]) -> str:

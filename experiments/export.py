@@ -11,13 +11,14 @@ import pathlib
 
 from absl import flags
 
-from experiments import cli, run_flag
+from experiments import cli, out_flag, run_flag
+from experiments.out_flag import OUT
 from experiments.run_flag import RUN
 from tl_jax.data.files import path_of
 from tl_jax.errors import UserError
 
 flags.adopt_module_key_flags(run_flag)
-_OUT = flags.DEFINE_string("out", None, "File to be written: .stablehlo, or .safetensors.")
+flags.adopt_module_key_flags(out_flag)
 _NAMES = flags.DEFINE_string("names", None, "Weights that say how another library calls them.")
 
 
@@ -27,9 +28,9 @@ def main(argv: list[str]) -> None:
     from tl_jax.serving import stablehlo
 
     cli.no_arguments(argv)
-    if not RUN.value or not _OUT.value:
+    if not RUN.value or not OUT.value:
         raise UserError("which run, and where to? --run=runs/elpv --out=elpv.stablehlo")
-    base, out = load_base(pathlib.Path(RUN.value)), path_of(_OUT.value)
+    base, out = load_base(pathlib.Path(RUN.value)), path_of(OUT.value)
     if _NAMES.value is None:
         stablehlo.export(base, out)
     elif out.suffix != ".safetensors":

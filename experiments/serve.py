@@ -10,7 +10,6 @@ to this machine alone; --host=0.0.0.0 opens it to the network.
 
 import pathlib
 
-import PIL.Image
 from absl import flags
 
 from experiments import cli, run_flag
@@ -25,6 +24,8 @@ _PORT = flags.DEFINE_integer("port", 8000, "Its port; 0: any that is free.", 0, 
 
 def main(argv: list[str]) -> None:
     """Print the address, and answer until a signal."""
+    import PIL.Image
+
     from tl_jax.base.load import load_base  # these import JAX, which --help does without
     from tl_jax.serving import server
 

@@ -9,11 +9,12 @@ with `tl_jax.load_base("soup.safetensors")`.
 
 from absl import flags
 
-from experiments import cli
+from experiments import cli, out_flag
+from experiments.out_flag import OUT
 from tl_jax.data.files import path_of
 from tl_jax.errors import UserError
 
-_OUT = flags.DEFINE_string("out", "soup.safetensors", "File to be written.")
+flags.adopt_module_key_flags(out_flag)
 _UNIFORM = flags.DEFINE_bool("uniform", False, "Mix all runs, whatever validation says.")
 _METRIC = flags.DEFINE_string("metric", "weighted_accuracy", "By which runs are chosen.")
 
@@ -22,7 +23,7 @@ def main(argv: list[str]) -> None:
     from tl_jax.report.text import percent
     from tl_jax.runs import judge, several, soup
 
-    runs, out = [path_of(run) for run in argv[1:]], path_of(_OUT.value)
+    runs, out = [path_of(run) for run in argv[1:]], path_of(OUT.value or "soup.safetensors")
     if not runs:
         raise UserError("which runs? python -m experiments.soup runs/mine_lr1 runs/mine_lr2")
     if out.is_dir() or not out.parent.is_dir():

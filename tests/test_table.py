@@ -185,5 +185,5 @@ def test_what_is_wrong_is_said_in_a_line_with_its_place(place, changed, options,
 
 
 def test_a_task_of_a_table_s_name_says_what_tables_there_are(place):
-    with pytest.raises(UserError, match="a table of images is 'table:.*a table of texts 'text:"):
+    with pytest.raises(UserError, match="a table of images is 'table:.*a table of texts is 'text:"):
         load_task(written(place, "mine.csv"))

@@ -79,8 +79,8 @@ def load_task(
     >>> task.open(0).size, task.classes[task.labels[0]]
     ((8, 8), '0')
     """
-    for name, several in (("only=", only), ("truths=", truths)):
-        takes(not isinstance(several, str), name, "a list of names", several)
+    takes(not isinstance(only, str), "only=", "a list of classes", only)
+    takes(not isinstance(truths, str), "truths=", "a list of names", truths)
     if tile and isinstance(what, str | pathlib.PurePath) and "large" in _options(os.fspath(what)):
         options["large"] = True
     task = _whole(what, seed, options)
@@ -137,7 +137,7 @@ def _named(name: str) -> tuple[str, str, Callable[..., Task]]:
     if kind not in TASKS and path_of(name).is_file():
         raise UserError(
             f"the task {name!r} is a file: a table of images is 'table:{name}', a table of texts "
-            f"'text:{name}', texts without labels are 'plain:{name}'"
+            f"is 'text:{name}', texts without labels are 'plain:{name}'"
         )
     if kind not in TASKS:
         raise unknown("task", name, TASKS)
