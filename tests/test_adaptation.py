@@ -541,6 +541,7 @@ def main(folder: pathlib.Path):
     return found, jax.device_count()
 
 
+@pytest.mark.slow
 def test_eight_devices_give_what_one_gives(tmp_path):
     # Quicker to compile; the numbers stay the same.
     found, count = on_eight("test_adaptation", tmp_path, JAX_DISABLE_MOST_OPTIMIZATIONS="1")

@@ -179,6 +179,7 @@ def main():
     jax.tree.map(close, apply(KEY, shared), apply(KEY, batch))
 
 
+@pytest.mark.slow
 def test_four_devices_draw_what_one_draws():
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     flags = "--xla_force_host_platform_device_count=4"

@@ -32,6 +32,7 @@ def test_a_finished_run_is_shown(given, done, tmp_path, capsys):
     assert programs.contents(workdir) == before
 
 
+@pytest.mark.slow
 def test_killed_at_every_stage(given, done, tmp_path):
     """`kill -9` as features are computed, in the first phase, in the second; then to the end."""
     cache, workdir = tmp_path / "cache", tmp_path / "run"

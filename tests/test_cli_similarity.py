@@ -102,6 +102,7 @@ def test_the_report_shows_the_maps(done):
     assert page.count("data:image/svg+xml") == 5
 
 
+@pytest.mark.slow
 def test_finished_comparisons_are_not_repeated(given, tuned, done):
     (done[0] / "result.json").unlink()
     before = (done[0] / "cells.jsonl").read_bytes()

@@ -84,11 +84,14 @@ PLACES = [
     pytest.param("resnet", "block1/conv1", (), marks=pytest.mark.slow),
     pytest.param("resnet", "block2", ("block2/shortcut", "block2/conv2"), marks=pytest.mark.slow),
     pytest.param("densenet", "stem", ("stem/conv",), marks=pytest.mark.slow),
-    ("densenet", "layer1/conv2", ()),
+    pytest.param("densenet", "layer1/conv2", (), marks=pytest.mark.slow),
     ("inception", "conv1", ()),
     pytest.param("inception", "mixed/3x3", (), marks=pytest.mark.slow),
     pytest.param("mobilenets", "block1", ("conv1", "block1/project"), marks=pytest.mark.slow),
-    ("mobilenets", "block1/expand", ("block1/depthwise", "block1/squeeze/expand")),
+    pytest.param(
+        *("mobilenets", "block1/expand", ("block1/depthwise", "block1/squeeze/expand")),
+        marks=pytest.mark.slow,
+    ),
     pytest.param("mobilenets", "block2", ("separable/depthwise",), marks=pytest.mark.slow),
 ]
 
@@ -235,6 +238,7 @@ def images(size=28, channels=1):
     return np.random.default_rng(1).normal(size=(4, size, size, channels)).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_a_grown_base_is_saved_loaded_cut_and_headed(tmp_path):
     base = alexnet()
     grown = base.widened("conv2", noise=0.0).deepened("conv2").deepened("fc5")

@@ -139,7 +139,10 @@ def test_states_keep_their_precision_from_step_to_step():
     )
 
 
-@pytest.mark.parametrize(("how", "offers"), [("interrupted", [3, 60]), ("killed", [5])])
+@pytest.mark.parametrize(
+    ("how", "offers"),
+    [("interrupted", [3, 60]), pytest.param("killed", [5], marks=pytest.mark.slow)],
+)
 def test_it_is_resumed_to_the_same_bits(trained, tmp_path, monkeypatch, how, offers):
     monkeypatch.setattr(interrupt, "_received", [])
     seconds = 1e6 if how == "interrupted" else 0

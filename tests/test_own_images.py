@@ -110,6 +110,7 @@ def test_the_same_call_with_other_images_is_refused(studied, photos, base, tmp_p
         tl_jax.study(str(folder), quick=True, bases=[base], **{**given, "workdir": workdir})
 
 
+@pytest.mark.slow
 def test_images_that_change_between_two_stages_are_noticed(
     photos, base, small, table, tmp_path, monkeypatch
 ):
@@ -128,6 +129,7 @@ def test_images_that_change_between_two_stages_are_noticed(
         tl_jax.advise(str(folder), quick=True, bases=[base], **given)
 
 
+@pytest.mark.slow
 def test_without_tables_the_lectures_rules_are_left(photos, base, small, tmp_path):
     given = {"workdir": tmp_path / "out", "cache": str(tmp_path / "cache"), "tables": []}
     answer = tl_jax.advise(str(photos), quick=True, bases=[base], **given)

@@ -84,6 +84,7 @@ def test_a_sweep_refreshes_the_memory_before_each_epoch():
     assert found.losses.tolist() == [1, 1, 1, 1, 2, 2]  # four steps an epoch
 
 
+@pytest.mark.slow
 def test_the_program_suggests_a_rate_for_each_phase(tmp_path):
     config = load_config("configs/digits.py")
     changes = {"weights": "random:0", "size": 16, "cut": "stage1_block1", "task.per_class": 8}

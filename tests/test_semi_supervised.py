@@ -230,6 +230,7 @@ def test_given_sources_lose_their_labels_too():
     np.testing.assert_array_equal(problem.sources["unlabelled"].splits["train"], wanted)
 
 
+@pytest.mark.slow
 def test_labels_of_the_unlabelled_change_nothing(tmp_path, caplog):
     task, found = few(), []
     free = np.setdiff1d(left_out(task).splits["train"], task.splits["train"])
@@ -332,7 +333,9 @@ def of_texts(objective, **given):
     return tl_jax.transfer(texts.base(), task, objective=objective, **given)
 
 
-@pytest.mark.parametrize("objective", ["pi_model", "mean_teacher"])
+@pytest.mark.parametrize(
+    "objective", [pytest.param("pi_model", marks=pytest.mark.slow), "mean_teacher"]
+)
 def test_dropout_alone_tells_the_views_of_a_text_apart(objective):
     without, noisy = (of_texts(objective, dropout=rate).history[0] for rate in (0.0, 0.5))
     # In the first step, which is the only one, the teacher is the network.

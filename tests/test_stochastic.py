@@ -243,6 +243,7 @@ def test_a_head_alone_has_no_depth_to_leave_out(tmp_path):
         tl_jax.transfer(base, small.task(), **given)
 
 
+@pytest.mark.slow
 def test_a_run_gives_a_base_without_it_and_reads_what_another_probability_stored(tmp_path):
     base = load_base("resnet18", "random:1").resized(32)
     given = {"cut": "stage1_block2", "from_layer": "stage1_block1", "plan": "fine_tune_top"}

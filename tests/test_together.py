@@ -281,6 +281,7 @@ def main(folder: pathlib.Path):
     return jax.device_get(found)
 
 
+@pytest.mark.slow
 def test_eight_devices_give_what_one_gives(tmp_path):
     found = on_eight("test_together", tmp_path)
     assert (found["devices"], found["spread"], jax.device_count()) == (8, 8, 1)
