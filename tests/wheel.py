@@ -38,7 +38,7 @@ def main(argv: list[str]) -> None:
         pip = [str(python), "-m", "pip", "--quiet", "--disable-pip-version-check"]
         run(*pip, "install", "setuptools>=77")
         # Building leaves files beside the sources.
-        sources = shutil.copytree(ROOT, home / "sources", ignore=shutil.ignore_patterns(*LEFT_OUT))
+        sources = shutil.copytree(ROOT, home / "sources", ignore=_left_out)
         sdist = f"from setuptools import build_meta; build_meta.build_sdist({folder!r})"
         run(str(python), "-c", sdist, cwd=sources)
         (archive,) = home.glob("*.tar.gz")
@@ -51,6 +51,12 @@ def main(argv: list[str]) -> None:
         where = "print('installed in', tl_jax.__file__)\n"
         run(str(python), "-W", "error::DeprecationWarning:tl_jax", "-c", block + where, cwd=home)
         run(str(python), "-m", "tl_jax", cwd=home)
+
+
+def _left_out(folder: str, names: list[str]) -> set[str]:
+    """What is no source: at the top alone, as the library has a folder `runs`, too."""
+    at_top = pathlib.Path(folder) == ROOT
+    return shutil.ignore_patterns(*LEFT_OUT)(folder, names) if at_top else {"__pycache__"}
 
 
 def run(*command: str, cwd: pathlib.Path | None = None) -> None:
