@@ -20,6 +20,7 @@ _BASE = flags.DEFINE_enum("base", "resnet18", ("resnet18", "resnet50"), "The bas
 _SIZE = flags.DEFINE_integer("size", 64, "The images' side in pixels.", lower_bound=32)
 _BATCH = flags.DEFINE_integer("batch", 32, "Images in a batch.", lower_bound=2)
 _TURNS = flags.DEFINE_integer("turns", 7, "Number of measurements of each.", lower_bound=2)
+PAIR = ("cross_entropy", "domain_adversarial")
 
 
 def main(argv: list[str]) -> None:
@@ -41,9 +42,6 @@ def main(argv: list[str]) -> None:
     print(f"SimCLR: {min(peers) / ours:.2f} times as fast as PyTorch\n{_lines(simclr)}")
     what = f"{_BASE.value}, {_SIZE.value} pixels, batch {_BATCH.value}"
     print(f"{what}, median (least to greatest) of {_TURNS.value} turns{idle_note(busy)}")
-
-
-PAIR = ("cross_entropy", "domain_adversarial")
 
 
 def seconds(ways: dict[str, tuple[str, dict]]) -> dict[str, list[float]]:

@@ -289,3 +289,6 @@ def test_what_does_not_go_with_a_task_is_said(folder):
     with pytest.raises(UserError, match="answers with labels, not with classes"):
         answered.require_classes(("a", "b", "c"), "the teacher")
     assert answered.cut("conv3").answers == "classes"
+    dataclasses.replace(answered, classes=()).save(folder / "nameless.safetensors")
+    with pytest.raises(UserError, match="its answers have no names"):
+        tl_jax.load_base(folder / "nameless.safetensors")

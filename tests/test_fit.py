@@ -82,8 +82,9 @@ def test_an_average_that_follows_at_once_is_the_weights_themselves():
         for spec in ("averaged(rate=1.0)", "cross_entropy", "averaged(rate=0.0)")
     ]
     jax.tree.map(close, found[0].variables, found[1].variables)
-    with pytest.raises(AssertionError):  # the mean of all steps
-        jax.tree.map(close, found[2].variables, found[1].variables)
+    mean, last = (one.variables["params"]["head"] for one in (found[2], found[1]))
+    apart = jax.tree.map(lambda a, b: np.abs(a - b).max(), mean, last)
+    assert min(jax.tree.leaves(apart)) > 1e-3  # of all steps
 
 
 def test_views_of_raw_images_are_told_apart_as_equation_1_of_simclr_says():

@@ -80,17 +80,17 @@ def test_a_run_for_each_fold_and_their_mean(photos, tmp_path):
     config.base, config.weights, config.size = "alexnet_small", "random:0", 24
     config.plan, config.train_head.epochs = "head_only", 1
     outcome = runs.by_config(config, tmp_path, 3, name="mine")
-    ids = []
+    sizes = []
     for fold in range(3):
         result = json.loads((tmp_path / f"fold_{fold}" / "result.json").read_text())
         assert result["config"]["task"]["fold"] == fold
         assert outcome["rows"][fold]["accuracy"] == result["test"]["accuracy"]
-        ids.append(result["task"]["sizes"]["test"])
-    assert sum(ids) == 60
+        sizes.append(result["task"]["sizes"])
     figures = [row["accuracy"] for row in outcome["rows"]]
     mean = outcome["means"]["accuracy"]
     assert mean["mean"] == pytest.approx(np.mean(figures))
-    wanted = paired.corrected(figures, ratio=0.5)
+    assert {(n["train"], n["test"]) for n in sizes} == {(31, 20)}
+    wanted = paired.corrected(figures, ratio=20 / 31)
     assert mean["high"] - mean["low"] == pytest.approx(wanted.high - wanted.low)
     assert json.loads((tmp_path / runs.NAME).read_text()) == outcome
     said = runs.said(outcome)

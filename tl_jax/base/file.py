@@ -107,6 +107,8 @@ def _model(about: dict, flat: dict[str, np.ndarray]) -> Model:
     preprocessing = expects.made(about["preprocessing"])
     classes = tuple(map(str, about["classes"]))
     said = about.get("answers", "classes")  # which older files have not
+    if said != "classes" and not classes:
+        raise ValueError("its answers have no names")
     if classes and answers.make(said).outputs(len(classes)) != architecture.classes:
         raise ValueError(f"{len(classes)} names for {architecture.classes} outputs")
     views.numbers(about["views"])

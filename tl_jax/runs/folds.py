@@ -1,14 +1,14 @@
 """Cross-validation: a transfer for each fold, and the mean of what they are tested on."""
 
-import json
 import pathlib
 from typing import Any
 
 import ml_collections
 
+from tl_jax.data.folds import MOST
 from tl_jax.errors import takes_whole
 from tl_jax.report import text
-from tl_jax.runs import transfer
+from tl_jax.runs import results, transfer
 from tl_jax.stats import paired
 
 NAME = "folds.json"
@@ -21,14 +21,14 @@ def by_config(config: Any, workdir: pathlib.Path, folds: int, *, name: str) -> d
     A run that is finished is not repeated. The mean's interval is that of Nadeau & Bengio 2003,
     because folds share their training examples.
     """
-    takes_whole(folds, "folds=", 2, 100)
+    takes_whole(folds, "folds=", 2, MOST)
     rows, shares = [], []
     for fold in range(folds):
         own = ml_collections.ConfigDict(config.to_dict())
         own.task.folds, own.task.fold = folds, fold
         result, _ = transfer.by_config(own, workdir / f"fold_{fold}", name=f"{name}, fold {fold}")
         sizes = result["task"]["sizes"]
-        shares.append(sizes["test"] / (sizes["train"] + sizes["val"]))
+        shares.append(sizes["test"] / sizes["train"])
         rows.append({"fold": fold, "n": sizes["test"]} | _figures(result["test"]))
     names = [name for name in rows[0] if name not in ("fold", "n")]
     ratio = sum(shares) / len(shares)
@@ -39,7 +39,7 @@ def by_config(config: Any, workdir: pathlib.Path, folds: int, *, name: str) -> d
     }
     found = {metric: {"mean": m.mean, "low": m.low, "high": m.high} for metric, m in means.items()}
     outcome = {"name": name, "folds": folds, "rows": rows, "means": found}
-    (workdir / NAME).write_text(json.dumps(outcome, indent=1) + "\n")
+    results.write_json(workdir / NAME, outcome)
     return outcome
 
 
@@ -49,11 +49,8 @@ def _figures(test: dict[str, Any]) -> dict[str, float]:
 
 def said(outcome: dict[str, Any]) -> str:
     """The folds as a table for the terminal."""
-    names = [name for name in text.METRICS if name in outcome["means"]]
-    if "weighted_accuracy" in names and all(
-        row["weighted_accuracy"] == row["accuracy"] for row in outcome["rows"]
-    ):
-        names.remove("weighted_accuracy")
+    told = {name for row in outcome["rows"] for name in text.shown({}, row)}
+    names = [name for name in outcome["means"] if name in told]
     head = "".join(f"{text.METRICS[name]:>18}" for name in names)
     lines = [f"{'fold':<8}{'test':>6}{head}"]
     for row in outcome["rows"]:

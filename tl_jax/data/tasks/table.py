@@ -1,6 +1,5 @@
 """A task from a table of images: a class, several labels, or numbers for each file."""
 
-import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,8 +20,6 @@ from tl_jax.data.tasks import folder
 from tl_jax.data.tasks.arrays import unweighted
 from tl_jax.data.truths import one_hot
 from tl_jax.errors import UserError, takes, unknown
-
-logger = logging.getLogger(__name__)
 
 MOST_CLASSES = 10_000
 YES, NO, UNKNOWN = ("1", "true", "yes"), ("0", "false", "no"), ("", "-1", "nan")

@@ -12,6 +12,7 @@ from tl_jax.chain.network import Net, Network
 from tl_jax.chain.places import Layer
 from tl_jax.errors import UserError
 from tl_jax.ops import unit as unit
+from tl_jax.train.objective import Term
 
 
 def jointly(net: Net, knowns: Sequence[Mapping[str, Any]], wanted: Any, **how: Any) -> list[Any]:
@@ -56,3 +57,14 @@ def second_head(network: Network, output: str, name: str) -> tuple[Layer, ...]:
         Layer(names[layer.name], layer.module, tuple(names.get(p, p) for p in layer.places))
         for layer in own
     )
+
+
+def over_known(losses: jax.Array, targets: jax.Array, weights: jax.Array) -> Term:
+    """The weighted mean (B,) over examples of the mean of their losses (B, C) where the targets are
+    not NaN; examples of which nothing is known are left out.
+    """
+    known = ~jnp.isnan(targets)
+    count = known.sum(-1)
+    weights = weights * (count > 0)
+    own = jnp.where(known, losses, 0.0).sum(-1) / jnp.maximum(count, 1)
+    return Term((own * weights).sum(), weights.sum())

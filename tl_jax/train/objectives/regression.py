@@ -13,7 +13,7 @@ from tl_jax.chain.network import Net
 from tl_jax.errors import takes
 from tl_jax.stats import metrics
 from tl_jax.train.objective import Loss, Now, Objective, Term
-from tl_jax.train.objectives.several_labels import over_known
+from tl_jax.train.objectives.common import over_known
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

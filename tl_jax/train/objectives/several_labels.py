@@ -12,6 +12,7 @@ from tl_jax.chain import answers
 from tl_jax.chain.network import Net
 from tl_jax.stats import metrics
 from tl_jax.train.objective import Loss, Now, Objective, Term
+from tl_jax.train.objectives.common import over_known
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,14 +67,3 @@ class SeveralLabels(Objective):
         said = super().finish(predictions, task, examples)
         given = {"targets": task.targets[examples], "thresholds": thresholds}
         return said | metrics.of_labels(predictions, names=task.classes, **given)
-
-
-def over_known(losses: jax.Array, targets: jax.Array, weights: jax.Array) -> Term:
-    """The weighted mean (B,) over examples of the mean of their losses (B, C) where the targets are
-    not NaN; examples of which nothing is known are left out.
-    """
-    known = ~jnp.isnan(targets)
-    count = known.sum(-1)
-    weights = weights * (count > 0)
-    own = jnp.where(known, losses, 0.0).sum(-1) / jnp.maximum(count, 1)
-    return Term((own * weights).sum(), weights.sum())
