@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import PIL.Image
 
+from tl_jax.data.boxes import letterbox
 from tl_jax.data.files import path_of
 from tl_jax.data.images import FULL, Image, image_of, open_image, plain
 from tl_jax.data.task import Task
@@ -39,6 +40,8 @@ class Preprocessing:
     shorter side is resized to `size`, as TensorFlow's recipes do. Pixels (0 to 255) become
     (x - mean) / std, one number or one for each of the `channels`, which come in `order`, RGB or
     BGR. Of images with 16 bits a channel the levels of `grey_range` become 0 to 255 (None: all).
+    With `letterbox` nothing is cropped: the whole image is resized into the square, its ratio kept,
+    and the rest has the colour of the mean, as detectors take images.
     """
 
     size: int
@@ -51,6 +54,7 @@ class Preprocessing:
     crop_first: bool = False
     grey_range: tuple[int, int] | None = None
     tile: int = 0  # side of the tiles that images are cut into for a prediction; 0: they stay whole
+    letterbox: bool = False
 
     def __post_init__(self):
         takes_types(self)
@@ -86,6 +90,8 @@ class Preprocessing:
         if isinstance(image, np.ndarray):
             each = (PIL.Image.fromarray(image[..., band]) for band in range(image.shape[2]))
             return np.concatenate([self.fit(band) for band in each], -1)
+        if self.letterbox:
+            return self._letterboxed(image)
         box = None
         if self.crop_first:
             side = max(1, int(self.crop * min(image.size)))
@@ -96,6 +102,22 @@ class Preprocessing:
         image = image.resize((self.size,) * 2, INTERPOLATIONS[self.interpolation], box)
         pixels = np.asarray(image)
         return pixels if pixels.ndim == 3 else pixels[..., None]
+
+    def _letterboxed(self, image: PIL.Image.Image) -> np.ndarray:
+        size, corner = letterbox.inner(np.array(image.size), self.size)
+        resized = image.resize(size.tolist(), INTERPOLATIONS[self.interpolation])
+        square = PIL.Image.new(image.mode, (self.size,) * 2, self._mean_colour(image.mode))
+        square.paste(resized, tuple(corner.tolist()))
+        pixels = np.asarray(square)
+        return pixels if pixels.ndim == 3 else pixels[..., None]
+
+    def _mean_colour(self, mode: str) -> int | tuple[int, ...]:
+        """The pixel of this mode, 'L' or 'RGB', that becomes 0 or, of the other mode, nearly so."""
+        each = np.broadcast_to(np.asarray(self.mean), self.channels)
+        each = each[::-1] if self.order == "BGR" else each
+        if mode == "L" or self.channels != 3:
+            return (round(float(each.mean())),) * 3 if mode == "RGB" else round(float(each.mean()))
+        return tuple(round(float(value)) for value in each)
 
     def _kept(self, sides: tuple[int, int]) -> tuple[float, float, float, float]:
         """(left, top, right, bottom) of an image of `sides` that is left after resizing, cropping.
@@ -216,7 +238,8 @@ class Preprocessing:
         return dataclasses.replace(self, size=size, crop=crop)
 
     def of_task(self, task: Task) -> tuple["Preprocessing", Task]:
-        """The preprocessing of this task's images, and the task.
+        """The preprocessing of this task's images, and the task; boxes, if it has any, in pixels of
+        the square that images are then fitted into whole.
 
         UserError for a task without images, and for one of other channels than the base's.
         """
@@ -224,7 +247,11 @@ class Preprocessing:
             has = "no images, but texts" if task.texts else "no images"
             raise UserError(f"the base reads images, and the task {task.name!r} has {has}")
         self.require_channels(task.channels)
-        return dataclasses.replace(self, grey_range=task.grey_range, tile=task.tile), task
+        own = dataclasses.replace(self, grey_range=task.grey_range, tile=task.tile)
+        if task.asks != "boxes":
+            return own, task
+        moved = letterbox.fitted(task.truth, self.size)
+        return dataclasses.replace(own, letterbox=True), task.with_truth(**moved)
 
     def described(self) -> dict[str, Any]:
         """Its fields, as JSON-able data."""
@@ -247,6 +274,8 @@ class Preprocessing:
         """A hash that two preprocessings share only if they give the same pixels."""
         fields = dataclasses.asdict(self)
         del fields["tile"]  # a task of tiles has other images
+        if not self.letterbox:  # as hashes were before there was one
+            del fields["letterbox"]
         return hashlib.sha256(json.dumps(fields).encode()).hexdigest()
 
 

@@ -11,7 +11,12 @@ from tl_jax.errors import UserError
 
 SPLITS = ("train", "val", "test")
 # What a task may ask of an example (`Task.asks`), in words
-WHAT = {"classes": "one class", "labels": "any of several labels", "numbers": "numbers"}
+WHAT = {
+    "classes": "one class",
+    "labels": "any of several labels",
+    "numbers": "numbers",
+    "boxes": "boxes",
+}
 
 
 class Truth(NamedTuple):
@@ -41,8 +46,9 @@ class Task:
     truth: Mapping[str, np.ndarray]
     classes: tuple[str, ...] = ()  # or the names of labels or of numbers
     # What is asked of an example: "classes", one of them; "labels", any of them, whose "targets"
-    # (N, C) are 1, 0 or, where nobody knows, NaN; "numbers" (N, D), or NaN. The last two have
-    # "targets" and "weights" alone
+    # (N, C) are 1, 0 or, where nobody knows, NaN; "numbers" (N, D), or NaN. These two have
+    # "targets" and "weights" alone. "boxes": a class for each of several rectangles, with the truth
+    # of `tl_jax.data.boxes.truth` instead
     asks: str = "classes"
     # Further classifications, by name; those asked for have their rows in `truth` too
     # (`tl_jax.data.truths`)

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from tl_jax.data.boxes import windows
+from tl_jax.data.boxes.truth import Truth
 from tl_jax.data.images import Image, size_at, size_of
 from tl_jax.data.task import Task
 from tl_jax.errors import UserError, takes_whole
@@ -43,12 +45,18 @@ def tiled(task: Task, side: int) -> Task:
         wholes=wholes,
         groups=tuple(task.groups[owner] for owner in owners) if task.groups else wholes,
         tile=side,
-        truth={name: array[owners] for name, array in task.truth.items()},
+        truth=_truth(task, owners, np.array(every), side),
         further={n: t._replace(rows=t.rows[owners]) for n, t in task.further.items()},
         arrays={name: array[owners] for name, array in task.arrays.items()},
         splits={name: np.flatnonzero(np.isin(owners, rows)) for name, rows in task.splits.items()},
         fingerprint=hashlib.sha256(repr((task.fingerprint, side)).encode()).hexdigest(),
     )
+
+
+def _truth(task: Task, owners: np.ndarray, corners: np.ndarray, side: int) -> Truth:
+    """What is true of the tiles: the same as of their images, but for boxes, which are cut."""
+    truth = {name: array[owners] for name, array in task.truth.items()}
+    return windows.cut(truth, corners, side) if task.asks == "boxes" else truth
 
 
 def cut(image: Image, side: int) -> Iterator[Image]:

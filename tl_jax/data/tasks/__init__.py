@@ -20,6 +20,7 @@ from tl_jax.errors import UserError, takes, unknown
 # colon in the name that a user gives ('tfds:mnist', 'folder:flowers') is the function's first
 # argument.
 TASKS: dict[str, Any] = {
+    "coco": ("tl_jax.data.tasks.boxes", "coco"),
     "corpus": ("tl_jax.data.tasks.corpora", "corpus"),
     "digits": ("tl_jax.data.tasks.arrays", "digits"),
     "elpv": ("tl_jax.data.tasks.elpv", "elpv"),
@@ -35,6 +36,7 @@ TASKS: dict[str, Any] = {
     "python_help": ("tl_jax.data.tasks.plain", "python_help"),
     "rendered": ("tl_jax.data.tasks.rendered", "rendered"),
     "tfds": ("tl_jax.data.tasks.tfds", "from_tfds"),
+    "voc": ("tl_jax.data.tasks.boxes", "voc"),
 }
 
 WHAT = "a name, the path of a folder, a pair (images, labels) or a function"
