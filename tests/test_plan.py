@@ -305,6 +305,7 @@ def test_what_a_plan_does_not_ask_for_may_be_missing():
         ({"blend": 0.0}, "blend is a share above 0 and up to 1; got 0.0"),
         ({"blend": 1.5}, "blend is a share"),
         ({"accumulate": 0}, "accumulate is at least 1 part of a batch; got 0"),
+        ({"remat": "block("}, r"remat='block\(' is no pattern"),
         ({"leaves": "(bias"}, r"leaves='\(bias' is no pattern"),
     ],
 )

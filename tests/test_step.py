@@ -159,6 +159,60 @@ def test_parts_go_on_from_the_memory_and_the_statistics_of_the_part_before():
     assert jax.device_get(now.sums["loss"][1]) == 8.0
 
 
+class Wide(nn.Module):
+    """Much inside, little outside."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(6)(jnp.tanh(nn.Dense(self.width)(x)))
+
+
+DEEP = Network(
+    chain(
+        "x",
+        wide=Wide(64),
+        norm=BatchNorm(),
+        noise=steps.Noise(),
+        head=nn.Dense(3),
+        other=nn.Dense(2),
+    )
+)
+
+
+@pytest.mark.parametrize("running", [0.0, 0.5])
+def test_layers_that_the_backward_pass_runs_again_train_alike(running):
+    """Dropout and batch norm draw what they drew, and statistics move once."""
+    variables, given = DEEP.init(0, {"x": X}), batch()
+    how = {"batch_norm": "batch", "running": running}
+    wanted, again = (
+        steps.after(steps.recipe(DEEP, Two(), **how, remat=remat), variables, [given] * 2)
+        for remat in ("", "wide|norm|noise")
+    )
+    assert_close(again.params, wanted.params)
+    assert_close(again.batch_stats, wanted.batch_stats)
+    assert float(abs(wanted.batch_stats["norm"]["mean"]).max()) > 0
+
+
+def test_what_a_layer_computes_is_not_kept_if_it_is_run_again():
+    """The memory of a compiled step, of which the inside of twelve wide layers is the most."""
+    wide = {f"wide{n}": Wide(512) for n in range(12)}
+    network = Network(chain("x", **wide, head=nn.Dense(3), other=nn.Dense(2)))
+    x = np.zeros((256, 6), np.float32)
+    given = steps.batch_of(x, y=x[:, :3], weights=x[:, 0] + 1, mask=x[:, 0] + 1)
+    variables = network.init(0, {"x": x})
+    taken = {}
+    for remat in ("", "wide"):
+        of = steps.recipe(network, Two(), remat=remat)
+        now, fixed = steps.begin(of, variables, given), steps.fixed(of, variables)
+        compiled = steps.program(of).lower(now, fixed, given).compile()
+        taken[remat] = compiled.memory_analysis().temp_size_in_bytes
+    inside = 256 * 512 * 4
+    assert taken[""] > 12 * inside
+    assert taken["wide"] < 5 * inside
+
+
 # Turns.
 
 

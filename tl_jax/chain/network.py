@@ -8,6 +8,7 @@ reads the one before it by default; a tail reads another place, and a bare param
 import collections
 import dataclasses
 import functools
+import re
 import zlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -236,8 +237,10 @@ class Net:
     `params` are the combined parameters, `stats` the running statistics by layer, which calls
     update. Layers in `train` draw dropout masks from `key`, and layers in `norm` normalise by the
     batch, but for the channels that `running`, a probability and a key, selects: see
-    `ops.stochastic`. `views` has other weights by name, (params, stats) each. Of a known value,
-    layers read `prepare(place, value)`: normalised pixels, in the run's precision.
+    `ops.stochastic`. The backward pass runs layers again that match the pattern `remat`, "" being
+    none, and keeps their outputs alone (Chen et al. 2016, arXiv:1604.06174). `views` has other
+    weights by name, (params, stats) each. Of a known value, layers read `prepare(place, value)`:
+    normalised pixels, in the run's precision.
     """
 
     def __init__(
@@ -250,12 +253,13 @@ class Net:
         norm: Collection[str] = (),
         running: tuple[float, jax.Array | None] = (0.0, None),
         key: jax.Array | None = None,
+        remat: str = "",
         views: Mapping[str, tuple[Any, Any]] = {},
         prepare: Callable[[str, Any], Any] = lambda place, value: value,
     ):
         self.network, self.params, self.stats = network, params, dict(stats)
         self.train, self.norm, self.running, self.key = train, norm, running, key
-        self.views, self.prepare = views, prepare
+        self.remat, self.views, self.prepare = remat, views, prepare
         self._passes: dict[tuple[int, bool], _Pass] = {}
 
     def __call__(self, known: Mapping[str, Any], wanted: str | Sequence[str], *, train=True) -> Any:
@@ -291,22 +295,29 @@ class Net:
 
     def run(self, layer: Layer, read: Sequence[Any], *, train: bool, number: int) -> Any:
         """Return a layer's output for the values it reads; update its statistics if in `norm`."""
-        name, module, _ = layer
+        name = layer.name
         variables = {"params": self.params.get(name, {})}
         if name in self.stats:
             variables["batch_stats"] = self.stats[name]
-        rngs = {}
+        rngs, p, mutable = {}, 0.0, []
         if train and name in self.train and self.key is not None:
             rngs["dropout"] = _key_of(name, number, self.key)
         if train and name in self.norm and name in self.stats:
+            mutable = ["batch_stats"]
             p, key = self.running
             if p and key is not None:
                 rngs["batch_norm"] = _key_of(name, number, key)
+
+        def applied(variables, read, rngs):
             with ops.stochastic(p):
-                value, updated = module.apply(variables, *read, rngs=rngs, mutable=["batch_stats"])
+                return layer.module.apply(variables, *read, rngs=rngs, mutable=mutable)
+
+        if train and self.remat and re.search(self.remat, name):
+            applied = ops.remat(applied)
+        value, updated = applied(variables, read, rngs)
+        if mutable:
             self.stats[name] = updated["batch_stats"]
-            return value
-        return module.apply(variables, *read, rngs=rngs)
+        return value
 
     def _at(self, place: str, known: Mapping[str, Any], values: dict[str, Any]) -> Any:
         if place not in values:

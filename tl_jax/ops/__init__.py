@@ -25,6 +25,7 @@ _MODULES = {
     "positions": ("is_real", "mean_of_positions"),
     "recurrent": ("lstm",),
     "programs": ("Inference", "inference", "materialise", "portable"),
+    "rematerialise": ("remat",),
     "vectors": ("unit",),
     "windows": ("Padding",),
 }

@@ -42,6 +42,9 @@ class Settings:
     # of training examples: shuffled, each at most once an epoch; or balanced, each class as often
     sampling: str = "shuffled"
     accumulate: int = 1  # parts in which a batch is run, where it does not fit the memory whole
+    # pattern of layers of which only the output is kept: the backward pass runs them again, which
+    # takes less memory and more time; "." is every layer
+    remat: str = ""
     # metric that selects the epoch whose weights are kept: val_loss, val_accuracy, ... or last;
     # empty: the objective's own, of a classification val_accuracy. Of equal epochs the latest
     best_by: str = ""
@@ -74,10 +77,12 @@ class Settings:
             raise UserError(f"blend is a share above 0 and up to 1; got {self.blend}")
         if self.accumulate < 1:
             raise UserError(f"accumulate is at least 1 part of a batch; got {self.accumulate}")
-        try:
-            re.compile(self.leaves)
-        except re.error as error:
-            raise UserError(f"leaves={self.leaves!r} is no pattern: {error}") from None
+        for field in ("leaves", "remat"):
+            try:
+                re.compile(getattr(self, field))
+            except re.error as error:
+                given = f"{field}={getattr(self, field)!r}"
+                raise UserError(f"{given} is no pattern: {error}") from None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -38,6 +38,7 @@ class Recipe(NamedTuple):
     augment: Callable[[Any, Any], Any] | None = None  # (key, batch) -> batch, on raw inputs
     accumulate: int = 1  # number of parts of a batch that run one after the other
     running: float = 0.0  # with "batch": each channel's probability of running statistics instead
+    remat: str = ""  # pattern of the layers that the backward pass runs again
 
     def factors(self, params: Mapping[str, Any]) -> dict[str, float]:
         """Return the multipliers of the trained layers that `params` has."""
@@ -72,6 +73,7 @@ def recipe(setup: Setup, phase: Phase, augment: Callable | None = None) -> Recip
         augment,
         settings.accumulate,
         norm.running,
+        settings.remat,
     )
 
 
@@ -239,6 +241,7 @@ def bound(recipe: Recipe, state: State, params: Any, stats: Any, fixed: Any, key
         norm=normed,
         running=(recipe.running, channels),
         key=key,
+        remat=recipe.remat,
         views={name: views(name) for name in available},
         prepare=setup.prepare,
     )

@@ -102,11 +102,16 @@ def _copies(task: Task, seen: contents.Contents) -> dict:
 
 
 def _doubts(task: Task, rows: np.ndarray, seed: int) -> dict:
-    """Return the examples whose label is doubtful by features (N, D), and the expected share."""
-    probabilities = doubts.held_out(rows, task.labels, len(task.classes), seed=seed)
-    found = doubts.confident(probabilities, task.labels)
+    """Return the examples whose label is doubtful by features (N, D), and the expected share.
+
+    Examples that no split has, because a label budget left them out, are not judged.
+    """
+    used = np.flatnonzero(copies.split_numbers(task) >= 0)
+    labels = task.labels[used]
+    probabilities = doubts.held_out(rows[used], labels, len(task.classes), seed=seed)
+    found = doubts.confident(probabilities, labels)
     return {
-        "examples": found.examples.tolist(),
+        "examples": used[found.examples].tolist(),
         "suggested": found.suggested.tolist(),
         "margins": found.margins.tolist(),
         "counts": found.counts.tolist(),
