@@ -1,7 +1,7 @@
 """Writes golden.json: average precisions by pycocotools of detections with every hard case.
 
-    python -m venv VENV && VENV/bin/pip install pycocotools==2.0.11 numpy==2.4.6
-    VENV/bin/python tests/detection/make.py
+python -m venv VENV && VENV/bin/pip install pycocotools==2.0.11 numpy==2.4.6
+VENV/bin/python tests/detection/make.py
 """
 
 import contextlib

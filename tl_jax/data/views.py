@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from tl_jax.errors import unknown
+from tl_jax.data.boxes.truth import NONE
+from tl_jax.errors import UserError, unknown
 
 # In every set view 0, the image itself, is the first one, and numbers ascend.
 SETS = {
@@ -28,6 +29,12 @@ def numbers(views: str) -> tuple[int, ...]:
     return SETS[views]
 
 
+def require_mirrors(views: str) -> None:
+    """UserError for views that boxes do not follow: turns and windows."""
+    if max(numbers(views)) > 3:
+        raise UserError(f"views={views}: boxes follow none, flip and flips alone: take one")
+
+
 def view(images: Any, number: int) -> Any:
     """Return view `number` of square uint8 `images` (..., S, S, C), NumPy's or JAX's, of the same
     shape.
@@ -48,6 +55,18 @@ def view(images: Any, number: int) -> Any:
     if number & 4:
         return images.__array_namespace__().rot90(images, axes=(-3, -2))
     return images
+
+
+def of_boxes(truth: dict[str, Any], numbers: np.ndarray, side: int) -> dict[str, Any]:
+    """Return the truth (B, ...) of a batch of images in views (B,): where square images of `side`
+    pixels are mirrored, their boxes are as well.
+    """
+    x1, y1, x2, y2 = np.moveaxis(truth["boxes"], -1, 0)
+    across, down = (numbers & 1).astype(bool)[:, None], (numbers & 2).astype(bool)[:, None]
+    x1, x2 = np.where(across, side - x2, x1), np.where(across, side - x1, x2)
+    y1, y2 = np.where(down, side - y2, y1), np.where(down, side - y1, y2)
+    there = truth["classes"][..., None] != NONE
+    return {**truth, "boxes": np.where(there, np.stack([x1, y1, x2, y2], -1), np.float32(0))}
 
 
 def _window(images: Any, *, bottom: bool, right: bool) -> Any:

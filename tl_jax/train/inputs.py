@@ -101,6 +101,8 @@ def for_plan(
     prefix.require_dtype(dtype)
     for view in (test_views, *(phase.settings.views for phase in phases)):
         views.numbers(view)
+        if problem.task.asks == "boxes":
+            views.require_mirrors(view)
     readings: dict[str, Reading] = {}  # by phase; they do not depend on the weights
 
     def inputs(phase: Phase, variables: Any) -> Inputs:

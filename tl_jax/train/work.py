@@ -15,6 +15,7 @@ from tl_jax.chain.network import Net
 from tl_jax.chain.places import Known
 from tl_jax.chain.variables import select
 from tl_jax.data import loader, views
+from tl_jax.data.preprocessing import Preprocessing
 from tl_jax.data.task import Task
 from tl_jax.engine.prefix import Inputs
 from tl_jax.ops.cpu import heap
@@ -40,6 +41,9 @@ class Source(NamedTuple):
     def batch(self, examples: np.ndarray, numbers: np.ndarray) -> dict[str, Any]:
         """Return inputs and truth of examples (B,) in their views (B,), on the host."""
         truth = {name: array[examples] for name, array in self.task.truth.items()}
+        preprocessing = self.inputs.preprocessing
+        if self.task.asks == "boxes" and isinstance(preprocessing, Preprocessing):
+            truth = views.of_boxes(truth, numbers, preprocessing.size)
         return {"inputs": self.inputs.known(examples, numbers), **truth}
 
     def order(self, *seed: int, augment: bool = True) -> tuple[np.ndarray, np.ndarray]:

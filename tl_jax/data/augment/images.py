@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from tl_jax.data.augment import boxes as of_boxes
 from tl_jax.data.augment import randaugment
 from tl_jax.data.augment.base import Augmentation, Batch, name, option, with_images
 from tl_jax.data.augment.rectangles import draws, noise, rectangles, stretched, whole, within
@@ -20,10 +21,25 @@ class OfImages(Augmentation):
         """(B,) keys and (B, H, W, C) float32 0..255 to images of the same shape."""
         raise NotImplementedError
 
+    def boxes(self, keys: Array, batch: Batch, size: tuple[int, ...]) -> Batch:
+        """What becomes of a batch's boxes in images (H, W); UserError where they cannot follow."""
+        raise UserError(
+            f"augment={name(self)} moves what is in an image, and boxes cannot follow: take flip, "
+            "crop, jitter or erase"
+        )
+
     def __call__(self, key: Array, batch: Batch) -> Batch:
         images = jnp.asarray(batch["inputs"]["image"], jnp.float32)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(len(images)))
-        return with_images(batch, self.images(keys, images))
+        moved = self.boxes(keys, batch, images.shape[1:3]) if "boxes" in batch else {}
+        return with_images(batch, self.images(keys, images)) | moved
+
+
+class InPlace(OfImages):
+    """Leaves everything where it is, and so the boxes too."""
+
+    def boxes(self, keys: Array, batch: Batch, size: tuple[int, ...]) -> Batch:
+        return {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +60,13 @@ class Crop(OfImages):
         _ordered(self)
 
     def images(self, keys: Array, images: Array) -> Array:
-        places = rectangles(keys, images.shape[1:3], self.least, self.most, self.ratio)
-        return jax.vmap(stretched)(images, *places)
+        return jax.vmap(stretched)(images, *self._places(keys, images.shape[1:3]))
+
+    def boxes(self, keys: Array, batch: Batch, size: tuple[int, ...]) -> Batch:
+        return of_boxes.cropped(batch, self._places(keys, size), size)
+
+    def _places(self, keys: Array, size: tuple[int, ...]) -> tuple[Array, ...]:
+        return rectangles(keys, size, self.least, self.most, self.ratio)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +82,10 @@ class Flip(OfImages):
         if self.vertical:
             images = jnp.where(down < self.vertical, pix.flip_up_down(images), images)
         return images
+
+    def boxes(self, keys: Array, batch: Batch, size: tuple[int, ...]) -> Batch:
+        across, down = draws(keys, 2).T
+        return of_boxes.mirrored(batch, across < self.probability, down < self.vertical, size)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +106,7 @@ class Shift(OfImages):
 
 
 @dataclasses.dataclass(frozen=True)
-class Jitter(OfImages):
+class Jitter(InPlace):
     """Brightness, contrast, saturation and hue by random amounts, in this order.
 
     Each of the first three is multiplied by a factor uniform in 1 ± its option, hue moves by up to
@@ -137,7 +162,7 @@ class RandAugment(OfImages):
 
 
 @dataclasses.dataclass(frozen=True)
-class Erase(OfImages):
+class Erase(InPlace):
     """A random rectangle becomes noise, with a probability (Zhong et al. 2020, arXiv:1708.04896).
 
     Its share of the area is uniform in `least` to `most`, up to rounding to whole pixels, its width

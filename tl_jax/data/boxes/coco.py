@@ -4,7 +4,6 @@
 
 import json
 import logging
-import math
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -46,8 +45,8 @@ def read(files: Mapping[str, Path], group: str = "") -> tuple[dict[str, Picture]
         content = _content(path)
         images = _images(path, content["images"])
         categories = _categories(path, content["categories"])
-        for entry in images.values():
-            if (file := entry["file_name"]) in pictures:
+        for file, entry in {one["file_name"]: one for one in images.values()}.items():
+            if file in pictures:
                 raise UserError(f"{path.name}: {shown(file)} is in another split as well")
             pictures[file] = Picture([], _said_size(entry), split, _group(path, entry, group))
         marked += _marked(path, content["annotations"], images, categories)
@@ -179,7 +178,7 @@ def _edges(path: Path, entry: Mapping) -> tuple[float, float, float, float]:
 
 def _is_number(value: Any) -> bool:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and math.isfinite(value) and abs(value) < LARGE
+    return number and -LARGE < value < LARGE
 
 
 def _positive(value: Any) -> float | None:

@@ -1,18 +1,18 @@
 """Splits of images with boxes, and a budget of labelled images."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from tl_jax.data import strata
-from tl_jax.data.boxes.truth import Truth, presence
+from tl_jax.data.boxes.truth import presence
 from tl_jax.data.splits import complete
 from tl_jax.data.task import SPLITS
 from tl_jax.errors import UserError, takes_type
 
 
 def divided(
-    truth: Truth,
+    truth: Mapping[str, np.ndarray],
     classes: int,
     *,
     seed: int,

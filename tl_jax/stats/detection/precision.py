@@ -115,9 +115,7 @@ def matched(
     return [match(detections, truths, c, thresholds, **own) for c in range(len(classes))]
 
 
-def precisions(
-    matches: Matches, rule: str, weights: np.ndarray | None = None
-) -> list[float]:
+def precisions(matches: Matches, rule: str, weights: np.ndarray | None = None) -> list[float]:
     """Return the average precision of a class at each of the rule's thresholds; nothing without a
     box that counts. `weights` (N,): how often each image counts.
     """
