@@ -1,9 +1,9 @@
 # make demo: the main job on real data. make study DATA=my_photos/: what to do with your own images
 # (QUICK=1 in minutes). make fast: what one runs while working. make test: the
 # suite. make wheel: the installed package, outside the checkout. make bench: speed beside PyTorch.
-# make docs: the documentation's site, into build/docs. make lab: its notebook, run at a small size.
-# make test-newest: the suite with the newest packages that setup.py allows, on Python 3.13. Each
-# sets up what it needs.
+# make bench-gpu: one table of a GPU in ten minutes. make docs: the documentation's site, into
+# build/docs. make lab: its notebook, run at a small size. make test-newest: the suite with the
+# newest packages that setup.py allows, on Python 3.13. Each sets up what it needs.
 PYTHON ?= python3
 BIN := .venv/bin
 # The newest Python that is supported: on the PATH, or one of pyenv's.
@@ -20,7 +20,7 @@ LONG := audit augment base benchmarks checkpoint cli_audit cli_data cli_describe
 	multitask own_images pretrain scenarios self_supervised semi_supervised simulation source_head \
 	subwords text text_studies words_study
 
-.PHONY: demo study fast test test-all test-newest wheel bench lint docs lab clean
+.PHONY: demo study fast test test-all test-newest wheel bench bench-gpu lint docs lab clean
 
 demo: .venv/demo
 	$(BIN)/python -m experiments.transfer --config=configs/demo.py --workdir=runs/demo
@@ -101,6 +101,11 @@ lint: .venv/dev
 	test -x .venv-newest/bin/python || $(NEWEST) -m venv .venv-newest
 	.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy=eager -e ".[dev]"
 	touch $@
+
+# On a machine with an NVIDIA GPU.
+bench-gpu: .venv/bench
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "jax[cuda12]"
+	$(BIN)/python -m benchmarks.gpu
 
 .venv/bench: setup.py constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

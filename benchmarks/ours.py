@@ -3,7 +3,7 @@
 import time
 
 from benchmarks import worker
-from benchmarks.rows import NETS
+from benchmarks.rows import NETS, PRECISIONS
 
 
 def prepare(spec: dict):
@@ -11,6 +11,8 @@ def prepare(spec: dict):
 
     from tl_jax.base.load import load_base
 
+    if jax.default_backend() != "cpu":
+        jax.config.update("jax_default_matmul_precision", PRECISIONS[spec["precision"]].products)
     imported = time.perf_counter()
     base = load_base(spec["base"], "random:0").resized(spec["size"])
     report = {"load_seconds": time.perf_counter() - imported, "jax": jax.__version__}
@@ -31,9 +33,9 @@ def _inference(base, spec: dict):
 
     from tl_jax.chain.programs import forward_program
 
-    variables = jax.device_put(base.variables)
-    variables["params"] = jax.tree.map(lambda p: p.astype(spec["precision"]), variables["params"])
-    x = jax.device_put(base.preprocessing.normalise(_pixels(spec))).astype(spec["precision"])
+    dtype, variables = PRECISIONS[spec["precision"]].dtype, jax.device_put(base.variables)
+    variables["params"] = jax.tree.map(lambda p: p.astype(dtype), variables["params"])
+    x = jax.device_put(base.preprocessing.normalise(_pixels(spec))).astype(dtype)
     program = forward_program(base.chain, None, None)
     forward = program.of(variables)
 
@@ -65,7 +67,7 @@ def problem(base, spec: dict, batches: int = 2):
     options = {"train_head": settings, "tune": settings, "from_layer": NETS[spec["base"]].last}
     plan = make_plan(name, ready.layers, new=("head",), options=options)
     network = ready.chain, ready.preprocessing
-    sizes = {"batch_size": spec["batch"], "precision": spec["precision"]}
+    sizes = {"batch_size": spec["batch"], "precision": PRECISIONS[spec["precision"]].dtype}
     return Problem(*network, task, plan, **sizes), ready
 
 

@@ -12,6 +12,8 @@ def prepare(spec: dict):
 
     torch.set_num_threads(spec["threads"])
     torch.manual_seed(0)
+    tf32 = spec["precision"] == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
     device = "cuda" if torch.cuda.is_available() else "cpu"
     net = NETS[spec["base"]]
     library = importlib.import_module(net.library)

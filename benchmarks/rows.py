@@ -49,4 +49,18 @@ def checked(names: list[str]) -> list[str]:
 
 
 TRAINED = ("none", "head", "last", "all")
-PRECISIONS = ("float32", "bfloat16")  # of activations; bfloat16 is for accelerators
+
+
+class Precision(NamedTuple):
+    """Of a measurement: the type of the activations, and how a GPU multiplies them."""
+
+    dtype: str
+    products: str  # JAX's `jax_default_matmul_precision`; a CPU multiplies float32 as float32
+
+
+# tf32 and bfloat16 are for accelerators
+PRECISIONS = {
+    "float32": Precision("float32", "highest"),
+    "tf32": Precision("float32", "tensorfloat32"),
+    "bfloat16": Precision("bfloat16", "default"),
+}

@@ -7,7 +7,7 @@ import sys
 import programs
 import pytest
 
-from benchmarks import table
+from benchmarks import gpu_table, table
 from benchmarks.measure import line
 from benchmarks.rows import NETS
 from tl_jax import models
@@ -47,6 +47,28 @@ def test_the_page_has_a_table_a_way_with_the_geometric_mean(monkeypatch):
 def test_a_machine_that_was_not_idle_is_said():
     assert "NOT idle: 1.2 cores busy" in line(row("vgg16", "all", 9, 3, idle=False))
     assert "idle" not in line(row("vgg16", "all", 9, 3))
+
+
+def test_the_table_of_a_gpu_names_the_rows_that_there_was_no_time_for(monkeypatch):
+    def measured(net, way, batch, precision, *, turns):
+        assert (batch, turns) == (128, 3)
+        return row(net, way, 9, 3) | {"precision": precision, "cached_ratio": 4.0}
+
+    minutes = iter([0, 1, 9, *[11] * 20])
+    monkeypatch.setattr(gpu_table, "measure", measured)
+    monkeypatch.setattr(gpu_table.time, "monotonic", lambda: 60 * next(minutes))
+    lines = gpu_table.table(10.0, 128, 3)
+    told = "9 (8 to 10) | 3 (3 to 3), eager | **3.00** | 4.00 |"
+    assert lines[2:4] == [f"| resnet50 | all | {name} | {told}" for name in ("bfloat16", "tf32")]
+    assert lines[-1].startswith("No time was left for resnet50 all float32, resnet50 none bfloat16")
+    assert len(lines[-1].split(",")) == len(gpu_table.ROWS) - 2
+
+
+def test_without_a_gpu_the_table_of_one_is_refused():
+    command = [sys.executable, "-m", "benchmarks.gpu"]
+    refused = subprocess.run(command, capture_output=True, text=True, cwd=programs.ROOT)
+    assert refused.returncode == 2
+    assert "JAX finds a cpu here" in refused.stderr
 
 
 def test_last_stages_begin_with_layers_that_there_are():
