@@ -33,8 +33,10 @@ def main(argv: list[str]) -> None:
     (phase,), runs, taken = problem.plan.phases, {}, {}
     for remat in ("", "."):
         settings = dataclasses.replace(phase.settings, remat=remat)
-        phases = (dataclasses.replace(phase, settings=settings),)
-        changed = dataclasses.replace(problem, plan=dataclasses.replace(problem.plan, phases=phases))
+        plan = dataclasses.replace(
+            problem.plan, phases=(dataclasses.replace(phase, settings=settings),)
+        )
+        changed = dataclasses.replace(problem, plan=plan)
         inputs = prefix.decoded(problem.task, ready.preprocessing)
         runs[remat], _, traced = ours.stepping(changed, ready.variables, inputs)
         taken[remat] = traced().lower().compile().memory_analysis().temp_size_in_bytes
