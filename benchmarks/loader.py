@@ -92,7 +92,7 @@ def theirs(path: pathlib.Path, ids: tuple[str, ...]) -> Callable[[], Iterator[in
     import PIL.Image
     import torch
 
-    from tl_jax.data.loader import THREADS
+    from tl_jax.data.loader import threads
     from tl_jax.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
     mean, std = (torch.tensor(v, dtype=torch.float32) for v in (IMAGENET_MEAN, IMAGENET_STD))
@@ -110,7 +110,7 @@ def theirs(path: pathlib.Path, ids: tuple[str, ...]) -> Callable[[], Iterator[in
             image = image.crop((left, top, left + 224, top + 224))
             return ((torch.from_numpy(np.array(image)) - mean) / std).permute(2, 0, 1)
 
-    options = {"batch_size": _BATCH.value, "num_workers": THREADS, "persistent_workers": True}
+    options = {"batch_size": _BATCH.value, "num_workers": threads(), "persistent_workers": True}
     batches = torch.utils.data.DataLoader(Images(), **options)
     return lambda: (len(batch) for batch in batches)
 

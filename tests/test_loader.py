@@ -102,7 +102,7 @@ def test_reading_ahead_is_bounded():
         return item
 
     list(itertools.islice(loader.read_ahead(np.arange(1000), count), 3))
-    assert 3 <= len(taken) <= 3 + loader.READ_AHEAD + loader.THREADS + 1
+    assert 3 <= len(taken) <= 3 + loader.READ_AHEAD + loader.threads() + 1
 
 
 def test_the_views_of_a_square_are_its_symmetries():

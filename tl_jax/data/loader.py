@@ -1,5 +1,6 @@
 """Batches: examples and views are a pure function of seed and epoch; Grain reads them ahead."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -7,8 +8,8 @@ import numpy as np
 
 from tl_jax.data import balance
 
-READ_AHEAD = 4  # batches; Grain's default of 500 would fill the memory
-THREADS = 2
+READ_AHEAD = 4  # batches at the least; Grain's default of 500 would fill the memory
+MOST_THREADS = 16
 
 Read = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (B,) examples, (B,) views -> (B, ...)
 
@@ -57,11 +58,22 @@ def once_order(count: int, *, batch_size: int, ordered: bool = False) -> np.ndar
     return np.where(numbers < count, numbers, -1)
 
 
+def threads() -> int:
+    """How many threads make batches: one for each core that this process may use, 2 to 16.
+
+    Threads are enough: Pillow decodes and resizes outside the interpreter's lock.
+    """
+    known = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
+    return min(max(2, cores), MOST_THREADS)
+
+
 def read_ahead(items: Any, make: Callable[[Any], Any]) -> Iterator[Any]:
     """`make(item)` of every item, in order; the next ones are made in threads meanwhile."""
     import grain  # imports slowly
 
     if not len(items):
         return iter(())
-    options = grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=READ_AHEAD)
+    ahead = max(READ_AHEAD, threads())
+    options = grain.ReadOptions(num_threads=threads(), prefetch_buffer_size=ahead)
     return iter(grain.MapDataset.source(items).map(make).to_iter_dataset(options))
