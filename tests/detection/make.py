@@ -8,10 +8,17 @@ import contextlib
 import io
 import json
 import pathlib
+import sys
+from unittest.mock import MagicMock
 
 import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+
+DRAWN = "appdirs cv2 matplotlib matplotlib.pyplot matplotlib.lines pandas seaborn".split()
+for name in DRAWN:
+    sys.modules[name] = MagicMock()  # of figures, which nobody asks for
+from tidecv import TIDE, Data  # noqa: E402
 
 STATS = ("map", "ap50", "ap75", "small", "medium", "large")
 CLASSES = 4  # of which the last has no boxes
@@ -67,9 +74,42 @@ def judged(given: dict) -> dict:
     }
 
 
+def simple(seed: int) -> dict:
+    """Like `case`, without crowds, ties, images of more than 100 detections, and what TIDE counts
+    otherwise than COCO: a class without boxes (as 0), and images without (not at all).
+    """
+    given, rng = case(seed), np.random.default_rng(seed)
+    truths = [[*row[:6], 0, row[7]] for row in given["truths"] if row[0] != 4]
+    found = [[*row[:6], 0.0] for row in given["found"] if row[0] not in (0, 4) and row[5] < 3]
+    for row, score in zip(found, rng.permutation(len(found)).tolist(), strict=True):
+        row[-1] = round((score + 1) / (len(found) + 1), 6)
+    return {"truths": truths, "found": found, "images": given["images"]}
+
+
+def explained(given: dict) -> dict:
+    """What TIDE says, in its own names of errors; the order is that of its paper."""
+    truths, found = Data("truths"), Data("found")
+    for data in (truths, found):
+        for c in range(CLASSES - 1):
+            data.add_class(c, str(c))
+    for image, x, y, w, h, label, *_ in given["truths"]:
+        truths.add_ground_truth(image, label, [x, y, w, h])
+    for image, x, y, w, h, label, score in given["found"]:
+        found.add_detection(image, label, score, [x, y, w, h])
+    tide = TIDE()
+    run = tide.evaluate(truths, found, mode=TIDE.BOX)
+    costs, counts = run.fix_main_errors(), run.count_errors()
+    return {
+        "ap50": run.ap / 100,
+        "errors": [[kind.short_name, counts[kind], costs[kind] / 100] for kind in costs],
+    }
+
+
 if __name__ == "__main__":
-    cases = [case(seed) for seed in range(3)]
+    cases = {"precision": [case(seed) for seed in range(3)]}
+    cases["errors"] = [simple(seed) for seed in range(3)]
     with contextlib.redirect_stdout(io.StringIO()):
-        cases = [{**one, "expected": judged(one)} for one in cases]
+        for name, judge in (("precision", judged), ("errors", explained)):
+            cases[name] = [{**one, "expected": judge(one)} for one in cases[name]]
     path = pathlib.Path(__file__).with_name("golden.json")
     path.write_text(json.dumps(cases, separators=(",", ":")) + "\n")

@@ -38,7 +38,10 @@ def described(task: Task) -> str:
     if not task.classes:
         return f"{shown(task.name)}: {sizes}"
     names = listed(task.classes, CLASSES)
-    what = task.asks if len(task.classes) > 1 else task.asks.removesuffix("s")
+    several = len(task.classes) > 1
+    what = task.asks if several else task.asks.removesuffix("s")
+    if task.asks == "boxes":
+        what = f"{'classes' if several else 'class'} of boxes"
     return f"{shown(task.name)}: {len(task.classes)} {what} ({names}); {sizes}"
 
 

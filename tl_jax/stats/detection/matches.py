@@ -53,37 +53,44 @@ def by_coco(
     thresholds: np.ndarray,
     areas: tuple[float, float] = EVERY,
 ) -> Matches:
-    """Match as pycocotools' COCOeval does.
+    """Match as pycocotools' COCOeval does (`taken`), at most `MOST` detections an image.
 
-    A detection takes the box of the greatest overlap, at least the threshold, that no other took;
-    the last of equal ones, and an ignored one, a crowd, only if there is no other. A crowd can be
-    taken many times. Boxes whose area is not in `areas`, both ends included, are ignored as well,
-    and so are detections of such an area that find nothing.
+    Boxes whose area is not in `areas`, both ends included, are ignored as well, and so are
+    detections of such an area that find nothing.
     """
 
     def match(one: OfImage) -> tuple[np.ndarray, np.ndarray, int]:
         one = one._replace(scores=one.scores[:MOST], boxes=one.boxes[:MOST])
         aside = one.ignored | (one.areas < areas[0]) | (one.areas > areas[1])
-        ious = overlap.of_pairs(one.boxes, one.truth, one.ignored)
-        taken = np.zeros((len(thresholds), len(one.truth)), bool)
-        right, wrong = (np.zeros((len(thresholds), len(one.boxes)), bool) for _ in range(2))
         size = (one.boxes[:, 2:] - one.boxes[:, :2]).prod(-1)
         beyond = (size < areas[0]) | (size > areas[1])
-        least = np.minimum(thresholds, 1 - 1e-10)[:, None]
-        if not len(one.truth):
-            return right, wrong | ~beyond, 0
-        for d in range(len(one.boxes)):
-            fits = (ious[d] >= least) & (~taken | one.ignored)
-            counted = fits & ~aside
-            chosen = np.where(counted.any(1, keepdims=True), counted, fits)
-            last = len(one.truth) - 1 - np.where(chosen, ious[d], -1)[:, ::-1].argmax(1)
-            found = np.flatnonzero(chosen.any(1))
-            taken[found, last[found]] = True
-            right[found, d] = ~aside[last[found]]
-            wrong[:, d] = ~chosen.any(1) & ~beyond[d]
-        return right, wrong, int((~aside).sum())
+        found = taken(one, thresholds, aside)
+        right = (found >= 0) & ~np.append(aside, True)[found]
+        return right, (found < 0) & ~beyond, int((~aside).sum())
 
     return _collected(detections, truths, label, match, len(thresholds))
+
+
+def taken(one: OfImage, thresholds: np.ndarray, aside: np.ndarray) -> np.ndarray:
+    """Return (T, K) the number of the box that each detection takes at each threshold, or -1.
+
+    By falling score, a detection takes the box of the greatest overlap, at least the threshold,
+    that no other took; the last of equal ones, and one of `aside` (M,) only if there is no other.
+    An ignored one, a crowd, can be taken many times.
+    """
+    ious = overlap.of_pairs(one.boxes, one.truth, one.ignored)
+    least = np.minimum(thresholds, 1 - 1e-10)[:, None]  # as pycocotools has it
+    found = np.full((len(thresholds), len(one.boxes)), -1)
+    free = np.ones((len(thresholds), len(one.truth)), bool)
+    for d in range(len(one.boxes) if len(one.truth) else 0):
+        fits = (ious[d] >= least) & free
+        counted = fits & ~aside
+        chosen = np.where(counted.any(1, keepdims=True), counted, fits)
+        last = len(one.truth) - 1 - np.where(chosen, ious[d], -1)[:, ::-1].argmax(1)
+        some = np.flatnonzero(chosen.any(1))
+        found[some, d] = last[some]
+        free[some, last[some]] = one.ignored[last[some]]
+    return found
 
 
 def by_voc(detections: Arrays, truths: Arrays, label: int, thresholds: np.ndarray) -> Matches:

@@ -82,19 +82,19 @@ def average_precision(
     of_classes = matched(detections, truths, classes=classes, rule=rule)
     each = [precisions(matches, rule) for matches in of_classes]
     rows = [
-        {"name": name, "n": int(matches.positives.sum()), "ap": _mean(own)}
+        {"name": name, "n": int(matches.positives.sum()), "ap": mean(own)}
         for name, matches, own in zip(classes, of_classes, each, strict=True)
     ]
-    found: dict[str, Any] = {"map": _mean(row["ap"] for row in rows), "per_class": rows}
+    found: dict[str, Any] = {"map": mean(row["ap"] for row in rows), "per_class": rows}
     if RULES[rule].match is not by_coco:
         return found
     for name, threshold in (("ap50", 0.5), ("ap75", 0.75)):
         at = int(np.flatnonzero(np.isclose(COCO, threshold))[0])
-        found[name] = _mean(own[at] if own else None for own in each)
-    found["recall"] = _mean(_recall(matches) for matches in of_classes)
+        found[name] = mean(own[at] if own else None for own in each)
+    found["recall"] = mean(_recall(matches) for matches in of_classes)
     for name, areas in AREAS.items():
         of_size = matched(detections, truths, classes=classes, rule=rule, areas=areas)
-        found[name] = _mean(_mean(precisions(matches, rule)) for matches in of_size)
+        found[name] = mean(mean(precisions(matches, rule)) for matches in of_size)
     return found
 
 
@@ -167,6 +167,7 @@ def _recall(matches: Matches) -> float | None:
     return float((matches.right.sum(1) / count).mean())
 
 
-def _mean(values: Iterable[float | None]) -> float | None:
+def mean(values: Iterable[float | None]) -> float | None:
+    """Return the mean of what is there; None of nothing."""
     there = [value for value in values if value is not None]
     return float(np.mean(there)) if there else None
