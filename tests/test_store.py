@@ -317,3 +317,20 @@ def test_a_limit_on_the_size_of_files_is_met_and_lifted(tmp_path):
 
     rows = store.build(Store(tmp_path, (1000, 100), "uint8", "numbers"), compute)
     assert computed == list(range(10, 16)) and (rows == 7).all()
+
+
+def test_a_whole_store_is_read_where_nothing_can_be_written(built, monkeypatch):
+    before = {path.name: path.stat() for path in built.iterdir()}
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    rows, computed = build(built)
+    assert computed == []
+    np.testing.assert_array_equal(rows, WANTED)
+    assert {path.name: path.stat() for path in built.iterdir()} == before
+
+
+def test_what_cannot_be_written_is_said_before_it_is_computed(built, monkeypatch):
+    tear(built)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    for folder in (built, built / "new"):
+        with pytest.raises(UserError, match=r"cannot be written.*numbers.*\(cache=\)"):
+            build(folder, lambda first, last: pytest.fail("it was computed"))

@@ -5,6 +5,7 @@ archive nothing is executed.
 """
 
 import contextlib
+import errno
 import gzip
 import hashlib
 import importlib.util
@@ -14,6 +15,7 @@ import lzma
 import re
 import shutil
 import stat
+import struct
 import subprocess
 import sys
 import tarfile
@@ -36,8 +38,10 @@ MOST_FILES = 200_000
 DAMAGED = (
     *(tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError),
     *(NotImplementedError, RuntimeError),  # of zipfile: unknown compression, a password
-    *(FileExistsError, NotADirectoryError),  # one name twice, or a file as a folder
+    *(FileExistsError, IsADirectoryError, NotADirectoryError),  # one name twice, a file as a folder
+    *(ArithmeticError, LookupError, ValueError, struct.error),  # of headers, names and numbers
 )
+SEEKS = (errno.EINVAL, errno.ENAMETOOLONG)  # of a header that leads elsewhere, or has a long name
 PAUSE = 0.2  # seconds between two looks for a signal
 LANGUAGES = ("de", "en", "es", "fr")  # of which Debian has many translated descriptions
 
@@ -232,7 +236,11 @@ def unpack(archive: Path, folder: Path) -> None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with member.open() as source, open(path, "xb") as file:
                     shutil.copyfileobj(source, file)
-    except DAMAGED as error:
+    except UserError:
+        raise
+    except (*DAMAGED, OSError) as error:
+        if not isinstance(error, DAMAGED) and error.errno not in SEEKS:  # a full disk
+            raise
         raise UserError(f"{archive.name} is no archive, or damaged ({error!r:.120})") from error
 
 

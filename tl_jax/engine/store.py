@@ -94,9 +94,14 @@ def build(
     """A store's array, read-only, with rows `compute(first, last)`, mapped from disk.
 
     Only blocks of rows that are not there or fail their checksum are computed. UserError if the
-    disk has not the room for them.
+    disk has not the room for them, or cannot be written; a whole store need not be.
     """
     folder, what = kept.folder, kept.what
+    if not os.access(_existing(folder), os.W_OK):
+        if len(_verified(kept)) < len(kept.blocks):
+            why = f"{folder.parent} cannot be written, and lacks what is needed ({what})"
+            raise UserError(f"{why}: choose another folder (cache=)")
+        return np.memmap(folder / "data", kept.dtype, "r", shape=kept.shape)
     with _disk_full_is_said(folder), locks.held(folder / "lock", what=f"{what} in {folder}"):
         _note(folder, what)
         done = _verified(kept)
@@ -145,8 +150,8 @@ def _noted(folder: pathlib.Path) -> dict[tuple[int, int], str]:
     noted = {}
     if (folder / "rows.jsonl").exists() and (folder / "data").exists():
         for line in (folder / "rows.jsonl").read_text(errors="replace").splitlines():
-            with contextlib.suppress(ValueError, KeyError, TypeError):  # a torn last line
-                entry = json.loads(line)
+            with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
+                entry = json.loads(line)  # of a line that is torn, ValueError
                 noted[entry["first"], entry["last"]] = entry["sha256"]
     return noted
 

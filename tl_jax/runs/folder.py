@@ -1,6 +1,7 @@
 """A results folder: one process at a time, one config, and `result.json` once all is done."""
 
 import contextlib
+import errno
 import fcntl
 import json
 import logging
@@ -14,11 +15,12 @@ from tl_jax import report
 from tl_jax.data.files import is_leftover, path_of
 from tl_jax.errors import UserError
 from tl_jax.runs.config import differences
-from tl_jax.runs.results import write_json
+from tl_jax.runs.results import read_json, write_json
 from tl_jax.train.identity import changed_data
 
 logger = logging.getLogger(__name__)
 
+READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 ANY_TIME = ("cache", "checkpoint_seconds")  # settings that do not change what a run finds
 
 
@@ -93,9 +95,15 @@ def claimed(workdir: pathlib.Path, config: dict) -> Generator[dict | None]:
     """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
+        lock = open(workdir / ".lock", "w")
     except (FileExistsError, NotADirectoryError):
         raise UserError(f"workdir={workdir} is a file, or lies in one: take another") from None
-    with open(workdir / ".lock", "w") as lock:
+    except OSError as error:
+        if error.errno not in READ_ONLY:
+            raise
+        line = f"workdir={workdir} cannot be written ({error.strerror}): take another"
+        raise UserError(line) from error
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -153,10 +161,7 @@ def _require_same(workdir: pathlib.Path, *, theirs: dict, ours: dict) -> None:
 
 def _read(path: pathlib.Path) -> dict:
     try:
-        found = json.loads(path.read_text())
-        if not isinstance(found, dict):
-            raise ValueError("it holds no object")
-        return found
+        return read_json(path)
     except (OSError, ValueError) as error:
         said = f"{path} is lost or damaged ({error}); take another folder (workdir=)"
         raise UserError(said) from error

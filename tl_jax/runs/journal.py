@@ -20,7 +20,7 @@ class Journal:
         self._rows: dict[str, dict] = {}
         text = path.read_text(errors="replace") if path.exists() else ""
         for line in text.splitlines():
-            with contextlib.suppress(ValueError, KeyError, TypeError):
+            with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
                 entry = json.loads(line)
                 self._rows[_name(entry["key"])] = {**entry["key"], **entry["row"]}
         if text and not text.endswith("\n"):

@@ -53,7 +53,7 @@ def work(
     base: Base, task: Task, workdir: pathlib.Path, config: Any, *, name: str
 ) -> dict[str, Any]:
     """Train the base on the task's texts; keep it in `workdir` and return what came of it."""
-    started = time.time()
+    started = time.monotonic()
     asked = {"tokens": config.tokens, "most": config.words, "least": config.least}
     asked["backward"] = config.backward
     ready = with_vocabulary(base, task, **asked, seed=config.seed)
@@ -77,7 +77,7 @@ def work(
         "task": {"name": task.name, "texts": {s: len(rows) for s, rows in task.splits.items()}},
         "history": progress.history,
         "sample": generation.continued(final, config.prompt, seed=config.seed),
-        "seconds": time.time() - started,
+        "seconds": time.monotonic() - started,
         **results.provenance("language"),
     }
     for split in ("val", "test"):

@@ -65,7 +65,7 @@ def work(
     base: Base, task: Task, workdir: pathlib.Path, config: Any, *, name: str
 ) -> dict[str, Any]:
     """Train the base on the task's images; keep it in `workdir` and return what came of it."""
-    started = time.time()
+    started = time.monotonic()
     problem, ready, first = posed(base, task, config)
     logger.info("%s", log.described(problem.task))
     variables, progress, inputs = loop.run(
@@ -96,7 +96,7 @@ def work(
         "before": problem.objective.watch(predicted(first), problem.task),
         "after": problem.objective.watch(predicted(variables), problem.task),
         "collapsed": collapse(progress.history[-1]),
-        "seconds": time.time() - started,
+        "seconds": time.monotonic() - started,
         **results.provenance("pretrain"),
     }
     result = results.finite(result)

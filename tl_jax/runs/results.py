@@ -115,6 +115,17 @@ def write_json(path: pathlib.Path, tree: Any) -> None:
     partial.replace(path)
 
 
+def read_json(path: pathlib.Path) -> dict[str, Any]:
+    """Return the object in a file; ValueError for any other content."""
+    try:
+        found = json.loads(path.read_bytes())
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    if not isinstance(found, dict):
+        raise ValueError("it holds no object")
+    return found
+
+
 def _lines(tree: Any, margin: str = "\n") -> str:
     """JSON, indented but for rows of plain values: a confusion matrix has a line a class, where
     one a number takes eight times the memory to write.

@@ -1,6 +1,5 @@
 """Finished runs that belong together: of the same data, splits and classes."""
 
-import json
 import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,6 +9,7 @@ from tl_jax.base.base import Base
 from tl_jax.base.load import load_base
 from tl_jax.data.task import Task
 from tl_jax.errors import UserError
+from tl_jax.runs.results import read_json
 from tl_jax.runs.subject import named_task
 from tl_jax.train.identity import changed_data, of_tasks
 
@@ -52,10 +52,11 @@ def task_of(run: pathlib.Path) -> Task:
     """Load the task of a run that has a config; UserError for a run made from Python, and for a
     task that has changed.
     """
-    config = json.loads((run / "config.json").read_text())
-    if not isinstance(config["task"], dict):
+    config = _record(run, "config.json")
+    task, seed = config.get("task"), config.get("seed")
+    if not isinstance(task, dict) or "name" not in task or seed is None:
         raise UserError(f"{run} was made from Python, and its task is not known here: go on there")
-    task = named_task(config["task"], config["seed"])
+    task = named_task(task, seed)
     require_same_data(run, task)
     return task
 
@@ -70,8 +71,11 @@ def require_same_data(run: pathlib.Path, task: Task) -> None:
 
 def _read(run: pathlib.Path) -> tuple[dict, dict]:
     """The result of a finished run, and the data that it belongs to."""
+    return _record(run, "result.json"), _record(run, "data.json")
+
+
+def _record(run: pathlib.Path, name: str) -> dict:
     try:
-        result = json.loads((run / "result.json").read_text())
-        return result, json.loads((run / "data.json").read_text())
+        return read_json(run / name)
     except (OSError, ValueError) as error:
         raise UserError(f"{run} is no finished run with a {file.NAME}: {error}") from error

@@ -183,7 +183,7 @@ def work(
     name: str = "",
 ) -> dict[str, Any]:
     """Do all seven steps in `workdir`; return what came of them."""
-    started = time.time()
+    started = time.monotonic()
     # Steps 1 to 4: a pretrained base, cut at a feature layer, with a new head.
     problem, ready, variables = pose.posed(base, task, own, options, sources)
     for one in {id(one): one for one in (problem.task, *problem.sources.values())}.values():
@@ -215,7 +215,7 @@ def work(
         progress=done.progress,
         scores=done.scores,
         predictions=probabilities,
-        total_seconds=time.time() - started,
+        total_seconds=time.monotonic() - started,
     )
     for setback in text.setbacks(result["plan"]["phases"]):
         logger.warning("%s", setback)

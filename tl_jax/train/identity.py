@@ -68,7 +68,10 @@ def changed_data(theirs: Told, ours: Told) -> list[str]:
         return [f"tasks {sorted(theirs)} then, {sorted(ours)} now"]
     phrases = []
     for name, now in ours.items():
-        of_source = _changed_task(theirs[name], now)
+        try:
+            of_source = _changed_task(theirs[name], now)
+        except (AttributeError, LookupError, TypeError):  # it was read from a file
+            of_source = ["what was noted of them then is damaged"]
         phrases += [f"source {name!r}: {phrase}" for phrase in of_source] if name else of_source
     return phrases
 

@@ -99,6 +99,8 @@ def similarity(space: Space, path: str | Path) -> Similarity:
         scores.append(score)
     if len(scores) < 3:
         raise UserError(f"{path}: {len(scores)} of its pairs have vectors, and 3 are needed")
+    if len(set(scores)) < 2 or len(set(cosines)) < 2:
+        raise UserError(f"{path}: its pairs are all equally similar, so nothing can be ranked")
     value = float(stats.spearmanr(scores, cosines).statistic)
     return Similarity(value, *of_spearman(value, len(scores)), len(scores), missing)
 

@@ -13,6 +13,7 @@ from tl_jax.vectors.corpus import Corpus
 from tl_jax.vectors.fasttext import FastText
 from tl_jax.vectors.glove import GloVe
 from tl_jax.vectors.skip_gram import SkipGram
+from tl_jax.weights.reading import reading
 from tl_jax.weights.vectors_file import WIDEST, Vectors
 
 logger = logging.getLogger(__name__)
@@ -76,8 +77,10 @@ def _kept(folder: pathlib.Path) -> tuple[dict[str, Any], list[float]] | None:
     steps = [int(path.stem.removeprefix("words_step")) for path in folder.glob("words_step*.npz")]
     if not steps:
         return None
-    with np.load(folder / f"words_step{max(steps)}.npz") as found:
+    path = folder / f"words_step{max(steps)}.npz"
+    with reading(path, cure="delete it to begin anew"), np.load(path) as found:
         arrays = dict(found)
-    losses = arrays.pop("losses").tolist()
+        losses = arrays.pop("losses").tolist()
+        tables = {name: jnp.asarray(table) for name, table in arrays.items()}
     logger.info("going on after epoch %d", len(losses))
-    return {name: jnp.asarray(table) for name, table in arrays.items()}, losses
+    return tables, losses

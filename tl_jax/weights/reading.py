@@ -1,6 +1,7 @@
 """The errors that all readers of weight files share: one clear line for each unreadable file."""
 
 import contextlib
+import struct
 import zipfile
 from collections.abc import Generator
 from pathlib import Path
@@ -13,8 +14,9 @@ AGAIN = "fetch the file again"
 
 
 @contextlib.contextmanager
-def reading(path: Path) -> Generator[None]:
-    """Turn every error inside the block into a UserError of one line that begins with the path.
+def reading(path: Path, *, cure: str = AGAIN) -> Generator[None]:
+    """Turn every error inside the block into a UserError of one line that begins with the path and
+    ends with what to do about a damaged file.
 
     UserError at once if `path` is not a regular file.
     """
@@ -28,6 +30,6 @@ def reading(path: Path) -> Generator[None]:
     # Libraries raise any of these for damaged bytes; pickletools warns of odd escapes in names.
     except (ArithmeticError, AttributeError, EOFError, LookupError, OSError, RuntimeError,
             SafetensorError, TypeError, ValueError, Warning,
-            zipfile.BadZipFile) as error:  # fmt: skip
-        line = f"{path}: cannot be read, perhaps truncated or damaged ({error!r:.120}); {AGAIN}"
+            struct.error, zipfile.BadZipFile) as error:  # fmt: skip
+        line = f"{path}: cannot be read, perhaps truncated or damaged ({error!r:.120}); {cure}"
         raise UserError(line) from error

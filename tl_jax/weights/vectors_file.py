@@ -237,9 +237,11 @@ def _collected(rows: Rows, width: int, promised: int = 0) -> Vectors:
 
 
 def _finite(words: Iterable[str], part: list[np.ndarray]) -> np.ndarray:
-    """The vectors of the last of these words, stacked; UserError if one is not finite."""
+    """The vectors of the last of these words, stacked; UserError if a length is not finite."""
     rows = np.stack(part)
-    for number in np.flatnonzero(~np.isfinite(rows).all(1)):
+    with np.errstate(over="ignore", invalid="ignore"):
+        lengths = np.einsum("nd,nd->n", rows, rows)
+    for number in np.flatnonzero(~np.isfinite(lengths)):
         word = list(words)[number - len(part)]
-        raise UserError(f"the vector of {word!r:.80} is not finite; {AGAIN}")
+        raise UserError(f"the vector of {word!r:.80} is not finite, or far too long; {AGAIN}")
     return rows

@@ -138,10 +138,10 @@ def _marked(
     lost = copies = 0
     for entry in annotations:
         id_ = entry.get("id")
-        if entry.get("image_id") not in images:
+        if _id(entry, "image_id") not in images:
             lost += 1
             continue
-        if (category := entry.get("category_id")) not in categories:
+        if (category := _id(entry, "category_id")) not in categories:
             known = (f"{id_} ({name})" for id_, name in categories.items())
             raise unknown(f"category of annotation {id_!r:.40} in {path.name}", category, known)
         one = Marked(
@@ -179,6 +179,12 @@ def _edges(path: Path, entry: Mapping) -> tuple[float, float, float, float]:
 def _is_number(value: Any) -> bool:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return number and -LARGE < value < LARGE
+
+
+def _id(entry: Mapping, name: str) -> float | str | None:
+    """What an entry is of; None for a list or an object, which is no id."""
+    value = entry.get(name)
+    return value if isinstance(value, int | float | str) else None
 
 
 def _positive(value: Any) -> float | None:

@@ -85,7 +85,7 @@ def row(config: Mapping[str, Any], workdir: pathlib.Path, cell: Cell) -> dict[st
 
     Its predictions and features of held-out examples are kept in `workdir`.
     """
-    started = time.time()
+    started = time.monotonic()
     folder.keep_compiled(config["cache"])  # a worker process has not been told yet
     tasks = domains(config, cell.seed)
     values = methods.drawn(config, cell.method, cell.seed)[cell.draw]
@@ -113,7 +113,7 @@ def row(config: Mapping[str, Any], workdir: pathlib.Path, cell: Cell) -> dict[st
         "n_test": len(target.splits["test"]),
         "n_all": len(target.ids),
         "test_split": splits.identity(target.splits["test"]),
-        "seconds": time.time() - started,
+        "seconds": time.monotonic() - started,
     }
 
 

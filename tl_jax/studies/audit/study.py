@@ -36,7 +36,7 @@ def _source(config: Any) -> Task:
 
 def compute(config: Any, workdir: Path) -> dict:
     """Look at the task as the config says; the task itself is `material` for the page."""
-    started, task = time.time(), task_of(config, config.seed)
+    started, task = time.monotonic(), task_of(config, config.seed)
     seen = contents.contents(task)
     interrupt.check()
     result = {
@@ -51,7 +51,7 @@ def compute(config: Any, workdir: Path) -> dict:
         result |= {"doubts": _doubts(task, features[base.bottleneck].rows, config.seed)}
         interrupt.check()
         result |= _related(config, base, task, features)
-    return result | {"seconds": time.time() - started}
+    return result | {"seconds": time.monotonic() - started}
 
 
 def _described(task: Task, seen: contents.Contents) -> dict:

@@ -1,11 +1,11 @@
 """Mean and spread of metrics over runs that differ only in their seed; methods compared."""
 
-import json
 import pathlib
 import statistics
 from collections.abc import Iterable, Sequence
 
 from tl_jax.errors import UserError
+from tl_jax.runs.results import read_json
 from tl_jax.studies.compare.methods import compare_methods, grouped
 from tl_jax.studies.compare.row import Comparison, Row
 
@@ -48,10 +48,11 @@ def compare(results: Sequence[dict]) -> tuple[list[int], list[Row]]:
 def result(run: pathlib.Path) -> dict:
     """Read the result of a finished run; UserError if it has none, or one of another program."""
     try:
-        found = json.loads((run / "result.json").read_text())
+        found = read_json(run / "result.json")
     except (OSError, ValueError) as error:
         raise UserError(f"{run} is not a finished run: it has no readable result.json") from error
-    if not isinstance(found, dict) or not found.keys() >= {"seed", "config", "val", "test"}:
+    parts = [found.get(name) for name in ("config", "val", "test")]
+    if not isinstance(found.get("seed"), int) or not all(isinstance(p, dict) for p in parts):
         raise UserError(f"{run} holds no result of experiments.transfer, which is what is compared")
     return found
 

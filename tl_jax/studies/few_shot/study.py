@@ -67,7 +67,7 @@ def novel_classes(config: Any, task: Task) -> tuple[str, ...]:
 
 def compute(config: Any, workdir: pathlib.Path) -> dict:
     """Train each base, answer the episodes by each method, and store each finished cell."""
-    started, journal = time.time(), Journal(workdir / "cells.jsonl")
+    started, journal = time.monotonic(), Journal(workdir / "cells.jsonl")
     for seed, name in itertools.product(config.seeds, config.trainings):
         if seed != config.seeds[0] and not config.trainings[name]:
             continue  # nothing is trained that could differ
@@ -80,7 +80,7 @@ def compute(config: Any, workdir: pathlib.Path) -> dict:
         "base_classes": list(config.base_classes),
         "novel_classes": list(novel_classes(config, task)),
         "trainings": {name: bool(given) for name, given in config.trainings.items()},
-        "seconds": time.time() - started,
+        "seconds": time.monotonic() - started,
     }
 
 

@@ -2,6 +2,7 @@
 
 import collections
 import concurrent.futures
+import itertools
 import os
 import pathlib
 import time
@@ -52,24 +53,28 @@ def data(config: Any) -> dict[str, Task]:
 
 def compute(config: Any, workdir: pathlib.Path) -> dict:
     """Examine every layer with every probe, budget and seed; store each finished cell."""
-    started = time.time()
+    started = time.monotonic()
     base, subsets = base_of(config), labelled_subsets(config)
     task = subsets[config.budgets[0], config.seeds[0]][0]
     options = {"pool": config.pool, "views": config.views, "cache": config.cache}
     features = of_layers(base, task, layers=config.layers or None, **options)
-    ready = time.time()
+    ready = time.monotonic()
     journal = Journal(workdir / "cells.jsonl")
     fill(journal, config, {name: layer.rows for name, layer in features.items()}, subsets)
+    # Threads finish in any order: the same grid gives the same result, line by line.
+    grid = itertools.product(features, config.budgets, config.seeds)
+    rows = [journal.get(layer=layer, budget=budget, seed=seed) for layer, budget, seed in grid]
+    cells = [row for row in rows if row is not None]
     ratio = overlap([subsets[config.budgets[0], seed][0].splits for seed in config.seeds])
     shapes = {k: {"shape": list(f.shape), "pooled": list(f.pooled)} for k, f in features.items()}
     return {
         "layers": shapes,
-        "cells": journal.rows(),
-        "best": best_layers(ProbeGrid(config, shapes, journal.rows()), ratio=ratio),
+        "cells": cells,
+        "best": best_layers(ProbeGrid(config, shapes, cells), ratio=ratio),
         "commonest": commonest_class(subsets.values()),
         "published": list(task.published),
         "overlap": ratio,
-        "seconds": {"features": ready - started, "probes": time.time() - ready},
+        "seconds": {"features": ready - started, "probes": time.monotonic() - ready},
     }
 
 

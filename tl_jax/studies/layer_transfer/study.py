@@ -48,7 +48,7 @@ def data(config: Any) -> dict[str, Task]:
 
 def compute(config: Any, workdir: pathlib.Path) -> dict:
     """Train the bases and all treatments; store each finished training."""
-    started = time.time()
+    started = time.monotonic()
     net, sides = Net(config), arms(config)
     study = Study(config, net, workdir)
     for budget_index in range(len(config.budgets)):
@@ -67,7 +67,7 @@ def compute(config: Any, workdir: pathlib.Path) -> dict:
         "cells": cells,
         "decomposition": tables.decomposition,
         "findings": tables.findings,
-        "seconds": time.time() - started,
+        "seconds": time.monotonic() - started,
     }
 
 

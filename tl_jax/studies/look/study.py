@@ -74,7 +74,7 @@ def data(config: Any) -> dict[str, Task]:
 
 def compute(config: Any, workdir: pathlib.Path) -> dict:
     """Look at a base as the config says; most of the output is `material` for the page."""
-    started = time.time()
+    started = time.monotonic()
     base, task = base_of(config), task_of(config, seed=config.seed)
     layer, shape = shown_layer(config, base)
     name, image = _image(config, task)
@@ -100,7 +100,7 @@ def compute(config: Any, workdir: pathlib.Path) -> dict:
         "layer": layer,
         "channels": channels,
         "image": name,
-        "seconds": time.time() - started,
+        "seconds": time.monotonic() - started,
         "material": material,
     }
 

@@ -63,7 +63,7 @@ def compute(
     if reuse is not None:
         _take(journal, table.read_of(reuse, plain))
     todo = [cell for cell in every if _is_wanted(journal.get(**cell._asdict()), retry)]
-    work, started = functools.partial(row, plain), time.time()
+    work, started = functools.partial(row, plain), time.monotonic()
     failed = 0
     for count, (cell, computed) in enumerate(_spread(workers, cluster)(work, todo), 1):
         if isinstance(computed, Exception):
@@ -71,7 +71,7 @@ def compute(
             logger.warning("%s failed: %s", cell.described(), error_of(computed))
             computed = {"error": error_of(computed)}
         journal.add(computed, **cell._asdict())
-        _say(count, len(todo), len(every) - len(todo), failed, time.time() - started)
+        _say(count, len(todo), len(every) - len(todo), failed, time.monotonic() - started)
     rows = [line for cell in every if (line := journal.get(**cell._asdict())) is not None]
     return {"rows": rows, "verdicts": against_reference(rows, plain)}
 

@@ -54,7 +54,7 @@ def data(config: Any) -> dict[str, Task]:
 
 def compute(config: Any, workdir: pathlib.Path) -> dict:
     """Score and train every candidate with every seed; store each finished candidate."""
-    started = time.time()
+    started = time.monotonic()
     journal = Journal(workdir / "cells.jsonl")
     for seed in config.seeds:
         for name in config.bases:
@@ -64,7 +64,7 @@ def compute(config: Any, workdir: pathlib.Path) -> dict:
         "candidates": rows,
         "agreement": agreements(rows, config.resamples),
         "overlap": overlap([task_of(config, seed).splits for seed in config.seeds]),
-        "seconds": time.time() - started,
+        "seconds": time.monotonic() - started,
     }
 
 
@@ -80,12 +80,12 @@ def measure(config: Any, name: str, seed: int, journal: Journal, runs: pathlib.P
     source = score_predictions(features[base.layers[-1]].rows, task) if base.classifies else {}
     for cut in missing:
         interrupt.check()
-        started = time.time()
+        started = time.monotonic()
         rows = features[cut].rows
         row = {"dimensions": rows.shape[1], "scores": score_features(rows, task) | source}
         folder = runs / f"{name}_{cut}_{seed}"
         row |= transfer(config, base, task, rows, cut=cut, seed=seed, folder=folder)
-        journal.add(row | {"seconds": time.time() - started}, base=name, cut=cut, seed=seed)
+        journal.add(row | {"seconds": time.monotonic() - started}, base=name, cut=cut, seed=seed)
         accuracies = ", ".join(f"{how} {100 * x:.1f} %" for how, x in row["accuracy"].items())
         print(f"{name} {cut} seed {seed}: {accuracies}", flush=True)
 

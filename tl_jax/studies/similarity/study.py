@@ -30,7 +30,7 @@ def data(config: Any) -> dict[str, Task]:
 
 def compute(config: Any, workdir: pathlib.Path) -> dict:
     """Compare the config's base with itself and the others; store each finished comparison."""
-    started = time.time()
+    started = time.monotonic()
     base, task = base_of(config), task_of(config, seed=0)
     journal = Journal(workdir / "cells.jsonl")
     for name, other in others(config, base).items():
@@ -40,7 +40,7 @@ def compute(config: Any, workdir: pathlib.Path) -> dict:
     return {
         "examples": len(task.ids),
         "comparisons": journal.rows(),
-        "seconds": time.time() - started,
+        "seconds": time.monotonic() - started,
     }
 
 

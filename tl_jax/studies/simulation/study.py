@@ -73,7 +73,7 @@ def data(config: Any) -> dict[str, Task]:
 
 def compute(config: Any, workdir: pathlib.Path) -> dict:
     """Train on every simulation and budget, all seeds together; store each finished cell."""
-    started, journal = time.time(), Journal(workdir / "cells.jsonl")
+    started, journal = time.monotonic(), Journal(workdir / "cells.jsonl")
     tasks, base = data(config), base_of(config)
     real = tasks.pop("")
     ready = base.with_head(len(real.classes))
@@ -102,7 +102,7 @@ def compute(config: Any, workdir: pathlib.Path) -> dict:
         "classes": list(real.classes),
         "sizes": {name: len(task.ids) for name, task in {**tasks, "test": real}.items()}
         | {"test": len(real.splits["test"])},
-        "seconds": time.time() - started,
+        "seconds": time.monotonic() - started,
     }
 
 

@@ -39,7 +39,7 @@ def data(config: Any) -> dict[str, Task]:
 
 def compute(config: Any, workdir: pathlib.Path) -> dict:
     """Learn the vectors as the config says, and write them; what is drawn is `material`."""
-    started, task = time.time(), data(config)[""]
+    started, task = time.monotonic(), data(config)[""]
     texts = (task.texts[row] for row in task.splits["train"])
     corpus = corpora.of_texts(texts, least=config.least, most=config.words)
     judge.require(config.shown, corpus.words)
@@ -59,7 +59,7 @@ def compute(config: Any, workdir: pathlib.Path) -> dict:
         "tokens": len(corpus.tokens),
         "losses": losses,
         "neighbours": {word: space.neighbours(word, NEAR) for word in shown},
-        "seconds": time.time() - started,
+        "seconds": time.monotonic() - started,
         "material": {
             "counts": {word: int(corpus.counts[space.find(word)]) for word in shown},
             "mapped": mapped,
