@@ -9,6 +9,7 @@ the same command goes on. The result must be that of a run with room, in every n
 
 import argparse
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -46,7 +47,7 @@ def tried(job: str, folder: pathlib.Path, steps: int) -> int:
     """Run the job on the disk until it ends well; return how many of its endings were wrong."""
     status, _ = attempt(job, folder / "whole", folder, None, signal.SIGKILL)
     assert status == 0, f"{job} fails by itself, see {folder / 'log'}"
-    used = sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
+    used = sum(path.stat().st_blocks * 512 for path in (folder / "whole").rglob("*"))
     room, full, wrong = LEAST, 0, 0
     while True:
         mount(f"-oremount,size={room}", folder / "disk")
@@ -56,7 +57,8 @@ def tried(job: str, folder: pathlib.Path, steps: int) -> int:
             break
         log = (folder / "log").read_text()
         last = log.splitlines()[-1]
-        right = status == 2 and last.startswith("error: no space left") and "Traceback" not in log
+        said = last.startswith("error: ") and re.search("no space|disk full", last, re.IGNORECASE)
+        right = status == 2 and said and "Traceback" not in log
         wrong += not right
         full += 1
         if not right:

@@ -5,6 +5,7 @@ import errno
 import fcntl
 import json
 import logging
+import math
 import os
 import pathlib
 from collections.abc import Callable, Generator, Iterable, Mapping
@@ -78,12 +79,18 @@ def require_apart(images: str, written: Mapping[str, str | os.PathLike | None]) 
 
 def keep_compiled(cache: str | os.PathLike | None) -> None:
     """Let JAX keep what it compiles in the folder `cache` (empty or None: it does not), for the
-    next process.
+    next process. Of a folder that cannot be written it only takes what is there.
     """
     if not cache:
         return
     # Absolute, as JAX opens its files whenever it compiles, in whatever folder the program then is.
-    compiled = path_of(cache).absolute() / "compiled"
+    folder = path_of(cache).absolute()
+    compiled = folder / "compiled"
+    if folder.is_dir() and not os.access(compiled if compiled.is_dir() else folder, os.W_OK):
+        if not compiled.is_dir():
+            return
+        # No program takes so long to compile that it is written, which would be a warning each.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", math.inf)
     jax.config.update("jax_compilation_cache_dir", str(compiled))
 
 
