@@ -16,7 +16,9 @@ from tl_jax.data import augment, views
 from tl_jax.data.boxes import letterbox, windows
 from tl_jax.data.boxes.truth import counted
 from tl_jax.data.preprocessing import Preprocessing
+from tl_jax.engine import prefix
 from tl_jax.errors import UserError
+from tl_jax.train.work import Source
 
 SIZES = [(60, 40), (40, 60), (50, 50), (64, 32), (33, 47), (60, 40), (48, 48), (40, 40)]
 
@@ -407,6 +409,38 @@ def test_composed_scenes_have_exact_boxes_and_share_nothing(size):
         assert not used["train"][kind] & used["test"][kind]
         assert not used["train"][kind] & used["val"][kind]
         assert not used["val"][kind] & used["test"][kind]
+
+
+def test_some_classes_alone(photos):
+    task = load(photos, only=["dog"])
+    assert task.classes == ("dog",) and len(task.ids) == len(SIZES)
+    assert task.truth["boxes"][0].tolist() == [[50, 30, 60, 40]]
+    assert task.truth["classes"][:3].tolist() == [[0], [0], [-1]]
+    both = load(photos, only=["dog", "cat"])
+    assert both.truth["classes"][0].tolist() == [1, 0]
+    with pytest.raises(UserError, match="did you mean 'dog'"):
+        load(photos, only=["dogs"])
+
+
+def test_batches_have_boxes_in_pixels_of_their_views(photos):
+    expected, task = SQUARE.of_task(load(photos))
+    source = Source(task, prefix.decoded(task, expected), 2, views.numbers("flip"))
+    rows = np.array([0, 0, 7])
+    made = source.batch(rows, np.array([0, 1, 1]))
+    assert made["inputs"]["image"].shape == (3, 48, 48, 3)
+    x1, y1, x2, y2 = made["boxes"][0, 0]
+    assert made["boxes"][1, 0].tolist() == [48 - x2, y1, 48 - x1, y2]
+    assert made["classes"][2].tolist() == [-1, -1] and not made["boxes"][2].any()
+    assert {name: made[name].dtype.name for name in ("boxes", "classes", "ignored")} == {
+        "boxes": "float32", "classes": "int32", "ignored": "bool"
+    }  # fmt: skip
+    patch = made["inputs"]["image"][1][:, ::-1]
+    np.testing.assert_array_equal(patch, made["inputs"]["image"][0])
+
+
+def test_folds_of_boxes_test_every_image_once(photos):
+    tests = [load(photos, folds=2, fold=fold).splits["test"] for fold in (0, 1)]
+    assert sorted(np.concatenate(tests)) == list(range(len(SIZES)))
 
 
 def test_regions_of_tiles_keep_those_that_overlap_together():

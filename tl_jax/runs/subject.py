@@ -94,4 +94,6 @@ def task_name(options: Mapping[str, Any]) -> str:
 def named_task(options: Mapping[str, Any], seed: int, **more: Any) -> Task:
     """Load the task `options["name"]` with its other options; empty ones are not every task's."""
     given = {k: value for k, value in options.items() if k != "name" and value not in ("", ())}
+    if not given.get("per_class"):  # no budget
+        given.pop("per_class", None)
     return load_task(options["name"], seed=seed, **given, **more)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tl_jax import registry
+from tl_jax.data.boxes.classes import of_classes
 from tl_jax.data.files import path_of
 from tl_jax.data.folds import in_fold
 from tl_jax.data.subset import ClassSubset, group
@@ -64,7 +65,8 @@ def load_task(
     * a name: 'digits', 'elpv', 'fashion_mnist', 'rendered', 'folder:<path>', 'table:<path>' of
       images, 'images:<path>' without labels, 'tfds:<name>', 'joined:<one>+<two>', or a registered
       one (`register_task`); of texts, 'text:<table>', 'text_folder:<path>', 'packaged:<name>'
-      (which has mnist, too);
+      (which has mnist, too); of boxes, 'coco:<file>', 'voc:<folder>', 'packaged:tree_crowns',
+      'composed:digits', 'composed:stamps';
     * the path of a folder with one sub-folder of images a class;
     * arrays: a pair of images (N, H, W) or (N, H, W, bands), uint8, and labels (N,);
     * a function `(*, seed, ...) -> Task` of your own.
@@ -89,7 +91,9 @@ def load_task(
     task = _whole(what, seed, options)
     if tile:
         task = tiled(task, tile)
-    if only:
+    if only and task.asks == "boxes":
+        task = of_classes(task, only)
+    elif only:
         task = ClassSubset(task, group(task.classes, only)).alone()
     if truths:
         task = with_truths(task, truths, seed=seed)
