@@ -4,7 +4,8 @@
     python -m experiments.predict --run=runs/reviews reviews.txt
 
 A run on texts takes files with a text on each line. A run of several labels prints those it gives,
-one of numbers the numbers. --json prints JSON lines, with the probability of every class.
+one of numbers the numbers, one of captions a caption with the logarithm of its probability. --json
+prints JSON lines, with the probability of every class.
 """
 
 import json
@@ -54,6 +55,8 @@ def _line(what: str, name: str, said: dict) -> str:
 
     if JSON.value:
         return json.dumps({what: name} | said)
+    if "caption" in said:
+        return f"{visible(name)}\t{visible(said['caption'])}\t{said['log_p']:.2f}"
     if "class" in said:
         return f"{visible(name)}\t{visible(said['class'])}\t{said['probability']:.4f}"
     told = said.get("numbers") or {one: said["probabilities"][one] for one in said["labels"]}

@@ -18,12 +18,12 @@ from tl_jax.base.load import load_base
 from tl_jax.chain.heads import StepsPool, ulmfit
 from tl_jax.chain.network import Net, Network
 from tl_jax.chain.places import Known
+from tl_jax.chain.recurrent import LSTM, QRNN, Dropped, Embed
 from tl_jax.chain.variables import flat, select
 from tl_jax.data.texts.rules import SPECIALS
 from tl_jax.errors import UserError
 from tl_jax.models import awd_lstm
 from tl_jax.models.awd_lstm import Shape, match_words
-from tl_jax.models.recurrent import LSTM, QRNN, Dropped, Embed
 from tl_jax.ops import is_real
 from tl_jax.train.objectives import LanguageModel
 from tl_jax.weights import convert

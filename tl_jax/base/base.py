@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tl_jax import ops
-from tl_jax.base import file, growth
+from tl_jax.base import captions, file, growth
 from tl_jax.base import names as library_names
 from tl_jax.base.architecture import MAX_CLASSES, Architecture
 from tl_jax.chain import answers
@@ -30,6 +30,7 @@ from tl_jax.data.texts.preprocessing import TextPreprocessing
 from tl_jax.errors import UserError, takes, takes_whole, unknown
 
 if TYPE_CHECKING:
+    from tl_jax.base.captions import Caption
     from tl_jax.data.task import Task
     from tl_jax.measure.probes.table import ProbeTable
     from tl_jax.runs.transfer import Run
@@ -89,8 +90,10 @@ class Base:
 
     @property
     def classifies(self) -> bool:
-        """Whether it ends with a classifier; a bare cut does not, nor does a language model."""
-        return self.layers[-1] == "head"
+        """Whether it ends with a classifier; a bare cut does not, nor does a language model, nor
+        what tells captions.
+        """
+        return self.layers[-1] == "head" and answers.make(self.answers).classifies
 
     def __call__(self, inputs, *, layer: str | None = None) -> jax.Array:
         """Logits (N, classes), or the output of `layer`, in inference mode.
@@ -159,6 +162,20 @@ class Base:
         numbers, parts = zip(*self._batches(rows), strict=True)
         found = np.concatenate([self._answers(forward, part) for part in parts])
         return found[np.argsort(np.concatenate(numbers))]
+
+    def captions(
+        self, images, *, beam: int | None = None, length: float | None = None
+    ) -> list["Caption"]:
+        """What a base that was trained on captions tells of one image or several: `text`, in lower
+        case, and `log_p`, the logarithm of its probability.
+
+        Images as `predict` takes them. `beam` captions are followed at a time, 1: the likeliest
+        word each time; the best has the greatest log_p over the number of its words to the power
+        `length`. None: as in training. UserError for a base that tells none.
+        """
+        given = {"beam": beam, "length": length}
+        changes = {name: value for name, value in given.items() if value is not None}
+        return captions.of_images(self, images, **changes)
 
     def probe(self, what, labels=None, **options) -> "ProbeTable":
         """What simple classifiers make of each layer's features: see `tl_jax.probe`.

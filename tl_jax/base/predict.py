@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tl_jax.base.base import Base
+from tl_jax.base.captions import Caption
 from tl_jax.chain import answers
 from tl_jax.data.files import walk
 from tl_jax.data.images import Image, bands_of, open_file
@@ -35,14 +36,18 @@ def files_at(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
 def of_files(
     base: Base, files: Sequence[pathlib.Path]
-) -> Iterator[tuple[pathlib.Path, np.ndarray | UserError]]:
-    """Each image file with a row of `Base.predict` (C,), or with what is wrong with it."""
+) -> Iterator[tuple[pathlib.Path, np.ndarray | Caption | UserError]]:
+    """Each image file with a row of `Base.predict` (C,) or, of a base that tells captions, with
+    one; or with what is wrong with it.
+    """
+    tells = answers.make(base.answers).asks == "captions"
     size = 1 if base.of_images.tile else BATCH  # an image of many tiles may be large
     for first in range(0, len(files), size):
         batch = files[first : first + size]
         read = [_opened(file, base.of_images) for file in batch]
         images = [image for image in read if not isinstance(image, UserError)]
-        rows = iter(base.predict(images) if images else ())
+        say = base.captions if tells else base.predict
+        rows = iter(say(images) if images else ())
         for file, image in zip(batch, read, strict=True):
             yield file, image if isinstance(image, UserError) else next(rows)
 
@@ -63,10 +68,13 @@ def of_lines(base: Base, path: pathlib.Path) -> Iterator[tuple[str, np.ndarray]]
             raise UserError(f"{path} is not UTF-8 ({error.reason}): save it as UTF-8") from None
 
 
-def said(base: Base, row: np.ndarray) -> dict[str, Any]:
+def said(base: Base, row: np.ndarray | Caption) -> dict[str, Any]:
     """What a row (C,) of `Base.predict` says, as JSON-able data: the "class" and its "probability",
-    or the "labels" that are given, beside all "probabilities"; or the "numbers".
+    or the "labels" that are given, beside all "probabilities"; or the "numbers". Of a caption, the
+    "caption" and its "log_p".
     """
+    if isinstance(row, Caption):
+        return {"caption": row.text, "log_p": round(row.log_p, 6)}
     kind, names = answers.make(base.answers), base.classes or tuple(map(str, range(len(row))))
     every = {name: round(float(p), 6) for name, p in zip(names, row, strict=True)}
     if kind.asks == "numbers":

@@ -15,6 +15,7 @@ class Classes:
     """One class of C: logits (N, C) become probabilities (N, C) that sum to 1."""
 
     asks: ClassVar[str] = "classes"
+    classifies: ClassVar[bool] = True  # whether outputs of an example say what it is
 
     def outputs(self, names: int) -> int:
         """How many outputs a network has for so many classes, labels or numbers."""
@@ -72,7 +73,39 @@ class Numbers(Classes):
         return outputs * jnp.asarray(self.scale or 1.0) + jnp.asarray(self.mean or 0.0)
 
 
-ANSWERS = {"classes": Classes, "labels": Labels, "numbers": Numbers, "ranks": Ranks}
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Captions(Classes):
+    """Captions, by a search over their words, which are the names: see `tl_jax.base.captions`."""
+
+    asks: ClassVar[str] = "captions"
+    classifies: ClassVar[bool] = False
+    beam: int = 3
+    length: float = 0.0
+    longest: int = 20
+
+    def __call__(self, outputs: Any) -> jax.Array:
+        raise UserError("a base that tells captions has no classes: take its captions")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pairs(Classes):
+    """Vectors of images and of texts, which may be compared; the names are words of texts."""
+
+    asks: ClassVar[str] = "captions"
+    classifies: ClassVar[bool] = False
+
+    def __call__(self, outputs: Any) -> jax.Array:
+        raise UserError("a base that compares images with texts has no classes")
+
+
+ANSWERS = {
+    "classes": Classes,
+    "labels": Labels,
+    "numbers": Numbers,
+    "ranks": Ranks,
+    "captions": Captions,
+    "pairs": Pairs,
+}
 
 
 def make(spec: str) -> Classes:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from tl_jax import ops, registry
+from tl_jax.chain import words
 from tl_jax.chain.places import Layer
 from tl_jax.errors import UserError, takes, takes_whole
 
@@ -173,7 +174,13 @@ def ulmfit(classes: int, dropout: float, hidden: int = 50) -> tuple[Layer, ...]:
     )
 
 
-HEADS = {f.__name__: f for f in (linear, zero, cosine, vgg_head, bottleneck, concat_pool, ulmfit)}
+HEADS = {
+    f.__name__: f
+    for f in (
+        *(linear, zero, cosine, vgg_head, bottleneck, concat_pool, ulmfit),
+        *words.HEADS.values(),
+    )
+}
 
 
 def is_head(layer: str, output: str = "head") -> bool:

@@ -16,6 +16,7 @@ WHAT = {
     "labels": "any of several labels",
     "numbers": "numbers",
     "boxes": "boxes",
+    "captions": "captions",
 }
 
 
@@ -48,7 +49,8 @@ class Task:
     # What is asked of an example: "classes", one of them; "labels", any of them, whose "targets"
     # (N, C) are 1, 0 or, where nobody knows, NaN; "numbers" (N, D), or NaN. These two have
     # "targets" and "weights" alone. "boxes": a class for each of several rectangles, with the truth
-    # of `tl_jax.data.boxes.truth` instead
+    # of `tl_jax.data.boxes.truth` instead. "captions": "words" (N, K, T), numbers of the words of K
+    # captions, where classes are the words, and "same" (N, K), equal for captions that are equal
     asks: str = "classes"
     # Further classifications, by name; those asked for have their rows in `truth` too
     # (`tl_jax.data.truths`)
@@ -56,6 +58,7 @@ class Task:
     # example index -> image; thread-safe; None for a task without images
     open: Callable[[int], Image] | None = None
     texts: Sequence[str] = ()  # (N,) what was written, of a task of texts
+    captions: Sequence[tuple[str, ...]] = ()  # (N,) what was written of each image
     # all other inputs, (N, ...) each
     arrays: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     channels: int = 3  # bands of every image: 1 where each is grey, 3 where some are in colour

@@ -14,10 +14,10 @@ import numpy as np
 
 from tl_jax.chain.network import Network, chain
 from tl_jax.chain.places import Layer, Tie
+from tl_jax.chain.recurrent import LSTM, QRNN, Decode, Dropped, Embed, Transposed, recurrent
 from tl_jax.chain.variables import flat, nested
 from tl_jax.data.texts.preprocessing import TOKENS, TextPreprocessing
 from tl_jax.errors import UserError
-from tl_jax.models.recurrent import LSTM, QRNN, Decode, Dropped, Embed, Transposed, recurrent
 from tl_jax.weights.convert import Rule
 
 READS = TOKENS

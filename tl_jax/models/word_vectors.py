@@ -13,9 +13,9 @@ import numpy as np
 
 from tl_jax.chain.network import Network
 from tl_jax.chain.places import Layer
+from tl_jax.chain.recurrent import Embed
 from tl_jax.data.texts.preprocessing import TOKENS, TextPreprocessing
 from tl_jax.models.layers import pool_and_head
-from tl_jax.models.recurrent import Embed
 from tl_jax.weights import vectors_file
 from tl_jax.weights.convert import Rule
 from tl_jax.weights.published import Published

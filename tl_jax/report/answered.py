@@ -1,4 +1,4 @@
-"""What a run's page says of several labels, and of numbers."""
+"""What a run's page says of several labels, of numbers, and of captions."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from tl_jax.data.task import Task
-from tl_jax.report import mistakes, plots, text
+from tl_jax.report import captioned, mistakes, plots, text
 from tl_jax.stats import metrics
 
 RESAMPLES = 300
@@ -14,9 +14,11 @@ SCATTERED = 4  # numbers that have a figure
 HOW = f"percentile bootstrap, {RESAMPLES} resamples"
 
 
-def page(result: dict, predictions: np.ndarray, task: Task) -> dict[str, Any]:
-    """Return the parts of the page for predictions (n, C) of the test split."""
+def page(result: dict, predictions: Any, task: Task) -> dict[str, Any]:
+    """Return the parts of the page for predictions (n, C) of the test split, or a tree of them."""
     test = result["test"] or {}
+    if task.asks == "captions":
+        return _captions(test, predictions, task)
     targets = task.targets[task.splits["test"]]
     parts = _labels if task.asks == "labels" else _numbers
     return parts(test, predictions, targets, task)
@@ -64,6 +66,21 @@ def _numbers(test: dict, predictions: np.ndarray, targets: np.ndarray, task: Tas
             for d, name in enumerate(names)
         ],
         "mistakes": mistakes.of_others(np.nansum(errors, 1), task, said),
+    }
+
+
+def _captions(test: dict, predictions: dict[str, Any], task: Task) -> dict:
+    metric, name, parts = (
+        ("cider", "captions", captioned.of_captions)
+        if "words" in predictions
+        else ("image_recall_at_1", "searches", captioned.of_pairs)
+    )
+    of_each, shown = parts(predictions, task)
+    return {
+        "headline": _headline(
+            metric, test, lambda rows: float(of_each[rows].mean()), len(of_each)
+        ),
+        name: shown,
     }
 
 

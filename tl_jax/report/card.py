@@ -22,8 +22,14 @@ SORTS = {
     "classes": ("A classifier of {kind}", "answers with one of its classes"),
     "labels": ("A network that labels {kind}", "gives the labels whose probability is high enough"),
     "numbers": ("A network that says numbers of {kind}", "answers with a number"),
+    "captions": ("A network that reads {kind} and words", "answers with words that it knows"),
 }
-TASKS = {"classes": "classification", "labels": "classification", "numbers": "regression"}
+TASKS = {
+    "classes": "classification",
+    "labels": "classification",
+    "numbers": "regression",
+    "captions": "to-text",
+}
 SPECIAL = str.maketrans({char: f"\\{char}" for char in "\\`*_{}[]<>#|!~"})
 
 
@@ -41,7 +47,7 @@ def card(result: dict[str, Any]) -> str:
         "What was measured": _measured(result),
         "Where it fails": _fails(result),
         "Data and weights": _sources(result),
-        "How to load it": _loading(texts),
+        "How to load it": _loading(texts, _asks(result)),
     }
     parts = (f"## {title}\n\n" + "\n".join(lines) for title, lines in sections.items())
     head = HEADER.format(kind="text" if texts else "image", task=TASKS[_asks(result)])
@@ -58,7 +64,7 @@ def _what(result: dict, kind: str) -> list[str]:
         f"weights {_plain(base['weights'])}, trained on {_plain(_task(result))} "
         f"by the plan {_plain(result['plan']['name'])} (seed {result['seed']}, {result['date']}).",
         "",
-        f"{len(classes)} {_asks(result)}: {names}.",
+        f"{len(classes)} {'words' if _asks(result) == 'captions' else _asks(result)}: {names}.",
     ]
 
 
@@ -151,14 +157,17 @@ def _licence(known: Licence | None) -> str:
     return f": {known.name} ({known.where})" if known else ": *(to be filled in)*"
 
 
-def _loading(texts: bool) -> list[str]:
+def _loading(texts: bool, asks: str) -> list[str]:
     given = '["a text"]' if texts else '["photo.jpg"]'
+    said = f"base.classes, base.predict({given})"
+    if asks == "captions":
+        said = f"base.captions({given})"
     return [
         "```python",
         "import tl_jax",
         "",
         'base = tl_jax.load_base("model.safetensors")  # or "hf:user/model"',
-        f"print(base.classes, base.predict({given}))",
+        f"print({said})",
         "```",
     ]
 

@@ -33,7 +33,7 @@ def of_classes(probabilities: np.ndarray, task: Task, words: Words | None = None
             "of_true": float(probabilities[row, labels[row]]),
         }
         weight = (lambda text, own=predicted: words(text, own)) if words else None
-        rows.append(_shown(task, index, weight) | said)
+        rows.append(shown(task, index, weight) | said)
     return rows
 
 
@@ -45,11 +45,11 @@ def of_others(losses: np.ndarray, task: Task, said: Callable[[int], tuple[str, s
     for row in np.argsort(-np.nan_to_num(losses, nan=-1.0), kind="stable")[:MOST]:
         predicted, true = said(int(row))
         own = {"true": true, "predicted": predicted, "probability": None, "of_true": None}
-        rows.append(_shown(task, int(test[row]), None) | own)
+        rows.append(shown(task, int(test[row])) | own)
     return rows
 
 
-def _shown(task: Task, index: int, weight: Callable | None) -> dict:
+def shown(task: Task, index: int, weight: Callable | None = None) -> dict:
     """Return an example's id, and its picture or words."""
     return {
         "id": task.ids[index],
@@ -61,15 +61,15 @@ def _shown(task: Task, index: int, weight: Callable | None) -> dict:
 def _weighed(whole: str, weight: Callable | None) -> list[dict]:
     """Return the words of the beginning of a text, and how much each speaks for the answer."""
     found = weight(whole) if weight else [(whole, 0.0)]
-    shown, length = [], 0
+    kept, length = [], 0
     for word, weight in found:
-        shown.append((word[:MOST_CHARACTERS], weight))
+        kept.append((word[:MOST_CHARACTERS], weight))
         length += len(word)
         if length >= MOST_CHARACTERS:
-            shown.append(("…", 0.0))
+            kept.append(("…", 0.0))
             break
-    most = max(abs(weight) for _, weight in shown) or 1.0
-    return [{"word": word, "share": weight / most} for word, weight in shown]
+    most = max(abs(weight) for _, weight in kept) or 1.0
+    return [{"word": word, "share": weight / most} for word, weight in kept]
 
 
 def _thumbnail(task: Task, index: int) -> str | None:

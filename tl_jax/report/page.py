@@ -14,7 +14,10 @@ from tl_jax.stats import intervals, metrics
 
 MOST_PAIRS = 10
 # Parts that pages of some tasks have, and others not
-PARTS = ("confusion", "per_class", "calibration", "per_label", "per_number", "scatters")
+PARTS = (
+    *("confusion", "per_class", "calibration", "per_label", "per_number", "scatters"),
+    *("captions", "searches", "mistakes"),
+)
 LARGE = 12  # with more classes a confusion matrix is a picture and the class table is folded
 HOW = {
     "image_accuracy": "Wilson score",

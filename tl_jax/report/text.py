@@ -22,9 +22,24 @@ METRICS = {
     "spearman": "Spearman's ρ",
     "mae": "MAE",
     "rmse": "RMSE",
+    "cider": "CIDEr-D",
+    **{f"bleu{n}": f"BLEU-{n}" for n in range(1, 5)},
+    "exact_captions": "word for word",
+    "perplexity": "perplexity",
+    **{
+        f"{kind}_{name}": f"{kind}s: {label}"
+        for kind in ("image", "text")
+        for name, label in (
+            *((f"recall_at_{k}", f"recall@{k}") for k in (1, 5, 10)),
+            ("median_rank", "median rank"),
+        )
+    },
     "loss": "loss",
 }
-PLAIN = ("kappa", "rank_error", "r2", "spearman", "mae", "rmse", "loss")  # no shares
+PLAIN = (  # no shares
+    *("kappa", "rank_error", "r2", "spearman", "mae", "rmse", "loss"),
+    *("cider", "perplexity", "image_median_rank", "text_median_rank"),
+)
 
 
 def there(x: float | None) -> TypeGuard[float]:

@@ -38,6 +38,8 @@ def described(task: Task) -> str:
     if not task.classes:
         return f"{shown(task.name)}: {sizes}"
     names = listed(task.classes, CLASSES)
+    if task.asks == "captions":
+        return f"{shown(task.name)}: captions of {len(task.classes):,} words; {sizes}"
     several = len(task.classes) > 1
     what = task.asks if several else task.asks.removesuffix("s")
     if task.asks == "boxes":

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from tl_jax.base.base import Base
 from tl_jax.base.load import load_base, outline
-from tl_jax.chain import adapters, answers, source_head
+from tl_jax.chain import adapters, answers, source_head, words
 from tl_jax.chain.depth import require_shortcut
 from tl_jax.chain.network import Network
 from tl_jax.chain.places import Layer
@@ -22,6 +22,7 @@ from tl_jax.plans.plan import Plan
 from tl_jax.plans.strategies import make_plan
 from tl_jax.runs.settings import TransferSettings
 from tl_jax.runs.teacher import logits_of
+from tl_jax.runs.wording import begun_with, with_vectors
 from tl_jax.train import objectives
 from tl_jax.train.objective import Objective
 from tl_jax.train.objectives import OBJECTIVES
@@ -62,6 +63,8 @@ def posed(
     if objective.teacher:
         logits = logits_of(load_base(objective.teacher), task, cache=own.cache)
         read = read.with_truth(teacher=logits)
+    if objective.encoder:
+        read = with_vectors(read, load_base(objective.encoder))
     sources = {
         name: read if source is task else expected.of_task(source)[1]
         for name, source in sources.items()
@@ -79,6 +82,8 @@ def posed(
         chain = chain.with_layers(*tails)
         below = {layer.name: chain.below[layer.name] for layer in tails}
         plan = plan.with_tail(below, _new(ready), alone=objective.tails_alone)
+    if own.words_from:
+        ready = begun_with(ready, task.classes, own.words_from)
     variables = merged(ready.variables, source_head.variables(base.variables, old))
     kept = {*ready.layers, *(layer.name for layer in old)}
     if added := [name for name in chain.names if name not in kept]:
@@ -111,6 +116,12 @@ def _objective(own: TransferSettings) -> Objective:
             f"objective={own.objective} learns without labels: train a base with it "
             "(experiments.pretrain), and transfer that"
         )
+    reads_words = own.head.partition("(")[0].strip() in words.HEADS
+    if reads_words and objective.asks != "captions":
+        raise UserError(f"head={own.head} reads captions: take objective=captions, or contrastive")
+    if own.words_from and not reads_words:
+        raise UserError(f"words_from={own.words_from} is for a head that reads words, as "
+                        "show_and_tell or pair")  # fmt: skip
     if own.head == KEPT and not objective.answers.startswith("classes"):
         raise UserError(f"{type(objective).__name__} trains a new head: leave out head=kept")
     if objective.keeps_head and own.head != KEPT:

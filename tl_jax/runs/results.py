@@ -171,7 +171,7 @@ def _task(task: Task) -> dict[str, Any]:
 
 def _counts(task: Task, rows: np.ndarray) -> dict[str, int]:
     """How many of the examples are of each class, or have each label."""
-    if not task.classes or task.asks == "numbers":
+    if not task.classes or task.asks in ("numbers", "captions"):
         return {}
     if task.asks == "labels":
         own = task.targets[rows] > 0.5

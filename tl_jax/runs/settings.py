@@ -30,12 +30,17 @@ class TransferSettings:
     # beside the base's kernels, merged into them at the end: lora(rank=4), parallel; empty: none
     adapters: str = ""
     # linear, zero, cosine(scale=10), vgg_head(hidden=4096), bottleneck(features=256), concat_pool;
-    # kept: the base's own, for a task of the same classes
+    # kept: the base's own, for a task of the same classes; of captions:
+    # show_and_tell(features=256), pair(features=128, text=0)
     head: str = "linear"
+    # whose vectors of words a head of captions begins with: a base of texts by name, as
+    # word_vectors, or by path, as a language model's run; or a file of vectors; empty: fresh ones
+    words_from: str = ""
     dropout: float = 0.2  # of the head
     # cross_entropy(smoothing=0.1), averaged(rate=0.01), delta(alpha=0.01, beta=0.01),
     # co_tuning(weight=2.3), ...; with a budget of labels (task.per_class) pseudo_label, pi_model,
-    # mean_teacher, fix_match(weak="", strong="randaugment"), flex_match; with terms added as
+    # mean_teacher, fix_match(weak="", strong="randaugment"), flex_match; of captions
+    # captions(beam=3, length=0) or contrastive(encoder=""); with terms added as
     # cross_entropy+l2_sp(alpha=0.01, beta=0.01)+bss(eta=0.001)+lwf(weight=4, temperature=3); from
     # Python any Objective
     objective: Any = "cross_entropy"

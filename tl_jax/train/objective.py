@@ -86,6 +86,7 @@ class Objective:
     keeps_head = False  # whether it goes on with the base's own classifier: the setting head=kept
     tails_alone = False  # whether its tails learn where the head learns alone: they are heads too
     teacher = ""  # path of a base whose logits it asks for, as the truth `teacher`
+    encoder = ""  # base of texts whose vectors of captions it asks for, at the place `texts`
     asks = "classes"  # what its task asks of an example (`Task.asks`)
     answers = "classes"  # what its head's outputs say (`tl_jax.chain.answers`); may be a property
 

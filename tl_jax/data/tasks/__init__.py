@@ -21,6 +21,7 @@ from tl_jax.errors import UserError, takes, unknown
 # colon in the name that a user gives ('tfds:mnist', 'folder:flowers') is the function's first
 # argument.
 TASKS: dict[str, Any] = {
+    "captions": ("tl_jax.data.tasks.captions", "captions"),
     "coco": ("tl_jax.data.tasks.boxes", "coco"),
     "composed": ("tl_jax.data.tasks.composed", "composed"),
     "corpus": ("tl_jax.data.tasks.corpora", "corpus"),
@@ -33,6 +34,7 @@ TASKS: dict[str, Any] = {
     "packaged": ("tl_jax.data.tasks.packaged", "packaged"),
     "table": ("tl_jax.data.tasks.table", "table"),
     "text": ("tl_jax.data.tasks.text", "text"),
+    "told_digits": ("tl_jax.data.tasks.told_digits", "told_digits"),
     "text_folder": ("tl_jax.data.tasks.text", "text_folder"),
     "plain": ("tl_jax.data.tasks.plain", "plain"),
     "python_help": ("tl_jax.data.tasks.plain", "python_help"),
@@ -66,7 +68,8 @@ def load_task(
       images, 'images:<path>' without labels, 'tfds:<name>', 'joined:<one>+<two>', or a registered
       one (`register_task`); of texts, 'text:<table>', 'text_folder:<path>', 'packaged:<name>'
       (which has mnist, too); of boxes, 'coco:<file>', 'voc:<folder>', 'packaged:tree_crowns',
-      'composed:digits', 'composed:stamps';
+      'composed:digits', 'composed:stamps'; of captions, 'captions:<table>', 'told_digits',
+      'packaged:stamps_captions';
     * the path of a folder with one sub-folder of images a class;
     * arrays: a pair of images (N, H, W) or (N, H, W, bands), uint8, and labels (N,);
     * a function `(*, seed, ...) -> Task` of your own.

@@ -17,6 +17,7 @@ from tl_jax import registry
 from tl_jax.data import tables
 from tl_jax.data.packaged import LANGUAGES, NPM, PYPI, debian_lists, fetched
 from tl_jax.data.task import Task
+from tl_jax.data.tasks import stamps
 from tl_jax.data.tasks.arrays import from_arrays
 from tl_jax.data.tasks.crowns import tree_crowns
 from tl_jax.data.tasks.text import Example, from_texts
@@ -48,16 +49,22 @@ def packaged(
     least: float | None = None,
     language: str = "",
     labelled: int = 0,
+    shared: str = "",
 ) -> Task:
-    """One of `PACKAGED`, `IMAGES` or `BOXES`, which the package manager's own client fetches once.
+    """One of `PACKAGED`, `IMAGES`, `BOXES` or `CAPTIONED`, which the package manager's own client
+    fetches once.
 
     Of texts alone are `duplicates`; `least`, of the vader_ ones: sentences are left out whose
-    rating, from -4 to 4, is nearer to 0; and `language`, of debian_sections: 'en', 'de', 'fr' or
-    'es'. `labelled` is of boxes: how many images to train on.
+    rating, from -4 to 4, is nearer to 0; of captions, see `tl_jax.data.tasks.captions`, as for
+    `shared`; and `language`, of debian_sections: 'en', 'de', 'fr' or 'es'; of captions, a code as
+    in the stamps' own files, such as 'de' or 'pt_br'. `labelled` is of boxes: how many images to
+    train on.
     """
-    given = {"least": least, "language": language}
+    given: dict[str, Any] = {"least": least, "language": language, "shared": shared}
     given = {option: value for option, value in given.items() if value not in (None, "")}
-    options = {"seed": seed, "val": val, "test": test}
+    options: dict[str, Any] = {"seed": seed, "val": val, "test": test}
+    if name in CAPTIONED:
+        return CAPTIONED[name](name, per_class=per_class, **options, **given)
     if name in BOXES:
         given |= {"per_class": per_class} if per_class else {}
         registry.require_options(f"task 'packaged:{name}'", given, ("labelled",))
@@ -82,7 +89,7 @@ def images(name: str) -> tuple[np.ndarray, np.ndarray]:
 def examples(name: str, **options) -> tuple[Example, ...]:
     """Read them, once a process: a study asks for its task in each of its stages."""
     if name not in PACKAGED:
-        raise unknown("packaged task", name, [*PACKAGED, *IMAGES, *BOXES])
+        raise unknown("packaged task", name, [*PACKAGED, *IMAGES, *BOXES, *CAPTIONED])
     source = PACKAGED[name]
     read = source.read if isinstance(source, Packaged) else source
     registry.require_options(f"task 'packaged:{name}'", options, registry.parameters(read))
@@ -235,6 +242,9 @@ PACKAGED: dict[str, Packaged | Callable[..., Iterator[Example]]] = {
     "vader_products": Packaged(*_VADER, _vader("amazonReviewSnippets", documents=True)),
     "vader_tweets": Packaged(*_VADER, _vader("tweets")),
 }
+
+# (name, *, options) -> a task of captions
+CAPTIONED = {"stamps_captions": stamps.captioned}
 
 IMAGES = {
     # 10,000 of MNIST's digits (LeCun et al. 1998, Proceedings of the IEEE 86, 2278-2324)

@@ -12,9 +12,11 @@ from tl_jax.train.objectives.affinity import Affinity
 from tl_jax.train.objectives.averaged import Averaged
 from tl_jax.train.objectives.barlow_twins import BarlowTwins
 from tl_jax.train.objectives.byol import BYOL
+from tl_jax.train.objectives.captions import Captions
 from tl_jax.train.objectives.class_confusion import ClassConfusion
 from tl_jax.train.objectives.co_tuning import CoTuning
 from tl_jax.train.objectives.conditional_adversarial import ConditionalAdversarial
+from tl_jax.train.objectives.contrastive import Contrastive
 from tl_jax.train.objectives.coral import Coral
 from tl_jax.train.objectives.cross_entropy import CrossEntropy
 from tl_jax.train.objectives.delta import Delta
@@ -64,9 +66,11 @@ OBJECTIVES = {
     "averaged": Averaged,
     "barlow_twins": BarlowTwins,
     "byol": BYOL,
+    "captions": Captions,
     "class_confusion": ClassConfusion,
     "co_tuning": CoTuning,
     "conditional_adversarial": ConditionalAdversarial,
+    "contrastive": Contrastive,
     "coral": Coral,
     "cross_entropy": CrossEntropy,
     "delta": Delta,

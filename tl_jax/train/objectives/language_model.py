@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tl_jax.chain.network import Net
+from tl_jax.chain.recurrent import first_states
 from tl_jax.train.objective import Loss, Now, Objective, Term
 
 
@@ -33,9 +34,7 @@ class LanguageModel(Objective):
 
     def begin(self, net: Net, batch: Any) -> dict[str, Any]:
         """The states by place, before the first token."""
-        rows, layers = len(jax.tree.leaves(batch["inputs"])[0]), net.network.layers
-        places = ((f"{name}.state", module, reads or ()) for name, module, reads in layers)
-        return {place: module.initial(rows) for place, module, reads in places if place in reads}
+        return first_states(net.network, len(jax.tree.leaves(batch["inputs"])[0]))
 
     def refresh(self, fold: Any, memory: Any, epoch: int) -> Any:
         """The stream begins again."""

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from tl_jax import ops
+from tl_jax.chain.network import Network
 from tl_jax.chain.places import Layer
 
 _ALMOST_ZERO = 1e-30
@@ -189,6 +190,15 @@ class Transposed:
 
     def __call__(self, leaves: Mapping[str, Any]) -> Any:
         return leaves[self.of].T
+
+
+def first_states(network: Network, rows: int) -> dict[str, Any]:
+    """Return the states of so many examples before the first step, by place."""
+    return {
+        place: module.initial(rows)
+        for name, module, reads in network.layers
+        if (place := f"{name}.state") in (reads or ())
+    }
 
 
 def recurrent(name: str, module: nn.Module, below: str) -> tuple[Layer, Layer]:
