@@ -13,7 +13,7 @@ EXTRAS := elpv,weights,timm,text,report,tensorboard,onednn
 # Files of tests that take long; `make fast` runs the others.
 LONG := audit augment base benchmarks checkpoint cli_audit cli_data cli_describe cli_disk \
 	cli_layer_probes cli_layer_transfer cli_look cli_predict cli_resume \
-	cli_score_vs_accuracy cli_similarity compilations cores describe door frozen language \
+	cli_score_vs_accuracy cli_similarity captions compilations cores describe door frozen language \
 	layer_transfer methods models objectives ops parallel parity probes probes_protocol \
 	card names publish serve stablehlo \
 	switch together train adapt adaptation distil few_shot grow growth language_runs languages \

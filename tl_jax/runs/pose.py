@@ -60,11 +60,7 @@ def posed(
     expected, read = ready.preprocessing.of_task(task)
     ready = dataclasses.replace(ready, preprocessing=expected)
     read = balance.weighted(read) if own.class_weights else read
-    if objective.teacher:
-        logits = logits_of(load_base(objective.teacher), task, cache=own.cache)
-        read = read.with_truth(teacher=logits)
-    if objective.encoder:
-        read = with_vectors(read, load_base(objective.encoder))
+    read = _with_answers(read, task, objective, own)
     sources = {
         name: read if source is task else expected.of_task(source)[1]
         for name, source in sources.items()
@@ -106,6 +102,16 @@ def posed(
     return Posed(problem, ready, variables)
 
 
+def _with_answers(read: Task, task: Task, objective: Objective, own: TransferSettings) -> Task:
+    """The task as it is `read`, with what the objective asks of other bases: a teacher's logits,
+    vectors of captions.
+    """
+    if objective.teacher:
+        logits = logits_of(load_base(objective.teacher), task, cache=own.cache)
+        read = read.with_truth(teacher=logits)
+    return with_vectors(read, load_base(objective.encoder)) if objective.encoder else read
+
+
 def _objective(own: TransferSettings) -> Objective:
     """The objective; UserError for one that leaves the new head as it is, and for a fresh head
     where it goes on with the base's own.
@@ -120,8 +126,7 @@ def _objective(own: TransferSettings) -> Objective:
     if reads_words and objective.asks != "captions":
         raise UserError(f"head={own.head} reads captions: take objective=captions, or contrastive")
     if own.words_from and not reads_words:
-        raise UserError(f"words_from={own.words_from} is for a head that reads words, as "
-                        "show_and_tell or pair")  # fmt: skip
+        raise UserError(f"words_from={own.words_from} is of heads that read words: show_and_tell")
     if own.head == KEPT and not objective.answers.startswith("classes"):
         raise UserError(f"{type(objective).__name__} trains a new head: leave out head=kept")
     if objective.keeps_head and own.head != KEPT:

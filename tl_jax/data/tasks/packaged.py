@@ -57,7 +57,7 @@ def packaged(
     Of texts alone are `duplicates`; `least`, of the vader_ ones: sentences are left out whose
     rating, from -4 to 4, is nearer to 0; of captions, see `tl_jax.data.tasks.captions`, as for
     `shared`; and `language`, of debian_sections: 'en', 'de', 'fr' or 'es'; of captions, a code as
-    in the stamps' own files, such as 'de' or 'pt_br'. `labelled` is of boxes: how many images to
+    in the stamps' own files, such as 'de' or 'pt_BR'. `labelled` is of boxes: how many images to
     train on.
     """
     given: dict[str, Any] = {"least": least, "language": language, "shared": shared}
