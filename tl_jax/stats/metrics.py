@@ -5,7 +5,10 @@ from typing import Any
 
 import numpy as np
 
-LOWER_IS_BETTER = ("loss", "ece", "mae", "rmse", "rank_error")  # of all others more is better
+LOWER_IS_BETTER = (  # of all others more is better
+    *("loss", "ece", "mae", "rmse", "rank_error"),
+    *("perplexity", "image_median_rank", "text_median_rank"),
+)
 BINS = 10  # in the expected calibration error
 
 

@@ -15,10 +15,10 @@ from tl_jax.data import duplicates as same
 from tl_jax.data import tables
 from tl_jax.data.files import path_of
 from tl_jax.data.images import Image, fingerprint, open_image
-from tl_jax.data.layout import SPLIT_NAMES
 from tl_jax.data.splits import complete
 from tl_jax.data.task import SPLITS, Task
 from tl_jax.data.tasks import folder
+from tl_jax.data.tasks.table import placed
 from tl_jax.data.texts.captions import numbered, vocabulary, words_in
 from tl_jax.errors import UserError, takes, takes_whole, unknown
 
@@ -153,12 +153,7 @@ def _rows(path: Path, columns: dict[str, str]) -> dict[str, Captioned]:
         if not words_in(caption):
             told = "has no words; add some, or leave the row out"
             raise UserError(f"{where}: the caption of {image!r} {told}")
-        if columns["group"] and not group:
-            raise UserError(f"{where}: {image!r} is in no group; give one to each")
-        if columns["split"]:
-            if split.lower() not in SPLIT_NAMES:
-                raise unknown(f"split in {where}:", split, SPLIT_NAMES)
-            split = SPLIT_NAMES[split.lower()]
+        split = placed(where, image, group, split, columns)
         before = found.get(image, Captioned((), group, split))
         if (before.group, before.split) != (group, split):
             raise UserError(f"{where}: {image!r} has another group or split than in its first row")

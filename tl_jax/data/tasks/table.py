@@ -1,7 +1,7 @@
 """A task from a table of images: a class, several labels, or numbers for each file."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -148,12 +148,7 @@ def _rows(path: Path, columns: dict[str, str], joined: str) -> dict[str, Row]:
                 f"{where}: {image!r} is in line {found[image].line} too; an image with several "
                 "labels has them in one row (labels=)"
             )
-        if columns["group"] and not group:
-            raise UserError(f"{where}: {image!r} is in no group; give one to each")
-        if columns["split"]:
-            if split.lower() not in SPLIT_NAMES:
-                raise unknown(f"split in {where}:", split, SPLIT_NAMES)
-            split = SPLIT_NAMES[split.lower()]
+        split = placed(where, image, group, split, columns)
         own, further = (
             tuple(c.strip() for name, c in cells.items() if name.startswith("further") is other)
             for other in (False, True)
@@ -162,6 +157,19 @@ def _rows(path: Path, columns: dict[str, str], joined: str) -> dict[str, Row]:
     if not found:
         raise UserError(f"{str(path)!r} has no rows")
     return found
+
+
+def placed(where: str, image: str, group: str, split: str, columns: Mapping[str, str]) -> str:
+    """The split that a row says, by its usual name; UserError where a row lacks it, or its group,
+    and there are such `columns`.
+    """
+    if columns["group"] and not group:
+        raise UserError(f"{where}: {image!r} is in no group; give one to each")
+    if not columns["split"]:
+        return split
+    if split.lower() not in SPLIT_NAMES:
+        raise unknown(f"split in {where}:", split, SPLIT_NAMES)
+    return SPLIT_NAMES[split.lower()]
 
 
 def _further(rows: list[Row], number: int) -> Truth:

@@ -11,7 +11,9 @@ from tl_jax.studies.compare.row import Comparison, Row
 
 METRICS = (
     *("weighted_accuracy", "accuracy", "map", "r2", "f1", "auc", "exact", "kappa", "rank_error"),
-    *("spearman", "mae", "rmse", "loss"),
+    *("spearman", "mae", "rmse"),
+    *("cider", "bleu4", "bleu1", "image_recall_at_10", "text_recall_at_10"),
+    *("image_median_rank", "text_median_rank", "loss"),
 )
 
 
