@@ -408,7 +408,9 @@ READERS = {
         gzip.compress(struct.pack(">2I", 0x0801, 3) + b"\0\1\2", mtime=0)
     ]),
     "archive": Reader("a.zip", (_unpack,), _archives),
-    "coco": Reader("a.json", (lambda path: coco.read({"": path}, "place"),), lambda: [
+    "coco": Reader("a.json", (
+        lambda path: coco.read({"": path}, "place", str(path.parent)),
+    ), lambda: [
         json.dumps({
             "images": [{"id": 1, "file_name": "a.png", "width": 8, "height": 8, "place": "x"}],
             "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}],

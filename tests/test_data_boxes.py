@@ -163,7 +163,7 @@ def test_more_boxes_than_most_are_refused(photos):
         load(photos, most=1)
 
 
-def test_splits_of_several_files_groups_and_budgets(photos):
+def test_splits_of_several_files(photos):
     said = content()
     for name, rows in {"a": range(4), "b": range(4, 6), "c": range(6, 8)}.items():
         own = {**said, "images": [said["images"][row] for row in rows]}
@@ -173,6 +173,22 @@ def test_splits_of_several_files_groups_and_budgets(photos):
     ids = {split: [task.ids[row] for row in rows] for split, rows in task.splits.items()}
     assert ids["val"] == ["4.png", "5.png"] and ids["test"] == ["6.png", "7.png"]
 
+    # COCO's own layout: a folder for each split, in which names may be the same.
+    for name, split in {"a": "train", "b": "val", "c": "test"}.items():
+        (photos / split).mkdir()
+        own = json.loads((photos / f"{name}.json").read_text())
+        for number, image in enumerate(own["images"]):
+            (photos / "images" / image["file_name"]).rename(photos / split / f"{number}.png")
+            image["file_name"] = f"{number}.png"
+        (photos / split / f"{name}.json").write_text(json.dumps(own))
+    others = {f"{s}_json": str(photos / s / f"{n}.json") for s, n in (("val", "b"), ("test", "c"))}
+    apart = tl_jax.load_task(f"coco:{photos / 'train' / 'a.json'}", **others)
+    assert apart.ids[:2] == ("train/0.png", "train/1.png") and apart.ids[-1] == "test/1.png"
+    np.testing.assert_array_equal(apart.truth["boxes"], task.truth["boxes"])
+    assert apart.image(7).size == SIZES[7]
+
+
+def test_groups_and_budgets(photos):
     def placed(said):
         for number, image in enumerate(said["images"]):
             image["location"] = f"camera {number // 2}"

@@ -2,21 +2,25 @@
 `annotations`, whose `bbox` is left, top, width and height.
 """
 
+import contextlib
+import itertools
 import json
 import logging
+import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from tl_jax.data.boxes.pictures import Picture
 from tl_jax.data.boxes.truth import Box
-from tl_jax.data.files import listed, shown
+from tl_jax.data.files import listed, path_of, shown
 from tl_jax.errors import UserError, unknown
 
 logger = logging.getLogger(__name__)
 
 MOST_BYTES = 2**30  # COCO's own largest has less than half of that
+LOOKED_AT = 20  # images, by which the folder of all is found
 LARGE = 1e9  # pixels that no image has
 PARTS = ("images", "categories", "annotations")
 
@@ -24,31 +28,43 @@ PARTS = ("images", "categories", "annotations")
 class Marked(NamedTuple):
     """An annotation that is a box."""
 
-    image: str  # path
+    image: str  # absolute path
     category: str
     edges: tuple[float, float, float, float]
     ignored: bool
     area: float | None
 
 
-def read(files: Mapping[str, Path], group: str = "") -> tuple[dict[str, Picture], tuple[str, ...]]:
-    """Return the images of these files by path, and the classes, in the order of their ids.
+class Contents(NamedTuple):
+    """What is in files of boxes."""
 
-    files: by split; "" where the file does not say. Categories without a box are left out. `group`
-    is what of an image's own entries must stay in one split, as "location" of camera traps.
-    UserError, with the near miss, for what no reading would be right.
+    root: Path  # the folder below which the images are
+    pictures: dict[str, Picture]  # by path below it
+    classes: tuple[str, ...]  # in the order of their ids
+
+
+def read(files: Mapping[str, Path], group: str = "", folder: str = "") -> Contents:
+    """Read files by split; "" where the file does not say.
+
+    The images of each are below `folder` or, if that is empty, beside the file. Categories without
+    a box are left out. `group` is what of an image's own entries must stay in one split, as
+    "location" of camera traps. UserError, with the near miss, for what no reading would be right.
     """
-    pictures: dict[str, Picture] = {}
+    pictures: dict[str, Picture] = {}  # by absolute path
     names: dict[str, None] = {}
     marked: list[Marked] = []
+    places: list[Path] = []
     for split, path in files.items():
         content = _content(path)
         images = _images(path, content["images"])
-        categories = _categories(path, content["categories"])
-        for file, entry in {one["file_name"]: one for one in images.values()}.items():
+        first = [one["file_name"] for one in itertools.islice(images.values(), LOOKED_AT)]
+        places.append((path_of(folder) if folder else _beside(path, first)).absolute())
+        for entry in {one["file_name"]: one for one in images.values()}.values():
+            entry["file_name"] = file = str(places[-1] / entry["file_name"])
             if file in pictures:
                 raise UserError(f"{path.name}: {shown(file)} is in another split as well")
             pictures[file] = Picture([], _said_size(entry), split, _group(path, entry, group))
+        categories = _categories(path, content["categories"])
         marked += _marked(path, content["annotations"], images, categories)
         names |= dict.fromkeys(categories[id_] for id_ in sorted(categories, key=_order))
     used = {one.category for one in marked}
@@ -61,7 +77,30 @@ def read(files: Mapping[str, Path], group: str = "") -> tuple[dict[str, Picture]
     for one in marked:
         box = Box(one.edges, numbers[one.category], one.ignored, one.area)
         pictures[one.image].boxes.append(box)
-    return pictures, classes
+    root = Path(os.path.commonpath(places))
+    below = {Path(file).relative_to(root).as_posix(): one for file, one in pictures.items()}
+    return Contents(root, below, classes)
+
+
+def _beside(path: Path, names: Sequence[str]) -> Path:
+    """The folder near a file of boxes that has the most of these images."""
+    near = [path.parent, path.parent.absolute().parent]
+    folders = [*near, *(each for one in near for each in _folders(one))]
+    have = {folder: sum((folder / name).is_file() for name in names) for folder in folders}
+    best = max(have, key=lambda folder: have[folder])
+    if not have[best]:
+        such = f", such as {names[0]!r:.120}," if names else ""
+        raise UserError(
+            f"{path}: none of its images{such} lies beside it: say which folder they are below, "
+            "images="
+        )
+    return best
+
+
+def _folders(place: Path) -> list[Path]:
+    with contextlib.suppress(OSError):  # of another user
+        return sorted(each for each in place.iterdir() if each.is_dir())
+    return []
 
 
 def _content(path: Path) -> dict[str, list[dict]]:

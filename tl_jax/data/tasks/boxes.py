@@ -1,19 +1,14 @@
 """Tasks of boxes, from files in COCO's form and in Pascal VOC's."""
 
 import os
-from collections.abc import Mapping
-from pathlib import Path
 
 from tl_jax.data.boxes import coco as coco_form
 from tl_jax.data.boxes import voc as voc_form
-from tl_jax.data.boxes.pictures import Picture, task_of
+from tl_jax.data.boxes.pictures import task_of
 from tl_jax.data.boxes.truth import MOST
 from tl_jax.data.files import path_of
 from tl_jax.data.layout import folder_name
 from tl_jax.data.task import Task
-from tl_jax.errors import UserError
-
-LOOKED_AT = 20  # images, by which the folder of all is found
 
 
 def coco(
@@ -34,11 +29,11 @@ def coco(
 ) -> Task:
     """A task of the boxes in a JSON file in COCO's form (`tl_jax.data.boxes.coco`).
 
-    `images`: the folder below which the files lie that it names; empty: it is looked for beside the
-    file. `val_json` and `test_json` are files of other splits; without them `val` and `test` are
-    shares that are split off at random. `group` is the entry of an image that says what must stay
-    in one split, as "location" of camera traps. `labelled`: how many images to train on, 0: all;
-    `val` is cut in proportion. `most`: boxes of an image. What is done about unreadable files,
+    `images`: the folder below which the files lie that it names; empty: it is looked for beside
+    each file. `val_json` and `test_json` are files of other splits; without them `val` and `test`
+    are shares that are split off at random. `group` is the entry of an image that says what must
+    stay in one split, as "location" of camera traps. `labelled`: how many images to train on, 0:
+    all; `val` is cut in proportion. `most`: boxes of an image. What is done about unreadable files,
     duplicates and large images: see `folder`.
     """
     place = path_of(path)
@@ -46,8 +41,7 @@ def coco(
     if val_json or test_json:
         given = {"train": place, "val": val_json, "test": test_json}
         files = {split: path_of(file) for split, file in given.items() if file}
-    pictures, classes = coco_form.read(files, group)
-    root = path_of(images) if images else _beside(place, pictures)
+    root, pictures, classes = coco_form.read(files, group, images)
     return task_of(
         place.stem, root, pictures, classes,
         seed=seed, val=val, test=test, labelled=labelled, most=most,
@@ -79,18 +73,3 @@ def voc(
         seed=seed, val=val, test=test, labelled=labelled, most=most,
         on_unreadable=on_unreadable, duplicates=duplicates, large=large,
     )  # fmt: skip
-
-
-def _beside(place: Path, pictures: Mapping[str, Picture]) -> Path:
-    """The folder near a file of boxes that has the most of the first images that it names."""
-    near = [place.parent, place.parent.absolute().parent]
-    folders = [*near, *(each for one in near for each in sorted(one.iterdir()) if each.is_dir())]
-    some = list(pictures)[:LOOKED_AT]
-    have = {folder: sum((folder / name).is_file() for name in some) for folder in folders}
-    best = max(have, key=lambda folder: have[folder])
-    if not have[best]:
-        raise UserError(
-            f"{place}: none of its images, such as {some[0]!r:.120}, lies beside it: say which "
-            "folder they are below, images="
-        )
-    return best
