@@ -100,10 +100,11 @@ def _within(
     left; say how many were cut, and left out, and that there are images without boxes.
     """
     kept, cut, out, empty = [], [], [], []
-    for own, size, id_ in zip(boxes, sizes, ids, strict=True):
+    for own, size, id_ in zip(boxes, sizes.tolist(), ids, strict=True):
         inside = []
         for box in own:
-            x1, y1, x2, y2 = np.clip(box.edges, 0, np.tile(size, 2)).tolist()
+            ends = zip(box.edges, size * 2, strict=True)
+            x1, y1, x2, y2 = (min(max(edge, 0.0), end) for edge, end in ends)
             if min(x2 - x1, y2 - y1) <= 0:
                 out.append(id_)
                 continue

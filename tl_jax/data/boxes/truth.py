@@ -25,7 +25,9 @@ class Box(NamedTuple):
     area: float | None = None  # pixels of the thing itself, where that is known
 
 
-def padded(boxes: Sequence[Sequence[Box]], sizes: np.ndarray, names: Sequence[str], most: int):
+def padded(
+    boxes: Sequence[Sequence[Box]], sizes: np.ndarray, names: Sequence[str], most: int
+) -> Truth:
     """Return the truth of N images from their boxes and `sizes` (N, 2), width and height:
 
     "boxes" (N, M, 4) float32, "classes" (N, M) int32 or `NONE`, "ignored" (N, M) bool, "areas"

@@ -33,7 +33,7 @@ def read(root: Path, group: str = "") -> tuple[dict[str, Picture], tuple[str, ..
     the file says. `group` is the element that says what must stay in one split, as "folder".
     """
     annotations, images = _files(root)
-    splits = _splits(root)
+    splits, by_stem, by_name = _splits(root), _by(images, "stem"), _by(images, "name")
     pictures, marked, unlisted = {}, {}, []
     for file in annotations:
         stem = Path(file).stem
@@ -41,7 +41,11 @@ def read(root: Path, group: str = "") -> tuple[dict[str, Picture], tuple[str, ..
             unlisted.append(file)
             continue
         element = xml.read(root / file)
-        image = _image_of(root, file, element, images)
+        said = re.split(r"[/\\]", element.findtext("filename") or "")[-1].strip()
+        found = _images_of(file, said, by_stem, by_name)
+        if len(found) > 1:
+            raise UserError(f"{str(root)!r}: {file} may be of {listed(found)}; keep one of them")
+        image = found[0] if found else _missing(root, file, said)
         if image in pictures:
             raise UserError(f"{str(root)!r}: {file} is the second XML file of {image}; keep one")
         own = _text(file, element, group) if group else ""
@@ -96,22 +100,32 @@ def _splits(root: Path) -> dict[str, str]:
     return found
 
 
-def _image_of(root: Path, file: str, element: tree.Element, images: Sequence[str]) -> str:
-    """The image of an XML file; where there is none, what its name should be.
+def _by(images: Sequence[str], part: str) -> dict[str, list[str]]:
+    """The images by a part of their paths: stem or name."""
+    found: dict[str, list[str]] = {}
+    for image in images:
+        found.setdefault(getattr(Path(image), part), []).append(image)
+    return found
 
-    The file's own `filename` decides between several of one stem; it is often out of date.
+
+def _images_of(
+    file: str, said: str, by_stem: dict[str, list[str]], by_name: dict[str, list[str]]
+) -> list[str]:
+    """The images that an XML file may be of: those of its stem, in its own folder if there are any.
+
+    What the file says is the image's name decides between several, and where there is none; it is
+    often out of date.
     """
-    said = re.split(r"[/\\]", element.findtext("filename") or "")[-1].strip()
-    stem, folder = Path(file).stem, Path(file).parent
-    same = [image for image in images if Path(image).stem == stem]
-    near = [image for image in same if Path(image).parent == folder] or same
-    named = [image for image in near or images if Path(image).name == said]
-    if len(found := named if len(named) == 1 else near) > 1:
-        raise UserError(f"{str(root)!r}: {file} may be of {listed(found)}; keep one of them")
-    if found:
-        return found[0]
-    home = IMAGES if (root / IMAGES).is_dir() else str(folder)
-    return (Path(home) / (said or f"{stem}.jpg")).as_posix()
+    same = by_stem.get(Path(file).stem, [])
+    near = [image for image in same if Path(image).parent == Path(file).parent] or same
+    named = [image for image in near or by_name.get(said, []) if Path(image).name == said]
+    return named if len(named) == 1 else near
+
+
+def _missing(root: Path, file: str, said: str) -> str:
+    """What the path of an XML file's image should be, where there is none."""
+    home = Path(IMAGES) if (root / IMAGES).is_dir() else Path(file).parent
+    return (home / (said or f"{Path(file).stem}.jpg")).as_posix()
 
 
 def _object(file: str, one: tree.Element) -> tuple[str, tuple[float, float, float, float], bool]:

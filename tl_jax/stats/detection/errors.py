@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tl_jax.stats.detection import overlap
-from tl_jax.stats.detection.matches import MOST, Arrays, of_image, taken
+from tl_jax.stats.detection.matches import Arrays, found_in
 from tl_jax.stats.detection.precision import Curve, at_101, mean, require
 
 FOUND, SEEN = 0.5, 0.1  # overlaps from which on a box is found, and from which on it is meant
@@ -48,7 +48,7 @@ def errors(detections: Arrays, truths: Arrays, *, classes: Sequence[str]) -> dic
     table = _table(detections, truths)
     there = np.unique(table.of_boxes).tolist()
     now = _ap50(table, there)
-    missed = np.ones(len(table.of_boxes), bool) & ~table.found
+    missed = ~table.found
     missed[table.meant[table.meant >= 0]] = False
     rows = []
     for number, (name, what) in enumerate(KINDS.items()):
@@ -75,34 +75,23 @@ def _table(detections: Arrays, truths: Arrays) -> Table:
 
 def _of_image(detections: Arrays, truths: Arrays, row: int) -> Table:
     """The detections of an image, without those that find what is ignored, and its boxes."""
-    true = np.flatnonzero((truths["classes"][row] >= 0) & ~truths["ignored"][row])
-    of_boxes, found = truths["classes"][row][true], np.zeros(len(true), bool)
-    labels, scores, boxes, right = [], [], [], []
-    for label in np.unique(detections["classes"][row]).tolist():
-        one = of_image(detections, truths, row, label) if label >= 0 else None
-        if one is None:
-            continue
-        one = one._replace(scores=one.scores[:MOST], boxes=one.boxes[:MOST])
-        own = taken(one, np.array([FOUND]), one.ignored)[0]
-        ignored = np.append(one.ignored, False)[own]
-        # `of_image` has the boxes of a class in their order, the ignored ones among them.
-        places = np.flatnonzero(of_boxes == label)
-        numbers = np.cumsum(~one.ignored) - 1
-        found[places[numbers[own[(own >= 0) & ~ignored]]]] = True
-        labels += [label] * int((~ignored).sum())
-        scores += one.scores[~ignored].tolist()
-        boxes += one.boxes[~ignored].tolist()
-        right += (own >= 0)[~ignored].tolist()
+    classes, ignored = truths["classes"][row], truths["ignored"][row]
+    true = np.flatnonzero((classes >= 0) & ~ignored)
+    none = np.zeros(0, int)
+    pairs = [(none, none), *found_in(detections, truths, row, FOUND)]
+    own, taken = (np.concatenate(columns) for columns in zip(*pairs, strict=True))
+    aside = (taken >= 0) & ignored[taken]
+    own, taken = own[~aside], taken[~aside]
     marked = Table(
-        np.array(labels, int),
-        np.array(scores, float),
-        np.array(right, bool),
-        np.full(len(labels), NO_ERROR),
-        np.full(len(labels), -1),
-        of_boxes,
-        found,
+        labels=detections["classes"][row][own],
+        scores=detections["scores"][row][own],
+        right=taken >= 0,
+        kinds=np.full(len(own), NO_ERROR),
+        meant=np.full(len(own), -1),
+        of_boxes=classes[true],
+        found=np.isin(true, taken),
     )
-    ious = overlap.of_pairs(np.reshape(boxes, (-1, 4)), truths["boxes"][row][true])
+    ious = overlap.of_pairs(detections["boxes"][row][own], truths["boxes"][row][true])
     return _explained(marked, ious)
 
 
@@ -137,10 +126,10 @@ def _mended(table: Table, kind: int) -> Table:
     two kinds they are of.
     """
     keep, right, labels = table.kinds != kind, table.right.copy(), table.labels.copy()
-    mean_one = np.flatnonzero(table.meant >= 0)
-    mean_one = mean_one[np.argsort(-table.scores[mean_one], kind="stable")]
-    boxes, first = np.unique(table.meant[mean_one], return_index=True)
-    best = mean_one[first[~table.found[boxes]]]
+    near = np.flatnonzero(table.meant >= 0)
+    near = near[np.argsort(-table.scores[near], kind="stable")]
+    boxes, first = np.unique(table.meant[near], return_index=True)
+    best = near[first[~table.found[boxes]]]
     best = best[table.kinds[best] == kind]
     labels[best], right[best], keep[best] = table.of_boxes[table.meant[best]], True, True
     return table._replace(

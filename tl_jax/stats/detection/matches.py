@@ -1,6 +1,6 @@
 """Which detections of a class are right, by COCO's rule and by VOC's."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -91,6 +91,22 @@ def taken(one: OfImage, thresholds: np.ndarray, aside: np.ndarray) -> np.ndarray
         found[some, d] = last[some]
         free[some, last[some]] = one.ignored[last[some]]
     return found
+
+
+def found_in(
+    detections: Arrays, truths: Arrays, row: int, threshold: float
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield for each class that is said to be in an image the columns (K,) of its detections, by
+    falling score, and those (K,) of the boxes that they take by COCO's rule, or -1.
+    """
+    labels = detections["classes"][row]
+    for label in np.unique(labels[labels >= 0]).tolist():
+        one = of_image(detections, truths, row, label)
+        one = one._replace(scores=one.scores[:MOST], boxes=one.boxes[:MOST])
+        own = np.flatnonzero(labels == label)
+        own = own[np.argsort(-detections["scores"][row][own], kind="stable")][:MOST]
+        boxes = np.flatnonzero(truths["classes"][row] == label)
+        yield own, np.append(boxes, -1)[taken(one, np.array([threshold]), one.ignored)[0]]
 
 
 def by_voc(detections: Arrays, truths: Arrays, label: int, thresholds: np.ndarray) -> Matches:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tl_jax.stats.detection.matches import Arrays, Matches, of_image, taken
+from tl_jax.stats.detection.matches import Arrays, Matches, found_in
 
 OVERLAP = 0.5  # from which on a box counts as found
 
@@ -45,16 +45,11 @@ def marks(detections: Arrays, truths: Arrays, least: float) -> Marks:
     shown = (detections["classes"] >= 0) & (detections["scores"] >= least)
     right, found = np.zeros_like(shown), np.zeros(truths["classes"].shape, bool)
     kept = {**detections, "classes": np.where(shown, detections["classes"], -1)}
-    for row, labels in enumerate(kept["classes"]):
-        for label in np.unique(labels[labels >= 0]).tolist():
-            one = of_image(kept, truths, row, label)
-            own = np.flatnonzero(labels == label)
-            own = own[np.argsort(-detections["scores"][row][own], kind="stable")]
-            boxes = np.flatnonzero(truths["classes"][row] == label)
-            numbers = taken(one, np.array([OVERLAP]), one.ignored)[0]
-            there = numbers >= 0
-            aside = np.append(one.ignored, False)[numbers]
+    for row in range(len(shown)):
+        for own, boxes in found_in(kept, truths, row, OVERLAP):
+            there = boxes >= 0
+            aside = there & truths["ignored"][row][boxes]
             right[row, own] = there & ~aside
             shown[row, own[aside]] = False
-            found[row, boxes[numbers[there & ~aside]]] = True
+            found[row, boxes[there & ~aside]] = True
     return Marks(shown, right, found)
