@@ -25,8 +25,9 @@ from tl_jax.chain import heads
 from tl_jax.chain.network import Net, Network
 from tl_jax.chain.places import Known, Layer
 from tl_jax.chain.telling import Marks, told
-from tl_jax.data.tasks import load_task
+from tl_jax.data.tasks import load_task, stamps
 from tl_jax.data.texts import captions as texts
+from tl_jax.describe import tables
 from tl_jax.errors import UserError
 from tl_jax.runs import pose
 from tl_jax.runs import settings as runs_settings
@@ -240,6 +241,28 @@ def test_a_table_in_another_encoding_is_refused(tmp_path):
         load_task(f"captions:{path}")
 
 
+def test_stamps_have_captions_in_their_languages(tmp_path, monkeypatch):
+    monkeypatch.setattr(stamps, "fetched", lambda *source, member: tmp_path)
+    for number, name in enumerate(("cat", "dog", "owl", "pig", "silent")):
+        (tmp_path / name).mkdir()
+        PIL.Image.new("RGBA", (5, 5), (9, 40 * number, 9, 200)).save(tmp_path / name / "a.png")
+        text = f"A {name}.\nde.utf8=Ein {name}.\n" + "pt_BR.utf8=Um coelho.\n" * (number < 3)
+        (tmp_path / name / "a.txt").write_text(text)
+    (tmp_path / "silent" / "a.txt").unlink()
+    (tmp_path / "drawn.svg").write_text("<svg/>")
+    (tmp_path / "drawn.txt").write_text("A drawing.\n")
+    task = load_task("packaged:stamps_captions", val=0.25, test=0.25, least=1)
+    assert task.ids == ("cat/a.png", "dog/a.png", "owl/a.png", "pig/a.png")
+    assert task.captions[3] == ("A pig.",) and task.image(0).mode == "RGB"
+    assert load_task("packaged:stamps_captions", language="de").captions[0] == ("Ein cat.",)
+    with pytest.raises(UserError, match="whole groups cannot be divided|has 1 groups"):
+        load_task("packaged:stamps_captions", language="pt_BR")  # the same caption three times
+    mixed = load_task("packaged:stamps_captions", language="pt_BR", shared="mixed")
+    assert len(mixed.ids) == 3
+    with pytest.raises(UserError, match="language 'fr'; .*de"):
+        load_task("packaged:stamps_captions", language="fr")
+
+
 def test_a_task_that_would_take_too_much_memory_is_refused(monkeypatch):
     monkeypatch.setattr(texts, "MOST_NUMBERS", 20)
     with pytest.raises(UserError, match="2 images with up to 3 captions of 2 words take too much"):
@@ -346,6 +369,7 @@ def test_what_is_of_classifiers_refuses_a_captioner_in_one_line(run, base, tmp_p
             call()
     with pytest.raises(UserError, match="tells no captions: transfer it to a task of captions"):
         base.captions(task.open(0))
+    assert "head_lstm" in tables.of_base(found.base).text
     assert found.base.with_head(3).predict(task.open(0)).shape == (1, 3)  # it is a base again
 
 

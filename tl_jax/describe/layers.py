@@ -10,6 +10,7 @@ import jax
 
 from tl_jax.chain.network import Example, Network
 from tl_jax.chain.variables import COLLECTIONS, flat
+from tl_jax.chain.words import READ
 from tl_jax.describe import trace
 
 
@@ -54,8 +55,9 @@ def _rows(chain: Network, inputs: Mapping[str, Any]) -> Iterator[Row]:
             continue
         if 0 in output.shape:
             raise ValueError(f"the output of layer {name!r} would be empty")
-        # Every layer's output depends on the data.
-        (sees, *_), macs = trace.walk(jaxpr, [None, *(seen[place] for place in read)])
+        # From where a captioner reads words, positions are those of a text.
+        sees_below = [trace.TEXT if name == READ else seen[place] for place in read]
+        (sees, *_), macs = trace.walk(jaxpr, [None, *sees_below])
         seen[name] = sees
         stride, field, convs = zip(*sees, strict=True) if sees else ((), (), ())
         if sees and output.ndim != 4:
