@@ -208,9 +208,10 @@ def drawn(detections, truths, task: Task, example: int, row: int, marked) -> str
         boxes.draw(picture, truths["boxes"][row][which], colour=colour, scale=scale, width=1)
     for which, colour in ((marked.right, boxes.RIGHT), (~marked.right, boxes.WRONG)):
         own = np.flatnonzero(marked.shown[row] & which[row])
-        names = [task.classes[label] for label in detections["classes"][row][own]]
-        scores = detections["scores"][row][own].tolist()
-        labels = [f"{n} {s:.2f}" for n, s in zip(names, scores, strict=True)]
+        labels = [f"{score:.2f}" for score in detections["scores"][row][own].tolist()]
+        if len(task.classes) > 1:
+            names = [task.classes[label] for label in detections["classes"][row][own]]
+            labels = [f"{name} {label}" for name, label in zip(names, labels, strict=True)]
         there = detections["boxes"][row][own]
         boxes.draw(picture, there, colour=colour, labels=labels, scale=scale)
     return html.jpeg(picture)
