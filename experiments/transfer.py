@@ -11,9 +11,10 @@ import sys
 
 from absl import flags
 
-from experiments import cli, config_flag, keys
+from experiments import cli, config_flag, keys, together
 
 flags.adopt_module_key_flags(config_flag)
+flags.adopt_module_key_flags(together)
 
 
 def transfer(config, workdir: pathlib.Path, name: str) -> dict:
@@ -28,4 +29,4 @@ def transfer(config, workdir: pathlib.Path, name: str) -> dict:
 if __name__ == "__main__":
     if any(argument.lstrip("-") in ("help", "helpfull") for argument in sys.argv[1:]):
         __doc__ = f"{__doc__}\n{keys.explained()}\n"  # absl prints it
-    cli.run(config_flag.by_config(transfer, example="configs/elpv.py"), trains=True)
+    cli.run(config_flag.by_config(transfer, example="configs/elpv.py"), trains=True, several=True)

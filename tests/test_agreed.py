@@ -1,37 +1,32 @@
 """Two processes, whose clocks and signals differ, make the same calls and stop at the same step."""
 
-import contextlib
 import functools
 import os
 import pathlib
-import pickle
 import signal
-import socket
-import subprocess
-import sys
 
 import jax
 import numpy as np
 import pytest
+import several
 import small
 
 from tl_jax import interrupt
-from tl_jax.engine import prefix
-from tl_jax.engine.parallel import agreed
+from tl_jax.engine import prefix, processes
+from tl_jax.engine.processes import agreed
 from tl_jax.train import fold
 from tl_jax.train import loop as train
 from tl_jax.train.saving import Saver
 from tl_jax.train.state import Progress, begin
 from tl_jax.train.work import PhaseRun
 
-ROOT = pathlib.Path(__file__).parent.parent
 QUICK, SLOW = 1e6, 0.0  # what a call may take, if nothing is too slow for it, or everything
 NEVER, ALWAYS = 1e6, 0.0  # seconds between two checkpoints
 
 
-def begun(way: str):
+def begun(way: str, batch_size: int = 6):
     """A phase of 40 steps on stored vectors, what it leaves as it is, and its first state."""
-    mine = small.problem("head_only", task=small.task(400), batch_size=6)
+    mine = small.problem("head_only", task=small.task(400), batch_size=batch_size)
     rows = np.random.default_rng(0).normal(size=(400, 16)).astype(np.float32)
     inputs = prefix.Inputs(
         lambda examples, views: rows[examples],
@@ -70,43 +65,24 @@ def epoch(way: str, folder: pathlib.Path, call=QUICK, save=NEVER, signal_after: 
     return list(offered), saved, ended, jax.device_get([*offered.values()][-1].params)
 
 
-def main(folder: pathlib.Path, port: int, number: int) -> None:
+def main(folder: pathlib.Path):
     """In each of two processes: epochs in which the second has other options than the first."""
-    jax.distributed.initialize(f"localhost:{port}", num_processes=2, process_id=number)
-    second = number == 1
-    found = {
+    second = not processes.first()
+    return {
         "devices": (jax.device_count(), jax.local_device_count()),
-        "greatest": agreed(3 - number),
+        "greatest": agreed(2 + processes.first()),
         "resident": epoch("resident", folder / "resident"),
         "slow": epoch("resident", folder / "slow", call=SLOW if second else QUICK),
         "stopped": epoch("resident", folder / "stopped", signal_after=3 * second),
         "streamed": epoch("streamed", folder / "streamed", save=ALWAYS if second else NEVER),
         "between": epoch("streamed", folder / "between", signal_after=16 * second),
     }
-    (folder / "found.pickle").write_bytes(pickle.dumps(found))
 
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
     """What each of the two processes found."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
-    code = "import pathlib, sys, test_agreed as t; t.main(pathlib.Path(sys.argv[1]), *%s)"
-    folders = [tmp_path_factory.mktemp(name) for name in ("first", "second")]
-    environment = os.environ | {"PYTHONPATH": path, "JAX_NUM_CPU_DEVICES": "1"}
-    with contextlib.ExitStack() as stack:
-        started = []
-        for number, folder in enumerate(folders):
-            command = [sys.executable, "-W", "error", "-c", code % ([port, number],), str(folder)]
-            said = stack.enter_context(open(folder / "said", "w"))
-            process = subprocess.Popen(command, env=environment, stderr=said)
-            started.append(stack.enter_context(process))
-            stack.callback(process.kill)  # should the other have failed: it would wait for ever
-        ended = [process.wait(timeout=300) for process in started]
-    assert ended == [0, 0], [(folder / "said").read_text()[-3000:] for folder in folders]
-    return [pickle.loads((folder / "found.pickle").read_bytes()) for folder in folders]
+    return several.found("test_agreed", 2, tmp_path_factory.mktemp("both"))
 
 
 def test_processes_agree_on_the_greatest_wish_and_one_on_its_own(both):

@@ -14,6 +14,7 @@ class Interrupted(Exception):
 
 
 _received: list[int] = []
+looks = 0  # how often `check` was called: who looks for signals is at work
 
 
 @contextlib.contextmanager
@@ -48,5 +49,7 @@ def requested() -> int:
 
 def check() -> None:
     """Raise Interrupted if a signal asked to stop; call where leaving loses nothing."""
+    global looks
+    looks += 1
     if signum := requested():
         raise Interrupted(signum)

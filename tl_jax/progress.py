@@ -8,6 +8,7 @@ from typing import Any
 import tqdm
 
 LOG_SECONDS = 30.0  # between two lines in a log
+shown = True  # of several processes, in the first alone
 
 
 class LogLines(tqdm.tqdm):
@@ -35,12 +36,14 @@ class LogLines(tqdm.tqdm):
 
 def bar(what: str, *, total: int, unit: str, initial: int = 0) -> tqdm.tqdm:
     """Return a progress bar, which vanishes when it is closed; `update(n)` moves it."""
-    return _bar_class()(desc=what, total=total, unit=unit, initial=initial, leave=False)
+    options = {"leave": False, "disable": not shown}
+    return _bar_class()(desc=what, total=total, unit=unit, initial=initial, **options)
 
 
 def over(items: Iterable, what: str, *, total: int, unit: str, delay: float = 0.0) -> tqdm.tqdm:
     """Return an iterable over `items` with a progress bar that moves as they are consumed."""
-    return _bar_class()(items, desc=what, total=total, unit=unit, delay=delay, leave=False)
+    options = {"delay": delay, "leave": False, "disable": not shown}
+    return _bar_class()(items, desc=what, total=total, unit=unit, **options)
 
 
 def _bar_class() -> type[tqdm.tqdm]:

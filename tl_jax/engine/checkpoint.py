@@ -15,7 +15,8 @@ The first number counts saves. So a step can be saved twice (as the end of a pha
 the next), and one of the two is whole at any moment; Orbax's CheckpointManager would silently drop
 the second save.
 
-One process owns a directory: it alone calls `save`, `restore_latest` and `remove_leftovers`.
+One process owns a directory: it alone calls `save` and `remove_leftovers`. The others of its run
+may call `restore_latest`.
 """
 
 import errno
@@ -135,13 +136,22 @@ def _write(folder: Path, record: str, arrays: dict[str, np.ndarray]) -> None:
     unfinished.mkdir(parents=True)
     try:
         _require_room(unfinished, _nbytes(arrays))
-        with ocp.PyTreeCheckpointer() as checkpointer:
+        with _checkpointer() as checkpointer:
             checkpointer.save(unfinished / "state", args=ocp.args.PyTreeSave(arrays))
         (unfinished / "record.json").write_text(record)
         (unfinished / _SUMS).write_text(_file_sums(unfinished))
         unfinished.rename(folder)
     finally:  # it is gone after the rename; after a failure a thread may still be writing to it
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _checkpointer() -> Any:
+    """Return Orbax's checkpointer, for this process: it would wait for all processes of a run."""
+    import orbax.checkpoint as ocp
+
+    me = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(primary_host=me, active_processes={me})
+    return ocp.Checkpointer(ocp.PyTreeCheckpointHandler(), multiprocessing_options=alone)
 
 
 def _require_room(folder: Path, needed: int) -> None:
@@ -211,7 +221,7 @@ def _read(folder: Path) -> tuple[dict, dict[str, np.ndarray]]:
         item=dict.fromkeys(paths, 0),
         restore_args=dict.fromkeys(paths, ocp.RestoreArgs(restore_type=np.ndarray)),
     )
-    with ocp.PyTreeCheckpointer() as checkpointer:
+    with _checkpointer() as checkpointer:
         arrays = checkpointer.restore(folder / "state", args=args)
     for path, sha256 in record["sha256"].items():
         if _array_sha256(arrays[path]) != sha256:

@@ -4,6 +4,9 @@ It offers data parallelism in two ways, which give the same numbers, except for 
 the default, runs one program over a mesh with the batch sharded, so sums over the batch are global.
 `pmap` runs one program on each device, which sees its part of the batch; `sum` and synchronised
 batch statistics make results global, and `key` draws different numbers for each part.
+
+The devices may belong to several processes (`processes`). Then each reads the rows of a batch that
+lie on its own devices, and gets results whole.
 """
 
 import dataclasses
@@ -17,28 +20,47 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from tl_jax import ops
+from tl_jax.engine import processes
 from tl_jax.errors import UserError, takes_whole, unknown
 
 AXIS = "data"
 MAX_BATCH = 2**31 - 1
 WAYS = ("jit", "pmap")
-STRIDE = 16  # steps: of a second each, still within the half minute that schedulers allow
 
 
 @dataclasses.dataclass(frozen=True)
 class Parallel:
-    """A way to spread batches over all devices."""
+    """A way to spread batches over all devices, or over those of this process."""
 
     way: str = "jit"
+    own: bool = False  # this process's devices alone, for work that others do not share
 
     def __post_init__(self):
         if self.way not in WAYS:
             raise unknown("parallel", self.way, WAYS)
+        if self.way == "pmap" and processes.several():
+            raise UserError("parallel=pmap runs in one process: take parallel=jit")
 
     @property
     def count(self) -> int:
         """Number of devices."""
-        return jax.device_count()
+        return mesh(self.own).size
+
+    @property
+    def alone(self) -> "Parallel":
+        """The same over the devices of this process, for work that it does by itself."""
+        return dataclasses.replace(self, own=True) if processes.several() else self
+
+    def rows(self, size: int) -> slice:
+        """Which rows of a batch of `size` this process reads: those that lie on its devices."""
+        if not processes.several() or self.own:
+            return slice(None)
+        parts = self._sharding(AXIS).addressable_devices_indices_map((size,)).values()
+        ranges = [range(size)[part[0]] for part in parts if part]
+        return slice(min(r.start for r in ranges), max(r.stop for r in ranges))
+
+    def _sharding(self, *axes: str | None) -> NamedSharding:
+        return NamedSharding(mesh(self.own), PartitionSpec(*axes))
 
     def batch_size(self, wanted: int, examples: int) -> int:
         """Return the batch size: at most `wanted` and `examples`, and a multiple of the devices."""
@@ -61,23 +83,50 @@ class Parallel:
 
     def place(self, tree: Any) -> Any:
         """Copy host arrays, whole, to every device."""
-        return jax.device_put(tree, NamedSharding(mesh(), PartitionSpec()))
+        return self._put(tree, self._sharding())
 
     def share(self, batch: Any) -> Any:
-        """Spread a batch (B, ...) of host arrays over the devices, a part on each."""
+        """Spread a batch (B, ...) of host arrays over the devices, a part on each.
+
+        A process gives its `rows` of the batch.
+        """
+        processes.arrive()
         if self.way == "pmap":
             return jax.tree.map(lambda a: a.reshape(self.count, -1, *a.shape[1:]), batch)
-        return jax.device_put(batch, NamedSharding(mesh(), PartitionSpec(AXIS)))
+        sharding = self._sharding(AXIS)
+        if sharding.is_fully_addressable:
+            return jax.device_put(batch, sharding)
+
+        def spread(part: np.ndarray) -> jax.Array:
+            size = len(part) * self.count // jax.local_device_count()
+            shape = size, *part.shape[1:]
+            return jax.make_array_from_process_local_data(sharding, np.asarray(part), shape)
+
+        return jax.tree.map(spread, batch)
 
     def share_columns(self, order: Any) -> Any:
         """Host arrays (S, B) onto the devices, some columns each: the `order` of resident steps."""
-        return jax.device_put(order, NamedSharding(mesh(), PartitionSpec(None, AXIS)))
+        return self._put(order, self._sharding(None, AXIS))
+
+    def _put(self, tree: Any, sharding: NamedSharding) -> Any:
+        """Put arrays that every process has whole on the devices, of which each fills its own."""
+        if sharding.is_fully_addressable:
+            return jax.device_put(tree, sharding)
+
+        def put(leaf: Any) -> jax.Array:
+            if isinstance(leaf, jax.Array) and leaf.sharding == sharding:
+                return leaf
+            # Not by device_put, which has the processes compare their arrays, one by one.
+            whole = np.asarray(leaf)
+            return jax.make_array_from_callback(whole.shape, sharding, lambda index: whole[index])
+
+        return jax.tree.map(put, tree)
 
     def step(self, fn: Callable) -> jax.stages.Wrapped:
         """Compile `fn(state, fixed, batch) -> state`, which reuses the old state's memory."""
         if self.way == "pmap":
             return jax.pmap(_synchronised(fn), AXIS, in_axes=(None, None, 0), out_axes=None)
-        whole, parts = (NamedSharding(mesh(), PartitionSpec(*a)) for a in ((), (AXIS,)))
+        whole, parts = self._sharding(), self._sharding(AXIS)
         return jax.jit(
             fn, in_shardings=(whole, whole, parts), out_shardings=whole, donate_argnums=0
         )
@@ -93,7 +142,7 @@ class Parallel:
         `data` is whole on every device; `order` is a tree of (S, B), and each device takes its part
         of the columns.
         """
-        whole, columns = (NamedSharding(mesh(), PartitionSpec(*a)) for a in ((), (None, AXIS)))
+        whole, columns = self._sharding(), self._sharding(None, AXIS)
         return jax.jit(
             fn,
             in_shardings=(whole, whole, whole, columns, whole, whole),
@@ -103,7 +152,7 @@ class Parallel:
 
     def resident_map(self, fn: Callable) -> Callable:
         """Compile `fn(fixed, data, order) -> (S, B, ...)`, as `resident_steps` does."""
-        whole, columns = (NamedSharding(mesh(), PartitionSpec(*a)) for a in ((), (None, AXIS)))
+        whole, columns = self._sharding(), self._sharding(None, AXIS)
         return jax.jit(fn, in_shardings=(whole, whole, columns), out_shardings=columns)
 
     def map(self, fn: Callable) -> Callable[[Any], Callable[[Any], jax.Array]]:
@@ -115,35 +164,33 @@ class Parallel:
         if self.way == "pmap":
             mapped = jax.pmap(_synchronised(fn), AXIS, in_axes=(None, 0))
             return functools.partial(functools.partial, mapped)
-        whole, parts = (NamedSharding(mesh(), PartitionSpec(*a)) for a in ((), (AXIS,)))
+        whole, parts = self._sharding(), self._sharding(AXIS)
         return ops.inference(fn, in_shardings=(whole, parts), out_shardings=parts).of
 
     def gathered(self, out: jax.Array) -> np.ndarray:
         """Wait for the result of a mapped function, and return it on the host: (B, ...)."""
+        if not out.is_fully_addressable:
+            return multihost_utils.process_allgather(out, tiled=True)
         whole = np.asarray(out)
         return whole.reshape(-1, *whole.shape[2:]) if self.way == "pmap" else whole
 
 
-def agreed(wish: int) -> int:
-    """The greatest of all processes' wishes, the same on each; 0 and False wish for nothing.
+@functools.cache
+def mesh(own: bool = False) -> jax.sharding.Mesh:
+    """Return the mesh of all devices in one row, or of this process's `own`.
 
-    One process gets its own back. Each of several must ask after the same steps: it waits for the
-    others there, and a device for what was started before.
+    UserError if JAX has several processes that `processes.start` did not join.
     """
     if jax.process_count() == 1:
-        return wish
-    return int(np.max(multihost_utils.process_allgather(np.int32(wish))))
-
-
-def stride() -> int:
-    """After how many steps, batch by batch, all processes ask each other: save? stop?"""
-    return 1 if jax.process_count() == 1 else STRIDE
-
-
-@functools.cache
-def mesh() -> jax.sharding.Mesh:
-    """Return the mesh of all devices in one row."""
-    return jax.make_mesh((jax.device_count(),), (AXIS,), axis_types=(AxisType.Auto,))
+        return jax.make_mesh((jax.device_count(),), (AXIS,), axis_types=(AxisType.Auto,))
+    if not processes.several():
+        raise UserError(
+            "JAX runs in several processes, which do not know each other: start them by "
+            "--processes=, or by tl_jax.engine.processes.start"
+        )
+    devices = jax.local_devices() if own else jax.devices()
+    row = sorted(devices, key=lambda d: (d.process_index, d.id))  # a process's rows are neighbours
+    return jax.sharding.Mesh(np.array(row), (AXIS,), axis_types=(AxisType.Auto,))
 
 
 def _synchronised(fn: Callable) -> Callable:

@@ -224,6 +224,7 @@ def features(
     of = {"examples": examples, "stored_views": stored_views, "cache": cache, "dtype": dtype}
     kept = features_store(chain, variables, below, stop, shape, **of)
 
+    parallel = parallel.alone  # each of several processes computes a part of the rows
     run = _mapped(chain, below.preprocessing, stop, parallel)(parallel.place(used))
     batch = -(-store.BLOCK // parallel.count) * parallel.count
     numbers = np.repeat(stored_views, examples)

@@ -1,7 +1,8 @@
 """Arrays on disk that are computed once, checked whenever they are opened, and mapped, not read.
 
-A store is a folder: `data` (raw rows), `rows.jsonl` (a checksum for each finished block of rows),
-`what` (it holds, in words), `lock`.
+A store is a folder: `data` (raw rows), `rows.jsonl` (a checksum for each finished block of rows;
+the other processes of a run add theirs to `rows-1.jsonl` and so on), `what` (it holds, in words),
+`lock`.
 What was interrupted, altered or lost is found by its checksum and computed again.
 """
 
@@ -14,18 +15,20 @@ import math
 import mmap
 import os
 import pathlib
+import re
 import shutil
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tl_jax import interrupt, locks
+from tl_jax.engine import processes
 from tl_jax.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-FILES = {"data", "rows.jsonl", "what", "lock"}  # all that is in a store's folder
+FILES = re.compile(r"data|rows(-\d+)?\.jsonl|what|lock")  # all that is in a store's folder
 BLOCK = 64  # rows that are computed, written and checked together
 
 
@@ -93,24 +96,37 @@ def build(
 ) -> np.ndarray:
     """A store's array, read-only, with rows `compute(first, last)`, mapped from disk.
 
-    Only blocks of rows that are not there or fail their checksum are computed. UserError if the
-    disk has not the room for them, or cannot be written; a whole store need not be.
+    Only blocks of rows that are not there or fail their checksum are computed. Several processes
+    compute a part each, on devices of their own. UserError if the disk has not the room for them,
+    or cannot be written; a whole store need not be.
     """
     folder, what = kept.folder, kept.what
     if not os.access(_existing(folder), os.W_OK):
-        if len(_verified(kept)) < len(kept.blocks):
+        if len(_verified(kept, kept.blocks)) < len(kept.blocks):
             why = f"{folder.parent} cannot be written, and lacks what is needed ({what})"
             raise UserError(f"{why}: choose another folder (cache=)")
         return np.memmap(folder / "data", kept.dtype, "r", shape=kept.shape)
-    with _disk_full_is_said(folder), locks.held(folder / "lock", what=f"{what} in {folder}"):
-        _note(folder, what)
-        done = _verified(kept)
-        todo = [block for block in kept.blocks if block not in done]
+    with _disk_full_is_said(folder), _held_for_all(folder, f"{what} in {folder}"):
+        blocks = processes.part(kept.blocks)
+        done = _verified(kept, blocks)
+        todo = [block for block in blocks if block not in done]
         if todo:
             lacking = sum(last - first for first, last in todo) * kept.row_bytes
             require_room([Need(what, folder, lacking)])
             _compute(kept, todo, compute, progress)
     return np.memmap(folder / "data", kept.dtype, "r", shape=kept.shape)
+
+
+@contextlib.contextmanager
+def _held_for_all(folder: pathlib.Path, what: str) -> Generator[None]:
+    """Hold the store's lock; of several processes the first holds it until all have left."""
+    with contextlib.ExitStack() as stack:
+        if processes.first():
+            stack.enter_context(locks.held(folder / "lock", what=what))
+            _note(folder, what)
+        processes.together()
+        yield
+        processes.together()
 
 
 def take(rows: np.ndarray, numbers: np.ndarray) -> np.ndarray:
@@ -130,7 +146,8 @@ def _compute(kept: Store, todo, compute, progress) -> None:
     with open(folder / "data", "ab"):
         pass
     # Written, not mapped: a full disk is then an OSError and not a bus error.
-    with open(folder / "data", "r+b", buffering=0) as data, open(folder / "rows.jsonl", "a") as log:
+    notes = folder / processes.named("rows", ".jsonl")
+    with open(folder / "data", "r+b", buffering=0) as data, open(notes, "a") as log:
         log.write("\n")  # ends what a kill left of a line
         for first, last in progress(iter(todo), len(todo)):
             interrupt.check()
@@ -148,25 +165,26 @@ def _compute(kept: Store, todo, compute, progress) -> None:
 def _noted(folder: pathlib.Path) -> dict[tuple[int, int], str]:
     """The checksums of the blocks that were written, as far as there are data."""
     noted = {}
-    if (folder / "rows.jsonl").exists() and (folder / "data").exists():
-        for line in (folder / "rows.jsonl").read_text(errors="replace").splitlines():
+    if (folder / "data").exists():
+        files = sorted(folder.glob("rows*.jsonl"), key=lambda path: path.stat().st_mtime_ns)
+        for line in "\n".join(path.read_text(errors="replace") for path in files).splitlines():
             with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
                 entry = json.loads(line)  # of a line that is torn, ValueError
                 noted[entry["first"], entry["last"]] = entry["sha256"]
     return noted
 
 
-def _verified(kept: Store) -> set[tuple[int, int]]:
-    """The blocks whose rows on disk have the checksum noted when they were written."""
+def _verified(kept: Store, blocks: Sequence[tuple[int, int]]) -> set[tuple[int, int]]:
+    """Those of the blocks whose rows on disk have the checksum noted when they were written."""
     folder, noted, good = kept.folder, _noted(kept.folder), set()
     if noted:
         with open(folder / "data", "rb") as data:
-            for first, last in kept.blocks:
+            for first, last in blocks:
                 data.seek(first * kept.row_bytes)
                 content = data.read((last - first) * kept.row_bytes)
                 if noted.get((first, last)) == hashlib.sha256(content).hexdigest():
                     good.add((first, last))
-        bad = len([block for block in kept.blocks if block in noted]) - len(good)
+        bad = len([block for block in blocks if block in noted]) - len(good)
         if bad:
             logger.warning("%s: %d damaged blocks are computed again", folder, bad)
     return good
@@ -214,7 +232,8 @@ def kept(cache: pathlib.Path) -> list[Kept]:
     found = []
     for folder in cache.iterdir() if cache.is_dir() else ():
         files = {path.name: path.stat() for path in folder.iterdir()} if folder.is_dir() else {}
-        if {"lock", "rows.jsonl"} <= files.keys() <= FILES and not folder.is_symlink():
+        begun = "lock" in files and any(name.startswith("rows") for name in files)
+        if begun and all(map(FILES.fullmatch, files)) and not folder.is_symlink():
             what = (folder / "what").read_text() if "what" in files else "of an older version"
             nbytes = sum(512 * one.st_blocks for one in files.values())
             found.append(Kept(folder, what, nbytes, files["lock"].st_mtime))
@@ -228,8 +247,9 @@ def remove(one: Kept) -> bool:
     """
     with locks.held_if_free(one.folder / "lock") as free:
         if free:
-            for name in sorted(FILES - {"lock"}):
-                (one.folder / name).unlink(missing_ok=True)
+            for path in [*one.folder.iterdir()]:
+                if path.name != "lock" and FILES.fullmatch(path.name):
+                    path.unlink()
             (one.folder / "lock").unlink()
             one.folder.rmdir()
     return free

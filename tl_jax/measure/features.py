@@ -60,7 +60,7 @@ def of_layers(
     if task.texts and views != "none":
         raise UserError(f"views={views} are of images, and the task has texts")
     numbers, count = sets.numbers(views), len(task.ids)
-    parallel, cache = parallel or Parallel(), path_of(cache)
+    parallel, cache = (parallel or Parallel()).alone, path_of(cache)
     shapes = shapes_of(base, layers=layers, pool=pool)
     names = tuple(shapes)
     chain = base.chain.cut(names[-1])

@@ -14,6 +14,7 @@ import jax
 
 from tl_jax import report
 from tl_jax.data.files import is_leftover, path_of
+from tl_jax.engine import processes
 from tl_jax.errors import UserError
 from tl_jax.runs.config import differences
 from tl_jax.runs.results import read_json, write_json
@@ -45,7 +46,8 @@ def finished(
     loads the tasks and tells them, as `identity.of_tasks` does. `images` are the folders of their
     images. A result for which `stands` is false is computed again. UserError if another process
     works in the folder, if it belongs to another config or to other data, if it or the cache lies
-    among the images, or if a report is needed and what draws it is not installed.
+    among the images, or if a report is needed and what draws it is not installed. Of several
+    processes all do the work; the first writes, and the folder and the cache must be shared.
     """
     for folder in images:
         require_apart(folder, {"workdir": workdir, "cache": cache})
@@ -54,13 +56,19 @@ def finished(
             if needs_report:
                 report.require()
             check()
-        if data is not None:
+        if data is not None and processes.first():
             _require_same_data(workdir, data, finished=result is not None)
         if result is not None and stands(result):
             return result, True
+        if data is not None and processes.several():
+            processes.require_same(data(), "the data")
+        if cache:
+            processes.require_shared(path_of(cache), "cache=")
         keep_compiled(cache)
         result = work()
-        write_json(workdir / "result.json", result)  # last: it says that all is done
+        if processes.first():
+            write_json(workdir / "result.json", result)  # last: it says that all is done
+        processes.together()
     return result, False
 
 
@@ -98,8 +106,20 @@ def keep_compiled(cache: str | os.PathLike | None) -> None:
 def claimed(workdir: pathlib.Path, config: dict) -> Generator[dict | None]:
     """Hold the folder for this process and this config; yield its result if there is one.
 
-    UserError if another process works there or if the folder belongs to another config.
+    The first of several processes holds it for all. UserError if another process works there, if
+    the folder belongs to another config, or if the processes do not share it.
     """
+    with contextlib.ExitStack() as stack:
+        if processes.first():
+            stack.enter_context(_held(workdir, config))
+        processes.require_shared(workdir, "workdir=")
+        done = workdir / "result.json"
+        yield _read(done) if done.exists() else None
+
+
+@contextlib.contextmanager
+def _held(workdir: pathlib.Path, config: dict) -> Generator[None]:
+    """Hold the lock of the folder, which belongs to this config or to none yet."""
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         lock = open(workdir / ".lock", "w")
@@ -118,12 +138,12 @@ def claimed(workdir: pathlib.Path, config: dict) -> Generator[dict | None]:
                 f"another process is at work in {workdir}: wait for it, or take another folder "
                 "(workdir=)"
             ) from None
-        done, kept = workdir / "result.json", workdir / "config.json"
+        kept = workdir / "config.json"
         if _begun(workdir):
             _require_same(workdir, theirs=_read(kept), ours=json.loads(json.dumps(config)))
         else:
             write_json(kept, config)
-        yield _read(done) if done.exists() else None
+        yield
 
 
 def _begun(workdir: pathlib.Path) -> bool:

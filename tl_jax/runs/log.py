@@ -13,12 +13,18 @@ from typing import Any
 
 from tl_jax.data.files import listed, shown
 from tl_jax.data.task import SPLITS, Task
+from tl_jax.engine import processes
 
 CLASSES = 8  # that a line names
 
 
 def writer(workdir: pathlib.Path) -> Callable[[dict], None]:
-    """A function that writes a row {name: number or text}; what was there before is begun anew."""
+    """A function that writes a row {name: number or text}; what was there before is begun anew.
+
+    Of several processes the first writes.
+    """
+    if not processes.first():
+        return lambda row: None
     folder = workdir / "tensorboard"
     shutil.rmtree(folder, ignore_errors=True)
     (workdir / "metrics.jsonl").write_text("")

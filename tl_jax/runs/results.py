@@ -173,9 +173,6 @@ def _counts(task: Task, rows: np.ndarray) -> dict[str, int]:
     """How many of the examples are of each class, or have each label."""
     if not task.classes or task.asks in ("numbers", "captions"):
         return {}
-    if task.asks == "boxes":
-        found = task.truth["classes"][rows]
-        return {name: int((found == c).sum()) for c, name in enumerate(task.classes)}
     if task.asks == "labels":
         own = task.targets[rows] > 0.5
     else:
@@ -207,7 +204,7 @@ def _cost(progress: Progress, phases: list[dict], total_seconds: float) -> dict[
     trained = sum(r["train_seconds"] for r in last)
     images = sum(r["images"] for r in last)
     steps = [r["train_seconds"] / r["steps"] for r in last]
-    stats = jax.devices()[0].memory_stats() or {}
+    stats = jax.local_devices()[0].memory_stats() or {}
     kilobyte = 1 if sys.platform == "darwin" else 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilobyte
     return {

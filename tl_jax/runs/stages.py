@@ -7,6 +7,8 @@ from typing import Any
 import ml_collections
 
 from tl_jax.base.base import Base
+from tl_jax.engine import processes
+from tl_jax.errors import UserError
 from tl_jax.runs import language
 from tl_jax.runs.subject import base_of
 
@@ -20,6 +22,11 @@ def ready(
     trained in `folder` from the one before, and the first from the config's base; one without a
     task's name learns from all training texts of `task`, whatever its label budget.
     """
+    if config.get("language") and processes.several():
+        raise UserError(
+            "language models are trained in one process: train them first, by "
+            "experiments.language, and give the last one as base="
+        )
     settings = {**config, "language": {}}
     for name, stage in config.get("language", {}).items():
         own = stage["task"] if stage["task"]["name"] else task

@@ -18,15 +18,15 @@ from tl_jax.base.load import load_base
 from tl_jax.chain.variables import fingerprint, select
 from tl_jax.data.files import path_of
 from tl_jax.data.task import Task
+from tl_jax.engine import processes
 from tl_jax.engine.prefix import Inputs
 from tl_jax.errors import UserError, takes
 from tl_jax.plans.plan import Phase
-from tl_jax.report import card, detection, page, text
+from tl_jax.report import card, page, text
 from tl_jax.runs import folder, log, pose, results, settings, stages, subject
 from tl_jax.runs.settings import TransferSettings
 from tl_jax.train import evaluate, identity, loop
 from tl_jax.train.inputs import for_plan
-from tl_jax.train.objectives.detection import originals
 from tl_jax.train.problem import Problem
 from tl_jax.train.state import Progress
 
@@ -108,6 +108,8 @@ def transfer(
     for one in (task, *sources.values()):
         takes(isinstance(one, Task), "transfer", "a task, as load_task gives one", one)
     takes(workdir != "", "workdir=", "a folder, or None for a temporary one", workdir)
+    if workdir is None and processes.several():
+        raise UserError("several processes need a folder that they share: workdir=")
     own, options = settings.divided(given)
     path = path_of(tempfile.mkdtemp(prefix="tl_jax_") if workdir is None else workdir)
     config = described(base, task, sources, own, options)
@@ -204,7 +206,6 @@ def work(
     # What came of it.
     final = finished_base(problem, ready, done.variables, views=own.test_views)
     final = dataclasses.replace(final, answers=done.answers)
-    final.save(workdir / file.NAME)
     of_task = problem.objective.probabilities
     probabilities = {split: of_task(found) for split, found in done.predictions.items()}
     result = results.collect(
@@ -220,25 +221,22 @@ def work(
     )
     for setback in text.setbacks(result["plan"]["phases"]):
         logger.warning("%s", setback)
-    if task.classes and result["test"]:
-        card.write(workdir, result)
-    if task.asks == "boxes":
-        _write_detections(workdir, task, final.preprocessing.size, done.predictions["test"], result)
-    elif page.can_be_drawn():
-        shown = {"history": done.progress.history, "probabilities": probabilities["test"]}
-        words = functools.partial(attribution.word_weights, final) if task.texts else None
-        page.write(workdir, result=result, task=task, words=words, **shown)
+    if processes.first():
+        final.save(workdir / file.NAME)
+        history = done.progress.history
+        _show(workdir, result, final, task, history=history, probabilities=probabilities["test"])
     return result
 
 
-def _write_detections(
-    workdir: pathlib.Path, task: Task, side: int, predictions: Any, result: dict[str, Any]
+def _show(
+    workdir: pathlib.Path, result: dict[str, Any], final: Base, task: Task, **shown: Any
 ) -> None:
-    """Draw the page of a detector, where what draws it is installed."""
+    """Write the card and the page of a run."""
+    if task.classes and result["test"]:
+        card.write(workdir, result)
     if page.can_be_drawn():
-        rows = task.splits["test"]
-        found = originals(predictions, task.truth["sizes"][rows], side)
-        detection.write(workdir, detections=found, task=task, examples=rows, result=result)
+        words = functools.partial(attribution.word_weights, final) if task.texts else None
+        page.write(workdir, result=result, task=task, words=words, **shown)
 
 
 def finished_base(problem: Problem, ready: Base, variables: Any, *, views: str) -> Base:

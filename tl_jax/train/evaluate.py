@@ -103,8 +103,8 @@ def _batches(
         arrays = {name: array[rows] for name, array in task.truth.items()}
         return arrays | {"number": numbers, "real": (numbers >= 0).astype(np.float32)}
 
-    def read(numbers: np.ndarray) -> tuple[Known, dict[str, np.ndarray]]:
-        rows = examples[np.maximum(numbers, 0)]
+    def read(numbers: np.ndarray, part: slice = slice(None)) -> tuple[Known, dict[str, np.ndarray]]:
+        rows = examples[np.maximum(numbers[part], 0)]
         return inputs.known(rows, np.full(len(rows), view)), truth(numbers)
 
     if inputs.resident is not None and not task.ordered:
@@ -113,11 +113,15 @@ def _batches(
     elif task.ordered:
         yield from _stream(setup, placed, loader.read_ahead(order, read))
     else:
-        yield from _one_by_one(setup, placed, loader.read_ahead(order, read))
+        mine = functools.partial(read, part=setup.parallel.rows(size))
+        yield from _one_by_one(setup, placed, loader.read_ahead(order, mine))
 
 
 def _one_by_one(setup: Setup, placed: Any, batches: Iterator) -> Iterator:
-    """Yield predictions and truth; the next batch is read and sent while a batch is computed."""
+    """Yield predictions and truth; the next batch is read and sent while a batch is computed.
+
+    Of several processes each reads its rows of what is known, and gets all predictions.
+    """
     parallel, predict = setup.parallel, _predictor(setup)(placed)
     running = None
     for known, truth in batches:
@@ -142,8 +146,9 @@ def _of_resident(setup: Setup, placed: Any, inputs: Inputs, examples: np.ndarray
     rows = inputs.rows_of(examples, np.full(examples.shape, view))
     order = {"rows": np.int32(rows), "examples": np.int32(examples)}
     data = {"rows": {inputs.place: inputs.resident}, "arrays": dict(inputs.arrays), "truth": {}}
-    predicted = _resident_predictor(setup)(placed, data, order)
-    return jax.tree.map(lambda a: np.asarray(a).reshape(-1, *a.shape[2:]), predicted)
+    predicted = _resident_predictor(setup)(placed, data, setup.parallel.share_columns(order))
+    whole = jax.tree.map(setup.parallel.gathered, predicted)
+    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), whole)
 
 
 def _predict(setup: Setup, fixed: Any, known: Known, carry: Any = ()) -> tuple[Any, Any]:

@@ -59,7 +59,7 @@ def _once(work: PhaseRun) -> Iterator[Any]:
     several sources the first epoch's batches.
     """
     if len(work.sources) > 1:
-        return work.batches(0, augment=False)
+        return work.batches(0, augment=False, whole=True)
     (source,) = work.sources.values()
     examples, size = source.task.splits["train"], source.batch_size
 
@@ -75,7 +75,7 @@ def first_memory(work: PhaseRun, variables: Any, anchor: Any) -> Any:
     if not jax.tree.leaves(work.survey.memory):
         return work.survey.memory
     setup, layers = work.recipe.setup, work.layers
-    batch = next(iter(work.batches(0)))
+    batch = next(iter(work.batches(0, whole=True)))
 
     def begin(variables, anchor, batch):
         if work.recipe.augment is not None:

@@ -18,7 +18,7 @@ from tl_jax.chain.programs import make_room
 from tl_jax.chain.variables import between, merged
 from tl_jax.data.expects import require_same
 from tl_jax.engine import prefix
-from tl_jax.engine.parallel import agreed, stride
+from tl_jax.engine.processes import agreed, stride
 from tl_jax.plans.plan import Phase
 from tl_jax.train import evaluate, fold
 from tl_jax.train.inputs import asked

@@ -12,8 +12,8 @@ import numpy as np
 
 from tl_jax import interrupt
 from tl_jax.chain.variables import merged, select
-from tl_jax.engine import checkpoint
-from tl_jax.engine.parallel import agreed
+from tl_jax.engine import checkpoint, processes
+from tl_jax.engine.processes import agreed
 from tl_jax.errors import UserError
 from tl_jax.plans.plan import Phase
 from tl_jax.train.identity import changes, of_problem
@@ -26,7 +26,8 @@ from tl_jax.train.survey import Survey
 class Saver:
     """Writes a checkpoint when enough time has passed, and when a signal asks to stop.
 
-    Without a `workdir` it writes none: a signal then costs the whole run.
+    Without a `workdir` it writes none: a signal then costs the whole run. The state is whole on
+    every process, so one of several writes it, and all wait until it is on disk.
     """
 
     def __init__(
@@ -37,7 +38,8 @@ class Saver:
         self.last = time.monotonic()
         if self.folder is not None:
             self.identity = of_problem(problem, variables)
-            checkpoint.remove_leftovers(self.folder)
+            if processes.first():
+                checkpoint.remove_leftovers(self.folder)
 
     def offer(self, progress: Progress, variables: Any, state: State, best: Any, now=False) -> None:
         """Save if a checkpoint is due; raise Interrupted after saving if a signal asked to stop.
@@ -48,11 +50,12 @@ class Saver:
         if not agreed(due or interrupt.requested()):
             return
         require_finite(state)
-        if self.folder is not None:
+        if self.folder is not None and processes.first():
             trained_before = changed(self.phases, variables, progress.phase)
             tree = {"variables": trained_before, "state": state._asdict(), "best": best}
             meta = dataclasses.asdict(progress) | {"identity": self.identity}
             checkpoint.save(self.folder, int(state.step), tree, meta)
+        processes.together()
         self.last = time.monotonic()
         if signum := agreed(interrupt.requested()):
             raise interrupt.Interrupted(signum)
@@ -103,6 +106,7 @@ def resume(
         return {"variables": host[0], "state": state._asdict(), "best": host[1]}
 
     restored = saver.folder and checkpoint.restore_latest(saver.folder, template)
+    processes.require_same(restored and restored.step, f"the checkpoints read from {saver.folder}")
     if not restored:
         return Progress(), variables, None, None
     tree = restored.state

@@ -144,9 +144,12 @@ class PhaseRun:
         by_example = {"arrays": dict(self.inputs.arrays), "truth": dict(source.task.truth)}
         return {"rows": {self.inputs.place: self.inputs.resident}} | place(by_example)
 
-    def batches(self, epoch: int, *, first: int = 0, augment: bool = True) -> Iterator[Any]:
+    def batches(
+        self, epoch: int, *, first: int = 0, augment: bool = True, whole: bool = False
+    ) -> Iterator[Any]:
         """Yield the epoch's training batches from `first` on, on the host.
 
+        Each of several processes reads its own rows of them for `share`, or the `whole` batch.
         Batches are a function of seed, phase and epoch. Sources that are shorter than the first
         start again, each time in another order.
         """
@@ -158,7 +161,8 @@ class PhaseRun:
                 again = (rounds,) if rounds else ()
                 drawn.append(source.order(*seed, *again, augment=augment))
                 rounds += 1
-            orders[name] = [np.concatenate(parts) for parts in zip(*drawn, strict=True)]
+            mine = slice(None) if whole else self.problem.parallel.rows(source.batch_size)
+            orders[name] = [np.concatenate(parts)[:, mine] for parts in zip(*drawn, strict=True)]
 
         def batch(step: int) -> Any:
             of_sources = {
