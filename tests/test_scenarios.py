@@ -20,7 +20,7 @@ from tl_jax.data.tasks import load_task
 from tl_jax.errors import UserError
 from tl_jax.interrupt import Interrupted
 from tl_jax.measure import handmade
-from tl_jax.plans.plan import Phase, Plan, Settings
+from tl_jax.plans.plan import Phase, Plan, Settings, lengthened
 from tl_jax.runs.config import load_config, nested
 from tl_jax.runs.results import failures
 from tl_jax.runs.space import candidates, drawn
@@ -192,9 +192,9 @@ def test_every_plan_makes_the_least_number_of_steps():
     phases = [
         Phase(name, {"a": 1.0}, Settings(epochs=epochs)) for name, epochs in (("x", 1), ("y", 5))
     ]
-    longer = trained.lengthened(Plan("p", tuple(phases)), 40, steps=6)
+    longer = lengthened(Plan("p", tuple(phases)), 40, steps=6)
     assert [phase.settings.epochs for phase in longer.phases] == [4, 5]
-    assert trained.lengthened(longer, 0, steps=6) == longer
+    assert lengthened(longer, 0, steps=6) == longer
 
 
 # Verdicts

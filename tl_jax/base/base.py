@@ -17,11 +17,13 @@ from tl_jax import ops
 from tl_jax.base import captions, file, growth
 from tl_jax.base import names as library_names
 from tl_jax.base.architecture import MAX_CLASSES, Architecture
+from tl_jax.base.detect import found_in
 from tl_jax.chain import answers
 from tl_jax.chain.network import Example, Network
 from tl_jax.chain.programs import forward, forward_program
 from tl_jax.chain.variables import merged, redrawn, select
 from tl_jax.data import tiles, views
+from tl_jax.data.boxes.found import Found
 from tl_jax.data.expects import Expected
 from tl_jax.data.files import path_of
 from tl_jax.data.preprocessing import MAX_CHANNELS, MAX_SIZE, Preprocessing
@@ -143,12 +145,26 @@ class Base:
         trained on such (`Preprocessing.tile`); `classes` are the columns' names, where they are
         known. UserError for a base without a classifier, and for a file that cannot be read.
         """
-        if not self.classifies:
-            raise UserError(f"this {self.name} ends at {self.layers[-1]!r}: it has no classifier")
+        self.require_rows()
         if isinstance(self.preprocessing, Preprocessing) and self.preprocessing.tile:
             several = inputs if isinstance(inputs, list | tuple) else [inputs]
             return np.stack([self._mean_of_tiles(self.preprocessing, one) for one in several])
         return self._predicted(self.preprocessing.read(inputs))
+
+    def require_rows(self) -> None:
+        """UserError for a base without a classifier, and for a detector: `predict` gives a row for
+        each input, of a fixed number of answers.
+        """
+        if answers.make(self.answers).asks == "boxes":
+            raise UserError(f"this {self.name} finds boxes: take detect, or experiments.predict")
+        if not self.classifies:
+            raise UserError(f"this {self.name} ends at {self.layers[-1]!r}: it has no classifier")
+
+    def detect(self, images) -> list[Found]:
+        """The objects that a detector finds in one image or several, or files of these paths: see
+        `tl_jax.base.detect.found_in`.
+        """
+        return found_in(self, images if isinstance(images, list | tuple) else [images])
 
     def _mean_of_tiles(self, expects: Preprocessing, image: Any) -> np.ndarray:
         """The mean probabilities (C,) of an image's tiles."""

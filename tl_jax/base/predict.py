@@ -10,6 +10,7 @@ import numpy as np
 from tl_jax.base.base import Base
 from tl_jax.base.captions import Caption
 from tl_jax.chain import answers
+from tl_jax.data.boxes.found import Found
 from tl_jax.data.files import walk
 from tl_jax.data.images import Image, bands_of, open_file
 from tl_jax.data.preprocessing import Preprocessing
@@ -36,17 +37,17 @@ def files_at(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
 def of_files(
     base: Base, files: Sequence[pathlib.Path]
-) -> Iterator[tuple[pathlib.Path, np.ndarray | Caption | UserError]]:
+) -> Iterator[tuple[pathlib.Path, np.ndarray | Caption | Found | UserError]]:
     """Each image file with a row of `Base.predict` (C,) or, of a base that tells captions, with
-    one; or with what is wrong with it.
+    one, of a detector with what it finds; or with what is wrong with it.
     """
-    tells = answers.make(base.answers).asks == "captions"
+    others = {"captions": base.captions, "boxes": base.detect}
+    say = others.get(answers.make(base.answers).asks, base.predict)
     size = 1 if base.of_images.tile else BATCH  # an image of many tiles may be large
     for first in range(0, len(files), size):
         batch = files[first : first + size]
         read = [_opened(file, base.of_images) for file in batch]
         images = [image for image in read if not isinstance(image, UserError)]
-        say = base.captions if tells else base.predict
         rows = iter(say(images) if images else ())
         for file, image in zip(batch, read, strict=True):
             yield file, image if isinstance(image, UserError) else next(rows)
@@ -68,13 +69,16 @@ def of_lines(base: Base, path: pathlib.Path) -> Iterator[tuple[str, np.ndarray]]
             raise UserError(f"{path} is not UTF-8 ({error.reason}): save it as UTF-8") from None
 
 
-def said(base: Base, row: np.ndarray | Caption) -> dict[str, Any]:
+def said(base: Base, row: np.ndarray | Caption | Found) -> dict[str, Any]:
     """What a row (C,) of `Base.predict` says, as JSON-able data: the "class" and its "probability",
     or the "labels" that are given, beside all "probabilities"; or the "numbers". Of a caption, the
-    "caption" and its "log_p".
+    "caption" and its "log_p"; of a detector the "objects", each with "class", "score" and "box"
+    (x1, y1, x2, y2) in pixels.
     """
     if isinstance(row, Caption):
         return {"caption": row.text, "log_p": round(row.log_p, 6)}
+    if isinstance(row, Found):
+        return {"objects": [_object(base, *one) for one in zip(*row, strict=True)]}
     kind, names = answers.make(base.answers), base.classes or tuple(map(str, range(len(row))))
     every = {name: round(float(p), 6) for name, p in zip(names, row, strict=True)}
     if kind.asks == "numbers":
@@ -86,6 +90,12 @@ def said(base: Base, row: np.ndarray | Caption) -> dict[str, Any]:
     best = int(row.argmax())
     told = {"class": names[best], "probability": every[names[best]]}
     return told | {"probabilities": every}
+
+
+def _object(base: Base, box: np.ndarray, score: float, number: int) -> dict[str, Any]:
+    name = base.classes[number] if base.classes else str(number)
+    pixels = [round(float(x), 1) for x in box]
+    return {"class": name, "score": round(float(score), 4), "box": pixels}
 
 
 def _opened(file: pathlib.Path, expects: Preprocessing) -> Image | UserError:

@@ -6,8 +6,10 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from tl_jax import registry
+from tl_jax import ops, registry
 from tl_jax.errors import UserError
+
+CANDIDATES = 400  # the boxes of an image with the highest scores, which suppression looks at
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -98,7 +100,52 @@ class Pairs(Classes):
         raise UserError("a base that compares images with texts has no classes")
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Boxes(Classes):
+    """Boxes of C classes: of the outputs of a detector (`tl_jax.chain.detectors`) those of a score
+    from `least` on, without those that overlap a better one of their class by an IoU above
+    `overlap`, and of these the best `most`.
+
+    `proposals`: how the boxes are found that go in beside an image (`tl_jax.data.proposals`);
+    empty: none do.
+    """
+
+    asks: ClassVar[str] = "boxes"
+    classifies: ClassVar[bool] = False
+    least: float = 0.05
+    overlap: float = 0.5
+    most: int = 100
+    proposals: str = ""
+
+    def __call__(self, outputs: Any) -> dict[str, jax.Array]:
+        """{"boxes" (N, K, 4) in shares of the side, "scores" (N, K), which fall, "classes" (N, K)},
+        K = `most`; the class of what is none is -1.
+        """
+        return jax.vmap(self._detections)(outputs["scores"], outputs["boxes"])
+
+    def _detections(self, scores: jax.Array, boxes: jax.Array) -> dict[str, jax.Array]:
+        """Those of one image, from scores (P, C) and boxes (P, 1 or C, 4)."""
+        count, classes = scores.shape
+        boxes = jnp.broadcast_to(boxes, (count, classes, 4)).reshape(-1, 4).clip(0, 1)
+        scores = scores.reshape(-1)
+        scores, best = jax.lax.top_k(scores, min(len(scores), CANDIDATES))
+        numbers, boxes = best % classes, boxes[best]
+        scores = jnp.where(scores >= self.least, scores, -jnp.inf)
+        stays = ops.nms(boxes, scores, numbers, threshold=self.overlap)
+        scores = jnp.where(stays, scores, -jnp.inf)
+        if short := max(0, self.most - len(scores)):
+            scores = jnp.pad(scores, (0, short), constant_values=-jnp.inf)
+        scores, best = jax.lax.top_k(scores, self.most)
+        there, best = scores > -jnp.inf, jnp.minimum(best, len(boxes) - 1)
+        return {
+            "boxes": jnp.where(there[:, None], boxes[best], 0.0),
+            "scores": jnp.where(there, scores, 0.0),
+            "classes": jnp.where(there, numbers[best], -1),
+        }
+
+
 ANSWERS = {
+    "boxes": Boxes,
     "classes": Classes,
     "labels": Labels,
     "numbers": Numbers,

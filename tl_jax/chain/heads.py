@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from tl_jax import ops, registry
 from tl_jax.chain import words
+from tl_jax.chain.detectors import DETECTORS
 from tl_jax.chain.places import Layer
 from tl_jax.errors import UserError, takes, takes_whole
 
@@ -191,11 +192,12 @@ def is_head(layer: str, output: str = "head") -> bool:
 def make(spec: str, classes: int, *, dropout: float = 0.0) -> tuple[Layer, ...]:
     """Return the layers of the head `spec`, "name" or "name(option=1)".
 
-    A head is a function (classes, dropout, **options) in `HEADS`. UserError for an unknown one.
+    A head is a function (classes, dropout, **options) in `HEADS`, or one of a detector in
+    `DETECTORS`. UserError for an unknown one.
     """
     takes(isinstance(spec, str), "head=", f"one of {', '.join(HEADS)}", spec)
     takes(isinstance(dropout, int | float), "dropout=", "a share from 0 to below 1", dropout)
-    function, options = registry.chosen("head", spec, HEADS)
+    function, options = registry.chosen("head", spec, {**HEADS, **DETECTORS})
     if not 0 <= dropout < 1:
         raise UserError(f"dropout is a share from 0 to below 1; got {dropout}")
     return function(classes, dropout, **options)

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 
 from tl_jax import ops
 from tl_jax.chain import variables as fresh
-from tl_jax.chain.places import IMAGE, Known, Layer, Tie, Unreachable
+from tl_jax.chain.places import BEFORE, IMAGE, Known, Layer, Tie, Unreachable
 from tl_jax.chain.variables import Variables, flat, nested, overlaid
 from tl_jax.errors import UserError, takes_whole, unknown
 
@@ -51,8 +51,9 @@ class Network:
             raise UserError(f"layer names must be unique in a network; repeated: {repeated}")
         before = (IMAGE, *(layer.name for layer in self.layers))
         resolved = tuple(
-            layer if layer.reads is not None else layer._replace(reads=(last,))
+            layer._replace(reads=tuple(last if place == BEFORE else place for place in reads))
             for last, layer in zip(before, self.layers, strict=False)
+            for reads in [(BEFORE,) if layer.reads is None else layer.reads]
         )
         object.__setattr__(self, "layers", resolved)
         for number, layer in enumerate(resolved):
@@ -163,7 +164,8 @@ class Network:
         taps: Collection[str] = (),
         rng: jax.Array | None = None,
     ) -> Applied:
-        """Run the layers above `start` up to and including `stop` on `x` (N, ...).
+        """Run the layers above `start` up to and including `stop` on `x` (N, ...), or on the values
+        of several places, a `Known`.
 
         Layers in `train` (True: all) draw dropout masks from `rng`; layers in `batch_norm`
         (default: those in `train`) normalise by the batch and update their running statistics. All
@@ -181,7 +183,7 @@ class Network:
         params = variables.get("params", {})
         params = self.combine(params) if self.ties else params
         net = Net(self, params, stats, train=train, norm=norm, key=rng)
-        known = Known({start or self.inputs[0]: x})
+        known = x if isinstance(x, Known) else Known({start or self.inputs[0]: x})
         output, *tapped = net(known, (stop or self.names[-1], *taps))
         batch_stats = {name: net.stats[name] for name in names if name in net.stats}
         return Applied(output, batch_stats, dict(zip(taps, tapped, strict=True)))
@@ -215,12 +217,19 @@ class Network:
         return fresh.init(self.layers, self.ties, self.input_shapes(inputs), seed=seed, of=of)
 
     def input_shapes(self, inputs: Example) -> Mapping[str, Any]:
-        """Return the shapes of the inputs by place."""
+        """Return the shapes of the inputs by place; further ones as the modules that read them say
+        (`further`, the shape of one example's by place).
+        """
         if isinstance(inputs, Mapping):
             return inputs
         if not isinstance(inputs, jax.ShapeDtypeStruct):
             inputs = jax.ShapeDtypeStruct(tuple(inputs), jnp.float32)
-        return {self.inputs[0]: inputs}
+        further = {
+            place: jax.ShapeDtypeStruct((inputs.shape[0], *shape), jnp.float32)
+            for layer in self.layers
+            for place, shape in getattr(layer.module, "further", {}).items()
+        }
+        return {**further, self.inputs[0]: inputs}
 
 
 class _Pass(NamedTuple):

@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 
 IMAGE = "image"  # the input that a chain's first layer reads unless it says otherwise
+BEFORE = ""  # among the places that a layer reads: the layer before it
 
 
 class Unreachable(KeyError):

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tl_jax.chain.places import Layer, Tie
-from tl_jax.errors import UserError
+from tl_jax.errors import UserError, unknown
 
 Variables = Mapping[str, Mapping[str, Any]]
 COLLECTIONS = ("params", "batch_stats")
@@ -76,6 +76,9 @@ def shapes(
     values = {name: jax.tree.map(_shape, value) for name, value in inputs.items()}
     for layer in layers:
         name = layer.name
+        for place in layer.places:
+            if place not in values:
+                raise unknown(f"place that layer {name!r} reads", place, values)
         try:
             read = [values[place] for place in layer.places]
             value, created = _traced_in_space(layer.module, read)

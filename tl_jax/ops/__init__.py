@@ -18,12 +18,14 @@ import importlib
 from typing import Any
 
 _MODULES = {
+    "boxes": ("area", "box_offsets", "boxes_at", "generalised_iou", "iou", "nms", "overlap"),
     "convolution": ("conv",),
     "dense": ("dot_general",),
     "norm": ("BatchNorm", "batch_norm", "scale_and_shift", "stochastic", "synchronised"),
     "pooling": ("adaptive_avg_pool", "avg_pool", "max_pool"),
     "positions": ("is_real", "mean_of_positions"),
     "recurrent": ("lstm",),
+    "regions": ("region_align", "region_max"),
     "programs": ("Inference", "inference", "materialise", "portable"),
     "rematerialise": ("remat",),
     "vectors": ("unit",),

@@ -170,3 +170,15 @@ class Plan:
         kept = not any(new[-1] in phase.trained for phase in self.phases)
         phases = tuple(phase.with_tail(tail, new, kept=kept, alone=alone) for phase in self.phases)
         return dataclasses.replace(self, phases=phases)
+
+
+def lengthened(plan: Plan, least: int, *, steps: int) -> Plan:
+    """Return the plan with so many epochs that it makes `least` steps, spread evenly over its
+    phases, where an epoch has so many `steps`; phases that have more epochs keep them.
+    """
+    epochs = math.ceil(least / len(plan.phases) / steps)
+    phases = []
+    for phase in plan.phases:
+        longer = dataclasses.replace(phase.settings, epochs=max(phase.settings.epochs, epochs))
+        phases.append(dataclasses.replace(phase, settings=longer))
+    return dataclasses.replace(plan, phases=tuple(phases))

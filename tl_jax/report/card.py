@@ -23,12 +23,14 @@ SORTS = {
     "labels": ("A network that labels {kind}", "gives the labels whose probability is high enough"),
     "numbers": ("A network that says numbers of {kind}", "answers with a number"),
     "captions": ("A network that reads {kind} and words", "answers with words that it knows"),
+    "boxes": ("A detector in {kind}", "answers with boxes of its classes, surest first"),
 }
 TASKS = {
     "classes": "classification",
     "labels": "classification",
     "numbers": "regression",
     "captions": "to-text",
+    "boxes": "detection",
 }
 SPECIAL = str.maketrans({char: f"\\{char}" for char in "\\`*_{}[]<>#|!~"})
 

@@ -148,8 +148,9 @@ def over_budgets(
     series: Mapping[str, Sequence[tuple[float, float]]],
     *,
     label: str,
+    of: str = "real labels of each class",
 ) -> Drawing:
-    """Draw a line over B numbers of labels of each class, evenly spaced, and shade its interval.
+    """Draw a line over B numbers of labels, evenly spaced, and shade its interval.
 
     `series` are (mean, half of the interval), (B,), as fractions, shown in percent; NaN where there
     is none.
@@ -163,7 +164,7 @@ def over_budgets(
             axes.fill_between(places, low, high, color=colour, alpha=0.16, lw=0)
             axes.plot(places, mean, color=colour, marker="o", ms=3, label=name)
         axes.set_xticks(places, [str(budget) for budget in budgets])
-        axes.set(xlabel="real labels of each class", ylabel=label)
+        axes.set(xlabel=of, ylabel=label)
         axes.yaxis.set_major_formatter(UNITS["%"])
         figure.legend(loc="outside upper center", ncols=4, handlelength=1.8)
 

@@ -8,6 +8,7 @@ from tl_jax.base.base import Base
 from tl_jax.base.load import load_base, outline
 from tl_jax.chain import adapters, answers, source_head, words
 from tl_jax.chain.depth import require_shortcut
+from tl_jax.chain.detectors import DETECTORS
 from tl_jax.chain.network import Network
 from tl_jax.chain.places import Layer
 from tl_jax.chain.variables import merged
@@ -20,6 +21,7 @@ from tl_jax.engine.parallel import Parallel
 from tl_jax.errors import UserError, takes
 from tl_jax.plans.plan import Plan
 from tl_jax.plans.strategies import make_plan
+from tl_jax.runs.proposed import with_proposals
 from tl_jax.runs.settings import TransferSettings
 from tl_jax.runs.teacher import logits_of
 from tl_jax.runs.wording import begun_with, with_vectors
@@ -30,6 +32,7 @@ from tl_jax.train.objectives.self_supervised import SelfSupervised
 from tl_jax.train.problem import Problem
 
 KEPT = "kept"  # the setting head= that keeps the base's own
+HEAD = TransferSettings.head  # what it is where nobody says
 
 
 class Posed(NamedTuple):
@@ -54,11 +57,15 @@ def posed(
     if own.class_weights and sources:
         raise UserError("class_weights= is of a single task, and there are sources=: leave one out")
     objective = _asked(_objective(own), task).fitted(task)
-    ready = _headed(base, answers.make(objective.answers).outputs(len(task.classes)), own)
+    outputs = answers.make(objective.answers).outputs(len(task.classes))
+    ready = _headed(base, outputs, own, objective)
     if own.head == KEPT:
         base.require_classes(task.classes, "head=kept")
     expected, read = ready.preprocessing.of_task(task)
+    objective = objective.framed(expected.size)
     ready = dataclasses.replace(ready, preprocessing=expected)
+    if objective.proposals:
+        read = with_proposals(read, ready.of_images, objective.proposals, cache=own.cache)
     read = balance.weighted(read) if own.class_weights else read
     read = _with_answers(read, task, objective, own)
     sources = {
@@ -71,20 +78,13 @@ def posed(
     plan = _planned(ready, chain, own, options)
     if task.texts:
         _require_no_views(plan, objective, own.test_views)
+    if task.asks == "boxes" and own.test_views != "none":
+        raise UserError(f"test_views={own.test_views}: boxes have no mean; leave it out")
     if plan.start != "pretrained":
         ready = ready.started(plan.start, own.seed)
-    old = _source_head(base, ready, plan) if objective.source_head else ()
-    if tails := (*old, *objective.tails(chain)):
-        chain = chain.with_layers(*tails)
-        below = {layer.name: chain.below[layer.name] for layer in tails}
-        plan = plan.with_tail(below, _new(ready), alone=objective.tails_alone)
     if own.words_from:
         ready = begun_with(ready, task.classes, own.words_from)
-    variables = merged(ready.variables, source_head.variables(base.variables, old))
-    kept = {*ready.layers, *(layer.name for layer in old)}
-    if added := [name for name in chain.names if name not in kept]:
-        fresh = chain.init(own.seed, ready.preprocessing.example, added)
-        variables = merged(variables, fresh)
+    chain, plan, variables = _with_tails(base, ready, chain, plan, objective, own.seed)
     problem = Problem(
         chain,
         ready.preprocessing,
@@ -110,6 +110,25 @@ def _with_answers(read: Task, task: Task, objective: Objective, own: TransferSet
         logits = logits_of(load_base(objective.teacher), task, cache=own.cache)
         read = read.with_truth(teacher=logits)
     return with_vectors(read, load_base(objective.encoder)) if objective.encoder else read
+
+
+def _with_tails(
+    base: Base, ready: Base, chain: Network, plan: Plan, objective: Objective, seed: int
+) -> tuple[Network, Plan, dict[str, Any]]:
+    """The chain and the plan with the objective's tails, and the variables of all layers: those of
+    tails and adapters are fresh.
+    """
+    old = _source_head(base, ready, plan) if objective.source_head else ()
+    if tails := (*old, *objective.tails(chain)):
+        chain = chain.with_layers(*tails)
+        below = {layer.name: chain.below[layer.name] for layer in tails}
+        plan = plan.with_tail(below, _new(ready), alone=objective.tails_alone)
+    variables = merged(ready.variables, source_head.variables(base.variables, old))
+    kept = {*ready.layers, *(layer.name for layer in old)}
+    if added := [name for name in chain.names if name not in kept]:
+        fresh = chain.init(seed, ready.preprocessing.example, added)
+        variables = merged(variables, fresh)
+    return chain, plan, variables
 
 
 def _objective(own: TransferSettings) -> Objective:
@@ -192,10 +211,25 @@ def _require_no_views(plan: Plan, objective: Objective, test_views: str) -> None
         raise UserError(f"test_views={test_views} are of images, and the task has texts")
 
 
-def _headed(base: Base, classes: int, own: TransferSettings) -> Base:
+def _head(own: TransferSettings, objective: Objective) -> str:
+    """The head that the settings and the objective say; UserError if they do not go together."""
+    kind = own.head.split("(")[0]
+    if objective.head and kind in (objective.head, HEAD):
+        return own.head if kind == objective.head else objective.head
+    if objective.head or kind in DETECTORS:
+        fits = objective.head or f"another than {', '.join(DETECTORS)}"
+        raise UserError(
+            f"{type(objective).__name__} does not train head={own.head}: leave it out, or take "
+            f"{fits}"
+        )
+    return own.head
+
+
+def _headed(base: Base, classes: int, own: TransferSettings, objective: Objective) -> Base:
     """The base with a fresh head; as it is, if its own head is kept."""
     if own.head != KEPT:
-        given = {"head": own.head, "dropout": own.dropout, "seed": own.seed}
+        head = _head(own, objective)
+        given = {"head": head, "dropout": own.dropout, "seed": own.seed}
         return base.with_head(classes, cut=own.cut, **given)
     if not base.classifies:
         raise UserError(f"head=kept: this {base.name} ends at {base.layers[-1]!r}, without a head")
@@ -267,9 +301,9 @@ def check(base: Base, own: TransferSettings, options: Mapping[str, Any]) -> Plan
 
     `base` may have shapes for weights.
     """
-    ready = _headed(base, 2, own)
-    plan = _planned(ready, _adapted(ready, own), own, options)
     objective = _objective(own)
+    ready = _headed(base, 2, own, objective)
+    plan = _planned(ready, _adapted(ready, own), own, options)
     if isinstance(ready.preprocessing, TextPreprocessing):
         _require_no_views(plan, objective, own.test_views)
     if objective.source_head:

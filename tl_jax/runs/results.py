@@ -173,6 +173,9 @@ def _counts(task: Task, rows: np.ndarray) -> dict[str, int]:
     """How many of the examples are of each class, or have each label."""
     if not task.classes or task.asks in ("numbers", "captions"):
         return {}
+    if task.asks == "boxes":
+        found = task.truth["classes"][rows]
+        return {name: int((found == c).sum()) for c, name in enumerate(task.classes)}
     if task.asks == "labels":
         own = task.targets[rows] > 0.5
     else:

@@ -22,11 +22,12 @@ from tl_jax.engine import processes
 from tl_jax.engine.prefix import Inputs
 from tl_jax.errors import UserError, takes
 from tl_jax.plans.plan import Phase
-from tl_jax.report import card, page, text
+from tl_jax.report import card, detection, page, text
 from tl_jax.runs import folder, log, pose, results, settings, stages, subject
 from tl_jax.runs.settings import TransferSettings
 from tl_jax.train import evaluate, identity, loop
 from tl_jax.train.inputs import for_plan
+from tl_jax.train.objectives.detection import originals
 from tl_jax.train.problem import Problem
 from tl_jax.train.state import Progress
 
@@ -223,20 +224,37 @@ def work(
         logger.warning("%s", setback)
     if processes.first():
         final.save(workdir / file.NAME)
-        history = done.progress.history
-        _show(workdir, result, final, task, history=history, probabilities=probabilities["test"])
+        _show(workdir, result, final, task, done, probabilities["test"])
     return result
 
 
 def _show(
-    workdir: pathlib.Path, result: dict[str, Any], final: Base, task: Task, **shown: Any
+    workdir: pathlib.Path,
+    result: dict[str, Any],
+    final: Base,
+    task: Task,
+    done: "Trained",
+    probabilities: Any,
 ) -> None:
     """Write the card and the page of a run."""
     if task.classes and result["test"]:
         card.write(workdir, result)
-    if page.can_be_drawn():
+    if task.asks == "boxes":
+        _write_detections(workdir, task, final.preprocessing.size, done.predictions["test"], result)
+    elif page.can_be_drawn():
+        shown = {"history": done.progress.history, "probabilities": probabilities}
         words = functools.partial(attribution.word_weights, final) if task.texts else None
         page.write(workdir, result=result, task=task, words=words, **shown)
+
+
+def _write_detections(
+    workdir: pathlib.Path, task: Task, side: int, predictions: Any, result: dict[str, Any]
+) -> None:
+    """Draw the page of a detector, where what draws it is installed."""
+    if page.can_be_drawn():
+        rows = task.splits["test"]
+        found = originals(predictions, task.truth["sizes"][rows], side)
+        detection.write(workdir, detections=found, task=task, examples=rows, result=result)
 
 
 def finished_base(problem: Problem, ready: Base, variables: Any, *, views: str) -> Base:

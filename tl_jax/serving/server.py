@@ -57,13 +57,13 @@ class Refused(Exception):
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Answers with one base; UserError for one without a classifier and a taken address."""
+    """Answers with one base; UserError for one without a classifier, a detector, a taken address.
+    """
 
     daemon_threads = True  # a client that sends a byte now and then must not hold up the end
 
     def __init__(self, base: Base, host: str, port: int):
-        if not base.classifies:
-            raise UserError(f"this {base.name} ends at {base.layers[-1]!r}: it has no classifier")
+        base.require_rows()
         self.base = base
         self.reads_images = isinstance(base.preprocessing, Preprocessing)
         self.page = PAGE.read_bytes()

@@ -42,11 +42,10 @@ def export(base: Base, path: str | pathlib.Path) -> pathlib.Path:
     and returns {"logits", "probabilities"}, float32 (N, classes), of a base of numbers {"logits",
     "numbers"}: normalisation is inside, and so is the mean over the base's views, that
     `Base.predict` takes. Its operations are XLA's own, on
-    any platform. UserError for a base without a classifier and for a path that is none.
+    any platform. UserError for a base without a classifier, a detector, and a path that is none.
     """
     path = path_of(path)
-    if not base.classifies:
-        raise UserError(f"this {base.name} ends at {base.layers[-1]!r}: it has no classifier")
+    base.require_rows()
     if path.suffix != SUFFIX or not path.parent.is_dir():
         raise UserError(f"{path}: name a file {SUFFIX} in a folder that exists")
     if importlib.util.find_spec("flatbuffers") is None:

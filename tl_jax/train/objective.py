@@ -87,11 +87,17 @@ class Objective:
     tails_alone = False  # whether its tails learn where the head learns alone: they are heads too
     teacher = ""  # path of a base whose logits it asks for, as the truth `teacher`
     encoder = ""  # base of texts whose vectors of captions it asks for, at the place `texts`
+    head = ""  # the kind of head that it trains (`tl_jax.chain.detectors`); empty: the setting's
+    proposals = ""  # how its input "proposals" is found (`tl_jax.data.proposals`); empty: none
     asks = "classes"  # what its task asks of an example (`Task.asks`)
     answers = "classes"  # what its head's outputs say (`tl_jax.chain.answers`); may be a property
 
     def fitted(self, task: Any) -> "Objective":
         """The objective for this task, whose training examples it may look at."""
+        return self
+
+    def framed(self, side: int) -> "Objective":
+        """The objective for images that are prepared as squares of so many pixels a side."""
         return self
 
     def settled(self, predictions: Any, task: Any, examples: Any) -> "Objective":

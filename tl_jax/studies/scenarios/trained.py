@@ -1,7 +1,6 @@
 """Plans that train a network: each tuned by as many draws of its settings, or by its own grid."""
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -9,7 +8,7 @@ from tl_jax.base.base import Base
 from tl_jax.data.task import Task
 from tl_jax.engine.prefix import Inputs
 from tl_jax.errors import UserError
-from tl_jax.plans.plan import Plan, Settings
+from tl_jax.plans.plan import Settings, lengthened
 from tl_jax.runs import pose, settings, transfer
 from tl_jax.runs.config import nested
 from tl_jax.runs.results import trained_parameters
@@ -125,18 +124,6 @@ def _draw(
     variables, _, inputs = loop.run(problem, start, inputs_for, workdir=None)
     val = transfer.judged(problem, variables, inputs, "val", test_views=own.test_views).scores
     return Draw(values, val, problem, variables, inputs, own.test_views)
-
-
-def lengthened(plan: Plan, least: int, *, steps: int) -> Plan:
-    """Return the plan with so many epochs that it makes `least` steps, spread evenly over its
-    phases, where an epoch has so many `steps`; phases that have more epochs keep them.
-    """
-    epochs = math.ceil(least / len(plan.phases) / steps)
-    phases = []
-    for phase in plan.phases:
-        longer = dataclasses.replace(phase.settings, epochs=max(phase.settings.epochs, epochs))
-        phases.append(dataclasses.replace(phase, settings=longer))
-    return dataclasses.replace(plan, phases=tuple(phases))
 
 
 def _settings(

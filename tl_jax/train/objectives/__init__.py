@@ -25,6 +25,8 @@ from tl_jax.train.objectives.discrepancy import Discrepancy
 from tl_jax.train.objectives.distil import Distillation
 from tl_jax.train.objectives.domain_adversarial import DomainAdversarial
 from tl_jax.train.objectives.exemplar import Exemplar
+from tl_jax.train.objectives.fast_rcnn import FastRCNN
+from tl_jax.train.objectives.fcos import FCOS
 from tl_jax.train.objectives.feature_norm import FeatureNorm
 from tl_jax.train.objectives.fix_match import FixMatch
 from tl_jax.train.objectives.flex_match import FlexMatch
@@ -79,6 +81,8 @@ OBJECTIVES = {
     "distil": Distillation,
     "domain_adversarial": DomainAdversarial,
     "exemplar": Exemplar,
+    "fast_rcnn": FastRCNN,
+    "fcos": FCOS,
     "feature_norm": FeatureNorm,
     "fix_match": FixMatch,
     "flex_match": FlexMatch,

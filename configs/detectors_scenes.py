@@ -1,0 +1,15 @@
+"""Tux Paint's cut-out photographs in composed scenes: what a pretrained base gives FCOS.
+
+    python -m experiments.detectors --config=configs/detectors_scenes.py
+"""
+
+from configs import detectors
+
+
+def get_config():
+    config = detectors.get_config().unlock()
+    config.size = 160
+    config.task.name = "composed:stamps"
+    config.task.count = 400
+    config.budgets = (20, 60, 240)
+    return config.lock()

@@ -1,0 +1,90 @@
+"""Detectors trained by several plans at several budgets of labelled images."""
+
+import dataclasses
+import pathlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from tl_jax import interrupt
+from tl_jax.data.task import Task
+from tl_jax.errors import UserError, takes_whole, unknown
+from tl_jax.plans.plan import lengthened
+from tl_jax.runs import pose, settings
+from tl_jax.runs.config import nested
+from tl_jax.runs.journal import Journal
+from tl_jax.runs.subject import base_of, named_task, outline_of, require_seeds
+from tl_jax.runs.transfer import trained
+from tl_jax.studies.detectors import METRICS
+from tl_jax.train.inputs import for_plan
+
+
+def check(config: Any) -> None:
+    """Raise UserError for seeds, budgets, plans and detectors that cannot be."""
+    require_seeds(config.seeds)
+    for what in ("budgets", "plans", "detectors"):
+        if not config[what]:
+            raise UserError(f"nothing is compared: {what}= is empty")
+    for budget in config.budgets:
+        takes_whole(budget, "budgets=", 0, 10**9)
+    if config.reference not in config.plans:
+        raise unknown("plan for reference=", config.reference, config.plans)
+    takes_whole(config.least_steps, "least_steps=", 0, 10**9)
+    base = outline_of(config)
+    for detector in config.detectors:
+        for plan in config.plans:
+            own, options = settings.divided(_settings(config, detector, plan, 0))
+            pose.check(base, own, options)
+
+
+def data(config: Any) -> dict[str, Task]:
+    """Return the task, in the splits of the first seed."""
+    return {"": named_task(config.task, config.seeds[0])}
+
+
+def compute(config: Any, workdir: pathlib.Path) -> dict[str, Any]:
+    """Train all of them; finished ones are in the journal."""
+    journal, sizes = Journal(workdir / "cells.jsonl"), {}
+    base = base_of(config)
+    for seed, budget in ((s, b) for s in config.seeds for b in config.budgets):
+        task = named_task(config.task, seed, labelled=budget)
+        sizes.setdefault(budget, {split: len(rows) for split, rows in task.splits.items()})
+        for key in _keys(config, seed, budget):
+            if journal.get(**key) is None:
+                interrupt.check()
+                journal.add(_cell(config, base, task, **key), **key)
+    return {
+        "cells": journal.rows(),
+        "sizes": [{"budget": budget, **of} for budget, of in sizes.items()],
+    }
+
+
+def _keys(config: Any, seed: int, budget: int) -> Iterator[dict[str, Any]]:
+    for detector in config.detectors:
+        for plan in config.plans:
+            yield {"seed": seed, "budget": budget, "detector": detector, "plan": plan}
+
+
+def _settings(config: Any, detector: str, plan: str, seed: int) -> dict[str, Any]:
+    """The settings of all, over these the detector's, over these the plan's."""
+    parts = [config.settings, config.detectors[detector], config.plans[plan]]
+    return nested([part.to_dict() for part in parts]) | {"seed": seed, "cache": config.cache}
+
+
+def _cell(
+    config: Any, base: Any, task: Task, *, seed: int, budget: int, detector: str, plan: str
+) -> dict[str, Any]:
+    """What one training gives on test."""
+    started = time.time()
+    own, options = settings.divided(_settings(config, detector, plan, seed))
+    problem, _, variables = pose.posed(base, task, own, options)
+    longer = lengthened(problem.plan, config.least_steps, steps=problem.epoch_steps)
+    problem = dataclasses.replace(problem, plan=longer)
+    inputs_for = for_plan(problem, test_views="none", cache=own.cache, dtype=own.cache_dtype)
+    done = trained(problem, variables, inputs_for, workdir=None)
+    test = done.scores["test"]
+    return {name: test[name] for name in METRICS} | {
+        "recall_of_proposals": test.get("proposal_recall"),
+        "per_class": {row["name"]: row["ap"] for row in test["per_class"]},
+        "seconds": time.time() - started,
+    }

@@ -1,0 +1,98 @@
+"""Detectors of classes with boxes and without: before LSDA, after it, and with all boxes."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+from tl_jax import interrupt
+from tl_jax.data.task import Task
+from tl_jax.errors import UserError, takes, takes_whole
+from tl_jax.runs import pose, settings
+from tl_jax.runs.config import nested
+from tl_jax.runs.journal import Journal
+from tl_jax.runs.subject import base_of, named_task, outline_of, require_seeds
+from tl_jax.runs.transfer import trained
+from tl_jax.studies.lsda import WAYS
+from tl_jax.studies.lsda.shift import shifted
+from tl_jax.train import evaluate
+from tl_jax.train.inputs import for_plan
+from tl_jax.train.objectives import FastRCNN
+from tl_jax.train.objectives import make as objective_of
+from tl_jax.train.problem import Problem
+
+
+def check(config: Any) -> None:
+    """Raise UserError for seeds, settings and an objective that cannot be."""
+    require_seeds(config.seeds)
+    takes_whole(config.nearest, "nearest=", 1, 10**6)
+    takes(len(config.held_out) > 0, "held_out=", "the names of classes", config.held_out)
+    if not isinstance(objective_of(config.objective), FastRCNN):
+        raise UserError(f"LSDA is of a detector of proposals: objective={config.objective} is none")
+    base = outline_of(config)
+    for stage in ("classify", "detect"):
+        given = _settings(config, stage, 0) | {"objective": config.objective}
+        pose.check(base, *settings.divided(given))
+
+
+def data(config: Any) -> dict[str, Task]:
+    """Return the task, in the splits of the first seed."""
+    return {"": named_task(config.task, config.seeds[0])}
+
+
+def compute(config: Any, workdir: pathlib.Path) -> dict[str, Any]:
+    """Train and judge, seed by seed; finished seeds are in the journal."""
+    journal, base = Journal(workdir / "cells.jsonl"), base_of(config)
+    for seed in config.seeds:
+        if journal.get(seed=seed) is None:
+            interrupt.check()
+            journal.add(_of_seed(config, base, named_task(config.task, seed), seed), seed=seed)
+    task = data(config)[""]
+    return {
+        "cells": journal.rows(),
+        "classes": list(task.classes),
+        "sizes": {split: len(rows) for split, rows in task.splits.items()},
+    }
+
+
+def _settings(config: Any, stage: str, seed: int) -> dict[str, Any]:
+    parts = [config.settings.to_dict(), config[stage].to_dict()]
+    return nested(parts) | {"seed": seed, "cache": config.cache}
+
+
+def _of_seed(config: Any, base: Any, task: Task, seed: int) -> dict[str, Any]:
+    """Return the average precision of each class, by way."""
+    kind = objective_of(config.objective)
+    held = tuple(config.held_out)
+
+    def learn(stage: str, variables: Any = None, **options: Any) -> tuple[Problem, Any]:
+        objective = dataclasses.replace(kind, **options)
+        given = _settings(config, stage, seed) | {"objective": objective}
+        own, plan = settings.divided(given)
+        problem, _, first = pose.posed(base, task, own, plan)
+        inputs_for = for_plan(problem, test_views="none", cache=own.cache, dtype=own.cache_dtype)
+        done = trained(problem, first if variables is None else variables, inputs_for, workdir=None)
+        return problem, done.variables
+
+    found = {}
+    problem, classified = learn("classify", whole=True)
+    found["classified"] = _judged(config, problem, classified)
+    problem, adapted = learn("detect", classified, held_out=held)
+    found["adapted"] = _judged(config, problem, adapted)
+    numbers = [task.classes.index(name) for name in held]
+    moved = shifted(classified, adapted, numbers, k=config.nearest)
+    found["shifted"] = _judged(config, problem, moved)
+    problem, oracle = learn("detect", classified)
+    found["oracle"] = _judged(config, problem, oracle)
+    return {way: found[way] for way in WAYS}
+
+
+def _judged(config: Any, problem: Problem, variables: Any) -> dict[str, float]:
+    """Return the average precision at an IoU of 0.5 of each class on test, by VOC's rule."""
+    phase, objective = problem.plan.phases[-1], problem.objective
+    assert isinstance(objective, FastRCNN)
+    kept = {"cache": config.cache, "dtype": "float32"}
+    inputs = for_plan(problem, test_views="none", **kept)(phase, variables)
+    rows = problem.task.splits["test"]
+    found = evaluate.predictions(problem, variables, inputs, rows)
+    said = objective.precision(found, problem.task, rows, "voc")
+    return {row["name"]: row["ap"] for row in said["per_class"]}
