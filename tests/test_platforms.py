@@ -1,4 +1,4 @@
-"""Programs for accelerators: steps and inference are lowered for GPUs and TPUs, without either."""
+"""Real bases' steps and inference are lowered for GPUs and TPUs; a small one's in test_parallel."""
 
 import numpy as np
 import pytest
@@ -28,6 +28,7 @@ def ready(name: str):
     return base.cut(BASES[name]).with_head(2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 @pytest.mark.parametrize("name", BASES)
 def test_a_step_and_inference_are_lowered_for_accelerators(name, platform):
