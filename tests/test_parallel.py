@@ -21,7 +21,8 @@ from tl_jax.train.objectives.cross_entropy import CrossEntropy
 from tl_jax.train.step import update
 from tl_jax.train.work import PhaseRun
 
-DROPOUT = {"jit": 0.5, "pmap": 0.0}  # jit draws masks for the whole batch, pmap for each part
+# jit and fsdp draw masks for the whole batch, pmap for each part
+DROPOUT = {"jit": 0.5, "pmap": 0.0, "fsdp": 0.5}
 
 
 def trained(workdir: pathlib.Path, way: str, *, dropout: float):
@@ -78,6 +79,26 @@ def coupled(way: str) -> str:
     return ""
 
 
+def held() -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
+    """The shapes of a head's arrays after a step by fsdp, and of the parts that a device holds."""
+    mine = small.problem("full", parallel=Parallel("fsdp"))
+    work = PhaseRun(mine, mine.plan.phases[0], 0, inputs_of(mine), small.variables())
+    place = mine.parallel.place
+    begun = place(state.begin(work.recipe, work.survey, small.variables()))
+    fixed = place(work.frozen(small.variables(), small.variables(), 0))
+    after = work.step(begun, fixed, mine.parallel.share(next(work.batches(0))))
+    shapes = {}
+    for tree in (after.params, after.optimizer):
+        for path, leaf in jax.tree.leaves_with_path(tree):
+            (part,) = {shard.data.shape for shard in leaf.addressable_shards}
+            shapes[jax.tree_util.keystr(path)] = leaf.shape, part
+    return shapes
+
+
+def inputs_of(problem):
+    return prefix.decoded(problem.task, problem.preprocessing)
+
+
 def trained_on_device(folder: pathlib.Path):
     """Variables and losses of a head, from vectors that are on the device, in two views."""
     head = small.settings(views="flip", best_by="last")
@@ -123,6 +144,7 @@ def main(folder: pathlib.Path):
     """In the other process: everything that is compared."""
     found = {way: trained(folder / way, way, dropout=rate) for way, rate in DROPOUT.items()}
     found["two terms"] = {way: of_two_terms(folder / f"two {way}", way) for way in DROPOUT}
+    found["held"] = held()
     found["coupled"] = {way: coupled(way) for way in DROPOUT}
     found["on device"] = trained_on_device(folder / "on device")
     found["devices"] = jax.device_count()
@@ -146,6 +168,16 @@ def test_eight_devices_give_what_one_gives(eight, tmp_path, way):
     assert (eight["devices"], jax.device_count()) == (8, 1)
     close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
     jax.tree.map(close, eight[way], trained(tmp_path, "jit", dropout=DROPOUT[way]))
+
+
+def test_by_fsdp_a_device_holds_an_eighth_of_each_array_that_eight_divide(eight):
+    """Kernels and biases of 8 or 16 channels, and the optimizer's memory of them."""
+    held = eight["held"]
+    split = {path for path, (shape, part) in held.items() if 8 * np.prod(part) == np.prod(shape)}
+    whole = {path for path, (shape, part) in held.items() if part == shape}
+    assert split | whole == held.keys() and not split & whole
+    assert sum("stage2_block1" in path for path in split) >= 3 * 3  # with two moments of each
+    assert all(not any(side % 8 == 0 for side in held[path][0] if side) for path in whole)
 
 
 @pytest.fixture(scope="module")

@@ -259,7 +259,7 @@ def _cut(found: Found) -> str:
         return f"Cut: {cut.layer}, where a probe is better than at the bottleneck ({told})."
     return (
         f"Cut: {bottleneck}, the bottleneck. A probe is best at {cut.layer}, but {gain.count} "
-        f"splits cannot tell it from the bottleneck ({told})."
+        f"splits cannot tell it from the bottleneck ({told}, before correction for all layers)."
     )
 
 

@@ -1,7 +1,10 @@
 """Devices: the only file that knows how many there are and how steps are spread over them.
 
-It offers data parallelism in two ways, which give the same numbers, except for random ones. `jit`,
-the default, runs one program over a mesh with the batch sharded, so sums over the batch are global.
+It offers data parallelism in three ways, which give the same numbers, except for random ones.
+`jit`, the default, runs one program over a mesh with the batch sharded, so sums over the batch are
+global. `fsdp` does so too, and spreads every array of the state as well, for networks that do not
+fit a device: each holds a part, and gathers a layer's weights when it needs them ("ZeRO",
+Rajbhandari et al. 2019, arXiv:1910.02054, stage 3).
 `pmap` runs one program on each device, which sees its part of the batch; `sum` and synchronised
 batch statistics make results global, and `key` draws different numbers for each part.
 
@@ -25,7 +28,7 @@ from tl_jax.errors import UserError, takes_whole, unknown
 
 AXIS = "data"
 MAX_BATCH = 2**31 - 1
-WAYS = ("jit", "pmap")
+WAYS = ("jit", "pmap", "fsdp")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,8 +41,8 @@ class Parallel:
     def __post_init__(self):
         if self.way not in WAYS:
             raise unknown("parallel", self.way, WAYS)
-        if self.way == "pmap" and processes.several():
-            raise UserError("parallel=pmap runs in one process: take parallel=jit")
+        if self.way != "jit" and processes.several():
+            raise UserError(f"parallel={self.way} runs in one process: take parallel=jit")
 
     @property
     def count(self) -> int:
@@ -82,8 +85,19 @@ class Parallel:
         return jax.random.fold_in(key, jax.lax.axis_index(AXIS)) if self.way == "pmap" else key
 
     def place(self, tree: Any) -> Any:
-        """Copy host arrays, whole, to every device."""
+        """Copy host arrays, whole, to every device; by `fsdp` a part of each."""
+        if self.way == "fsdp":
+            return jax.tree.map(lambda leaf: self._put(leaf, self._split(leaf)), tree)
         return self._put(tree, self._sharding())
+
+    def _split(self, leaf: Any) -> NamedSharding:
+        """Return how `fsdp` spreads an array: along its longest axis that the devices divide."""
+        shape = np.shape(leaf)
+        fit = [axis for axis, side in enumerate(shape) if side and side % self.count == 0]
+        if not fit:
+            return self._sharding()
+        longest = max(fit, key=lambda axis: shape[axis])
+        return self._sharding(*(AXIS if axis == longest else None for axis in range(len(shape))))
 
     def share(self, batch: Any) -> Any:
         """Spread a batch (B, ...) of host arrays over the devices, a part on each.
@@ -127,6 +141,14 @@ class Parallel:
         if self.way == "pmap":
             return jax.pmap(_synchronised(fn), AXIS, in_axes=(None, None, 0), out_axes=None)
         whole, parts = self._sharding(), self._sharding(AXIS)
+        if self.way == "fsdp":
+
+            def spread(*args: Any) -> Any:
+                return jax.tree.map(
+                    lambda a: jax.lax.with_sharding_constraint(a, self._split(a)), fn(*args)
+                )
+
+            return jax.jit(spread, in_shardings=(None, None, parts), donate_argnums=0)
         return jax.jit(
             fn, in_shardings=(whole, whole, parts), out_shardings=whole, donate_argnums=0
         )
@@ -164,7 +186,8 @@ class Parallel:
         if self.way == "pmap":
             mapped = jax.pmap(_synchronised(fn), AXIS, in_axes=(None, 0))
             return functools.partial(functools.partial, mapped)
-        whole, parts = self._sharding(), self._sharding(AXIS)
+        parts = self._sharding(AXIS)
+        whole = None if self.way == "fsdp" else self._sharding()  # None: as it was placed
         return ops.inference(fn, in_shardings=(whole, parts), out_shardings=parts).of
 
     def gathered(self, out: jax.Array) -> np.ndarray:

@@ -55,7 +55,7 @@ class TransferSettings:
     batch_size: int = 32
     test_views: str = "none"  # views over which the final probabilities are averaged
     precision: str = "float32"  # of activations: float32 or bfloat16
-    parallel: str = "jit"  # over several devices: jit or pmap
+    parallel: str = "jit"  # over several devices: jit, pmap, or fsdp, which spreads weights as well
     # folder of what is computed once: pixels, features; empty: none
     cache: str | os.PathLike | None = ".cache"
     cache_dtype: str = "float32"  # float16 and bfloat16 take half the disk
