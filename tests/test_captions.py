@@ -226,6 +226,8 @@ def test_given_splits_stay_and_shared_captions_are_said(tmp_path, caplog):
         (ROWS, {"shared": "aprt"}, "did you mean 'apart'"),
         (ROWS, {"per_class": 3}, "no budget of captions"),
         (ROWS, {"longest": 0}, "longest="),
+        (ROWS, {"tile": 8}, "tile= takes none for captions"),
+        (ROWS, {"folds": 3}, "asks for captions"),
     ],
 )
 def test_what_is_wrong_with_a_table_is_one_line(tmp_path, rows, options, said):
@@ -380,9 +382,11 @@ def test_what_is_of_classifiers_refuses_a_captioner_in_one_line(run, base, tmp_p
         ({"objective": "cross_entropy"}, "head=show_and_tell.* reads captions: take objective="),
         ({"objective": "contrastive"}, "head=pair"),
         ({"objective": "captions(beam=0)"}, "beam="),
+        ({"head": "kept"}, "trains a new head"),
         ({"words_from": "efficientnet_lite0"}, "asks for a base that reads texts"),
         ({"head": "pair", "objective": "contrastive(encoder='minilm_l6')"}, "pair.text=384"),
         ({"head": "pair(text=8)", "objective": "contrastive"}, "head=pair.."),
+        ({"test_views": "flip"}, "test_views=flip takes a mean"),
     ],
 )
 def test_what_does_not_go_together_is_refused(base, changes, said, monkeypatch):

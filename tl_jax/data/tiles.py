@@ -13,7 +13,7 @@ from tl_jax.data.boxes import windows
 from tl_jax.data.boxes.truth import Truth
 from tl_jax.data.images import Image, size_at, size_of
 from tl_jax.data.task import Task
-from tl_jax.errors import UserError, takes_whole
+from tl_jax.errors import UserError, takes, takes_whole
 
 LEAST, MOST = 8, 4096  # pixels of a tile's side
 COUNT = 1 << 22  # tiles of a task
@@ -29,6 +29,7 @@ def tiled(task: Task, side: int) -> Task:
     """
     takes_whole(side, "tile=", LEAST, MOST)
     task.image(0)  # UserError for texts
+    takes(not task.captions, "tile=", "none for captions, which are of whole images", side)
     sizes = [_size(task, number) for number in range(len(task.ids))]
     corners = [_corners(size, side) for size in sizes]
     counts = [len(own) for own in corners]

@@ -144,6 +144,8 @@ def _objective(own: TransferSettings) -> Objective:
     reads_words = own.head.partition("(")[0].strip() in words.HEADS
     if reads_words and objective.asks != "captions":
         raise UserError(f"head={own.head} reads captions: take objective=captions, or contrastive")
+    if reads_words and own.test_views != "none":
+        raise UserError(f"test_views={own.test_views} takes a mean, and words have none: leave it")
     if own.words_from and not reads_words:
         raise UserError(f"words_from={own.words_from} is of heads that read words: show_and_tell")
     if own.head == KEPT and not objective.answers.startswith("classes"):
