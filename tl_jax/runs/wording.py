@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-from pathlib import Path
 
 import numpy as np
 
@@ -73,7 +72,7 @@ def begun_with(base: Base, words: tuple[str, ...], source: str) -> Base:
 def _loaded(source: str) -> Base:
     """Return a base by its name or path, or the vectors in a file."""
     path = path_of(source)
-    if is_path(source) and path.is_file() and not is_export(Path(path)):
+    if is_path(source) and path.is_file() and not is_export(path):
         return load_base("word_vectors", path)
     return load_base(source)
 

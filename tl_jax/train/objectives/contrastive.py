@@ -14,6 +14,7 @@ import numpy as np
 from tl_jax.chain import words
 from tl_jax.chain.network import Net
 from tl_jax.chain.places import Known
+from tl_jax.data.texts.captions import END, NONE
 from tl_jax.errors import UserError
 from tl_jax.stats import pairs
 from tl_jax.train.objective import Loss, Now, Objective, Term
@@ -42,14 +43,11 @@ class Contrastive(Objective):
         """UserError for another head, and for one of other texts."""
         if "head_text" not in problem.chain.names:
             raise UserError("Contrastive compares what the head pair gives: head=pair")
-        given = words.EMBED not in problem.chain.names
-        if given != (self.encoder != ""):
-            need = "without encoder=, a text is its words: head=pair()"
-            raise UserError(
-                "contrastive(encoder=...) hands in vectors: head=pair(text=384), their width"
-                if self.encoder
-                else f"{need} instead of pair(text=...)"
-            )
+        has_words = words.EMBED in problem.chain.names
+        if self.encoder and has_words:
+            raise UserError("contrastive(encoder=...) hands in vectors: head=pair(text=384), say")
+        if not self.encoder and not has_words:
+            raise UserError("pair(text=...) reads vectors, and there is no encoder=: head=pair()")
 
     def loss(self, net: Net, batch: Any, memory: Any, now: Now) -> Loss:
         """`loss`; logs the `scale` of the cosines."""
@@ -82,7 +80,7 @@ def _without_ends(known: Any) -> Known:
     given = dict(known)
     if words.WORDS in given:
         numbers = given[words.WORDS]
-        given[words.WORDS] = jnp.where(numbers < 3, 0, numbers)
+        given[words.WORDS] = jnp.where(numbers <= END, NONE, numbers)
     return Known(given)
 
 
