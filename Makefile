@@ -15,7 +15,7 @@ LONG := audit augment base benchmarks checkpoint cli_audit cli_data cli_describe
 	cli_layer_probes cli_layer_transfer cli_look cli_predict cli_resume \
 	cli_score_vs_accuracy cli_similarity captions compilations cores describe door frozen language \
 	layer_transfer methods models objectives ops parallel parity probes probes_protocol \
-	card names publish serve stablehlo link processes \
+	card names publish serve stablehlo link outside processes reliability \
 	switch together train adapt adaptation distil few_shot grow growth language_runs languages \
 	detectors multitask own_images pretrain scenarios self_supervised semi_supervised simulation source_head \
 	subwords text text_studies words_study

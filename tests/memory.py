@@ -18,7 +18,7 @@ from unittest import mock
 
 import numpy as np
 
-SKIPPED = 4  # of so many parts the first, in which programs are compiled and pools fill
+SKIPPED = 4  # of so many parts the first: programs of both phases are compiled, and pools fill
 
 
 def resident() -> float:
@@ -60,8 +60,8 @@ def _transfer(workdir: pathlib.Path, count: int, note: Callable[[], None], **cha
     config = digits.get_config()
     config.update_from_flattened_dict({
         "base": "alexnet_small", "weights": "random:0", "size": 28, "cut": "fc5",
-        "from_layer": "conv4", "task.per_class": 8, "train_head.epochs": count // 2,
-        "tune.epochs": count - count // 2, "batch_size": 16, **changes,
+        "from_layer": "conv4", "task.per_class": 8, "train_head.epochs": 2,
+        "tune.epochs": count - 2, "batch_size": 16, **changes,
     })  # fmt: skip
     writer = log.writer
 
@@ -116,6 +116,7 @@ def main() -> int:
     count = given.cells if job == "study" else given.epochs
     with open(os.devnull, "w") as quiet, mock.patch.object(sys, "stderr", quiet):
         JOBS[job](workdir, count, lambda: sizes.append(resident()))
+    (workdir / "kilobytes.txt").write_text("\n".join(f"{size:.0f}" for size in sizes))
     each, half = slope(sizes)
     what = "cell" if job == "study" else "epoch"
     print(

@@ -303,9 +303,10 @@ def test_two_leaves_of_one_path(tmp_path):
         checkpoint.save(tmp_path, 0, {"a": {"b": 1}, "a/b": 2}, {})
 
 
-def test_disk_too_small(two, monkeypatch):
+@pytest.mark.parametrize("free", [100, 10**6])  # the state fits into that, its folder not
+def test_disk_too_small(two, monkeypatch, free):
     usage = type(shutil.disk_usage("/"))
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9 - 100, 100))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9 - free, free))
     with pytest.raises(UserError, match=r"no space left at .*: free \d+ MB and run the same"):
         checkpoint.save(two, 30, make_state(30), {})
     assert names(two) == ["000001_step10", "000002_step20"]

@@ -106,7 +106,8 @@ def _parquet(file: IO[bytes], name: str) -> Rows:
                 number += 1
                 yield number, row
     except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise UserError(f"{name} is damaged or no Parquet file: {error}") from None
+        why = " ".join(str(error).split())  # of several lines
+        raise UserError(f"{name} is damaged or no Parquet file: {why:.200}") from None
 
 
 # Between tabs, quotes are part of a text, as in the registered format text/tab-separated-values.

@@ -40,6 +40,7 @@ from tl_jax.errors import UserError
 
 PyTree = Any
 
+BESIDE = 2**20  # bytes of records and of Orbax's own files, at the most
 KEEP = 2  # the newest, and one to fall back to if the newest is damaged
 _FOLDER = re.compile(r"(\d+)_step(\d+)")
 _UNFINISHED = ".orbax-checkpoint-tmp"
@@ -80,7 +81,7 @@ def save(directory: str | os.PathLike, step: int, state: PyTree, meta: dict) -> 
     except Exception as error:
         if not _is_no_space(error):
             raise
-        megabytes = math.ceil(1.1 * _nbytes(arrays) / 1e6) + 1
+        megabytes = math.ceil((1.1 * _nbytes(arrays) + BESIDE) / 1e6)
         raise UserError(f"no space left at {directory}: free {megabytes} MB and run the same "
                         "command again; earlier checkpoints are intact") from error
     for old in [*_folders(directory)[:-KEEP], *directory.glob(f"*{_SET_ASIDE}")]:
@@ -158,7 +159,7 @@ def _require_room(folder: Path, needed: int) -> None:
     """Raise OSError if the disk is too full, because Orbax's threads would print pages about it."""
     # Some file systems, an unlimited tmpfs among them, report 0 of 0 bytes.
     disk = shutil.disk_usage(folder)
-    if disk.total and disk.free < needed:
+    if disk.total and disk.free < 1.1 * needed + BESIDE:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     if needed and hasattr(os, "posix_fallocate"):  # on Linux, this checks quotas and limits too
         with (folder / "room").open("wb") as room:
