@@ -473,3 +473,68 @@ def test_what_is_for_classes_refuses_boxes_in_a_line(photos):
     task = load(photos)
     with pytest.raises(UserError, match="asks for boxes"):
         _ = task.labels
+
+
+def test_stamps_are_photographs_or_drawings_of_the_same_classes(tmp_path, monkeypatch):
+    from tl_jax.data.tasks import composed
+
+    stamps, photographs = tmp_path / "stamps", tmp_path / "photographs"
+    photographs.mkdir()
+    for number in range(3):
+        PIL.Image.new("RGB", (90, 80), (60 * number, 0, 0)).save(photographs / f"{number}.jpg")
+    for name in composed.CLASSES:
+        for kind, grey in (("", 200), ("cartoon", 100)):
+            folder = stamps / name / "inner" / kind
+            folder.mkdir(parents=True)
+            for number in range(3):
+                pixels = np.zeros((20, 30, 4), np.uint8)
+                pixels[5:15, 10 : 20 + number] = grey, grey, grey, 255
+                PIL.Image.fromarray(pixels).save(folder / f"{number}.png")
+    folders = {"usr/share/tuxpaint/stamps": stamps, "usr/share/tuxpaint/templates": photographs}
+    monkeypatch.setattr(composed, "fetched", lambda *_, member: folders[member])
+    composed.stamps.cache_clear()
+    try:
+        for style, grey in (("photo", 200), ("drawing", 100)):
+            parts = composed.stamps(style)
+            assert parts.classes == composed.CLASSES and parts.labels.tolist() == sorted(
+                [*range(4)] * 3
+            )
+            assert {thing.shape[:2] for thing in parts.things} == {(10, 10), (10, 11), (10, 12)}
+            assert {int(thing[0, 0, 0]) for thing in parts.things} == {grey}
+            task = tl_jax.load_task("composed:stamps", count=6, size=48, style=style)
+            assert task.truth["boxes"].shape[2] == 4 and task.image(0).size == (48, 48)
+        with pytest.raises(UserError, match="did you mean 'drawing'"):
+            tl_jax.load_task("composed:stamps", style="drawings")
+    finally:
+        composed.stamps.cache_clear()
+
+
+def test_crowns_are_trees_in_regions_that_are_in_one_split(tmp_path, monkeypatch):
+    from tl_jax.data.tasks import crowns
+
+    rng, side = np.random.default_rng(0), 3 * crowns.TILE + 50
+    for name, kind in (("a", "Tree"), ("b", "Dead"), ("c", "Alive")):
+        pixels = np.full((side, side, 3), 90, np.uint8)
+        PIL.Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+        places = rng.integers(0, side - 40, (40, 2)).tolist()
+        objects = "".join(
+            f"<object><name>{kind}</name><bndbox><xmin>{x + 1}</xmin><ymin>{y + 1}</ymin>"
+            f"<xmax>{x + 40}</xmax><ymax>{y + 30}</ymax></bndbox></object>"
+            for x, y in places
+        )
+        text = VOC.format(file=f"{name}.png", w=side, h=side, objects=objects)
+        (tmp_path / f"{name}.xml").write_text(text)
+    monkeypatch.setattr(crowns, "fetched", lambda *_, member: tmp_path)
+    task = tl_jax.load_task("packaged:tree_crowns", seed=1)
+    assert task.classes == ("tree",) and task.tile == crowns.TILE
+    assert len(task.ids) == 3 * 4 * 4 and len(set(task.groups)) == 3 * 2 * 2
+    of_splits = [{task.groups[row] for row in rows} for rows in task.splits.values()]
+    assert sum(map(len, of_splits)) == 12  # no region is in two
+    # Of every crown the tile of its centre has it; only tiles that overlap have it twice.
+    assert counted(task.truth).sum() >= 120
+    few = tl_jax.load_task("packaged:tree_crowns", seed=1, labelled=4)
+    assert len(few.splits["train"]) == 4 and set(few.splits["train"]) <= set(task.splits["train"])
+    with pytest.raises(
+        UserError, match="unknown option of task 'packaged:tree_crowns' 'per_class'"
+    ):
+        tl_jax.load_task("packaged:tree_crowns", per_class=4)
