@@ -9,4 +9,5 @@ from configs import detect
 def get_config():
     config = detect.get_config().unlock()
     config.task.name = "packaged:tree_crowns"
+    config.train_head.epochs = 30  # of 4 steps each
     return config.lock()

@@ -9,7 +9,7 @@ from configs import detect
 def get_config():
     config = detect.get_config().unlock()
     config.size = 96
-    config.task.name = "composed:digits"
+    config.task.name, config.task.count, config.task.size = "composed:digits", 240, 96
     config.train_head.epochs = 6
     config.tune.epochs = 4
     return config.lock()
