@@ -174,7 +174,7 @@ def test_the_table_of_one_method_is_written_too(tmp_path, capsys):
     assert rows["test", "weighted_accuracy"]["seed 1"] == "0.92"
 
 
-@pytest.mark.parametrize("content", [None, "{", ""])
+@pytest.mark.parametrize("content", [None, "{", "", "[1]", "null"])
 def test_an_unfinished_run_is_named(tmp_path, capsys, content):
     if content is not None:
         (tmp_path / "result.json").write_text(content)
@@ -182,7 +182,7 @@ def test_an_unfinished_run_is_named(tmp_path, capsys, content):
     assert f"error: {tmp_path} is not a finished run" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("content", ["[1]", "null", '{"config": {}, "cells": []}'])
+@pytest.mark.parametrize("content", ['{"config": {}, "cells": []}', '{"config": 1, "seed": 0}'])
 def test_what_is_no_transfer_is_not_compared(tmp_path, capsys, content):
     (tmp_path / "result.json").write_text(content)
     assert cli.status(compare.main, ["compare", str(tmp_path)]) == 2
