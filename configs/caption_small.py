@@ -1,6 +1,6 @@
 """Pictures of two coloured digits, told in words: a captioner in two minutes, with no download.
 
-    python -m experiments.transfer --config=configs/caption_small.py
+    python -m experiments.caption --config=configs/caption_small.py
     python -m experiments.predict --run=runs/caption_small picture.png
 """
 

@@ -1,7 +1,7 @@
 """Captions of Tux Paint's stamps, 785 pictures and what they show in a few words, from Debian.
 
-    python -m experiments.transfer --config=configs/caption_stamps.py
-    python -m experiments.transfer --config=configs/caption_stamps.py --config.plan=head_only \\
+    python -m experiments.caption --config=configs/caption_stamps.py
+    python -m experiments.caption --config=configs/caption_stamps.py --config.plan=head_only \\
         --workdir=runs/caption_stamps_frozen --config.task.language=de
 
 The base is frozen until the LSTM is trained; then its upper third learns with it.

@@ -1,6 +1,6 @@
 """What every captioner has in common: Show and Tell on EfficientNet-Lite0; no task yet.
 
-python -m experiments.transfer --config=configs/captions.py --config.task.name=captions:mine.csv
+python -m experiments.caption --config=configs/captions.py --config.task.name=captions:mine.csv
 
 The base is frozen until the LSTM is trained, then all layers learn at a small rate.
 """

@@ -1,6 +1,6 @@
 """Which sentence belongs to which picture of two coloured digits? By contrast, from words alone.
 
-python -m experiments.transfer --config=configs/pairs_small.py
+python -m experiments.caption --config=configs/pairs_small.py
 """
 
 from configs import caption_small

@@ -1,7 +1,7 @@
 """Which caption belongs to which of Tux Paint's stamps? Lite0 beside MiniLM, by contrast (CLIP).
 
-    python -m experiments.transfer --config=configs/pairs_stamps.py
-    python -m experiments.transfer --config=configs/pairs_stamps.py --config.plan=head_only \\
+    python -m experiments.caption --config=configs/pairs_stamps.py
+    python -m experiments.caption --config=configs/pairs_stamps.py --config.plan=head_only \\
         --workdir=runs/pairs_stamps_frozen
 
 MiniLM stays as it is, and gives each caption a vector; two projections are learned, and then the
