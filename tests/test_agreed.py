@@ -85,11 +85,13 @@ def both(tmp_path_factory):
     return several.found("test_agreed", 2, tmp_path_factory.mktemp("both"))
 
 
+@pytest.mark.slow
 def test_processes_agree_on_the_greatest_wish_and_one_on_its_own(both):
     assert [(found["devices"], found["greatest"]) for found in both] == [((2, 1), 3)] * 2
     assert [agreed(wish) for wish in (0, False, signal.SIGTERM)] == [0, False, signal.SIGTERM]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "offered", "saved", "ended"),
     [
@@ -107,6 +109,7 @@ def test_they_make_the_same_calls_save_and_stop_after_the_same_steps(
     jax.tree.map(np.testing.assert_array_equal, *(found[name][3] for found in both))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("way", "offered"), [("resident", 6), ("streamed", 40)])
 def test_two_processes_train_to_what_one_does(both, tmp_path, monkeypatch, way, offered):
     monkeypatch.setattr(train, "CALL_SECONDS", QUICK)

@@ -16,7 +16,7 @@ from parity import fixtures
 
 import tl_jax
 from tl_jax.base.load import from_state_dict, load_base
-from tl_jax.chain import heads
+from tl_jax.chain import heads, words
 from tl_jax.chain.network import Network
 from tl_jax.chain.variables import fingerprint
 from tl_jax.data.expects import require_same
@@ -194,7 +194,8 @@ def test_inputs_that_are_too_small_are_refused_with_the_least_size():
 # Surgery
 
 
-@pytest.mark.parametrize("head", sorted(heads.HEADS.keys() - {"ulmfit"}))  # that is of texts
+# The others read texts or words, or answer with them.
+@pytest.mark.parametrize("head", sorted(heads.HEADS.keys() - {"ulmfit", *words.HEADS}))
 def test_a_base_is_cut_anywhere_and_takes_any_head(head):
     base, images = small(), normal(2, 64, 64, 3)
     cut = base.with_head(7, cut="stage2_block1", head=head, dropout=0.5, seed=3)

@@ -42,6 +42,7 @@ def done(given, tmp_path_factory):
     return workdir, run(config(given), workdir)
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_the_training_images_features(done, photos):
     base = load_base("efficientnet_lite0", "random:0").resized(32, 1.0)
     task = load_task("folder", path=str(photos), seed=0, val=0.05, test=0.25, per_class=5)
@@ -57,6 +58,7 @@ def test_scores_are_those_of_the_training_images_features(done, photos):
         assert row["scores"]["LEEP"] == pytest.approx(wanted, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_agreement_is_scipys_on_the_candidates(done):
     rows = done[1]["candidates"]
     assert [row["cut"] for row in rows] == list(CUTS)
@@ -68,6 +70,7 @@ def test_agreement_is_scipys_on_the_candidates(done):
     assert not any(score in ("LEEP", "NCE") for score, _ in found)  # there is one base
 
 
+@pytest.mark.slow
 def test_the_report_has_the_numbers_to_take_away(done):
     workdir, result = done
     page = (workdir / "report.html").read_text()
@@ -83,6 +86,7 @@ def test_the_report_has_the_numbers_to_take_away(done):
     assert not list((workdir / "runs").iterdir())
 
 
+@pytest.mark.slow
 def test_a_finished_candidate_is_not_repeated_and_a_half_written_one_is(
     given, done, tmp_path, monkeypatch
 ):
@@ -126,6 +130,7 @@ def test_a_score_is_called_the_best_only_where_it_can_be_told(bases, share, said
     assert ("of resamples" in page.best(rows)) == (share is not None)
 
 
+@pytest.mark.slow
 def test_one_base_tells_no_score_from_another(done):
     assert {a["best"] for a in done[1]["agreement"]} == {None}
     said = page.best(done[1]["agreement"])

@@ -261,6 +261,7 @@ def done(tmp_path_factory):
     return workdir, result
 
 
+@pytest.mark.slow
 def test_every_base_layer_and_method_has_a_row_and_two_intervals(done):
     workdir, result = done
     found = page.rows(result)
@@ -281,6 +282,7 @@ def test_every_base_layer_and_method_has_a_row_and_two_intervals(done):
     assert row.over_episodes == pytest.approx(np.mean(halves))
 
 
+@pytest.mark.slow
 def test_what_is_finished_is_not_repeated(done):
     workdir, result = done
     lines = (workdir / "cells.jsonl").read_text().splitlines(keepends=True)

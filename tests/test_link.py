@@ -28,6 +28,7 @@ def main(does: str, coming: str, host: str, port: str, count: str, number: str) 
     if does == "stops":
         mine.leave(2, "its disk is full")
     if does == "freezes":
+        time.sleep(1.0)  # until the hub, which freezes as well, has answered the others
         os.kill(os.getpid(), signal.SIGSTOP)
     if does == "dawdles":
         time.sleep(60)
@@ -78,6 +79,7 @@ def test_others_end_with_the_reason_of_one_that_stops(tmp_path, one):
     assert said.endswith(" has stopped: its disk is full\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("one", [0, 1])
 def test_one_that_keeps_the_others_waiting_is_named_within_the_limit(tmp_path, one):
     do = ["goes on", "goes on", "goes on"]
@@ -90,10 +92,12 @@ def test_one_that_keeps_the_others_waiting_is_named_within_the_limit(tmp_path, o
     assert LIMIT < time.monotonic() - started < 60
 
 
+@pytest.mark.slow
 def test_one_that_is_at_work_may_keep_the_others_waiting(tmp_path):
     assert ended(tmp_path, "works", "goes on") == [(0, ""), (0, "")]
 
 
+@pytest.mark.slow
 def test_one_that_answers_no_more_is_named(tmp_path):
     with contextlib.ExitStack() as stack:
         frozen, other = several.started(stack, commands("freezes", "goes on"), tmp_path)
@@ -116,6 +120,7 @@ def test_without_process_0_the_others_say_where_it_is_missing(tmp_path):
     assert said.endswith("(Connection refused)\n")
 
 
+@pytest.mark.slow
 def test_one_of_two_processes_of_the_same_number_is_told(tmp_path):
     first, second, _ = commands(*["goes on"] * 3, coming=5)
     _, *twice = found = several.run([first, second, second], tmp_path)

@@ -391,6 +391,7 @@ def refused() -> str:
     return ""
 
 
+@pytest.mark.slow
 def test_eight_devices_give_what_one_gives(tmp_path):
     # Quicker to compile; the numbers stay the same.
     eight, count, said = on_eight("test_methods", tmp_path, JAX_DISABLE_MOST_OPTIMIZATIONS="1")

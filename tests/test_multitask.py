@@ -369,6 +369,7 @@ def done(config, tmp_path_factory):
     return studies.run("multitask", config, workdir, name="multitask")[0], workdir
 
 
+@pytest.mark.slow
 def test_each_task_stands_beside_its_own_network(done):
     result, workdir = done
     rows = {(row["variant"], row["method"]): row for row in result["rows"]}
@@ -396,6 +397,7 @@ def test_each_task_stands_beside_its_own_network(done):
     assert float(table[2].split(",")[2]) == pytest.approx(test)
 
 
+@pytest.mark.slow
 def test_a_study_that_was_stopped_goes_on_to_the_same_result(config, done, tmp_path, monkeypatch):
     left = iter([None] * 2)
     with monkeypatch.context() as patch, pytest.raises(StopIteration):

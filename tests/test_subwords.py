@@ -94,6 +94,7 @@ def trained(tmp_path_factory):
         yield load_base(folder), result
 
 
+@pytest.mark.slow
 def test_a_language_model_of_subwords_learns_and_writes(trained):
     base, result = trained
     count = base.architecture.words
@@ -120,6 +121,7 @@ def test_pieces_are_written_as_a_text(prompt, pieces, text):
     assert generation.followed(prompt, pieces) == text
 
 
+@pytest.mark.slow
 def test_it_keeps_its_subwords_unless_others_are_asked_for(trained):
     base, other = trained[0], dataclasses.replace(texts.task(), texts=("a zebra",) * 60)
     sizes = {"most": 30, "least": 1, "seed": 0}

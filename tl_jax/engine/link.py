@@ -36,8 +36,9 @@ class Link:
     """A process's connection to the hub; the main thread alone calls its methods."""
 
     def __init__(self, host: str, port: int, count: int, number: int):
-        if number == 0:
-            _Hub(_listener(host, port, count), count).start()
+        self.hub = _Hub(_listener(host, port, count), count) if number == 0 else None
+        if self.hub:
+            self.hub.start()
         self.count, self.number, self.calls, self.left = count, number, 0, False
         self.connection = _connected(loopback(host) or "localhost" if number == 0 else host, port)
         self.lock = threading.Lock()
@@ -59,6 +60,8 @@ class Link:
         if status:
             time.sleep(2 * GRACE)  # the hub ends this process, after it has told the others
             _end(status, "")
+        if self.hub:  # the others take its end for a kill until they have left as well
+            self.hub.join(LIMIT)
 
     def _send(self, message: Any) -> None:
         with self.lock:
@@ -113,6 +116,11 @@ class _Peer:
         if "end" in message:
             self.end = tuple(message["end"])
 
+    @property
+    def left(self) -> bool:
+        """Whether the process has ended as it should."""
+        return self.end is not None and not self.end[0]
+
 
 class _Hub(threading.Thread):
     """Process 0's thread that hears all processes and tells each what concerns it."""
@@ -126,7 +134,7 @@ class _Hub(threading.Thread):
 
     def run(self) -> None:
         status, why = self._gather()
-        while not why:
+        while not why and not all(peer.left for peer in self.peers.values()):
             self._hear()
             if all(peer.said is not NOTHING for peer in self.peers.values()):
                 values = [self.peers[number].said for number in range(self.count)]
@@ -134,7 +142,8 @@ class _Hub(threading.Thread):
                     peer.said = NOTHING
                 self._tell({"all": values})
             status, why = self._failed()
-        self._end_all(status, why)
+        if why:
+            self._end_all(status, why)
 
     def _gather(self) -> tuple[int, str]:
         """Wait for all processes; return a status and who is missing, or an empty text."""

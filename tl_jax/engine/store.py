@@ -106,7 +106,7 @@ def build(
             why = f"{folder.parent} cannot be written, and lacks what is needed ({what})"
             raise UserError(f"{why}: choose another folder (cache=)")
         return np.memmap(folder / "data", kept.dtype, "r", shape=kept.shape)
-    with _disk_full_is_said(folder), _held_for_all(folder, f"{what} in {folder}"):
+    with _disk_full_is_said(folder), _held_for_all(folder, what):
         blocks = processes.part(kept.blocks)
         done = _verified(kept, blocks)
         todo = [block for block in blocks if block not in done]
@@ -119,10 +119,12 @@ def build(
 
 @contextlib.contextmanager
 def _held_for_all(folder: pathlib.Path, what: str) -> Generator[None]:
-    """Hold the store's lock; of several processes the first holds it until all have left."""
+    """Hold the store's lock, and note what the store is; of several processes the first holds it
+    until all have left.
+    """
     with contextlib.ExitStack() as stack:
         if processes.first():
-            stack.enter_context(locks.held(folder / "lock", what=what))
+            stack.enter_context(locks.held(folder / "lock", what=f"{what} in {folder}"))
             _note(folder, what)
         processes.together()
         yield
