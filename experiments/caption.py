@@ -11,10 +11,11 @@ again resumes what was interrupted, or shows the result. `python -m experiments.
 
 from absl import flags
 
-from experiments import cli, config_flag, transfer
+from experiments import cli, config_flag, together, transfer
 
 flags.adopt_module_key_flags(config_flag)
+flags.adopt_module_key_flags(together)
 
 if __name__ == "__main__":
     run = config_flag.by_config(transfer.transfer, example="configs/caption_small.py")
-    cli.run(run, trains=True)
+    cli.run(run, trains=True, several=True)

@@ -12,10 +12,11 @@ photo.jpg` says what the detector finds.
 
 from absl import flags
 
-from experiments import cli, config_flag, transfer
+from experiments import cli, config_flag, together, transfer
 
 flags.adopt_module_key_flags(config_flag)
+flags.adopt_module_key_flags(together)
 
 if __name__ == "__main__":
     run = config_flag.by_config(transfer.transfer, example="configs/detect_small.py")
-    cli.run(run, trains=True)
+    cli.run(run, trains=True, several=True)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from absl import flags
 
+from experiments import failures
 from tl_jax import progress
 from tl_jax.errors import UserError
 from tl_jax.interrupt import Interrupted
@@ -20,6 +21,8 @@ _PROCESSES = flags.DEFINE_string(
 )
 _reasons: list[str] = []  # why this process stops early
 
+# What `cli.status` says itself
+SAID = UserError, Interrupted, KeyboardInterrupt, BrokenPipeError
 Main = Callable[[list[str]], int | None]
 
 
@@ -39,7 +42,8 @@ def joined(main: Main, *, possible: bool) -> Main:
             return main(argv)
         except BaseException as error:
             _reasons.append(" ".join(str(error).split())[:1000] or type(error).__name__)
-            if not isinstance(error, UserError | Interrupted | KeyboardInterrupt):
+            said = isinstance(error, Exception) and failures.explained(error)
+            if not said and not isinstance(error, SAID):
                 processes.linger()
                 traceback.print_exc()
                 processes.leave(1, f"{type(error).__name__}: {_reasons[0]}")

@@ -64,6 +64,7 @@ def tried(job: str, folder: pathlib.Path, steps: int) -> int:
         if not right:
             print(f"{job}, {room} bytes: status {status}\n{log[-3000:]}")
         room += max(4096, used // steps)
+        assert room < 4 * used + LEAST, f"{job} fails whatever room it has, see {folder / 'log'}"
     same = numbers(folder / "disk" / "run") == numbers(folder / "whole")
     end = "the same numbers" if same else "OTHER NUMBERS"
     print(f"{job}: full {full} times, {wrong} without one clear line; then {end}", flush=True)

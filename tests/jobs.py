@@ -4,7 +4,9 @@ import json
 import logging
 import os
 import pathlib
+import sys
 import time
+import traceback
 from collections.abc import Callable
 
 import orbax.checkpoint  # noqa: F401 (imported before the fork, as the study is)
@@ -80,7 +82,14 @@ def attempt(
         log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(log, 1), os.dup2(log, 2)
         logging.getLogger("tl_jax").setLevel(logging.INFO)
-        os._exit(cli.status(lambda argv: _caught(job, workdir, folder), []))
+        status = 1
+        try:
+            status = cli.status(lambda argv: _caught(job, workdir, folder), [])
+        except BaseException:
+            traceback.print_exc()
+        finally:  # whatever happened, this process must not go on with the caller's work
+            sys.stdout.flush(), sys.stderr.flush()
+            os._exit(status)
     while after is not None and not _over(child):
         if _used(child) >= after:
             os.kill(child, signum)

@@ -104,6 +104,10 @@ def _tokenized(path: Path, *, rules: str = "", pad: int = 0) -> object:
 _of_fastai = functools.partial(_tokenized, rules="fastai", pad=1)
 
 
+def _words_kept(path: Path) -> object:
+    return learn._kept(path.parent, {"table": W})
+
+
 def _vectors(path: Path) -> object:
     found = vectors_file.read(path)
     return judge.Space(found).neighbours(found.words[0], 2)
@@ -258,7 +262,7 @@ READERS = {
     "store": Reader("rows.jsonl", (_rows,), lambda: [
         b'{"first": 0, "last": 64, "sha256": "00"}\n{"first": 64, "last": 70, "sha256": "1"}\n'
     ]),
-    "words_kept": Reader("words_step1.npz", (lambda path: learn._kept(path.parent),), lambda: [
+    "words_kept": Reader("words_step1.npz", (_words_kept,), lambda: [
         whole.written(lambda path: np.savez(path, losses=[0.5], table=W), "a.npz")
     ]),
 }  # fmt: skip

@@ -204,6 +204,17 @@ def test_images_with_the_same_caption_are_in_one_split(tmp_path, seed):
     assert of[0] == of[2]
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_images_with_the_same_caption_stay_together_beside_a_split_that_is_given(tmp_path, seed):
+    parts = ["train", "train", "train", "test", *["train"] * 5]
+    path = table(tmp_path, [f"{row},{part}" for row, part in zip(ROWS, parts, strict=True)])
+    path.write_text(path.read_text().replace("image,caption", "image,caption,part"))
+    task = load_task(f"captions:{path}", split="part", seed=seed, val=0.3)
+    of = {int(row): split for split, rows in task.splits.items() for row in rows}
+    assert of[3] == "test" and of[0] == of[2]
+    assert len(task.splits["val"])
+
+
 def test_given_splits_stay_and_shared_captions_are_said(tmp_path, caplog):
     rows = [f"{row},{split}" for row, split in zip(
         ROWS, ("test", "train", "train", "val", *["train"] * 5), strict=True)]  # fmt: skip

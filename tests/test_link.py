@@ -129,7 +129,9 @@ def test_one_of_two_processes_of_the_same_number_is_told(tmp_path):
     assert sum("these have not come in 5 s: 2" in said for _, said in found) == 2
 
 
-@pytest.mark.parametrize("said", [b"\0\0\0\x02{}", b"GET / HTTP/1.1\r\n\r\n", b"\0\0\0\x05[1,2]"])
+@pytest.mark.parametrize(
+    "said", [b"", b"\0\0\0\x02{}", b"GET / HTTP/1.1\r\n\r\n", b"\0\0\0\x05[1,2]"]
+)
 def test_what_is_no_process_of_the_run_disturbs_nothing(tmp_path, said):
     first, second = commands("goes on", "goes on")
     host, port = first[4:6]

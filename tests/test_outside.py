@@ -39,7 +39,7 @@ def test_whole_files_are_read(name, tmp_path):
     for content in reader.whole():
         (tmp_path / reader.name).write_bytes(reader.packed(content))
         read.append([_reads(one, tmp_path / reader.name) for one in reader.read])
-    assert any(map(any, read))
+    assert all(map(any, read))
 
 
 def _reads(read, path: pathlib.Path) -> bool:

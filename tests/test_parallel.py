@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import pathlib
+from unittest import mock
 
 import jax
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import small
 from devices import on_eight
 
-from tl_jax.engine import prefix
+from tl_jax.engine import prefix, processes
 from tl_jax.engine.parallel import Parallel
 from tl_jax.errors import UserError
 from tl_jax.train import loop as train
@@ -207,6 +208,16 @@ def test_every_example_draws_its_own(eight):
         assert len(set(numbers.tolist())) == 16
     whole = jax.random.uniform(jax.random.key(0), 16)
     np.testing.assert_array_equal(eight["drawn"]["jit"], whole)
+
+
+def test_work_that_a_process_does_alone_counts_as_no_call_that_it_shares(monkeypatch):
+    """Else the one that does more of it seems to wait for the others."""
+    link = mock.Mock(calls=0)
+    monkeypatch.setattr(processes, "_links", [link])
+    Parallel(own=True).share(np.zeros(2, np.float32))
+    assert link.calls == 0
+    Parallel().share(np.zeros(2, np.float32))
+    assert link.calls == 1
 
 
 def test_batches_that_cannot_be_shared_are_refused(eight):

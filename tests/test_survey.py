@@ -254,6 +254,7 @@ def test_stored_outputs_of_a_network_with_ties_are_its_outputs(tmp_path):
     ("settings", "message"),
     [
         ({"leaves": "biass$"}, "phase 'head': no parameter .* matches leaves='biass\\$'"),
+        ({"remat": "stgae"}, "remat='stgae' fits no layer; there are stem, "),
         ({"accumulate": 3}, "phase 'head': a batch of 16 .* 3 parts"),
         ({"best_by": "val_acuracy"}, "unknown best_by 'val_acuracy'; did you mean 'val_accuracy'"),
         ({"best_by": "train_los"}, "unknown best_by 'train_los'; did you mean 'train_loss'"),

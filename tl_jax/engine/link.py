@@ -167,15 +167,18 @@ class _Hub(threading.Thread):
 
     def _accept(self) -> None:
         while True:
-            try:
+            with contextlib.suppress(EOFError, OSError, ValueError):
                 connection = self.listener.accept()
-                hello = _received(connection)
-                if len(self.peers) == self.count:
-                    _send(connection, {"end": [2, f"all {self.count} processes are there already"]})
-                elif {"number", "count", "host"} <= hello.keys():
-                    self.arrived.put((hello, connection))
-            except (EOFError, OSError, ValueError, AttributeError):
-                continue  # not one of ours
+                # A thread each, because a stranger may say nothing for ever.
+                threading.Thread(target=self._greet, args=(connection,), daemon=True).start()
+
+    def _greet(self, connection: Connection) -> None:
+        with contextlib.suppress(EOFError, OSError, ValueError, AttributeError):  # not one of ours
+            hello = _received(connection)
+            if len(self.peers) == self.count:
+                _send(connection, {"end": [2, f"all {self.count} processes are there already"]})
+            elif {"number", "count", "host"} <= hello.keys():
+                self.arrived.put((hello, connection))
 
     def _hear(self) -> None:
         present = [peer for peer in self.peers.values() if not peer.gone]

@@ -104,7 +104,8 @@ class Parallel:
 
         A process gives its `rows` of the batch.
         """
-        processes.arrive()
+        if not self.own:
+            processes.arrive()
         if self.way == "pmap":
             return jax.tree.map(lambda a: a.reshape(self.count, -1, *a.shape[1:]), batch)
         sharding = self._sharding(AXIS)

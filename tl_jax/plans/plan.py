@@ -106,6 +106,9 @@ class Phase:
                 raise unknown(f"layer of phase {self.name!r}", layer, names, ordered=True)
         if missing := [name for name in names if name not in self.multipliers]:
             raise UserError(f"phase {self.name!r} has no multiplier for {', '.join(missing)}")
+        remat = self.settings.remat
+        if remat and not any(re.search(remat, name) for name in names):
+            raise UserError(f"remat={remat!r} fits no layer; there are {', '.join(names)}")
         if not self.trained:
             raise UserError(f"phase {self.name!r} trains no layer: give one a multiplier above 0")
 

@@ -49,7 +49,7 @@ def of_pairs(predictions: Mapping[str, Any], task: Task) -> tuple[np.ndarray, di
     test = task.splits["test"]
     same = task.truth["same"][test]
     queries, gallery, right = pairs.laid_out(predictions["image"], predictions["text"], same)
-    texts = [(row, caption) for row in test for caption in task.captions[row]]
+    texts = [caption for row in test for caption in task.captions[row]]
     cosines = queries @ gallery.T
     by_text = pairs.ranks(cosines, right)
 
@@ -57,7 +57,7 @@ def of_pairs(predictions: Mapping[str, Any], task: Task) -> tuple[np.ndarray, di
         return mistakes.shown(task, int(test[row]))
 
     def caption(row: int) -> dict:
-        return {"text": texts[row][1]}
+        return {"text": texts[row]}
 
     return by_text == 1, {
         "by_text": _searches(cosines, right, by_text, asked=caption, answer=image),

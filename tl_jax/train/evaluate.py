@@ -1,5 +1,6 @@
 """Evaluation: every example counts exactly once, whatever the numbers of devices and views."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -42,9 +43,10 @@ def scores(
     problem: Problem, variables: Any, inputs: Inputs, examples: np.ndarray
 ) -> dict[str, float]:
     """Return the objective's scores on the examples (n,), in view 0."""
-    placed, score = _placed(problem, variables, inputs), _score(problem.setup)
+    setup = dataclasses.replace(problem.setup, objective=problem.objective.brief())
+    placed, score = _placed(problem, variables, inputs), _score(setup)
     sums: dict[str, np.ndarray] = {}
-    for predicted, truth in _batches(problem, placed, inputs, examples, 0):
+    for predicted, truth in _batches(problem, setup, placed, inputs, examples, 0):
         for name, term in jax.device_get(score(predicted, truth)).items():
             sums[name] = sums.get(name, 0.0) + np.asarray([term.sum, term.weight], np.float64)
     return {name: float(total / max(weight, 1e-9)) for name, (total, weight) in sums.items()}
@@ -66,7 +68,7 @@ def _placed(problem: Problem, variables: Any, inputs: Inputs) -> Any:
 def _in_view(problem: Problem, placed: Any, inputs: Inputs, examples: Any, view: int) -> Any:
     """Return predictions (n, ...) in one view, on the host."""
     parts = []
-    for predicted, truth in _batches(problem, placed, inputs, examples, view):
+    for predicted, truth in _batches(problem, problem.setup, placed, inputs, examples, view):
         _require_few(predicted, len(examples))
         parts.append((truth["number"], jax.tree.map(np.asarray, predicted)))
     numbers = np.concatenate([rows for rows, _ in parts])
@@ -86,14 +88,14 @@ def _require_few(predicted: Any, count: int) -> None:
 
 
 def _batches(
-    problem: Problem, placed: Any, inputs: Inputs, examples: np.ndarray, view: int
+    problem: Problem, setup: Setup, placed: Any, inputs: Inputs, examples: np.ndarray, view: int
 ) -> Iterator[tuple[Any, dict[str, np.ndarray]]]:
     """Yield predictions (B, ...) and truth batch by batch.
 
     Truth also has "number" (B,), the row's index into `examples` or -1, and "real" (B,), 0 where a
     row only pads.
     """
-    task, setup = problem.task, problem.setup
+    task = problem.task
     wanted = problem.batch_size if task.ordered else BATCH  # a stream keeps the lanes of training
     size = -(-wanted // setup.parallel.count) * setup.parallel.count
     order = loader.once_order(len(examples), batch_size=size, ordered=task.ordered)

@@ -143,6 +143,12 @@ class Objective:
         """Of predictions the class probabilities (n, C) of the task, for a run's page: all."""
         return predictions
 
+    def brief(self) -> "Objective":
+        """The objective by which epochs are scored, whose predictions may lack what `score` does
+        not read; itself.
+        """
+        return self
+
     def score(self, predictions: Any, batch: Any) -> dict[str, Term]:
         """Weighted sums by metric; `batch["real"]` (B,) is 0 for rows that only pad."""
         raise NotImplementedError

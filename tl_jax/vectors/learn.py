@@ -3,6 +3,7 @@
 import logging
 import pathlib
 import shutil
+from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -46,7 +47,8 @@ def learnt(how: Any, corpus: Corpus, *, seed: int, folder: pathlib.Path) -> tupl
     to the same numbers; at the end the folder is removed.
     """
     material = how.prepare(corpus)
-    tables, losses = _kept(folder) or (how.begin(corpus, material, seed), [])
+    fresh = how.begin(corpus, material, seed)
+    tables, losses = _kept(folder, fresh) or (fresh, [])
     for epoch in range(len(losses), how.epochs):
         tables, loss = how.epoch(corpus, material, tables, epoch, seed)
         if not np.isfinite(loss):
@@ -72,15 +74,23 @@ def _keep(folder: pathlib.Path, tables: dict[str, Any], losses: list[float]) -> 
         old.unlink(missing_ok=True)
 
 
-def _kept(folder: pathlib.Path) -> tuple[dict[str, Any], list[float]] | None:
-    """The newest state that was kept, if there is one."""
-    steps = [int(path.stem.removeprefix("words_step")) for path in folder.glob("words_step*.npz")]
+def _kept(
+    folder: pathlib.Path, fresh: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[float]] | None:
+    """The newest state that was kept, if there is one; UserError if it is not such as the `fresh`
+    tables.
+    """
+    named = [path.stem.removeprefix("words_step") for path in folder.glob("words_step*.npz")]
+    steps = [int(number) for number in named if number.isdecimal()]
     if not steps:
         return None
     path = folder / f"words_step{max(steps)}.npz"
     with reading(path, cure="delete it to begin anew"), np.load(path) as found:
         arrays = dict(found)
-        losses = arrays.pop("losses").tolist()
+        losses = arrays.pop("losses").astype(float).reshape(max(steps)).tolist()
+        shapes = [{n: (t.shape, t.dtype) for n, t in own.items()} for own in (arrays, fresh)]
+        if shapes[0] != shapes[1]:
+            raise ValueError("it holds other tables")
         tables = {name: jnp.asarray(table) for name, table in arrays.items()}
     logger.info("going on after epoch %d", len(losses))
     return tables, losses

@@ -174,8 +174,12 @@ def _divided(
     split_of = np.array([row.split or "train" for row in rows])
     given = {split: np.flatnonzero(split_of == split) for split in SPLITS if split in split_of}
     together = [[f"group {row.group}"] if row.group else [] for row in rows]
-    if shared == APART and len(given) == 1:
-        together = [[*mine, *own] for mine, own in zip(together, parsed, strict=True)]
+    if shared == APART:  # in what is still to be divided
+        to_come = split_of == "train"
+        together = [
+            [*mine, *own] if free else mine
+            for mine, own, free in zip(together, parsed, to_come, strict=True)
+        ]
     if len(rows) < 3:
         raise UserError(f"{name!r} has {len(rows)} images, and three splits need three")
     splits = complete(given, np.zeros(len(rows), int), groups=_components(together), **how)

@@ -75,7 +75,7 @@ def _cell(
     config: Any, base: Any, task: Task, *, seed: int, budget: int, detector: str, plan: str
 ) -> dict[str, Any]:
     """What one training gives on test."""
-    started = time.time()
+    started = time.monotonic()
     own, options = settings.divided(_settings(config, detector, plan, seed))
     problem, _, variables = pose.posed(base, task, own, options)
     longer = lengthened(problem.plan, config.least_steps, steps=problem.epoch_steps)
@@ -86,5 +86,5 @@ def _cell(
     return {name: test[name] for name in METRICS} | {
         "recall_of_proposals": test.get("proposal_recall"),
         "per_class": {row["name"]: row["ap"] for row in test["per_class"]},
-        "seconds": time.time() - started,
+        "seconds": time.monotonic() - started,
     }

@@ -61,9 +61,15 @@ class Captions(Objective):
         return Loss({"loss": _nll(log_p, batch["inputs"][words.WORDS])}, memory)
 
     def predict(self, net: Net, batch: Any, carry: Any) -> tuple[dict[str, Any], Any]:
-        """What is told (`tell`), and "log_p" (B, K, T) of the words of the images' captions."""
+        """What is told (`tell`), and "of_words" (B, K, T), the log-probabilities of the words of
+        the images' captions.
+        """
         given = self._log_p(net, batch["inputs"], train=False)
         return {**self.tell(net, batch["inputs"])._asdict(), "of_words": given}, carry
+
+    def brief(self) -> "Objective":
+        """The objective that tells nothing: a beam search takes longer than all else."""
+        return _Untold(**{one.name: getattr(self, one.name) for one in dataclasses.fields(self)})
 
     def tell(self, net: Net, known: Any) -> Told:
         """Captions of the images at the places `known`."""
@@ -89,6 +95,12 @@ class Captions(Objective):
         logits = net(read, self.output, train=train).astype(jnp.float32)[:, 1:]
         found = jax.nn.log_softmax(logits).reshape(*read[words.WORDS].shape, -1)
         return jnp.take_along_axis(found, numbers[..., 1:, None], -1)[..., 0]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Untold(Captions):
+    def predict(self, net: Net, batch: Any, carry: Any) -> tuple[dict[str, Any], Any]:
+        return {"of_words": self._log_p(net, batch["inputs"], train=False)}, carry
 
 
 def _nll(log_p: jax.Array, numbers: jax.Array, real: Any = None) -> Term:
