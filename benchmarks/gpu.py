@@ -6,7 +6,8 @@
 Rows come in the order of their worth; those that the time is too short for are named. A row has
 inference or a training step of ResNet-50 or EfficientNet-Lite0, here and in PyTorch, eager and
 compiled, in turns; where layers are frozen also the step from their stored output. Then come heads
-that are trained together in one program. `--platform=cpu` tries the program itself.
+that are trained together in one program. The last row and the heads may end some minutes after the
+limit, by what their programs take to compile. `--platform=cpu` tries the program itself.
 """
 
 import datetime
@@ -46,11 +47,17 @@ def main(argv: list[str]) -> None:
         )
     rows = table(_MINUTES.value, _BATCH.value, _TURNS.value)
     head = _head(jax.devices()[0].device_kind)
-    lines = [*head, *differences(), "", *rows, "", *_together()]
+    _say([*head, *differences(), "", *rows, ""], "w")
+    _say(_together(), "a")
+
+
+def _say(lines: list[str], mode: str) -> None:
+    """Print them, and put them into the file of --out."""
     text = "\n".join(lines) + "\n"
-    print(text)
+    print(text, end="", flush=True)
     if OUT.value:
-        pathlib.Path(OUT.value).write_text(text)
+        with pathlib.Path(OUT.value).open(mode) as file:
+            file.write(text)
 
 
 def _head(device: str) -> list[str]:
@@ -68,7 +75,8 @@ def _head(device: str) -> list[str]:
 def _together() -> list[str]:
     """What `benchmarks.together` prints."""
     command = [sys.executable, "-m", "benchmarks.together", f"--turns={_TURNS.value}"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return done.stdout.splitlines()
 
 
 if __name__ == "__main__":

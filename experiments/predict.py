@@ -28,15 +28,14 @@ _PICTURES = flags.DEFINE_string("pictures", None, "Folder for images with a dete
 
 def main(argv: list[str]) -> int:
     """Print what is said of each image or text; return 2 if an image could not be read."""
-    from tl_jax.base import predict  # these import JAX, which --help does without
-    from tl_jax.base.load import load_base
+    from tl_jax.base import load, predict  # these import JAX, which --help does without
     from tl_jax.data.texts.preprocessing import TOKENS
     from tl_jax.models import reads
     from tl_jax.report import found as pictures
 
     if not RUN.value or len(argv) < 2 or "" in argv[1:]:
         raise UserError("which run, and which images or texts? --run=runs/elpv photo.png folder/")
-    base = load_base(pathlib.Path(RUN.value))
+    base = load.load_base(pathlib.Path(RUN.value))
     if _PICTURES.value is not None and not base.answers.startswith("boxes"):
         raise UserError(f"--pictures= is of a detector, and {RUN.value} is none: leave it out")
     if reads(base.name) == TOKENS:
@@ -53,7 +52,8 @@ def main(argv: list[str]) -> int:
         else:
             print(_line("path", str(path), predict.said(base, answer)))
             if _PICTURES.value is not None:
-                pictures.keep(path, base.classes, answer, path_of(_PICTURES.value))
+                image = base.of_images.opened(path)  # as it was when it was looked at
+                pictures.keep(path, image, base.classes, answer, path_of(_PICTURES.value))
     return cli.BAD_INPUT if failed else 0
 
 

@@ -61,6 +61,20 @@ def test_it_says_what_was_measured_and_where_it_fails(result):
     assert text.startswith("---\nlibrary_name: tl_jax\n")
 
 
+@pytest.mark.parametrize(
+    ("asks", "call", "tag"),
+    [
+        ("classes", 'base.classes, base.predict(["photo.jpg"])', "image-classification"),
+        ("boxes", 'base.classes, base.detect(["photo.jpg"])', "object-detection"),
+        ("captions", 'base.captions(["photo.jpg"])', "image-to-text"),
+    ],
+)
+def test_its_example_asks_what_the_base_answers(result, asks, call, tag):
+    result["task"]["asks"] = asks
+    lines = card.card(result).splitlines()
+    assert f"print({call})" in lines and f"tags: [transfer-learning, jax, {tag}]" in lines
+
+
 def test_names_from_outside_stay_text(result):
     hostile = copy.deepcopy(result)
     hostile["task"]["classes"][1] = hostile["name"] = hostile["task"]["name"] = HOSTILE

@@ -92,6 +92,11 @@ def again(said):
     said["annotations"].append({"image_id": 100, "category_id": 90, "bbox": [3, 3, 5, 5]})
 
 
+def again_by_another_path(said):
+    again(said)
+    said["images"][-1]["file_name"] = "./2.png"
+
+
 def copied(said):
     said["annotations"] += [dict(said["annotations"][0]), {**said["annotations"][5], "id": 0}]
 
@@ -100,6 +105,7 @@ def copied(said):
     "changed, line, counts",
     [
         (again, "1 images are listed again, and their boxes are joined: 2.png", [2, 1, 2]),
+        (again_by_another_path, "their boxes are joined: 2.png", [2, 1, 2]),
         (copied, "2 annotations say the same as another, and are left out", [2, 1, 1]),
         (copied, "1 ids are of several annotations, all of which are read", [2, 1, 1]),
         (
@@ -128,6 +134,8 @@ def update(part, number, **values):
         (update("images", 3, file_name="C:/x/../../secret.png"), "give paths below the images'"),
         (update("images", 3, file_name="/etc/passwd"), "give paths below the images' folder"),
         (update("images", 3, file_name="gone.png"), "1 of 8 files in"),
+        (update("images", 3, file_name="x" * 5000), "not a file"),
+        (update("images", 3, file_name="x\0.png"), "not a file"),
         (update("images", 3, id=None), "an image has an id and a file_name"),
         (update("images", 0, width=40, height=60), "0.png' is 60 x 40 (turned, as its EXIF says)"),
         (update("images", 0, width=30, height=20), "its boxes are of an image of 30 x 20"),
@@ -141,9 +149,10 @@ def update(part, number, **values):
     ],
 )
 def test_what_no_reading_would_be_right_for_is_refused(photos, changed, line):
-    with pytest.raises(UserError) as error:
-        load(photos, changed)
-    assert line in str(error.value) and "\n" not in str(error.value)
+    for options in ({}, {"images": str(photos / "images")}):
+        with pytest.raises(UserError) as error:
+            load(photos, changed, **options)
+        assert line in str(error.value) and "\n" not in str(error.value)
 
 
 def test_missing_images_are_left_out_on_request(photos, caplog):
@@ -255,11 +264,16 @@ def test_voc_without_its_folders(photos):
         tl_jax.load_task(f"voc:{root}")
 
 
+def in_encoding(name):
+    return lambda text: f'<?xml version="1.0" encoding="{name}"?>' + text
+
+
 @pytest.mark.parametrize(
     "change, line",
     [
         (lambda text: '<!DOCTYPE a [<!ENTITY b "c">]>' + text, "has a DTD"),
         (lambda text: text.replace("</annotation>", ""), "is no XML"),
+        *((in_encoding(name), "is no XML") for name in ("gbk", "utf-7", "utf-32", "none such")),
         (lambda text: text.replace("<xmin>11.0", "<xmin>wide"), "has four finite numbers"),
         (lambda text: text.replace("<xmin>11.0", "<xmin>inf"), "has four finite numbers"),
         (lambda text: text.replace("<xmin>11.0</xmin>", ""), "<object> has no <bndbox/xmin>"),
@@ -286,6 +300,14 @@ def test_tiles_have_what_is_in_them(photos):
     assert task.truth["sizes"][beside].tolist() == [32, 32]
     whole = load(photos)
     assert counted(task.truth).sum() >= counted(whole.truth).sum()
+    # The same as of all tiles at once
+    owners = [whole.ids.index(name) for name in task.wholes]
+    corners = np.array([[int(n) for n in id_.split("#")[1].split(",")] for id_ in task.ids])
+    together = windows.cut({n: a[owners] for n, a in whole.truth.items()}, corners, 32)
+    assert together.keys() == task.truth.keys()
+    for name, array in together.items():
+        np.testing.assert_array_equal(task.truth[name], array)
+        assert task.truth[name].dtype == array.dtype
 
 
 SQUARE = Preprocessing(48, mean=(10.0, 100.0, 200.0), std=50.0)
@@ -349,16 +371,25 @@ def test_flips_take_boxes_along(text):
 
 def test_crops_take_boxes_along_and_lose_those_whose_centre_is_outside():
     given, crop = batch(), jax.jit(augment.make("crop(least=0.2, most=0.6)"))
+    places = np.stack([*np.mgrid[:40, :60], np.zeros((40, 60))], -1)[None].repeat(3, 0)
+    where = {**given, "inputs": {"image": np.float32(places)}}  # pixels say where they are from
     kept = lost = 0
     for seed in range(20):
-        made = jax.device_get(crop(jax.random.key(seed), given))
-        for image, boxes, classes, ignored in zip(
-            made["inputs"]["image"], made["boxes"], made["classes"], made["ignored"], strict=True
+        made, of = (jax.device_get(crop(jax.random.key(seed), own)) for own in (given, where))
+        for image, place, boxes, classes, ignored in zip(
+            made["inputs"]["image"],
+            of["inputs"]["image"],
+            *(made[name] for name in ("boxes", "classes", "ignored")),
+            strict=True,
         ):
+            ends = place[[0, -1], [0, -1], :2] + 0.5  # first and last row and column
+            beyond = np.abs((14, 20) - ends.mean(0)) - np.ptp(ends, 0) / 2  # of the box's centre
             if classes[0] >= 0 and not ignored[0]:
                 np.testing.assert_allclose(boxes[0], extents(image), atol=1.6)  # interpolated
+                assert (beyond < 0.5).all()
                 kept += 1
             else:
+                assert (beyond > 0).any()
                 lost += 1
     assert kept > 10 and lost > 10
 

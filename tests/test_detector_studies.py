@@ -80,8 +80,29 @@ def test_studies_that_cannot_be(changes, said):
         study.check(config)
 
 
-def test_lsda_is_of_a_detector_of_proposals():
+@pytest.mark.parametrize(
+    ("objective", "said"),
+    [
+        ("fcos", "is of a detector of proposals"),
+        ("fast_rcnn(proposals='wndows')", "did you mean 'windows'"),
+    ],
+)
+def test_lsda_is_of_a_detector_of_proposals(objective, said):
     config = lsda.get_config().unlock()
-    config.objective = "fcos"
-    with pytest.raises(UserError, match="proposals"):
+    config.objective = objective
+    with pytest.raises(UserError, match=said):
         lsda_study.check(config)
+
+
+@pytest.mark.parametrize(
+    ("held_out", "said"),
+    [(("3", "elven"), "unknown class held out 'elven'"), ("0123456789", "leaves no class")],
+)
+def test_classes_held_out_are_checked_before_anything_is_trained(
+    held_out, said, monkeypatch, tmp_path
+):
+    config = lsda.get_config().unlock()
+    config.held_out, config.cache = tuple(held_out), None
+    monkeypatch.setattr(lsda_study, "trained", lambda *_, **__: pytest.fail("it trains"))
+    with pytest.raises(UserError, match=said):
+        lsda_study.compute(config, tmp_path)

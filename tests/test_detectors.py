@@ -22,7 +22,10 @@ from tl_jax.chain.detectors import PROPOSALS
 from tl_jax.chain.network import Net, Network
 from tl_jax.chain.places import BEFORE, Known, Layer
 from tl_jax.data import augment, proposals
+from tl_jax.data.boxes.found import Found
+from tl_jax.data.images import size_at
 from tl_jax.errors import UserError
+from tl_jax.report import found as pictures
 from tl_jax.runs import pose
 from tl_jax.runs import settings as of_runs
 from tl_jax.studies.lsda.shift import nearest, shifted
@@ -103,11 +106,21 @@ def test_a_fresh_head_has_the_loss_that_its_zeros_say(head, objective):
     if head == "fast_rcnn":  # all classes are as likely, and no box is moved
         count = 3 if objective.whole else 4
         np.testing.assert_allclose(mean(terms["classes"]), np.log(count), rtol=1e-5)
+    else:
+        # Of the 8 x 8 positions 4, 6 and 6 are near the centres of the boxes, and inside them. Each
+        # of 3 classes has p = 0.01: the focal loss is -a (1 - p)^2 log p for the class of a box,
+        # and -(1 - a) p^2 log(1 - p) for the others.
+        positive = 16 * 0.25 * 0.99**2 * -np.log(0.01)
+        negative = (2 * 64 * 3 - 16) * 0.75 * 0.01**2 * -np.log(0.99)
+        wanted = (positive + negative) / 16
+        np.testing.assert_allclose(mean(terms["classes"]), wanted, rtol=1e-5)
+        # Cross entropy of the logit 0, whatever the centre-ness
+        np.testing.assert_allclose(mean(terms["centre"]), np.log(2), rtol=1e-5)
     assert detections["boxes"].shape == (2, 100, 4)
 
 
 def test_classes_held_out_get_no_gradient():
-    objective = FastRCNN(sampled=8, hidden=(1,)).framed(SIDE)
+    objective = FastRCNN(sampled=8, _hidden=(1,)).framed(SIDE)
     _, _, slopes = loss_of("fast_rcnn", objective)
     slope = np.abs(slopes["head"]["classes_of"]["kernel"]).sum(0)
     assert slope[1] == 0 and (slope[[0, 2, 3]] > 0).all()
@@ -204,7 +217,9 @@ def test_the_recall_of_proposals_by_hand():
 
 
 def test_windows_cover_the_image():
-    found = proposals.make("windows(sides=(0.5,), ratios=(1,))")(np.zeros((8, 8, 3), np.uint8))
+    finder = proposals.make("windows(sides=(0.5,), ratios=(1,))")
+    found = finder.find(np.zeros((8, 8, 3), np.uint8))
+    assert finder.most == 9 and finder.version() == ""
     assert found.tolist()[0] == [0, 0, 4, 4] and found.tolist()[-1] == [4, 4, 8, 8]
     assert len(found) == 9
 
@@ -213,9 +228,13 @@ def test_selective_search_finds_what_stands_out_and_is_the_same_each_time():
     pytest.importorskip("cv2")
     image = np.full((64, 64, 3), 40, np.uint8)
     image[10:30, 20:50] = (200, 60, 60)
-    propose = proposals.make("selective_search(most=50)")
-    found = propose(image)
-    assert np.array_equal(found, propose(image)) and 0 < len(found) <= 50
+    finder = proposals.make("selective_search(most=50)")
+    found = finder.find(image)
+    assert np.array_equal(found, finder.find(image)) and 0 < len(found) <= finder.most == 50
+    assert finder.version()
+    padded = proposals.found_in(image[None], finder)
+    assert padded.shape == (1, 50, 4) and not padded[0, len(found) :].any()
+    np.testing.assert_allclose(padded[0, : len(found)] * 64, found)
     thing = np.float32([[20, 10, 50, 30]])
     assert float(ops.iou(found, thing).max()) > 0.7
 
@@ -245,6 +264,14 @@ def test_a_shift_is_the_mean_of_the_nearest_classes():
         ({"objective": "cross_entropy", "head": "fcos"}, "does not train head=fcos"),
         ({"objective": "fcos", "head": "fcos(also='steam')"}, "stem"),
         ({"objective": "fcos(least=2)"}, "least"),
+        ({"objective": "fcos(least='a')"}, "least= takes a number"),
+        ({"objective": "fcos(most=2.5)"}, "most= takes a whole number"),
+        ({"objective": "fcos(alpha='x')"}, "alpha= takes a number"),
+        ({"objective": "fcos(gamma=-1)"}, "gamma="),
+        ({"objective": "fcos(_side=3)"}, "unknown option of objective 'fcos' '_side'"),
+        ({"objective": "fast_rcnn(_hidden=(1,))"}, "unknown option"),
+        ({"objective": "fast_rcnn(held_out=3)"}, "held_out= takes names"),
+        ({"objective": "fast_rcnn(proposals='wndows')"}, "did you mean 'windows'"),
         ({"objective": "fast_rcnn(low=0.5)"}, "low"),
     ],
 )
@@ -264,10 +291,23 @@ def test_proposals_are_mirrored_with_their_images():
     assert moved["boxes"][0].tolist() == [[12, 4, 28, 20], [0, 0, 0, 0]]
 
 
-@pytest.mark.parametrize("spec", ["windows(sides=())", "windows(sides=(0.01,))", "wndows"])
+WINDOWS = ["windows(sides=())", "windows(sides=(0.01,))", "windows(sides=3)", "wndows"]
+
+
+@pytest.mark.parametrize("spec", WINDOWS)
 def test_proposals_that_cannot_be(spec):
+    with pytest.raises(UserError, match="sides|at most 2000|did you mean 'windows'"):
+        proposals.make(spec)
     with pytest.raises(UserError):
-        proposals.make(spec)(np.zeros((8, 8, 3), np.uint8))
+        FastRCNN(proposals=spec)
+
+
+@pytest.mark.parametrize(
+    "options", ["most='x'", "most=10000000000", "most=2.5", "least='a'", "overlap=2", "proposals=3"]
+)
+def test_answers_of_a_file_that_cannot_be(options):
+    with pytest.raises(UserError, match=options.split("=")[0]):
+        answers.make(f"boxes({options})")
 
 
 HOW = {"plan": "head_only", "batch_size": 4, "dropout": 0.0, "train_head": {"epochs": 2}}
@@ -318,8 +358,40 @@ def test_what_a_base_finds_lies_in_the_photograph(run, tmp_path, capsys):
         assert cli.status(predict.main, ["predict", str(photo)]) == 0
     said = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert said["path"] == str(photo) and all(len(one["box"]) == 4 for one in said["objects"])
-    with PIL.Image.open(next(drawn.glob("*_photo.png"))) as picture:
+    with PIL.Image.open(next(drawn.glob("*_photo_*.png"))) as picture:
         assert picture.size == (50, 30)
+
+
+def test_pictures_of_photographs_of_the_same_name_stay_apart(tmp_path):
+    nothing = Found(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int))
+    paths = ["a/img/1.jpg", "b/img/1.jpg", "b/img/1.png", f"b/img/{'x' * 250}.png"]
+    for width, path in [*enumerate(paths, 10)] * 2:
+        image = PIL.Image.new("L", (width, 8))
+        pictures.keep(tmp_path / path, image, (), nothing, tmp_path / "drawn")
+    widths = [size_at(path)[0] for path in (tmp_path / "drawn").iterdir()]
+    assert sorted(widths) == [10, 11, 12, 13]
+
+
+def test_what_a_base_of_tiles_finds_lies_in_the_whole_photograph(run):
+    expects = dataclasses.replace(run.base.preprocessing, tile=40)
+    every = run.base.answers.replace("least=0.05", "least=0").replace("most=100", "most=20")
+    base = dataclasses.replace(run.base, answers=every)
+    tiled = dataclasses.replace(base, preprocessing=expects)
+    photo = np.random.default_rng(0).integers(0, 255, (40, 80, 3), np.uint8)
+    (found,) = tiled.detect(photo)
+    parts = base.detect([photo[:, :40], photo[:, 40:]])  # side by side: nothing is suppressed
+    assert all(len(part.boxes) == 20 for part in parts)
+    moved = np.concatenate([parts[0].boxes, parts[1].boxes + np.float32([40, 0, 40, 0])])
+    scores = np.concatenate([part.scores for part in parts])
+    best = np.argsort(-scores, kind="stable")[:20]
+    assert 0 < (moved[best][:, 0] >= 40).sum() < 20
+    np.testing.assert_allclose(found.scores, scores[best])
+    np.testing.assert_allclose(found.boxes, moved[best], atol=1e-4)
+    # Tiles that overlap see the same things: none is found twice.
+    (found,) = tiled.detect(photo[:, :50])
+    close = np.asarray(ops.iou(found.boxes, found.boxes)) > 0.5
+    same = found.classes[:, None] == found.classes[None]
+    assert len(found.boxes) and not (close & same & ~np.eye(len(close), dtype=bool)).any()
 
 
 @pytest.mark.slow

@@ -66,11 +66,14 @@ def _added(node: ast.expr) -> list[ast.expr]:
 
 
 def parameters(function: Callable) -> dict[str, inspect.Parameter]:
-    """Return a function's options by name: its parameters with a default, and keyword-only ones."""
+    """Return a function's options by name: its parameters with a default, and keyword-only ones,
+    but for those whose names begin with an underscore, which the library itself sets.
+    """
     return {
         name: parameter
         for name, parameter in inspect.signature(function).parameters.items()
-        if parameter.default is not parameter.empty or parameter.kind is parameter.KEYWORD_ONLY
+        if not name.startswith("_")
+        and (parameter.default is not parameter.empty or parameter.kind is parameter.KEYWORD_ONLY)
     }
 
 

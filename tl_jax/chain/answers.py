@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from tl_jax import ops, registry
-from tl_jax.errors import UserError
+from tl_jax.errors import UserError, takes, takes_types, takes_whole
 
 CANDIDATES = 400  # the boxes of an image with the highest scores, which suppression looks at
 
@@ -116,6 +116,14 @@ class Boxes(Classes):
     overlap: float = 0.5
     most: int = 100
     proposals: str = ""
+
+    def __post_init__(self):
+        """UserError for values that cannot be; they may come from a file."""
+        takes_types(self)
+        for name in ("least", "overlap"):
+            value = getattr(self, name)
+            takes(0 <= value <= 1, f"{name}=", "a share from 0 to 1", value)
+        takes_whole(self.most, "most=", 1, CANDIDATES)
 
     def __call__(self, outputs: Any) -> dict[str, jax.Array]:
         """{"boxes" (N, K, 4) in shares of the side, "scores" (N, K), which fall, "classes" (N, K)},

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from tl_jax.data.boxes import windows
-from tl_jax.data.boxes.truth import Truth
+from tl_jax.data.boxes.truth import Truth, joined
 from tl_jax.data.images import Image, size_at, size_of
 from tl_jax.data.task import Task
 from tl_jax.errors import UserError, takes, takes_whole
@@ -31,12 +31,12 @@ def tiled(task: Task, side: int) -> Task:
     task.image(0)  # UserError for texts
     takes(not task.captions, "tile=", "none for captions, which are of whole images", side)
     sizes = [_size(task, number) for number in range(len(task.ids))]
-    corners = [_corners(size, side) for size in sizes]
-    counts = [len(own) for own in corners]
+    of_images = [corners(size, side) for size in sizes]
+    counts = [len(own) for own in of_images]
     if sum(counts) > COUNT:
         raise UserError(f"tile={side} gives {sum(counts):,} tiles, and {COUNT:,} are the most")
     owners = np.repeat(np.arange(len(counts)), counts)
-    every = [corner for own in corners for corner in own]
+    every = [corner for own in of_images for corner in own]
     whole = _last(task, sizes)
     wholes = tuple(task.ids[owner] for owner in owners)
     return dataclasses.replace(
@@ -46,7 +46,7 @@ def tiled(task: Task, side: int) -> Task:
         wholes=wholes,
         groups=tuple(task.groups[owner] for owner in owners) if task.groups else wholes,
         tile=side,
-        truth=_truth(task, owners, np.array(every), side),
+        truth=_truth(task, owners, of_images, side),
         further={n: t._replace(rows=t.rows[owners]) for n, t in task.further.items()},
         arrays={name: array[owners] for name, array in task.arrays.items()},
         splits={name: np.flatnonzero(np.isin(owners, rows)) for name, rows in task.splits.items()},
@@ -54,21 +54,29 @@ def tiled(task: Task, side: int) -> Task:
     )
 
 
-def _truth(task: Task, owners: np.ndarray, corners: np.ndarray, side: int) -> Truth:
-    """What is true of the tiles: the same as of their images, but for boxes, which are cut."""
-    truth = {name: array[owners] for name, array in task.truth.items()}
-    return windows.cut(truth, corners, side) if task.asks == "boxes" else truth
+def _truth(task: Task, owners: np.ndarray, of_images: Sequence[Sequence], side: int) -> Truth:
+    """What is true of the tiles: the same as of their images, but for boxes, which are cut.
+
+    One image at a time: all tiles of all images with room for the most boxes may be much.
+    """
+    if task.asks != "boxes":
+        return {name: array[owners] for name, array in task.truth.items()}
+    cut_out = []
+    for number, own in enumerate(of_images):
+        whole = {name: array[[number] * len(own)] for name, array in task.truth.items()}
+        cut_out.append(windows.cut(whole, np.array(own), side))
+    return joined(cut_out)
 
 
 def cut(image: Image, side: int) -> Iterator[Image]:
     """Yield the tiles of an image, a PIL image or an array (H, W, ...), row by row."""
-    for corner in _corners(size_of(image), side):
+    for corner in corners(size_of(image), side):
         yield _cut(image, corner, side)
 
 
-def _corners(size: tuple[int, int], side: int) -> list[tuple[int, int]]:
-    """Left and upper edges of tiles that cover an image of this width and height, row by row; the
-    last ones are moved inward.
+def corners(size: tuple[int, int], side: int) -> list[tuple[int, int]]:
+    """Return left and upper edges of tiles that cover an image of this width and height, row by
+    row; the last ones are moved inward.
     """
     lefts, tops = (
         sorted({min(start, max(0, length - side)) for start in range(0, length, side)})

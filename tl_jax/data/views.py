@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from tl_jax.data.boxes.truth import NONE
+from tl_jax.data.boxes import mirrors
 from tl_jax.errors import UserError, unknown
 
 # In every set view 0, the image itself, is the first one, and numbers ascend.
@@ -61,12 +61,9 @@ def of_boxes(truth: dict[str, Any], numbers: np.ndarray, side: int) -> dict[str,
     """Return the truth (B, ...) of a batch of images in views (B,): where square images of `side`
     pixels are mirrored, their boxes are as well.
     """
-    x1, y1, x2, y2 = np.moveaxis(truth["boxes"], -1, 0)
-    across, down = (numbers & 1).astype(bool)[:, None], (numbers & 2).astype(bool)[:, None]
-    x1, x2 = np.where(across, side - x2, x1), np.where(across, side - x1, x2)
-    y1, y2 = np.where(down, side - y2, y1), np.where(down, side - y1, y2)
-    there = truth["classes"][..., None] != NONE
-    return {**truth, "boxes": np.where(there, np.stack([x1, y1, x2, y2], -1), np.float32(0))}
+    across, down = (numbers & 1).astype(bool), (numbers & 2).astype(bool)
+    boxes = mirrors.mirrored(truth["boxes"], truth["classes"], across, down, (side, side))
+    return {**truth, "boxes": boxes}
 
 
 def _window(images: Any, *, bottom: bool, right: bool) -> Any:

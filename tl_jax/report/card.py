@@ -16,7 +16,7 @@ from tl_jax.stats import intervals
 
 NAME = "card.md"
 MOST_PAIRS = 5
-HEADER = "---\nlibrary_name: tl_jax\ntags: [transfer-learning, jax, {kind}-{task}]\n---\n"
+HEADER = "---\nlibrary_name: tl_jax\ntags: [transfer-learning, jax, {tag}]\n---\n"
 # By what is asked (`Task.asks`): the network, and what it does whatever it is shown
 SORTS = {
     "classes": ("A classifier of {kind}", "answers with one of its classes"),
@@ -25,13 +25,15 @@ SORTS = {
     "captions": ("A network that reads {kind} and words", "answers with words that it knows"),
     "boxes": ("A detector in {kind}", "answers with boxes of its classes, surest first"),
 }
-TASKS = {
-    "classes": "classification",
-    "labels": "classification",
-    "numbers": "regression",
-    "captions": "to-text",
-    "boxes": "detection",
+# By what is asked: the task's tag on the hub, and what one asks of a base
+TAGS = {
+    "classes": "{kind}-classification",
+    "labels": "{kind}-classification",
+    "numbers": "{kind}-regression",
+    "captions": "{kind}-to-text",
+    "boxes": "object-detection",
 }
+CALLS = {"captions": "base.captions({given})", "boxes": "base.classes, base.detect({given})"}
 SPECIAL = str.maketrans({char: f"\\{char}" for char in "\\`*_{}[]<>#|!~"})
 
 
@@ -52,7 +54,7 @@ def card(result: dict[str, Any]) -> str:
         "How to load it": _loading(texts, _asks(result)),
     }
     parts = (f"## {title}\n\n" + "\n".join(lines) for title, lines in sections.items())
-    head = HEADER.format(kind="text" if texts else "image", task=TASKS[_asks(result)])
+    head = HEADER.format(tag=TAGS[_asks(result)].format(kind="text" if texts else "image"))
     return f"{head}\n# {_plain(result['name'])}\n\n" + "\n\n".join(parts) + "\n"
 
 
@@ -161,9 +163,7 @@ def _licence(known: Licence | None) -> str:
 
 def _loading(texts: bool, asks: str) -> list[str]:
     given = '["a text"]' if texts else '["photo.jpg"]'
-    said = f"base.classes, base.predict({given})"
-    if asks == "captions":
-        said = f"base.captions({given})"
+    said = CALLS.get(asks, "base.classes, base.predict({given})").format(given=given)
     return [
         "```python",
         "import tl_jax",

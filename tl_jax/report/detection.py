@@ -12,9 +12,9 @@ from tl_jax.errors import UserError
 from tl_jax.report import boxes, html, study
 from tl_jax.report.figures import COLOURS
 from tl_jax.report.plots import BLUE, Drawing, percent, points
-from tl_jax.stats.detection import average_precision, errors
+from tl_jax.stats.detection import errors
 from tl_jax.stats.detection.matches import Matches
-from tl_jax.stats.detection.precision import curve, matched
+from tl_jax.stats.detection.precision import curve, matched, of_matches
 from tl_jax.stats.detection.shown import OVERLAP, best_score, marks
 from tl_jax.stats.detection.spread import RESAMPLES, intervals
 
@@ -58,7 +58,7 @@ def write(
         raise UserError(f"the task {task.name!r} has no boxes to compare detections with")
     truths = {name: array[examples] for name, array in task.truth.items()}
     of_classes = matched(detections, truths, classes=task.classes, rule=rule)
-    said = average_precision(detections, truths, classes=task.classes, rule=rule)
+    said = of_matches(of_classes, detections, truths, classes=task.classes, rule=rule)
     spread = intervals(of_classes, rule)
     return study.write(
         directory,

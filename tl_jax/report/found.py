@@ -1,12 +1,14 @@
 """Photographs with what a detector finds in them."""
 
+import hashlib
+import os
 import pathlib
 from collections.abc import Sequence
 
 import PIL.Image
 
 from tl_jax.data.boxes.found import Found
-from tl_jax.data.images import Image, open_file, seen
+from tl_jax.data.images import Image, seen
 from tl_jax.errors import UserError
 from tl_jax.report import boxes
 
@@ -14,18 +16,23 @@ COLOURS = ("#d8661f", "#1f6fd8", "#2a8f4f", "#8f2a86", "#b3930e", "#0e9db3", "#b
 SURE = 0.3  # least score of a box that is drawn, where there are any
 
 
-def keep(path: pathlib.Path, classes: Sequence[str], found: Found, folder: pathlib.Path) -> None:
-    """Draw what was found in a photograph into a PNG of its name, and its folder's, in `folder`.
+def keep(
+    path: pathlib.Path, image: Image, classes: Sequence[str], found: Found, folder: pathlib.Path
+) -> None:
+    """Draw what was found in the photograph of a path into a PNG in `folder`.
 
-    UserError for a folder that cannot be one.
+    Its name has those of the photograph and of its folder, and a hash of the whole path, as these
+    may be the same of several photographs. UserError for a folder that cannot be one.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
         raise UserError(f"{folder} is a file, or lies in one: name a folder") from None
-    # With the name of its folder: photographs of two folders may share a name.
-    name = f"{path.absolute().parent.name}_{path.stem}.png"
-    drawn(open_file(path), classes, found).save(folder / name, "PNG")
+    whole = os.path.abspath(path)
+    digest = hashlib.sha256(os.fsencode(whole)).hexdigest()[:8]
+    # Cut: a file system takes 255 bytes of a name.
+    name = f"{pathlib.Path(whole).parent.name[:24]}_{path.stem[:24]}_{digest}.png"
+    drawn(image, classes, found).save(folder / name, "PNG")
 
 
 def drawn(image: Image, classes: Sequence[str], found: Found) -> PIL.Image.Image:

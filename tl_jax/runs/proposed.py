@@ -1,7 +1,6 @@
 """A task's examples with boxes that may be objects, found once and kept."""
 
 import dataclasses
-import importlib.metadata
 import os
 
 import numpy as np
@@ -15,8 +14,6 @@ from tl_jax.data.task import Task
 from tl_jax.engine import prefix, store
 from tl_jax.engine.store import Store
 
-OPENCV = "opencv-contrib-python-headless"
-
 
 def with_proposals(
     task: Task, preprocessing: Preprocessing, spec: str, *, cache: str | os.PathLike | None
@@ -24,18 +21,16 @@ def with_proposals(
     """Return the task with the input `PROPOSALS` (N, P, 4), in shares of the prepared image's side.
 
     `spec` says how they are found (`tl_jax.data.proposals`). What is found is kept in the folder
-    `cache`, by the images' content and `spec`.
+    `cache`, by the images' content, `spec` and the version of what finds them.
     """
-    propose, folder = proposals.make(spec), path_of(cache) if cache else None
+    finder, folder = proposals.make(spec), path_of(cache) if cache else None
     if folder is None:
         inputs = prefix.decoded(task, preprocessing)
     else:
         inputs = prefix.pixels(task, preprocessing, cache=folder)
 
     def compute(first: int, last: int) -> np.ndarray:
-        found = [propose(image) for image in inputs.images(np.arange(first, last))]
-        rows = proposals.padded(found, preprocessing.size)
-        return np.pad(rows, ((0, 0), (0, proposals.MOST - rows.shape[1]), (0, 0)))
+        return proposals.found_in(inputs.images(np.arange(first, last)), finder)
 
     count = len(task.ids)
     if folder is None:
@@ -43,17 +38,10 @@ def with_proposals(
         parts = progress.over(blocks, "propose", total=len(blocks), unit="block")
         rows = np.concatenate([compute(i, min(i + store.BLOCK, count)) for i in parts])
     else:
-        key = prefix.cache_key("proposals", inputs.key, spec, _version())
-        kept = Store(folder / key, (count, proposals.MOST, 4), np.float32, f"proposals of {spec}")
+        how = spec, str(finder.most), finder.version()
+        key = prefix.cache_key("proposals", inputs.key, *how)
+        kept = Store(folder / key, (count, finder.most, 4), np.float32, f"proposals of {spec}")
         rows = store.build(kept, compute, progress=prefix.bar("propose"))
     most = max(1, int((rows[..., 2] > rows[..., 0]).sum(1).max()))
     arrays = {**task.arrays, PROPOSALS: np.array(rows[:, :most])}
     return dataclasses.replace(task, arrays=arrays)
-
-
-def _version() -> str:
-    """Of what finds them."""
-    try:
-        return importlib.metadata.version(OPENCV)
-    except importlib.metadata.PackageNotFoundError:
-        return ""

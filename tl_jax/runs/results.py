@@ -18,6 +18,7 @@ import numpy as np
 
 from tl_jax.base.base import Base
 from tl_jax.data import splits, views
+from tl_jax.data.boxes.truth import counted
 from tl_jax.data.task import Task
 from tl_jax.ops.cpu import heap, switch
 from tl_jax.plans.plan import Phase
@@ -174,7 +175,8 @@ def _counts(task: Task, rows: np.ndarray) -> dict[str, int]:
     if not task.classes or task.asks in ("numbers", "captions"):
         return {}
     if task.asks == "boxes":
-        found = task.truth["classes"][rows]
+        truth = {name: array[rows] for name, array in task.truth.items()}
+        found = truth["classes"][counted(truth)]  # ignored ones need not be found
         return {name: int((found == c).sum()) for c, name in enumerate(task.classes)}
     if task.asks == "labels":
         own = task.targets[rows] > 0.5

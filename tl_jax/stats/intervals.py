@@ -98,6 +98,11 @@ def over_seeds(
     return mean, half
 
 
+def known(half: float | np.ndarray) -> float | None:
+    """Return half an interval as a table shows it: None for NaN, of too few values."""
+    return float(half) if np.isfinite(half) else None
+
+
 def over_episodes(accuracies: np.ndarray | Sequence[float]) -> tuple[float, float]:
     """Return the mean of accuracies (E,) of episodes, and half its 95 % interval: 1.96 s / sqrt(E).
 

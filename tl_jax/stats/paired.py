@@ -16,6 +16,11 @@ from tl_jax.errors import UserError
 LEVEL = 0.95
 
 
+def ratio(sizes: Mapping[str, int]) -> float:
+    """Return n_test / n_train of splits that are drawn anew by seed, from examples by split."""
+    return sizes["test"] / sizes["train"]
+
+
 class Estimate(NamedTuple):
     """A mean over J figures and its standard error, in the figures' unit.
 

@@ -5,25 +5,14 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array
 
-from tl_jax.data.boxes import windows
-from tl_jax.data.boxes.truth import NONE
+from tl_jax.data.boxes import mirrors, windows
 
 
 def mirrored(batch: dict[str, Any], across: Array, down: Array, size: tuple[int, ...]) -> dict:
-    """Return the boxes (B, M, 4) of images (H, W) mirrored left to right, or top to bottom, where
-    `across` or `down` (B,) is true.
+    """Return the boxes (B, M, 4) of images (H, W), mirrored where `across` or `down` (B,) is true.
     """
-    height, width = size
-    x1, y1, x2, y2 = jnp.moveaxis(jnp.asarray(batch["boxes"]), -1, 0)
-    across, down = across[:, None], down[:, None]
-    turned = [
-        jnp.where(across, width - x2, x1),
-        jnp.where(down, height - y2, y1),
-        jnp.where(across, width - x1, x2),
-        jnp.where(down, height - y1, y2),
-    ]
-    there = jnp.asarray(batch["classes"])[..., None] != NONE
-    return {"boxes": jnp.where(there, jnp.stack(turned, -1), 0.0)}
+    boxes, classes = (jnp.asarray(batch[name]) for name in ("boxes", "classes"))
+    return {"boxes": mirrors.mirrored(boxes, classes, across, down, size)}
 
 
 def cropped(batch: dict[str, Any], places: tuple[Array, ...], size: tuple[int, ...]) -> dict:

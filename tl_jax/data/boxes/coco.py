@@ -86,7 +86,7 @@ def _beside(path: Path, names: Sequence[str]) -> Path:
     """The folder near a file of boxes that has the most of these images."""
     near = [path.parent, path.parent.absolute().parent]
     folders = [*near, *(each for one in near for each in _folders(one))]
-    have = {folder: sum((folder / name).is_file() for name in names) for folder in folders}
+    have = {folder: sum(os.path.isfile(folder / name) for name in names) for folder in folders}
     best = max(have, key=lambda folder: have[folder])
     if not have[best]:
         such = f", such as {names[0]!r:.120}," if names else ""
@@ -132,8 +132,9 @@ def _images(path: Path, entries: list[dict]) -> dict[Any, dict]:
         file, id_ = entry.get("file_name"), entry.get("id")
         if not isinstance(file, str) or not isinstance(id_, int | str):
             raise UserError(f"{path.name}: an image has an id and a file_name; got {entry!r:.120}")
-        file = file.replace("\\", "/")
-        if PurePosixPath(file).is_absolute() or ".." in PurePosixPath(file).parts:
+        path_below = PurePosixPath(file.replace("\\", "/"))
+        file = str(path_below)  # one name for a.png and ./a.png
+        if path_below.is_absolute() or ".." in path_below.parts:
             raise UserError(
                 f"{path.name} names the image {shown(file)!r:.120}: give paths below the images' "
                 "folder"

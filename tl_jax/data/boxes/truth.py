@@ -85,6 +85,17 @@ def presence(truth: Mapping[str, np.ndarray], classes: int) -> np.ndarray:
     return found
 
 
+def joined(parts: Sequence[Truth]) -> Truth:
+    """Return the truth of the images of all parts, as wide as the widest part."""
+    counts = [len(part["classes"]) for part in parts]
+    boxes = empty(sum(counts), max(part["classes"].shape[1] for part in parts))
+    for last, count, part in zip(np.cumsum(counts), counts, parts, strict=True):
+        for name, array in boxes.items():
+            array[last - count : last, : part[name].shape[1]] = part[name]
+    others = parts[0].keys() - boxes.keys()
+    return boxes | {name: np.concatenate([part[name] for part in parts]) for name in others}
+
+
 def kept(truth: Truth, keep: np.ndarray) -> Truth:
     """Return the truth with the boxes of `keep` (N, M) alone, as narrow as those allow."""
     order = np.argsort(~keep, axis=1, kind="stable")[:, : max(1, int(keep.sum(1).max(initial=0)))]

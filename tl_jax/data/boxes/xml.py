@@ -26,6 +26,8 @@ def read(path: Path) -> tree.Element:
     parser.CharacterDataHandler = builder.data
     try:
         parser.Parse(path.read_bytes(), True)
-    except expat.ExpatError as error:
-        raise UserError(f"{str(path)!r} is no XML ({error})") from None
+    except UserError:  # of `refuse`
+        raise
+    except (expat.ExpatError, LookupError, ValueError) as error:  # the latter two of its encoding
+        raise UserError(f"{str(path)!r} is no XML that can be read ({error!s:.100})") from None
     return builder.close()

@@ -51,8 +51,9 @@ def composed(
 
     "digits" are handwritten ones, on regions of two photographs, all of which scikit-learn ships.
     "stamps" are things of four classes out of Tux Paint, on its photographs; `style` "photo", the
-    default, or "drawing". Both the things and the photographs of test are in no other split, and
-    those of val not in train. `seed` draws splits and scenes. `labelled`: how many scenes to train
+    default, or "drawing". The things and the photographs of test, or regions of these, are in no
+    other split, and those of val not in train; of "digits" the regions of all splits are of the
+    same two photographs. `seed` draws splits and scenes. `labelled`: how many scenes to train
     on, 0: all; `val` is cut in proportion.
     """
     takes_whole(count, "count=", 3, COUNT)

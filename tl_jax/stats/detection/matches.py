@@ -34,8 +34,7 @@ class OfImage(NamedTuple):
 
 def of_image(detections: Arrays, truths: Arrays, row: int, label: int) -> OfImage:
     """Return what there is of a class in an image."""
-    own = np.flatnonzero(detections["classes"][row] == label)
-    own = own[np.argsort(-detections["scores"][row][own], kind="stable")]
+    own = _columns(detections, row, label)
     true = truths["classes"][row] == label
     return OfImage(
         detections["scores"][row][own],
@@ -44,6 +43,12 @@ def of_image(detections: Arrays, truths: Arrays, row: int, label: int) -> OfImag
         truths["ignored"][row][true],
         truths["areas"][row][true],
     )
+
+
+def _columns(detections: Arrays, row: int, label: int) -> np.ndarray:
+    """Return the columns (K,) of the detections of a class in an image, by falling score."""
+    own = np.flatnonzero(detections["classes"][row] == label)
+    return own[np.argsort(-detections["scores"][row][own], kind="stable")]
 
 
 def by_coco(
@@ -103,8 +108,7 @@ def found_in(
     for label in np.unique(labels[labels >= 0]).tolist():
         one = of_image(detections, truths, row, label)
         one = one._replace(scores=one.scores[:MOST], boxes=one.boxes[:MOST])
-        own = np.flatnonzero(labels == label)
-        own = own[np.argsort(-detections["scores"][row][own], kind="stable")][:MOST]
+        own = _columns(detections, row, label)[:MOST]
         boxes = np.flatnonzero(truths["classes"][row] == label)
         yield own, np.append(boxes, -1)[taken(one, np.array([threshold]), one.ignored)[0]]
 

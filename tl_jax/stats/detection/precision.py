@@ -80,6 +80,18 @@ def average_precision(
     rule, and for arrays that do not fit each other.
     """
     of_classes = matched(detections, truths, classes=classes, rule=rule)
+    return of_matches(of_classes, detections, truths, classes=classes, rule=rule)
+
+
+def of_matches(
+    of_classes: Sequence[Matches],
+    detections: Arrays,
+    truths: Arrays,
+    *,
+    classes: Sequence[str],
+    rule: str,
+) -> dict[str, Any]:
+    """Return what `average_precision` does, for what is `matched` already."""
     each = [precisions(matches, rule) for matches in of_classes]
     rows = [
         {"name": name, "n": int(matches.positives.sum()), "ap": mean(own)}

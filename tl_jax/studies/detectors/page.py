@@ -7,8 +7,8 @@ import numpy as np
 
 from tl_jax.report import figures, study
 from tl_jax.runs.subject import task_name
-from tl_jax.stats.intervals import over_seeds
-from tl_jax.stats.paired import paired
+from tl_jax.stats.intervals import known, over_seeds
+from tl_jax.stats.paired import paired, ratio
 from tl_jax.stats.verdict import verdicts
 from tl_jax.studies.detectors import METRICS
 
@@ -67,21 +67,15 @@ def _rows(result: dict[str, Any]) -> list[tuple]:
     for (detector, plan, budget), by_seed in _cells(result).items():
         of = list(by_seed.values())
         means = [float(np.mean([cell[metric] for cell in of])) for metric in METRICS]
-        _, half = over_seeds([cell["map"] for cell in of], ratio=_ratio(sizes[budget]))
+        _, half = over_seeds([cell["map"] for cell in of], ratio=ratio(sizes[budget]))
         seconds = float(np.mean([cell["seconds"] for cell in of]))
-        half = float(half) if np.isfinite(half) else None
         images = sizes[budget]["train"] + sizes[budget]["val"]
-        rows.append((detector, plan, images, *means, half, len(of), seconds))
+        rows.append((detector, plan, images, *means, known(half), len(of), seconds))
     return rows
 
 
 def _sizes(result: dict[str, Any]) -> dict[int, dict[str, int]]:
     return {sizes["budget"]: sizes for sizes in result["sizes"]}
-
-
-def _ratio(sizes: dict[str, int]) -> float:
-    """n_test / n_train of splits that are drawn anew by seed."""
-    return sizes["test"] / sizes["train"]
 
 
 def _levels(result: dict[str, Any]) -> study.Section:
@@ -116,12 +110,12 @@ def _compared(result: dict[str, Any]) -> study.Section:
         if (detector, plan, budget) in cells and (detector, last, budget) in cells
     ]
     estimates = [
-        paired(_maps(one), _maps(other), ratio=_ratio(sizes[budget]))
+        paired(_maps(one), _maps(other), ratio=ratio(sizes[budget]))
         for _, _, budget, one, other in pairs
     ]
     rows = [
         (detector, plan, sizes[budget]["train"] + sizes[budget]["val"], estimate.mean,
-         float(estimate.half) if np.isfinite(estimate.half) else None, verdict)
+         known(estimate.half), verdict)
         for (detector, plan, budget, *_), estimate, verdict in zip(
             pairs, estimates, verdicts(estimates, margin=0.0), strict=True
         )

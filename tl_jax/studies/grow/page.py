@@ -1,14 +1,13 @@
 """The page of grown networks: accuracy by epoch, and epochs to the teacher's accuracy."""
 
 import pathlib
-from typing import Any
 
 import numpy as np
 
 from tl_jax.report import figures, study
 from tl_jax.runs.subject import task_name
-from tl_jax.stats.intervals import over_seeds
-from tl_jax.stats.paired import paired
+from tl_jax.stats.intervals import known, over_seeds
+from tl_jax.stats.paired import paired, ratio
 from tl_jax.stats.verdict import verdicts
 from tl_jax.studies.grow import CONTINUED, SIZES, STARTS, TEACHER
 
@@ -72,12 +71,12 @@ def _rows(result: dict) -> list[tuple]:
         epochs = [
             reached(cell["val"], max(teachers[seed]["val"])) for seed, cell in by_seed.items()
         ]
-        known = [epoch for epoch in epochs if epoch is not None]
+        there = [epoch for epoch in epochs if epoch is not None]
         rows.append((
             size, start or "fresh weights", of[0]["parameters"], of[0]["rate"],
             float(np.mean([cell["val"][0] for cell in of])),
-            float(best), float(test), _finite(test_half),
-            float(np.mean(known)) if known else None, f"{len(known)} of {len(of)}",
+            float(best), float(test), known(test_half),
+            float(np.mean(there)) if there else None, f"{len(there)} of {len(of)}",
         ))  # fmt: skip
     return rows
 
@@ -85,10 +84,6 @@ def _rows(result: dict) -> list[tuple]:
 def reached(accuracies: list[float], wanted: float) -> int | None:
     """Return the first epoch, 0 before training, whose accuracy is at least `wanted`, or None."""
     return next((epoch for epoch, value in enumerate(accuracies) if value >= wanted), None)
-
-
-def _finite(half: Any) -> float | None:
-    return float(half) if np.isfinite(half) else None
 
 
 def _learning(result: dict) -> study.Section:
@@ -122,7 +117,6 @@ def _learning(result: dict) -> study.Section:
 
 def _compared(result: dict) -> study.Section:
     cells, sizes = _cells(result), result["sizes"]
-    ratio = sizes["test"] / sizes["train"]
     pairs = [
         (size, other, cells[size, "grown"], cells[key])
         for size in SIZES
@@ -132,9 +126,9 @@ def _compared(result: dict) -> study.Section:
             (CONTINUED, (TEACHER, CONTINUED)),
         )
     ]
-    estimates = [paired(_tests(one), _tests(other), ratio=ratio) for *_, one, other in pairs]
+    estimates = [paired(_tests(one), _tests(other), ratio=ratio(sizes)) for *_, one, other in pairs]
     rows = [
-        (size, other, estimate.mean, _finite(estimate.half), verdict)
+        (size, other, estimate.mean, known(estimate.half), verdict)
         for (size, other, *_), estimate, verdict in zip(
             pairs, estimates, verdicts(estimates, margin=0.0), strict=True
         )

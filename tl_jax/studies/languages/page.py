@@ -5,10 +5,8 @@ import itertools
 import pathlib
 from collections.abc import Iterator
 
-import numpy as np
-
 from tl_jax.report import figures, study
-from tl_jax.stats.intervals import over_seeds
+from tl_jax.stats.intervals import known, over_seeds
 from tl_jax.studies.languages import FEATURES, LABELS
 
 COLUMNS = ("language", "labels a class", "features", "labels of", "accuracy", "accuracy half")
@@ -71,7 +69,7 @@ def _rows(result: dict) -> list[tuple]:
             figures = []
             for metric in ("accuracy", "macro_f1"):
                 mean, half = over_seeds([cell[metric] for cell in cells])
-                figures += [float(mean), float(half) if np.isfinite(half) else None]
+                figures += [float(mean), known(half)]
             rows.append((name, budget, features, labels, *figures, len(cells)))
     return rows
 

@@ -7,8 +7,8 @@ import numpy as np
 
 from tl_jax.report import study
 from tl_jax.runs.subject import task_name
-from tl_jax.stats.intervals import over_seeds
-from tl_jax.stats.paired import Estimate, paired
+from tl_jax.stats.intervals import known, over_seeds
+from tl_jax.stats.paired import Estimate, paired, ratio
 from tl_jax.stats.verdict import verdicts
 from tl_jax.studies.lsda import WAYS
 
@@ -62,19 +62,10 @@ def _rows(result: dict[str, Any]) -> list[tuple]:
         row: list[Any] = [way, what]
         for held in (True, False):
             values = list(_by_seed(result, way, held=held).values())
-            mean, half = over_seeds(values, ratio=_ratio(result))
-            row += [float(mean), _finite(half)]
+            mean, half = over_seeds(values, ratio=ratio(result["sizes"]))
+            row += [float(mean), known(half)]
         rows.append(tuple(row))
     return rows
-
-
-def _ratio(result: dict[str, Any]) -> float:
-    """n_test / n_train of splits that are drawn anew by seed."""
-    return result["sizes"]["test"] / result["sizes"]["train"]
-
-
-def _finite(half: Any) -> float | None:
-    return float(half) if np.isfinite(half) else None
 
 
 def _levels(result: dict[str, Any]) -> study.Section:
@@ -89,12 +80,12 @@ def _levels(result: dict[str, Any]) -> study.Section:
 
 def _compared(result: dict[str, Any]) -> study.Section:
     estimates: list[Estimate] = [
-        paired(*(_by_seed(result, way, held=True) for way in pair), ratio=_ratio(result))
+        paired(*(_by_seed(result, way, held=True) for way in pair), ratio=ratio(result["sizes"]))
         for pair in PAIRS
     ]
     said = verdicts(estimates, margin=0.0)
     rows = [
-        (*pair, estimate.mean, _finite(estimate.half), verdict)
+        (*pair, estimate.mean, known(estimate.half), verdict)
         for pair, estimate, verdict in zip(PAIRS, estimates, said, strict=True)
     ]
     text = (

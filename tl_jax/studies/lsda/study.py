@@ -2,16 +2,19 @@
 
 import dataclasses
 import pathlib
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from tl_jax import interrupt
 from tl_jax.data.task import Task
+from tl_jax.engine.prefix import Inputs
 from tl_jax.errors import UserError, takes, takes_whole
+from tl_jax.plans.plan import Phase
 from tl_jax.runs import pose, settings
 from tl_jax.runs.config import nested
 from tl_jax.runs.journal import Journal
 from tl_jax.runs.subject import base_of, named_task, outline_of, require_seeds
-from tl_jax.runs.transfer import trained
+from tl_jax.runs.transfer import Trained, trained
 from tl_jax.studies.lsda import WAYS
 from tl_jax.studies.lsda.shift import shifted
 from tl_jax.train import evaluate
@@ -19,6 +22,14 @@ from tl_jax.train.inputs import for_plan
 from tl_jax.train.objectives import FastRCNN
 from tl_jax.train.objectives import make as objective_of
 from tl_jax.train.problem import Problem
+
+
+class Learned(NamedTuple):
+    """A training of a seed."""
+
+    problem: Problem
+    inputs_for: Callable[[Phase, Any], Inputs]
+    done: Trained
 
 
 def check(config: Any) -> None:
@@ -60,39 +71,47 @@ def _settings(config: Any, stage: str, seed: int) -> dict[str, Any]:
 
 
 def _of_seed(config: Any, base: Any, task: Task, seed: int) -> dict[str, Any]:
-    """Return the average precision of each class, by way."""
+    """Return the average precision of each class, by way; UserError, before anything is trained,
+    for classes held out that the task has not.
+    """
     kind = objective_of(config.objective)
+    assert isinstance(kind, FastRCNN)
     held = tuple(config.held_out)
+    dataclasses.replace(kind, held_out=held).fitted(task)
 
-    def learn(stage: str, variables: Any = None, **options: Any) -> tuple[Problem, Any]:
+    def learn(stage: str, variables: Any = None, **options: Any) -> Learned:
         objective = dataclasses.replace(kind, **options)
         given = _settings(config, stage, seed) | {"objective": objective}
         own, plan = settings.divided(given)
         problem, _, first = pose.posed(base, task, own, plan)
         inputs_for = for_plan(problem, test_views="none", cache=own.cache, dtype=own.cache_dtype)
         done = trained(problem, first if variables is None else variables, inputs_for, workdir=None)
-        return problem, done.variables
+        return Learned(problem, inputs_for, done)
 
-    found = {}
-    problem, classified = learn("classify", whole=True)
-    found["classified"] = _judged(config, problem, classified)
-    problem, adapted = learn("detect", classified, held_out=held)
-    found["adapted"] = _judged(config, problem, adapted)
+    classified = learn("classify", whole=True)
+    before = classified.done.variables
+    adapted = learn("detect", before, held_out=held)
     numbers = [task.classes.index(name) for name in held]
-    moved = shifted(classified, adapted, numbers, k=config.nearest)
-    found["shifted"] = _judged(config, problem, moved)
-    problem, oracle = learn("detect", classified)
-    found["oracle"] = _judged(config, problem, oracle)
+    moved = shifted(before, adapted.done.variables, numbers, k=config.nearest)
+    oracle = learn("detect", before)
+    found = {
+        name: _judged(one.problem, one.done.predictions["test"])
+        for name, one in (("classified", classified), ("adapted", adapted), ("oracle", oracle))
+    }
+    found["shifted"] = _judged(adapted.problem, _predictions(adapted, moved))
     return {way: found[way] for way in WAYS}
 
 
-def _judged(config: Any, problem: Problem, variables: Any) -> dict[str, float]:
+def _predictions(learned: Learned, variables: Any) -> Any:
+    """Return what other variables of the network say of test."""
+    problem = learned.problem
+    inputs = learned.inputs_for(problem.plan.phases[-1], variables)
+    return evaluate.predictions(problem, variables, inputs, problem.task.splits["test"])
+
+
+def _judged(problem: Problem, predictions: Any) -> dict[str, float]:
     """Return the average precision at an IoU of 0.5 of each class on test, by VOC's rule."""
-    phase, objective = problem.plan.phases[-1], problem.objective
+    objective = problem.objective
     assert isinstance(objective, FastRCNN)
-    kept = {"cache": config.cache, "dtype": "float32"}
-    inputs = for_plan(problem, test_views="none", **kept)(phase, variables)
-    rows = problem.task.splits["test"]
-    found = evaluate.predictions(problem, variables, inputs, rows)
-    said = objective.precision(found, problem.task, rows, "voc")
+    said = objective.precision(predictions, problem.task, problem.task.splits["test"], "voc")
     return {row["name"]: row["ap"] for row in said["per_class"]}

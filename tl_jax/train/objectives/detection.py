@@ -12,7 +12,7 @@ from tl_jax import ops
 from tl_jax.chain import answers
 from tl_jax.chain.network import Net
 from tl_jax.data.boxes import letterbox
-from tl_jax.errors import takes
+from tl_jax.errors import takes_types
 from tl_jax.stats import detection as stats
 from tl_jax.train.objective import Objective, Term
 
@@ -32,8 +32,8 @@ class Objects(NamedTuple):
 class Detection(Objective):
     """Of objects with a class and a box; losses are its subclasses'.
 
-    Asks of the batch "boxes" (B, M, 4) in pixels of images of `side` pixels, "classes" (B, M), -1
-    where there is no object, and "ignored" (B, M). `least`, `overlap` and `most` are those of
+    Asks of the batch "boxes" (B, M, 4) in pixels of the prepared images, "classes" (B, M), -1 where
+    there is no object, and "ignored" (B, M). `least`, `overlap` and `most` are those of
     `tl_jax.chain.answers.Boxes`.
     """
 
@@ -45,13 +45,17 @@ class Detection(Objective):
     least: float = 0.05
     overlap: float = 0.5
     most: int = 100
-    side: int = 0
+    _side: int = 0
 
     def __post_init__(self):
-        for name in ("least", "overlap"):
-            value = getattr(self, name)
-            takes(0 <= value <= 1, f"{name}=", "a share from 0 to 1", value)
-        takes(1 <= self.most <= answers.CANDIDATES, "most=", "from 1 to 400 detections", self.most)
+        takes_types(self)
+        self.detections()
+
+    def detections(self) -> answers.Boxes:
+        """What outputs say; UserError for values that cannot be."""
+        return answers.Boxes(
+            least=self.least, overlap=self.overlap, most=self.most, proposals=self.proposals
+        )
 
     @property
     def answers(self) -> str:
@@ -62,26 +66,25 @@ class Detection(Objective):
 
     def framed(self, side: int) -> "Detection":
         """For images of so many pixels a side."""
-        return dataclasses.replace(self, side=side)
+        return dataclasses.replace(self, _side=side)
 
     def objects(self, batch: Mapping[str, Any]) -> Objects:
         """The truth of a batch."""
         classes, ignored = batch["classes"], batch["ignored"]
         there = classes >= 0
-        return Objects(batch["boxes"] / self.side, classes, there & ~ignored, there & ignored)
+        return Objects(batch["boxes"] / self._side, classes, there & ~ignored, there & ignored)
 
     def predict(self, net: Net, batch: Any, carry: Any) -> tuple[dict[str, jax.Array], Any]:
         """{"boxes" (B, K, 4) in pixels of the prepared image, "scores", "classes" (B, K)}."""
-        outputs = net(batch["inputs"], self.output, train=False)
-        found: Any = answers.make(self.answers)(outputs)
-        return {**found, "boxes": found["boxes"] * self.side}, carry
+        found = self.detections()(net(batch["inputs"], self.output, train=False))
+        return {**found, "boxes": found["boxes"] * self._side}, carry
 
     def score(self, predictions: Any, batch: Any) -> dict[str, Term]:
         """The mean over images with objects of each one's own average precision at an IoU of 0.5,
         whatever the classes' frequencies: what can be summed in the program, to choose epochs by.
         """
         truth = self.objects(batch)
-        boxes = predictions["boxes"] / self.side
+        boxes = predictions["boxes"] / self._side
         own = jax.vmap(image_precision)(boxes, predictions["classes"], truth)
         weights = truth.real.any(-1) * batch["real"]
         return {"image_ap": Term((own * weights).sum(), weights.sum())}
@@ -97,8 +100,8 @@ class Detection(Objective):
     def precision(self, predictions: Any, task: Any, examples: Any, rule: str) -> dict[str, Any]:
         """The average precision of predictions for examples (n,) of the task, by a rule."""
         truth = {name: np.asarray(array[examples]) for name, array in task.truth.items()}
-        found = originals(predictions, truth["sizes"], self.side)
-        wanted = letterbox.originals(truth, self.side)
+        found = originals(predictions, truth["sizes"], self._side)
+        wanted = letterbox.originals(truth, self._side)
         return stats.average_precision(found, wanted, classes=task.classes, rule=rule)
 
 

@@ -15,6 +15,7 @@ from tl_jax import ops
 from tl_jax.chain.detectors import PROPOSALS, SPREAD
 from tl_jax.chain.network import Net
 from tl_jax.chain.places import Known
+from tl_jax.data.proposals import make as finder_of
 from tl_jax.errors import UserError, takes, takes_whole, unknown
 from tl_jax.train.objective import Loss, Now, Term
 from tl_jax.train.objectives.detection import HIT, Detection, Objects
@@ -63,8 +64,8 @@ class FastRCNN(Detection):
     with an IoU from `low` to below 0.5. The paper takes 0.1, which leaves easy background out. The
     objects' own boxes are proposals, too, while it learns. `proposals`: how the others are found.
 
-    `held_out`: classes whose boxes it does not see, so that these are background, and whose outputs
-    it leaves as they are. `whole`: it sees no boxes at all, but which classes are in an image,
+    `held_out`: classes whose boxes it does not see, so that these are background, and whose output
+    weights get no gradient. `whole`: it sees no boxes at all, but which classes are in an image,
     whose only proposal is the whole of it. Both are steps of LSDA (Hoffman et al. 2014,
     arXiv:1407.5035).
     """
@@ -74,13 +75,16 @@ class FastRCNN(Detection):
     sampled: int = 64
     low: float = 0.0
     held_out: tuple[str, ...] = ()
-    hidden: tuple[int, ...] = ()  # the numbers of these classes in the task
+    _hidden: tuple[int, ...] = ()  # the numbers of these classes in the task
     whole: bool = False
 
     def __post_init__(self):
         super().__post_init__()
         takes_whole(self.sampled, "sampled=", 4, 4096)
         takes(0 <= self.low < HIT, "low=", "a share from 0 to below 0.5", self.low)
+        names = isinstance(self.held_out, tuple) and all(isinstance(n, str) for n in self.held_out)
+        takes(names, "held_out=", "names of classes, as ('cat', 'dog')", self.held_out)
+        finder_of(self.proposals)
 
     def fitted(self, task: Any) -> "FastRCNN":
         """With the numbers of the classes held out; UserError for one that there is not."""
@@ -90,7 +94,7 @@ class FastRCNN(Detection):
         if self.held_out and len(self.held_out) >= len(task.classes):
             raise UserError("held_out= leaves no class with boxes: name fewer")
         hidden = tuple(sorted(map(task.classes.index, self.held_out)))
-        return dataclasses.replace(self, hidden=hidden)
+        return dataclasses.replace(self, _hidden=hidden)
 
     def check(self, problem: Any) -> None:
         """UserError for a precision in which a box is pixels off, and for views of images, which
@@ -110,7 +114,7 @@ class FastRCNN(Detection):
 
     def augmented(self, augment: Callable[[Any, Any], Any] | None) -> Callable | None:
         """The augmentation that takes proposals along with the objects' boxes."""
-        return None if augment is None else WithProposals(augment, self.side)
+        return None if augment is None else WithProposals(augment, self._side)
 
     def loss(self, net: Net, batch: Any, memory: Any, now: Now) -> Loss:
         """`classes` and `boxes`; of whole images `classes`."""
@@ -145,7 +149,7 @@ class FastRCNN(Detection):
 
     def _held(self, classes: jax.Array) -> jax.Array:
         """Which of these numbers are of classes held out."""
-        return jnp.isin(classes, jnp.asarray(self.hidden, jnp.int32))
+        return jnp.isin(classes, jnp.asarray(self._hidden, jnp.int32))
 
     def _of_images(self, net: Net, inputs: Known, truth: Objects) -> Term:
         """The cross entropy of the classes that are in each image, all alike."""

@@ -6,6 +6,7 @@ version (arXiv:2006.09214, section 3.4).
 """
 
 import dataclasses
+import math
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -14,6 +15,7 @@ import optax
 
 from tl_jax import ops
 from tl_jax.chain.network import Net
+from tl_jax.errors import takes
 from tl_jax.train.objective import Loss, Now, Term
 from tl_jax.train.objectives.detection import Detection, Objects
 
@@ -41,6 +43,11 @@ class FCOS(Detection):
     head: ClassVar[str] = "fcos"
     alpha: float = 0.25
     gamma: float = 2.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        takes(0 <= self.alpha <= 1, "alpha=", "a share from 0 to 1", self.alpha)
+        takes(0 <= self.gamma < math.inf, "gamma=", "a number from 0 on", self.gamma)
 
     def loss(self, net: Net, batch: Any, memory: Any, now: Now) -> Loss:
         """`classes`, `boxes` and `centre`."""
