@@ -22,7 +22,7 @@ flags.adopt_module_key_flags(table_flags)
 _METRIC = flags.DEFINE_string(
     "metric", "", "Metric that compares methods; empty: the first of weighted accuracy, mAP and R²."
 )
-_MARGIN = flags.DEFINE_float("margin", 0.0, "Points of difference that count as nothing.")
+_MARGIN = flags.DEFINE_float("margin", 0.0, "What is no difference: points, or the metric's unit.")
 _LATEX = flags.DEFINE_string("latex", None, "Write the table to this LaTeX file.")
 
 

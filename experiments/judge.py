@@ -9,7 +9,6 @@ another name the run's, and `only` leaves out those that the run does not know. 
 be among those that the run was trained on; where the whole dataset is the run's own, it is refused.
 """
 
-import json
 import pathlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -61,12 +60,14 @@ class Own(NamedTuple):
 
 def _own(run: pathlib.Path) -> Own:
     """Read it; UserError for what is no finished run."""
+    from tl_jax.runs.results import read_json
+
     try:
-        accuracy = json.loads((run / "result.json").read_text())["test"]["accuracy"]
-        tasks = json.loads((run / "data.json").read_text())
-    except (OSError, ValueError, KeyError) as error:
+        accuracy = float(read_json(run / "result.json")["test"]["accuracy"])
+        tasks = read_json(run / "data.json")
+        return Own(accuracy, {told["inputs"] for told in tasks.values()})
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise UserError(f"{run} is no finished run of a classification: {error}") from error
-    return Own(accuracy, {told["inputs"] for told in tasks.values()})
 
 
 if __name__ == "__main__":

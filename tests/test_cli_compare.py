@@ -109,6 +109,13 @@ def test_one_test_split_for_all_needs_no_correction():
     assert found.ratio == 0 and found.differences[0].estimate.high == pytest.approx(high)
 
 
+def test_a_label_budget_makes_no_interval_wider():
+    results = both()
+    for one in results:
+        one["task"] = one["task"] | {"sizes": {"train": 2, "val": 5, "test": 25}, "examples": 100}
+    assert compare_methods(grouped(results), metric="weighted_accuracy").ratio == 25 / 70
+
+
 def test_a_result_tells_which_examples_it_was_tested_on():
     images, labels = np.zeros((60, 2, 2), np.uint8), np.arange(60) % 2
     drawn = [from_arrays("toy", images, labels, seed=seed) for seed in (0, 0, 1)]
@@ -125,6 +132,8 @@ def test_a_lower_loss_helps_and_a_margin_may_forbid_it():
         ("loss", 0, "helps"),
         (accuracy, 0, "helps"),
         (accuracy, 4, "cannot tell"),
+        ("loss", 0.04, "cannot tell"),  # in its unit, where others' points are hundredths
+        ("loss", 0.0004, "helps"),
     ):
         found = compare_methods(grouped(results), metric=metric, margin=margin)
         assert found.differences[0].verdict == said

@@ -34,7 +34,7 @@ def compared():
         for seed in config.seeds for budget in config.budgets for plan in config.plans
     ]  # fmt: skip
     sizes = [{"budget": b, "train": b, "val": b // 4, "test": 40} for b in config.budgets]
-    return result_of(config, cells=cells, sizes=sizes)
+    return result_of(config, cells=cells, sizes=sizes, overlap=0.5)
 
 
 def test_the_page_of_budgets(compared, tmp_path):
@@ -55,7 +55,7 @@ def test_the_page_of_classes_without_boxes(tmp_path):
     cells = [{"seed": seed, **by_way} for seed in range(3)]
     found = {"cells": cells, "classes": list("0123456789")}
     sizes = {"train": 200, "val": 20, "test": 80}
-    lsda_page.write(tmp_path, result_of(config, **found, sizes=sizes))
+    lsda_page.write(tmp_path, result_of(config, **found, sizes=sizes, overlap=0.4))
     shown = rows(tmp_path / "lsda.csv")
     held = [float(row["AP without boxes"]) for row in shown]
     np.testing.assert_allclose(held, list(aps.values()))

@@ -49,7 +49,7 @@ class Centred(CrossEntropy):
 
     evaluates = "average"
 
-    def average(self, now, step):
+    def average(self, now):
         return 0.3
 
     def begin(self, net, batch):

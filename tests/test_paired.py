@@ -9,7 +9,15 @@ from scipy import stats
 from tl_jax.errors import UserError
 from tl_jax.stats import ranking
 from tl_jax.stats.intervals import drawn_clusters, over_seeds
-from tl_jax.stats.paired import Estimate, corrected, overlap, paired, widening
+from tl_jax.stats.paired import (
+    Estimate,
+    corrected,
+    overlap,
+    overlap_of_rows,
+    overlap_of_sizes,
+    paired,
+    widening,
+)
 from tl_jax.stats.verdict import Claim, claims_hold, holm, verdicts
 
 VALUES = [88.29, 88.23, 87.28, 87.73, 87.56]  # ELPV, seeds 5 to 9
@@ -65,6 +73,15 @@ def test_only_test_splits_that_are_drawn_anew_overlap():
     other = {"train": np.arange(4, 10), "test": np.arange(4)}
     assert overlap([one, other]) == pytest.approx(4 / 6)
     assert overlap([one, {"train": np.arange(3), "test": np.arange(6, 10)[::-1]}]) == 0
+
+
+def test_a_label_budget_makes_splits_no_more_alike():
+    sizes = {"train": 70, "val": 5, "test": 25}
+    assert overlap_of_sizes(sizes) == overlap_of_sizes(sizes, 100) == 25 / 70
+    assert overlap_of_sizes(sizes | {"train": 2}, 100) == 25 / 70
+    rows = [{"seed": seed, "n_test": 25, "n_all": 100, "test_split": str(seed)} for seed in (0, 1)]
+    assert overlap_of_rows([*rows, {"error": "none"}]) == 25 / 75
+    assert overlap_of_rows([row | {"test_split": "given"} for row in rows]) == 0
 
 
 def correlated(draws: int, count: int, rho: float) -> np.ndarray:

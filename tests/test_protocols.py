@@ -157,6 +157,8 @@ def test_hyper_rule_by_the_number_of_examples(examples, steps, mixed):
 @pytest.mark.parametrize(("size", "side"), [((95, 96), 128), ((96, 96), 480), ((32, 300), 480)])
 def test_hyper_rule_by_the_size_of_images(size, side):
     assert hyper_rule(1000, size)["size"] == side
+    with pytest.raises(UserError, match="examples="):
+        hyper_rule(0, size)
 
 
 @pytest.mark.parametrize(

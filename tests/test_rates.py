@@ -33,6 +33,15 @@ def test_a_running_mean_weighs_each_loss_by_how_long_ago_it_was(losses):
     assert rates.smoothed(np.array(losses))[-1] == pytest.approx(wanted)
 
 
+@pytest.mark.parametrize(
+    ("smooth", "said"),
+    [([2.0, 1.0, 3.9], False), ([2.0, 1.0, 4.1], True), ([2.0, 1.0, np.nan], True),
+     ([-1.0], False), ([-1.0, -2.0, -1.0], False), ([0.5, -1.0, 4.0], True), ([np.nan], True)],
+)  # fmt: skip
+def test_a_loss_that_may_be_negative_diverges_too(smooth, said):
+    assert rates.diverged(np.array(smooth)) == said
+
+
 @pytest.mark.parametrize("noise", [0.0, 0.03])
 @pytest.mark.parametrize("turns", [1e-3, 1e-1])
 def test_a_tenth_of_where_the_loss_begins_to_rise_is_suggested(turns, noise):

@@ -14,6 +14,11 @@ def square(given, *, side=1.0, filled=False):
 
 
 @registry.register(TABLE, "shape")
+def ring(given, *, width: int, of: float | None = 1.0):
+    return "ring", given, width, of
+
+
+@registry.register(TABLE, "shape")
 def circle(given, radius=2, *, name="o", weights=(1, 1)):
     return "circle", given, radius, name, weights
 
@@ -98,6 +103,9 @@ def test_whatever_is_written_is_chosen_or_refused_in_a_line(spec):
         ("square(1, 2, 3)", "shape 'square' takes 2 options \\(side, filled\\); got 3"),
         ("square(1, side=2)", "side is given twice"),
         ("square(**{'side': 2})", "is neither a name nor"),
+        ("ring", "shape 'ring' needs width=: ring"),
+        ("ring(width=0.5)", "shape 'ring': width= takes a whole number; got 0.5"),
+        ("ring(2, of='a')", "shape 'ring': of= takes a number or None; got 'a'"),
     ],
 )
 def test_what_is_not_there_is_refused_with_the_near_miss(spec, message):

@@ -78,9 +78,9 @@ def test_runs_that_do_not_fit_together_are_refused(runs, base, task, tmp_path):
     first = next(iter(runs))
     with pytest.raises(UserError, match="two runs or more; got 1"):
         soup.ingredients([first], metric="accuracy")
-    with pytest.raises(UserError, match="has no 'acuracy' on validation"):
+    with pytest.raises(UserError, match="did you mean 'accuracy'"):
         soup.ingredients(list(runs), metric="acuracy")
-    with pytest.raises(UserError, match="has no 'per_class' on validation"):
+    with pytest.raises(UserError, match="unknown metric on validation"):
         soup.ingredients(list(runs), metric="per_class")
     with pytest.raises(UserError, match="is no finished run"):
         soup.ingredients([first, tmp_path], metric="accuracy")

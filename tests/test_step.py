@@ -328,8 +328,8 @@ def test_a_sum_of_gradients_by_term_is_the_gradient():
 class Averaged(Two):
     evaluates = "average"
 
-    def average(self, now, step):
-        return jnp.where(step == 0, 0.5, 0.25 * now.progress)
+    def average(self, now):
+        return jnp.where(now.progress == 0, 0.5, 0.25 * now.progress)
 
 
 def test_an_average_follows_the_weights_after_each_update():
@@ -351,7 +351,7 @@ def test_an_average_follows_the_weights_after_each_update():
 class Views(steps.Quiet):
     """Logs the first output by weights of each kind."""
 
-    def average(self, now, step):
+    def average(self, now):
         return 0.5
 
     def loss(self, net, batch, memory, now):

@@ -17,7 +17,7 @@ from tl_jax.engine import prefix
 from tl_jax.errors import UserError
 from tl_jax.train import evaluate
 from tl_jax.train import loop as train
-from tl_jax.train.inputs import abstract_variables, asked, for_plan
+from tl_jax.train.inputs import asked, for_plan
 from tl_jax.train.objective import Loss, Term
 from tl_jax.train.objectives.cross_entropy import CrossEntropy
 from tl_jax.train.survey import places, survey
@@ -81,7 +81,7 @@ def test_what_a_loss_asks_of_a_lower_layer_is_where_it_begins():
 
 def test_shapes_of_variables_do_as_well():
     mine = small.problem("fine_tune_top")
-    given = mine, mine.plan.phases[0], abstract_variables(mine)
+    given = mine, mine.plan.phases[0], jax.eval_shape(small.variables)
     assert asked(*given) == found("fine_tune_top")
 
 

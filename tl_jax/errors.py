@@ -36,7 +36,8 @@ def takes_type(what: str, declared: Any, value: object) -> None:
 
     Of other types nothing is said. A truth value is no number.
     """
-    kinds = typing.get_args(declared) or (declared,)
+    union = isinstance(declared, types.UnionType) or typing.get_origin(declared) is typing.Union
+    kinds = typing.get_args(declared) if union else (declared,)
     if all(kind in DECLARED for kind in kinds):
         known = [DECLARED[kind] for kind in kinds]
         fits = any(isinstance(value, kind) for kind, _ in known)

@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from tl_jax.errors import UserError, takes, unknown
+from tl_jax.errors import UserError, takes, takes_type, unknown
 
 Table = dict[str, Callable[..., Any]]
 
@@ -30,8 +30,8 @@ def chosen(kind: str, spec: str, table: Mapping[str, Callable]) -> tuple[Callabl
     """Return the function that `spec` names and the options that it sets.
 
     `spec` is "name", "name(option=1)", or "name(2, 9)", whose positional values go to the
-    function's options in order. UserError for an unknown name or option, with the near miss, and
-    for values that are not literals.
+    function's options in order. UserError for an unknown name or option, with the near miss, for
+    one that is missing, and for values that are no literals, or not of the type declared.
     """
     takes(isinstance(spec, str), f"{kind}=", "a name, or name(option=value, ...)", spec)
     name, values, named = _parsed(kind, spec)
@@ -45,7 +45,14 @@ def chosen(kind: str, spec: str, table: Mapping[str, Callable]) -> tuple[Callabl
     require_options(f"{kind} {name!r}", named, options)
     if twice := sorted(positional.keys() & named.keys()):
         raise UserError(f"{kind} {name!r}: {twice[0]} is given twice")
-    return table[name], positional | named
+    given = positional | named
+    for option, parameter in options.items():
+        if option in given:
+            declared = parameter.annotation
+            takes_type(f"{kind} {name!r}: {option}=", declared, given[option])
+        elif parameter.default is parameter.empty:
+            raise UserError(f"{kind} {name!r} needs {option}=: {name}({option}=...)")
+    return table[name], given
 
 
 def summands(kind: str, text: str) -> list[str]:

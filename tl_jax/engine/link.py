@@ -160,7 +160,8 @@ class _Hub(threading.Thread):
             if hello["count"] != self.count or hello["number"] in self.peers:
                 said = f"{hello['number']} of {hello['count']}"
                 why = f"{hello['host']} has come as process {said}, but there are {self.count}"
-                _send(connection, {"end": [2, f"{why}, each of another number"]})
+                with contextlib.suppress(OSError):  # it may have ended
+                    _send(connection, {"end": [2, f"{why}, each of another number"]})
                 continue
             self.peers[hello["number"]] = _Peer(connection, hello["host"])
         return 0, ""

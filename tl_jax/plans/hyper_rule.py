@@ -3,6 +3,8 @@
 import math
 from typing import Any
 
+from tl_jax.errors import takes_whole
+
 SMALL_IMAGE = 96**2  # pixels; smaller images are trained on at 128 pixels a side
 # By the training examples that it is for: when the rise ends, when the rate falls, when it ends
 SCHEDULES = (
@@ -22,6 +24,7 @@ def hyper_rule(examples: int, size: tuple[int, int]) -> dict[str, Any]:
     is in steps there; here it is the number of epochs that makes at least as many. Crops are square
     windows of the image at full size, where the paper cuts 128 out of 160 pixels or 480 out of 512.
     """
+    takes_whole(examples, "examples=", 1, 10**12)
     rise, *falls, end = next(steps for most, steps in SCHEDULES if examples < most)
     batch = min(BATCH, examples)
     side, window = (128, 128 / 160) if size[0] * size[1] < SMALL_IMAGE else (480, 480 / 512)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from tl_jax import registry
-from tl_jax.errors import UserError
+from tl_jax.errors import UserError, takes
 
 SCHEDULES: dict[str, Callable[..., optax.Schedule]] = {}
 PROBED = 100  # updates by which one sees where an optimizer goes
@@ -53,6 +53,8 @@ def step(
 
     Over a first share `warmup` of the steps it rises in proportion to the step.
     """
+    takes(isinstance(at, list | tuple), "step: at=", "shares of the steps, as (0.5, 0.75)", at)
+    takes(factor >= 0, "step: factor=", "a number from 0 on", factor)
     falls = {_share("at", share, steps): factor for share in at}
     falling = optax.piecewise_constant_schedule(peak, falls)
     if not warmup:

@@ -28,7 +28,7 @@ def by_config(config: Any, workdir: pathlib.Path, folds: int, *, name: str) -> d
         own.task.folds, own.task.fold = folds, fold
         result, _ = transfer.by_config(own, workdir / f"fold_{fold}", name=f"{name}, fold {fold}")
         sizes = result["task"]["sizes"]
-        shares.append(sizes["test"] / sizes["train"])
+        shares.append(paired.overlap_of_sizes(sizes))
         rows.append({"fold": fold, "n": sizes["test"]} | _figures(result["test"]))
     names = [name for name in rows[0] if name not in ("fold", "n")]
     ratio = sum(shares) / len(shares)

@@ -81,6 +81,11 @@ def tried(work: Work, item: Any) -> Any:
         return error
 
 
+def error_of(error: BaseException) -> str:
+    """What a row says of work that failed: one line."""
+    return f"{type(error).__name__}: {error}".splitlines()[0][:500]
+
+
 def _until_one_dies(work: Work, left: list, *, workers: int) -> Iterator[Done]:
     """An attempt that ends when a process dies, and with it all that were at work."""
     running: dict[concurrent.futures.Future, Any] = {}

@@ -162,6 +162,7 @@ def _task(task: Task) -> dict[str, Any]:
         "asks": task.asks,
         "classes": list(task.classes),
         "sizes": {split: len(own) for split, own in task.splits.items()},
+        "examples": len(task.ids),  # that splits were drawn from, or a label budget
         # Which examples: runs with the same are paired, and tell whether splits were drawn anew.
         "test_split": splits.identity(task.splits["test"]),
         "class_counts": {split: _counts(task, own) for split, own in task.splits.items()},

@@ -14,7 +14,7 @@ import numpy as np
 
 from tl_jax.base.base import Base
 from tl_jax.data.task import Task
-from tl_jax.errors import UserError
+from tl_jax.errors import unknown
 from tl_jax.runs import several
 from tl_jax.runs.judge import judged
 from tl_jax.stats import metrics
@@ -46,9 +46,11 @@ def ingredients(runs: Sequence[pathlib.Path], *, metric: str) -> list[Ingredient
     several.require_same(finished, "architecture", "preprocessing", "views")
     parts = []
     for run, base, result in finished:
-        value = result.get("val", {}).get(metric)
+        known = {name: result.get("val", {}).get(name) for name in metrics.OF_CLASSES}
+        value = known.get(metric)
         if not isinstance(value, int | float):
-            raise UserError(f"{run} has no {metric!r} on validation")
+            there = [name for name, x in known.items() if isinstance(x, int | float)]
+            raise unknown(f"metric on validation of {run}", metric, there)
         parts.append(Ingredient(run, base, float(value)))
     return parts
 

@@ -1,5 +1,6 @@
 """The seven steps: a pretrained base, cut, with a new head, trained on a task, judged and kept."""
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -114,16 +115,20 @@ def transfer(
     own, options = settings.divided(given)
     path = path_of(tempfile.mkdtemp(prefix="tl_jax_") if workdir is None else workdir)
     config = described(base, task, sources, own, options)
-    result, _ = folder.finished(
-        lambda: work(base, task, path, config, own, options, sources=sources),
-        config,
-        path,
-        cache=own.cache,
-        data=lambda: identity.of_tasks({"": task, **sources}),
-        images=[one.folder for one in (task, *sources.values()) if one.folder],
-        needs_report=False,
-    )
-    run = Run(result, load_base(path), path)
+    with contextlib.ExitStack() as unfinished:
+        if workdir is None:
+            unfinished.callback(shutil.rmtree, path, ignore_errors=True)
+        result, _ = folder.finished(
+            lambda: work(base, task, path, config, own, options, sources=sources),
+            config,
+            path,
+            cache=own.cache,
+            data=lambda: identity.of_tasks({"": task, **sources}),
+            images=[one.folder for one in (task, *sources.values()) if one.folder],
+            needs_report=False,
+        )
+        run = Run(result, load_base(path), path)
+        unfinished.pop_all()
     if workdir is None:  # as long as the run is held, or until the program ends
         weakref.finalize(run, shutil.rmtree, path, ignore_errors=True)
     return run
@@ -168,7 +173,8 @@ def described(
     """
     of_base = fingerprint(base.variables)[:16]
     told: dict[str, Any] = {"base": base.name, "weights": base.weights, "of_base": of_base}
-    told |= {"task": task.name}
+    told |= {"architecture": identity.plain(base.architecture)}
+    told |= {"preprocessing": base.preprocessing.fingerprint(), "task": task.name}
     if sources:
         told["sources"] = {name: one.name for name, one in sources.items()}
     every = {field.name: getattr(own, field.name) for field in dataclasses.fields(own)} | options

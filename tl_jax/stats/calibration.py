@@ -48,6 +48,6 @@ def calibrated(
     for split, own in truth.items():
         scaled = cooled(probabilities[split], chosen)
         loss = metrics.cross_entropy(scaled, targets=own["targets"], weights=own["weights"])
-        error = metrics.calibration_error(scaled, own["labels"])
+        error = metrics.calibration_error(scaled.max(1), scaled.argmax(1) == own["labels"])
         result[split] = {"loss": loss, "ece": error}
     return result

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tl_jax.stats.metrics import BINS
+from tl_jax.stats.metrics import BINS, calibration_error
 
 RESAMPLES = 1000
 
@@ -127,8 +127,7 @@ def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -
     divisor = np.where(count, count, np.nan)
     mean = np.bincount(where, confidence, bins) / divisor
     accuracy = np.bincount(where, correct, bins) / divisor
-    gaps = count * np.abs(accuracy - mean)
-    error = float(np.nansum(gaps) / len(confidence)) if len(confidence) else float("nan")
+    error = calibration_error(confidence, correct, bins)
     return Bins(np.linspace(0, 1, bins + 1), count, mean, accuracy, error)
 
 

@@ -10,6 +10,7 @@ LOWER_IS_BETTER = (  # of all others more is better
     *("perplexity", "image_median_rank", "text_median_rank"),
 )
 BINS = 10  # in the expected calibration error
+OF_CLASSES = ("loss", "accuracy", "weighted_accuracy", "f1", "auc", "ece")  # numbers of `evaluate`
 
 
 def evaluate(
@@ -43,7 +44,7 @@ def evaluate(
         "weighted_accuracy": float(np.average(predicted == graded_labels, weights=graded_weights)),
         "f1": float(f1[1] if binary else f1.mean()),
         "auc": _auc(probabilities, labels, all_classes),
-        "ece": calibration_error(probabilities, labels),
+        "ece": calibration_error(probabilities.max(1), predicted == labels),
         "per_class": [
             {"name": classes[c], "n": int(n[c])}
             | {"precision": float(precision[c]), "recall": float(recall[c]), "f1": float(f1[c])}
@@ -73,13 +74,16 @@ def cross_entropy(probabilities: np.ndarray, *, targets: np.ndarray, weights: np
     return float(np.average(-(targets * log).sum(1), weights=weights))
 
 
-def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Return the expected calibration error over equal bins (Guo et al. 2017, eq. 3)."""
-    confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
-    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+def calibration_error(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -> float:
+    """Return the expected calibration error of predictions (N,) over equal bins (Guo et al. 2017,
+    eq. 3); NaN without any.
+    """
+    if not len(confidence):
+        return float("nan")
+    own = np.minimum((confidence * bins).astype(int), bins - 1)
     gaps = [
-        abs(right[bins == b].mean() - confidence[bins == b].mean()) * np.mean(bins == b)
-        for b in np.unique(bins)
+        abs(correct[own == b].mean() - confidence[own == b].mean()) * np.mean(own == b)
+        for b in np.unique(own)
     ]
     return float(sum(gaps))
 

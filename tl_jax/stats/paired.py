@@ -16,11 +16,6 @@ from tl_jax.errors import UserError
 LEVEL = 0.95
 
 
-def ratio(sizes: Mapping[str, int]) -> float:
-    """Return n_test / n_train of splits that are drawn anew by seed, from examples by split."""
-    return sizes["test"] / sizes["train"]
-
-
 class Estimate(NamedTuple):
     """A mean over J figures and its standard error, in the figures' unit.
 
@@ -147,12 +142,20 @@ def overlap(splits: Sequence[Mapping[str, np.ndarray]]) -> float:
     return float(np.mean([len(one["test"]) / len(one["train"]) for one in splits]))
 
 
+def overlap_of_sizes(sizes: Mapping[str, int], count: int = 0) -> float:
+    """Return n_test / n_train of splits that are drawn anew, from their sizes.
+
+    `count`: the examples that they divide. Where a label budget takes a part of those to train on,
+    n_train is all of these: two splits are as alike as their test sets make them.
+    """
+    return sizes["test"] / max(sizes["train"], count - sizes["test"] - sizes["val"])
+
+
 def overlap_of_rows(rows: Sequence[Mapping[str, Any]]) -> float:
     """Return n_test / (N - n_test), of the N examples from which a study's rows draw splits anew; 0
     if all seeds have the same test split, and without rows. Those that failed do not count.
 
-    Nadeau & Bengio's n_test / n_train, where a label budget takes only a part of what is not
-    tested: two splits are as alike as their test sets make them, not the less the fewer labels.
+    As `overlap_of_sizes`, with the examples of validation among those that could be trained on.
     """
     rows = [row for row in rows if row.get("error") is None]
     if len({row["seed"] for row in rows}) > 1 and len({row["test_split"] for row in rows}) == 1:

@@ -1,6 +1,5 @@
 """The inputs of each phase of a plan: raw inputs, or stored outputs of frozen layers."""
 
-import functools
 import logging
 import os
 import pathlib
@@ -58,15 +57,6 @@ def asked(problem: Problem, phase: Phase, variables: Any) -> Asked:
     needs = may_read.survey or survey(of_steps, variables, batch, single)
     _require_metric(problem, phase, needs)
     return Asked(of_steps, needs, may_read)
-
-
-def abstract_variables(problem: Problem) -> Any:
-    """Return the shapes of the network's variables; it must read no inputs but the task's."""
-    # One example: each kind of layer has been traced at this size already, for fresh weights.
-    known = raw_sample(problem, problem.task, size=1)["inputs"]
-    prepare = problem.setup.prepare
-    read = {n: jax.eval_shape(functools.partial(prepare, n), value) for n, value in known.items()}
-    return problem.chain.shapes(read)[0]
 
 
 def raw_sample(

@@ -66,8 +66,8 @@ class Objective:
     """
 
     turns = (Turn(),)  # updates in one step; each moves its own layers
-    # (now, step) -> rate: average += rate * (weights - average)
-    average: ClassVar[Callable[[Now, Any], Any] | None] = None
+    # now -> rate: average += rate * (weights - average)
+    average: ClassVar[Callable[[Now], Any] | None] = None
     # (gradients by term, values by term, memory, now) -> gradient, memory
     resolve: ClassVar[Callable[..., tuple[Any, Any]] | None] = None
     # (fold, memory, epoch) -> memory, before each epoch of the phase, numbered from 0;

@@ -68,6 +68,7 @@ def sweep(
     phase = dataclasses.replace(phase, settings=settings)
     problem = dataclasses.replace(problem, plan=Plan("sweep", (phase,)))
     work = PhaseRun(problem, phase, 0, on_device(inputs, problem.parallel), variables)
+    variables = fold.recalibrated(work, variables)
     memory = fold.first_memory(work, variables, variables)
     state = begin(work.recipe, work.survey, variables, memory, None)
     fixed = problem.parallel.place(work.frozen(variables, variables, 0))
@@ -80,10 +81,20 @@ def sweep(
             state = work.call(work.step, problem.parallel.place(without_sums(state)), fixed, batch)
             losses.append(trained_terms(work, state)["train_loss"])
             smooth = smoothed(np.array(losses))
-            if len(losses) == steps or not smooth[-1] < DIVERGED * smooth.min():
+            if len(losses) == steps or diverged(smooth):
                 rates = [Rising(lowest, steps)(highest, steps)(i) for i in range(len(losses))]
                 return Sweep(np.array(rates), np.array(losses))
     raise AssertionError("the epochs have fewer steps than the sweep")
+
+
+def diverged(smooth: np.ndarray) -> bool:
+    """Return whether the last of smoothed losses (S,) is `DIVERGED` times the least one, or not
+    finite. A loss that may be negative has no such multiple: it counts from its first value's size.
+    """
+    least, last = smooth.min(), smooth[-1]
+    if least > 0:
+        return not last < DIVERGED * least
+    return not last - least < DIVERGED * max(abs(smooth[0]), abs(least))
 
 
 def smoothed(losses: np.ndarray) -> np.ndarray:

@@ -110,7 +110,7 @@ def update(recipe: Recipe, state: State, fixed: Mapping[str, Any], batch: Any) -
     if recipe.augment is not None:
         batch = recipe.augment(parallel.key(jax.random.fold_in(key, _AUGMENT)), batch)
     progress = (state.step - fixed["first"]) / fixed["rates"].shape[0]
-    sums, step = {}, state.step
+    sums = {}
     for number, turn in enumerate(objective.turns):
         turn_key = key if number == 0 else jax.random.fold_in(key, number)
         drawn = parallel.key(jax.random.fold_in(turn_key, _OBJECTIVE))
@@ -119,12 +119,12 @@ def update(recipe: Recipe, state: State, fixed: Mapping[str, Any], batch: Any) -
         named = {term_name(objective.turns, turn, name): term for name, term in terms.items()}
         sums |= {name: (t.sum, t.weight, t.scale * t.sum) for name, t in named.items()}
     if objective.average is not None:
-        rate = objective.average(Now(key, progress, "", fixed["rates"].shape[0]), step)
+        rate = objective.average(Now(key, progress, "", fixed["rates"].shape[0]))
         weights = {"params": state.params, "batch_stats": state.batch_stats}
         moved = jax.tree.map(lambda a, p: a + rate * (p - a), state.average, weights)
         state = state._replace(average=moved)
     added = jax.tree.map(jnp.add, state.sums, sums)
-    return state._replace(step=step + 1, sums=added)
+    return state._replace(step=state.step + 1, sums=added)
 
 
 def term_name(turns: tuple[Turn, ...], turn: Turn, name: str) -> str:

@@ -150,15 +150,16 @@ class PhaseRun:
         """Yield the epoch's training batches from `first` on, on the host.
 
         Each of several processes reads its own rows of them for `share`, or the `whole` batch.
-        Batches are a function of seed, phase and epoch. Sources that are shorter than the first
-        start again, each time in another order.
+        Batches are a function of seed, phase and epoch. Each source has an order of its own: with
+        the same order, equally many examples sorted by class would meet those of their own class.
+        Sources that are shorter than the first start again, each time in another order.
         """
         seed = self.problem.seed, self.number, epoch
         orders = {}
-        for name, source in self.sources.items():
+        for number, (name, source) in enumerate(self.sources.items()):
             rounds, drawn = 0, []
             while sum(len(examples) for examples, _ in drawn) < self.steps:
-                again = (rounds,) if rounds else ()
+                again = (rounds, number) if rounds or number else ()
                 drawn.append(source.order(*seed, *again, augment=augment))
                 rounds += 1
             mine = slice(None) if whole else self.problem.parallel.rows(source.batch_size)

@@ -96,8 +96,9 @@ def of_rules(
             ranks = [_spearman(rows, seed, rule) for seed in config["seeds"]]
             lost = [line["oracle"][seed] - line["chosen"][seed] for seed in seeds]
             below = sum(line["chosen"][seed] < line["source"][seed] for seed in seeds)
-            rank, rank_half = over_seeds(np.array(ranks))
-            regret, regret_half = over_seeds(np.array(lost), ratio=overlap_of_rows(rows))
+            ratio = overlap_of_rows(rows)
+            rank, rank_half = over_seeds(np.array(ranks), ratio=ratio)
+            regret, regret_half = over_seeds(np.array(lost), ratio=ratio)
             yield {
                 "rule": rule,
                 "rank_correlation": float(rank),

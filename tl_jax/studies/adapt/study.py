@@ -53,7 +53,7 @@ def compute(config: Any, workdir: pathlib.Path, *, workers: int = 1, retry: bool
         todo = [c for c, row in kept.items() if row is None or (retry and row.get("error"))]
         for count, (cell, found) in enumerate(spread(work, todo), 1):
             if isinstance(found, Exception):
-                found = {"error": f"{type(found).__name__}: {found}".splitlines()[0][:500]}
+                found = {"error": pool.error_of(found)}
                 logger.warning("%s failed: %s", cell.described(), found["error"])
             journal.add(found, **cell._asdict())
             logger.info("%s: %d of %d", cell.described(), count, len(todo))

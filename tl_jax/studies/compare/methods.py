@@ -10,7 +10,7 @@ from tl_jax.errors import UserError, unknown
 from tl_jax.report import text
 from tl_jax.runs.config import flat
 from tl_jax.stats.metrics import LOWER_IS_BETTER
-from tl_jax.stats.paired import Estimate, corrected, paired
+from tl_jax.stats.paired import Estimate, corrected, overlap_of_sizes, paired
 from tl_jax.stats.verdict import holm, verdicts
 from tl_jax.studies.compare.row import Comparison, Difference, Method
 
@@ -37,9 +37,9 @@ def compare_methods(
 ) -> Comparison:
     """Compare each group with the first on the test split, by a metric of their results.
 
-    `margin` is in points (hundredths of the metric); for the loss, where less is better, it is in
-    nats. UserError for an unknown metric, for runs on different test splits, and for a group
-    without a seed in common with the first.
+    `margin` is in points (hundredths) of metrics that pages show in percent, and in the unit of the
+    others: of the loss, where less is better, in nats. UserError for an unknown metric, for runs on
+    different test splits, and for a group without a seed in common with the first.
     """
     if not margin >= 0:  # here in points, as it was given
         raise UserError(f"a margin is a number from 0 on; got {margin}")
@@ -53,7 +53,7 @@ def compare_methods(
     sign = -1 if metric in LOWER_IS_BETTER else 1
     better = [one._replace(mean=sign * one.mean) for one in differences]
     p = holm([2 * min(one.above(0), one.below(0)) for one in differences])
-    margin = margin if metric == "loss" else margin / 100
+    margin = margin if metric in text.PLAIN else margin / 100
     answers = verdicts(better, margin=margin)
     return Comparison(
         metric,
@@ -123,7 +123,7 @@ def _overlap(groups: Sequence[Sequence[dict]]) -> float:
     tests = {result.get("task", {}).get("test_split") for result in results}
     if len(results) > 1 and len(tests) == 1 and None not in tests:
         return 0.0
-    sizes = [result.get("task", {}).get("sizes") for result in results]
-    if None in sizes:
+    tasks = [result.get("task", {}) for result in results]
+    if any("sizes" not in task for task in tasks):
         raise UserError("these results do not say how many examples they were tested on")
-    return float(np.mean([one["test"] / one["train"] for one in sizes]))
+    return float(np.mean([overlap_of_sizes(t["sizes"], t.get("examples", 0)) for t in tasks]))

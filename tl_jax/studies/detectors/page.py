@@ -8,7 +8,7 @@ import numpy as np
 from tl_jax.report import figures, study
 from tl_jax.runs.subject import task_name
 from tl_jax.stats.intervals import known, over_seeds
-from tl_jax.stats.paired import paired, ratio
+from tl_jax.stats.paired import paired
 from tl_jax.stats.verdict import verdicts
 from tl_jax.studies.detectors import METRICS
 
@@ -67,7 +67,7 @@ def _rows(result: dict[str, Any]) -> list[tuple]:
     for (detector, plan, budget), by_seed in _cells(result).items():
         of = list(by_seed.values())
         means = [float(np.mean([cell[metric] for cell in of])) for metric in METRICS]
-        _, half = over_seeds([cell["map"] for cell in of], ratio=ratio(sizes[budget]))
+        _, half = over_seeds([cell["map"] for cell in of], ratio=result["overlap"])
         seconds = float(np.mean([cell["seconds"] for cell in of]))
         images = sizes[budget]["train"] + sizes[budget]["val"]
         rows.append((detector, plan, images, *means, known(half), len(of), seconds))
@@ -110,7 +110,7 @@ def _compared(result: dict[str, Any]) -> study.Section:
         if (detector, plan, budget) in cells and (detector, last, budget) in cells
     ]
     estimates = [
-        paired(_maps(one), _maps(other), ratio=ratio(sizes[budget]))
+        paired(_maps(one), _maps(other), ratio=result["overlap"])
         for _, _, budget, one, other in pairs
     ]
     rows = [

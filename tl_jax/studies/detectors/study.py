@@ -15,6 +15,7 @@ from tl_jax.runs.config import nested
 from tl_jax.runs.journal import Journal
 from tl_jax.runs.subject import base_of, named_task, outline_of, require_seeds
 from tl_jax.runs.transfer import trained
+from tl_jax.stats.paired import overlap
 from tl_jax.studies.detectors import METRICS
 from tl_jax.train.inputs import for_plan
 
@@ -56,6 +57,7 @@ def compute(config: Any, workdir: pathlib.Path) -> dict[str, Any]:
     return {
         "cells": journal.rows(),
         "sizes": [{"budget": budget, **of} for budget, of in sizes.items()],
+        "overlap": overlap([named_task(config.task, seed).splits for seed in config.seeds]),
     }
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from tl_jax.report import figures, study
 from tl_jax.runs.subject import task_name
 from tl_jax.stats.intervals import known, over_seeds
-from tl_jax.stats.paired import paired, ratio
+from tl_jax.stats.paired import paired
 from tl_jax.stats.verdict import verdicts
 from tl_jax.studies.grow import CONTINUED, SIZES, STARTS, TEACHER
 
@@ -67,7 +67,7 @@ def _rows(result: dict) -> list[tuple]:
     for (size, start), by_seed in cells.items():
         of = list(by_seed.values())
         best = np.mean([max(cell["val"]) for cell in of])
-        test, test_half = over_seeds([cell["test"] for cell in of])
+        test, test_half = over_seeds([cell["test"] for cell in of], ratio=result["overlap"])
         epochs = [
             reached(cell["val"], max(teachers[seed]["val"])) for seed, cell in by_seed.items()
         ]
@@ -116,7 +116,7 @@ def _learning(result: dict) -> study.Section:
 
 
 def _compared(result: dict) -> study.Section:
-    cells, sizes = _cells(result), result["sizes"]
+    cells, ratio = _cells(result), result["overlap"]
     pairs = [
         (size, other, cells[size, "grown"], cells[key])
         for size in SIZES
@@ -126,7 +126,7 @@ def _compared(result: dict) -> study.Section:
             (CONTINUED, (TEACHER, CONTINUED)),
         )
     ]
-    estimates = [paired(_tests(one), _tests(other), ratio=ratio(sizes)) for *_, one, other in pairs]
+    estimates = [paired(_tests(one), _tests(other), ratio=ratio) for *_, one, other in pairs]
     rows = [
         (size, other, estimate.mean, known(estimate.half), verdict)
         for (size, other, *_), estimate, verdict in zip(

@@ -16,6 +16,7 @@ from tl_jax.runs.journal import Journal
 from tl_jax.runs.settings import phase
 from tl_jax.runs.subject import base_of, outline_of, require_seeds, task_of
 from tl_jax.runs.transfer import judged, trained
+from tl_jax.stats.paired import overlap
 from tl_jax.studies.grow import CONTINUED, SIZES, STARTS, TEACHER
 from tl_jax.train.inputs import for_plan
 from tl_jax.train.problem import Problem
@@ -46,9 +47,10 @@ def data(config: Any) -> dict[str, Task]:
 
 def compute(config: Any, workdir: pathlib.Path) -> dict:
     """Train teachers and students, by seed; finished ones are in the journal."""
-    journal = Journal(workdir / "cells.jsonl")
+    journal, splits = Journal(workdir / "cells.jsonl"), []
     for seed in config.seeds:
         task = task_of(config, seed)
+        splits.append(task.splits)
         untrained = base_of(config).with_head(len(task.classes), seed=seed).started("fresh", seed)
         teacher = _teacher(config, untrained, task, seed, workdir, journal)
         _student(config, teacher, task, journal, seed=seed, size=TEACHER, start=CONTINUED)
@@ -62,11 +64,11 @@ def compute(config: Any, workdir: pathlib.Path) -> dict:
                 _student(
                     config, grown if old else grown.started("fresh", seed), task, journal, **key
                 )
-    splits = data(config)[""].splits
     return {
         "cells": journal.rows(),
         "base": config.base,
-        "sizes": {split: len(rows) for split, rows in splits.items()},
+        "sizes": {split: len(rows) for split, rows in splits[0].items()},
+        "overlap": overlap(splits),
     }
 
 

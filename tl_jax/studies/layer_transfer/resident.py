@@ -15,7 +15,7 @@ from tl_jax.engine import prefix
 from tl_jax.engine.parallel import Parallel
 from tl_jax.errors import UserError
 from tl_jax.studies.layer_transfer.net import Net
-from tl_jax.studies.layer_transfer.training import Trained, Trainer, Training
+from tl_jax.studies.layer_transfer.training import BATCH_NORM, Trained, Trainer, Training
 from tl_jax.studies.layer_transfer.treatments import layers_up_to
 from tl_jax.train.fit import Data, Run, fit
 from tl_jax.train.together import stacked, together
@@ -105,6 +105,7 @@ def trainer(config: Any, net: Net) -> Trainer:
             preprocessing=net.preprocessing,
             epochs=training.epochs,
             batch_size=config.batch_size,
+            batch_norm=BATCH_NORM,
             **{k: config.train[k] for k in ("optimizer", "schedule", "clip")},
         )
         return _trained(training, jax.device_get(done))

@@ -16,7 +16,7 @@ from tl_jax.engine.prefix import IMAGE
 from tl_jax.plans.plan import Phase, Plan, Settings
 from tl_jax.runs.transfer import trained
 from tl_jax.studies.layer_transfer.net import Net
-from tl_jax.studies.layer_transfer.training import Trained, Trainer, Training
+from tl_jax.studies.layer_transfer.training import BATCH_NORM, Trained, Trainer, Training
 from tl_jax.studies.layer_transfer.treatments import layers_up_to
 from tl_jax.train.inputs import for_plan
 from tl_jax.train.objectives.cross_entropy import CrossEntropy
@@ -55,7 +55,7 @@ def trainer(config: Any, net: Net, folder: pathlib.Path) -> Trainer:
 
 def settings(config: Any, epochs: int) -> Settings:
     """Return how all is trained; UserError for settings that are none."""
-    return Settings(epochs=epochs, best_by="last", batch_norm="batch", **config.train)
+    return Settings(epochs=epochs, best_by="last", batch_norm=BATCH_NORM, **config.train)
 
 
 def _phase(config: Any, chain: Network, stop: str | None, epochs: int) -> Phase:

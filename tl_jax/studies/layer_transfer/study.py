@@ -22,6 +22,7 @@ import numpy as np
 from tl_jax import interrupt
 from tl_jax.data.subset import ClassSubset
 from tl_jax.data.task import Task
+from tl_jax.errors import UserError
 from tl_jax.runs.journal import Journal
 from tl_jax.runs.subject import task_of
 from tl_jax.stats.paired import overlap
@@ -37,6 +38,8 @@ def check(config: Any) -> None:
     """Raise UserError for an unknown base, layer, arm or setting, or budgets without epochs."""
     Net(config)
     require(config)
+    if config.together and config.precision != "float32":
+        raise UserError(f"precision={config.precision} is of streamed images: give together=False")
     for epochs in config.epochs:
         streamed.settings(config, epochs)
 

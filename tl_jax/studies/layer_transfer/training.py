@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 from tl_jax.data.subset import ClassSubset
 
+BATCH_NORM = "batch"  # of layers that learn: the bases begin with fresh weights
+
 
 class Training(NamedTuple):
     """One training, for each of S seeds."""

@@ -8,7 +8,7 @@ import numpy as np
 from tl_jax.report import study
 from tl_jax.runs.subject import task_name
 from tl_jax.stats.intervals import known, over_seeds
-from tl_jax.stats.paired import Estimate, paired, ratio
+from tl_jax.stats.paired import Estimate, paired
 from tl_jax.stats.verdict import verdicts
 from tl_jax.studies.lsda import WAYS
 
@@ -62,7 +62,7 @@ def _rows(result: dict[str, Any]) -> list[tuple]:
         row: list[Any] = [way, what]
         for held in (True, False):
             values = list(_by_seed(result, way, held=held).values())
-            mean, half = over_seeds(values, ratio=ratio(result["sizes"]))
+            mean, half = over_seeds(values, ratio=result["overlap"])
             row += [float(mean), known(half)]
         rows.append(tuple(row))
     return rows
@@ -80,7 +80,7 @@ def _levels(result: dict[str, Any]) -> study.Section:
 
 def _compared(result: dict[str, Any]) -> study.Section:
     estimates: list[Estimate] = [
-        paired(*(_by_seed(result, way, held=True) for way in pair), ratio=ratio(result["sizes"]))
+        paired(*(_by_seed(result, way, held=True) for way in pair), ratio=result["overlap"])
         for pair in PAIRS
     ]
     said = verdicts(estimates, margin=0.0)

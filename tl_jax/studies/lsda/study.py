@@ -15,6 +15,7 @@ from tl_jax.runs.config import nested
 from tl_jax.runs.journal import Journal
 from tl_jax.runs.subject import base_of, named_task, outline_of, require_seeds
 from tl_jax.runs.transfer import Trained, trained
+from tl_jax.stats.paired import overlap
 from tl_jax.studies.lsda import WAYS
 from tl_jax.studies.lsda.shift import shifted
 from tl_jax.train import evaluate
@@ -53,15 +54,16 @@ def data(config: Any) -> dict[str, Task]:
 def compute(config: Any, workdir: pathlib.Path) -> dict[str, Any]:
     """Train and judge, seed by seed; finished seeds are in the journal."""
     journal, base = Journal(workdir / "cells.jsonl"), base_of(config)
-    for seed in config.seeds:
+    tasks = {seed: named_task(config.task, seed) for seed in config.seeds}
+    for seed, task in tasks.items():
         if journal.get(seed=seed) is None:
             interrupt.check()
-            journal.add(_of_seed(config, base, named_task(config.task, seed), seed), seed=seed)
-    task = data(config)[""]
+            journal.add(_of_seed(config, base, task, seed), seed=seed)
     return {
         "cells": journal.rows(),
-        "classes": list(task.classes),
-        "sizes": {split: len(rows) for split, rows in task.splits.items()},
+        "classes": list(tasks[config.seeds[0]].classes),
+        "sizes": {split: len(own) for split, own in tasks[config.seeds[0]].splits.items()},
+        "overlap": overlap([task.splits for task in tasks.values()]),
     }
 
 

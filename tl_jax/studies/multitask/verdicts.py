@@ -19,14 +19,7 @@ def beside_single(rows: Sequence[dict], overlaps: Mapping[str, float]) -> list[d
     compared = list(_compared(rows, overlaps))
     words = verdicts([estimate for _, estimate in compared], margin=0.0)
     return [
-        {
-            **about,
-            "difference": estimate.mean,
-            "low": estimate.low,
-            "high": estimate.high,
-            "pairs": estimate.count,
-            "verdict": word,
-        }
+        {**about, **estimate.described(), "verdict": word}
         for (about, estimate), word in zip(compared, words, strict=True)
     ]
 

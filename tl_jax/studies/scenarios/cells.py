@@ -107,6 +107,8 @@ def _base(options: str, task: str, seed: int, cache: str) -> Base:
     if not config.get("language"):
         return base_of(config)
     key = hashlib.sha256(f"{options} {task} {seed}".encode()).hexdigest()[:16]
+    if not cache:
+        raise UserError("cache= is empty, and language models are kept there: name a folder")
     folder = path_of(cache) / "language" / key
     with locks.held(folder.with_name(f"{key}.lock"), what=str(folder)):
         return stages.ready(config, folder, task=json.loads(task), seed=seed)
@@ -117,8 +119,3 @@ def _stages(config: Mapping[str, Any], cell: Cell) -> tuple[str, int, str]:
     if not config["bases"][cell.base].get("language"):
         return "", 0, config["cache"]
     return json.dumps(config["tasks"][cell.task]), cell.seed, config["cache"]
-
-
-def error_of(error: BaseException) -> str:
-    """What a row says of a cell that failed: one line."""
-    return f"{type(error).__name__}: {error}".splitlines()[0][:500]

@@ -19,7 +19,7 @@ from tl_jax.runs.cluster import in_ray
 from tl_jax.runs.journal import Journal
 from tl_jax.runs.subject import named_task
 from tl_jax.studies.scenarios import table
-from tl_jax.studies.scenarios.cells import Cell, cells, error_of, require, row
+from tl_jax.studies.scenarios.cells import Cell, cells, require, row
 from tl_jax.studies.scenarios.verdicts import against_reference
 
 logger = logging.getLogger(__name__)
@@ -68,8 +68,8 @@ def compute(
     for count, (cell, computed) in enumerate(_spread(workers, cluster)(work, todo), 1):
         if isinstance(computed, Exception):
             failed += 1
-            logger.warning("%s failed: %s", cell.described(), error_of(computed))
-            computed = {"error": error_of(computed)}
+            logger.warning("%s failed: %s", cell.described(), pool.error_of(computed))
+            computed = {"error": pool.error_of(computed)}
         journal.add(computed, **cell._asdict())
         _say(count, len(todo), len(every) - len(todo), failed, time.monotonic() - started)
     rows = [line for cell in every if (line := journal.get(**cell._asdict())) is not None]

@@ -6,7 +6,6 @@ from typing import Any
 
 from tl_jax import interrupt
 from tl_jax.base.base import Base
-from tl_jax.base.load import load_base
 from tl_jax.data.task import Task
 from tl_jax.measure.features import of_layers, shapes_of
 from tl_jax.measure.similarity import linear_cka, shuffled, svcca
@@ -50,8 +49,7 @@ def others(config: Any, base: Base) -> dict[str, Base]:
     for name, options in config.others.items():
         bases[name] = base_of(config, **options)
     if config.tuned:
-        tuned = load_base(config.base, config.tuned)
-        bases[TUNED] = tuned.resized(config.size or None, config.crop or None)
+        bases[TUNED] = base_of(config, weights=config.tuned)
     return bases
 
 

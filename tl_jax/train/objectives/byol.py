@@ -36,7 +36,7 @@ class BYOL(JointEmbedding):
         predicted = Layer("predicted", Projector(self.hidden, self.width), ("projected",))
         return *super().tails(network), predicted
 
-    def average(self, now: Now, step: Any) -> Any:
+    def average(self, now: Now) -> Any:
         """1 - tau, at this step of the phase."""
         return self.rate * (jnp.cos(jnp.pi * now.progress) + 1) / 2
 

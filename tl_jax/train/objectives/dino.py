@@ -43,7 +43,7 @@ class DINO(JointEmbedding):
         cosines = Layer("cosines", Prototypes(self.prototypes), ("projected",))
         return *super().tails(network), cosines
 
-    def average(self, now: Now, step: Any) -> Any:
+    def average(self, now: Now) -> Any:
         """1 - the momentum, at this step of the phase."""
         return self.rate * (jnp.cos(jnp.pi * now.progress) + 1) / 2
 

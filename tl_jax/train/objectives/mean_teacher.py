@@ -40,7 +40,7 @@ class MeanTeacher(SemiSupervised):
         """Views "a", of the network, and "b", of the teacher."""
         return twice(augment)
 
-    def average(self, now: Now, step: Any) -> Any:
+    def average(self, now: Now) -> Any:
         """The rate at which the teacher follows."""
         return jnp.maximum(self.rate, 1 / (jnp.round(now.progress * now.steps) + 1))
 

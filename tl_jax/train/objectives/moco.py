@@ -44,7 +44,7 @@ class MoCo(JointEmbedding):
             )
         return self
 
-    def average(self, now: Now, step: Any) -> Any:
+    def average(self, now: Now) -> Any:
         """1 - m."""
         return self.rate
 
