@@ -1,11 +1,11 @@
 """SimCLR on 5,000 images of Fashion-MNIST with the small AlexNet, beside which
-docs/beyond/self_supervision.md sets eleven other objectives, random and supervised features.
+docs/beyond/self_supervision.md sets six other objectives, random and supervised features.
 
     python -m experiments.pretrain --config=configs/pretrain_fashion.py --workdir=runs/simclr
     python -m experiments.layer_probes --config=configs/layer_probes_digits.py --config.size=28 \
-        --config.base=runs/simclr --config.weights="" --workdir=runs/probes_simclr
+        --config.task.name=fashion_mnist --config.base=runs/simclr --config.weights="" --workdir=runs/probes_simclr
 
-A full run takes all 54,000 images (--config.images=0) and 200 epochs or more.
+A full run takes all 51,000 images (--config.images=0) and 200 epochs or more.
 """
 
 from configs import pretrain

@@ -1,4 +1,4 @@
-"""How well are classes told apart of which a few examples are known, by base, layer and method?
+"""How well can classes be told apart from a few examples of each, by base, layer and method?
 
     python -m experiments.few_shot --config=configs/few_shot_digits.py
     python -m experiments.few_shot --config=configs/few_shot.py --config.task.path=my_photos

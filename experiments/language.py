@@ -6,7 +6,8 @@
     python -m experiments.language --run=runs/language_small --prompt="The function" [--tokens=40]
 
 The same command again resumes what was interrupted, or shows the result. What a run gives is a
-base: `python -m experiments.transfer --config.base=runs/mine` makes a classifier of it.
+base, of which `python -m experiments.transfer --config=configs/text_small.py
+--config.base=runs/mine` makes a classifier.
 """
 
 import pathlib

@@ -5,8 +5,8 @@
         --config.objective="moco(queue=2048)" --workdir=runs/moco
 
 The same command again resumes what was interrupted, or shows the result. What a run gives is a
-base: `python -m experiments.layer_probes --config.base=runs/moco` probes it, and
-`python -m experiments.transfer --config.base=runs/moco` transfers it.
+base for the other programs: with --config=configs/layer_probes_digits.py (experiments.layer_probes)
+or --config=configs/digits.py (experiments.transfer), --config.base=runs/moco --config.weights="".
 """
 
 import pathlib

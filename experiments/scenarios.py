@@ -11,7 +11,7 @@ same command goes on. Cells that fail do not stop the others; --retry tries them
 status is 1 if any failed.
 
 A study's table is cells.csv. --table draws the report of one and computes nothing. --reuse takes
-its cells and computes those that it has not: with more seeds, budgets or plans, in another folder.
+its cells and computes those that are missing: with more seeds, budgets or plans, in another folder.
 
 --cluster=auto makes the cells tasks of the Ray cluster that this machine belongs to (`ray start`),
 --cluster=local of one of this machine alone. Every machine needs tl_jax, the data and a working

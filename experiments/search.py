@@ -39,7 +39,8 @@ def main(argv: list[str]) -> None:
     base = base_flags.resized(load_base(BASE.value, WEIGHTS.value))
     images, query = study.opened(base, _GALLERY.value, _QUERY.value)
     if images.skipped:
-        print(f"{len(images.skipped)} left out, the first: {images.skipped[0]}", file=sys.stderr)
+        said = f"{len(images.skipped)} files cannot be read and are left out, the first:"
+        print(said, images.skipped[0], file=sys.stderr)
     if query is None and len(images.classes) < 2:
         raise UserError(
             "look up what? --query=photo.png, or a text; or a gallery with a sub-folder for each "

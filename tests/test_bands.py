@@ -1,6 +1,7 @@
 """Images of other bands than grey and RGB, from arrays and TIFFs to a finished run."""
 
 import sys
+import zlib
 
 import jax
 import numpy as np
@@ -124,6 +125,19 @@ def test_a_tiff_of_bands_asks_for_the_package_that_reads_it(tmp_path, monkeypatc
     assert said.endswith("LZW in TIFFs of many bands needs imagecodecs: pip install tl_jax[tiff]")
     monkeypatch.setitem(sys.modules, "tifffile", None)
     assert "pip install tl_jax[tiff]" in line(lambda: open_image(tmp_path / "x.tif"))
+
+
+def test_a_deflated_tiff_holds_no_more_than_its_pixels(tmp_path):
+    how = {"planarconfig": "contig", **TIFFS["deflated"]}
+    tifffile.imwrite(tmp_path / "x.tif", noise((16, 16, 4)), **how)
+    bomb = zlib.compress(bytes(10**6))
+    with tifffile.TiffFile(tmp_path / "x.tif", mode="r+") as file:
+        page = file.pages[0]
+        page.tags["StripOffsets"].overwrite([file.filehandle.size] + list(page.dataoffsets[1:]))
+        page.tags["StripByteCounts"].overwrite([len(bomb)] + list(page.databytecounts[1:]))
+    with open(tmp_path / "x.tif", "ab") as file:
+        file.write(bomb)
+    assert "holds more than its pixels" in line(lambda: open_image(tmp_path / "x.tif"))
 
 
 def claims(shape, dtype="|u1"):

@@ -281,6 +281,12 @@ def test_surgery_that_cannot_be_is_said(change, complaint):
         change(small())
 
 
+def test_a_stem_for_as_many_channels_is_the_stem():
+    base = small()
+    assert base.with_channels(3) is base
+    assert base.preprocessing.with_channels(3) == base.preprocessing
+
+
 @pytest.mark.parametrize("channels", [1, 2, 4, 13])
 def test_an_adapted_stem_sees_equal_channels_as_before(channels):
     base, images = small(), normal(2, 64, 64, 1)

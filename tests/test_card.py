@@ -75,6 +75,16 @@ def test_its_example_asks_what_the_base_answers(result, asks, call, tag):
     assert f"print({call})" in lines and f"tags: [transfer-learning, jax, {tag}]" in lines
 
 
+@pytest.mark.parametrize(
+    ("weights", "told"),
+    [("/home/me/secret/v7.pth", "v7.pth"), ("hf:me/model", "hf:me/model"), ("random:0", "random:0")],
+)
+def test_it_says_no_path_of_this_machine(result, weights, told):
+    result["base"]["weights"] = weights
+    text = card.card(result)
+    assert f"Weights: {told};" in text and "/home/me" not in text
+
+
 def test_names_from_outside_stay_text(result):
     hostile = copy.deepcopy(result)
     hostile["task"]["classes"][1] = hostile["name"] = hostile["task"]["name"] = HOSTILE

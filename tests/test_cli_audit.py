@@ -105,7 +105,7 @@ def folder(top, sizes, *, broken=False):
     ("make", "settings", "why"),
     [
         (lambda top: (), {}, "which images? python -m experiments.audit photos/"),
-        (lambda top: ("/nowhere",), {}, "unknown task '/nowhere'"),
+        (lambda top: ("/nowhere",), {}, "'/nowhere' does not exist; give a folder"),
         (lambda top: (folder(top, {"a": 5}),), {}, "has one class, 'a'"),
         (lambda top: (folder(top, {"a": 2, "b": 1}),), {}, "has 1 examples, but 3 are needed"),
         (lambda top: (folder(top, {"a": 5, "b": 5}, broken=True),), {}, "no readable image"),

@@ -112,7 +112,7 @@ def test_a_folder_of_images_without_classes_can_be_searched_only(
     captured = capsys.readouterr()
     rows = ranking(captured.out)
     assert len(rows) == 2 and rows[0][1] == f'{flat}/"><script>\\nalert(1)\\x1b.png'
-    assert "1 left out, the first: cannot read" in captured.err and "notes.txt" in captured.err
+    assert "1 files cannot be read and are left out, the first: notes.txt" in captured.err
     assert searched(gallery=str(flat)) == 2
     assert "sub-folder for each class" in programs.error_line(capsys.readouterr().err)
 

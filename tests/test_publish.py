@@ -32,6 +32,7 @@ class Hub(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.files: dict[str, bytes] = {}
         self.private: dict[str, bool] = {}
+        self.there: set[str] = set()  # repositories that somebody made before
         self.refuses = 0
 
 
@@ -46,6 +47,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if self.path == "/api/repos/create":
             asked = json.loads(content)
             name = f"{asked['organization']}/{asked['name']}"
+            if name in hub.there:
+                return self._send(409, json.dumps({"url": f"{self._own()}/{name}"}).encode())
             hub.private[name] = asked.get("visibility") == "private"
             return self._send(200, json.dumps({"url": f"{self._own()}/me/model"}).encode())
         if self.path.endswith("/preupload/main"):
@@ -64,6 +67,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return self._send(200, json.dumps(told).encode())
 
     def do_GET(self):
+        if self.path.startswith("/api/models/"):
+            name = self.path.removeprefix("/api/models/").partition("?")[0]
+            told = {"id": name, "private": self.server.private.get(name, False)}
+            return self._send(200, json.dumps(told).encode())
         repository, _, rest = self.path.removeprefix("/").partition("/resolve/")
         content = self.server.files.get(f"{repository}/{rest.partition('/')[2]}")
         if content is None:
@@ -126,6 +133,15 @@ def test_what_is_published_is_loaded(hub, run, caplog):
     np.testing.assert_array_equal(base.predict(list(pixels)), before.predict(list(pixels)))
     assert load_base(f"hf:me/model@{COMMIT}").digest == base.digest
     assert TOKEN not in caplog.text
+
+
+def test_a_repository_that_is_public_already_gets_nothing_that_is_private(hub, run):
+    hub.there.add("me/model")
+    with pytest.raises(UserError, match="me/model is public already"):
+        publish(run, "me/model", private=True)
+    assert not hub.files
+    publish(run, "me/model")
+    assert hub.files
 
 
 def test_what_cannot_be_published_is_one_line(hub, run, monkeypatch):

@@ -160,7 +160,7 @@ def test_words_of_a_linear_base_sum_up_to_its_logit():
 
 @pytest.mark.slow
 def test_lines_are_answered(finished, tmp_path):
-    (tmp_path / "lines.txt").write_text("the film was good\n\n  dull \n", encoding="utf-8")
+    (tmp_path / "lines.txt").write_text("the film was good\n\n  dull \n", encoding="utf-8-sig")
     answers = list(predict.of_lines(finished.base, tmp_path / "lines.txt"))
     assert [text for text, _ in answers] == ["the film was good", "dull"]
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9\n")

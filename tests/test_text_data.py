@@ -101,6 +101,22 @@ def test_sentences_of_a_document_are_in_one_split(tmp_path):
     assert "some texts have a document and others none ('122')" in refusal(path, document="review")
 
 
+def test_documents_stay_in_one_split_where_classes_are_left_out(tmp_path):
+    rows = [(f"text {n}", "abc"[n % 3], f"document {n // 4}") for n in range(240)]
+    path = table(tmp_path / "a.csv", rows, ("text", "label", "document"))
+    for fold in range(3):
+        task = load(path, document="document", only=["b", "c"], folds=3, fold=fold)
+        assert len(task.groups) == len(task.ids) == 160
+        found = [{task.groups[row] for row in rows} for rows in task.splits.values()]
+        assert sum(map(len, found)) == len(set.union(*found))
+
+
+def test_a_split_that_cannot_be_read_is_not_drawn_from_train(tmp_path):
+    table(tmp_path / "train.csv", ROWS)
+    (tmp_path / "test.csv.gz").write_bytes(b"")
+    assert "test.csv.gz is no table; its name ends in one of .csv" in refusal(tmp_path)
+
+
 def test_a_folder_of_tables_has_the_splits_of_their_names(tmp_path, caplog):
     table(tmp_path / "train.csv", ROWS)
     table(tmp_path / "dev.jsonl", ROWS[:4])
@@ -191,6 +207,8 @@ FAULTS = {
     "no UTF-8": ({"a.csv": b"text,label\na,b\nna\xefve,b\n"}, "line 3, byte 3: 0xef is no UTF-8"),
     "UTF-16": ({"a.csv": "text,label".encode("utf-16")}, "line 1, byte 1: 0xff is no UTF-8"),
     "ragged": ({"a.csv": "text,label\na,b\na,b,c\n"}, "line 3, has 3 fields instead of 2"),
+    "a column twice": ({"a.csv": "text,label,label\na,b,c\n"}, "several columns called 'label'"),
+    "no label in JSON": ({"a.jsonl": '{"text": "a", "label": NaN}'}, "'1' has no label"),
     "an open quote": ({"a.csv": 'text,label\na,b\n"a,b\nc,d\n'}, "line 3: unexpected end of data;"),
     "no JSON": ({"a.jsonl": '{"text": "a", "label": 1}\nb\n'}, "line 2, is no JSON object"),
     "a list in JSON": ({"a.json": '{"text": ["a", "b"], "label": 1}'},

@@ -36,6 +36,7 @@ def test_texts_and_tokens_are_those_of_fastai(golden):
         (rules.space_marks, "a/b", "a / b"),
         (rules.squeeze_spaces, "a   b\n\nc", "a b\n\nc"),
         (rules.mark_upper, "OK I'M A cat", "xxup ok xxup i'm a cat"),
+        (rules.mark_upper, "A" * 50_000 + "a", "A" * 50_000 + "a"),  # in time that grows with it
         (rules.mark_capitals, "Good A McX", "xxmaj good a McX"),
         (rules.begin, " Good ", "xxbos good"),
     ],

@@ -1,5 +1,6 @@
 """A network in one safetensors file, with all that is needed to use it again."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -59,16 +60,17 @@ def put(path: pathlib.Path, arrays: Mapping[str, Any], metadata: dict[str, str])
     if path.is_dir() or not path.parent.is_dir():
         raise UserError(f"{path} cannot be written: name a file in a folder that exists")
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    partial = path.with_suffix(".partial")
-    partial.touch()  # with the rights that this user's new files have, which the library narrows
-    rights = partial.stat().st_mode
+    partial = path.with_name(f".{path.name}.partial")
     try:
+        partial.touch()  # with the rights of this user's new files, which the library narrows
+        rights = partial.stat().st_mode
         save_file(arrays, partial, metadata)
-    except SafetensorError as error:  # what it makes of any OSError
-        partial.unlink(missing_ok=True)
+        partial.chmod(rights)
+        partial.replace(path)
+    except (OSError, SafetensorError) as error:  # the latter is what it makes of any OSError
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise UserError(f"{path} cannot be written, is the disk full? ({error})") from error
-    partial.chmod(rights)
-    partial.replace(path)
 
 
 def load(path: pathlib.Path) -> Model:

@@ -14,7 +14,7 @@ from tl_jax.chain.places import Known
 from tl_jax.data.texts.preprocessing import SUBWORDS, TOKENS, TextPreprocessing
 from tl_jax.data.texts.rules import CAPITAL, SPECIALS, UPPER
 from tl_jax.data.texts.subwords import SPACE
-from tl_jax.errors import UserError, takes_whole
+from tl_jax.errors import UserError, takes, takes_type, takes_whole
 from tl_jax.train.objectives import LanguageModel
 
 CHANGES: dict[str, Callable[[str], str]] = {UPPER: str.upper, CAPITAL: str.capitalize}
@@ -32,6 +32,8 @@ def continued(
     model.
     """
     takes_whole(tokens, "tokens=", 0, 10_000)
+    takes_type("temperature=", float, temperature)
+    takes(temperature > 0, "temperature=", "a number above 0", temperature)
     expects = base.preprocessing
     if not isinstance(expects, TextPreprocessing) or "decode" not in base.layers:
         raise UserError(f"{base.name} is no language model: nothing can be continued")

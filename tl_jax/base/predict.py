@@ -60,7 +60,7 @@ def of_lines(base: Base, path: pathlib.Path) -> Iterator[tuple[str, np.ndarray]]
     """
     if not path.is_file():
         raise UserError(f"no such file of texts, one a line: {path}")
-    with path.open(encoding="utf-8") as file:
+    with path.open(encoding="utf-8-sig") as file:
         try:
             lines = (stripped for line in file if (stripped := line.strip()))
             while batch := list(itertools.islice(lines, LINES)):

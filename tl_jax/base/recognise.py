@@ -8,6 +8,7 @@ the net's parameters are found.
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import flax.traverse_util
 import numpy as np
@@ -108,10 +109,15 @@ def _best_prefixes(name: str, state: State, rules: Mapping[str, Sequence[Rule]])
     whole = [convert.find(state, rules[f], keras=f == "keras") for f in rules]
     if not state or any(not found.surplus for found in whole):
         return [""]
-    counts = {p: _most(_below(state, p), rules) for p in _prefixes(state)}
-    counts[""] = most = max(len(found.arrays) for found in whole)
-    most = max(most, *counts.values())
-    best = [prefix for prefix, count in counts.items() if count == most]
+    counts = {"": max(len(found.arrays) for found in whole)}
+    most = counts[""]
+    parts = _parts(state)
+    for prefix in sorted(parts, key=lambda prefix: -len(parts[prefix])):
+        if len(parts[prefix]) < most:  # nor have the others as many
+            break
+        counts[prefix] = _most(parts[prefix], rules)
+        most = max(most, counts[prefix])
+    best = [prefix for prefix in parts if counts.get(prefix) == most]
     if counts[""] == most:
         return [""]
     best = [p for p in best if not any(p != other and p.startswith(other) for other in best)]
@@ -121,14 +127,15 @@ def _best_prefixes(name: str, state: State, rules: Mapping[str, Sequence[Rule]])
     return best if 2 * most >= min(_parameters(name, form) for form in rules) else [""]
 
 
-def _prefixes(state: State) -> list[str]:
-    found: dict[str, None] = {}
-    for name in state:
-        parts = name.split(".")[:-1]
-        found |= dict.fromkeys(
-            ".".join(parts[:n]) + "." for n in range(1, min(len(parts), DEEPEST + 1))
-        )
-    return list(found)
+def _parts(state: State) -> dict[str, dict[str, Any]]:
+    """The arrays below each prefix, by their names there."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, array in state.items():
+        parts = name.split(".")
+        for n in range(1, min(len(parts) - 1, DEEPEST + 1)):
+            prefix, rest = ".".join(parts[:n]) + ".", ".".join(parts[n:])
+            found.setdefault(prefix, {})[rest] = array
+    return found
 
 
 def _most(state: State, rules: Mapping[str, Sequence[Rule]]) -> int:

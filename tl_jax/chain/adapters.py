@@ -14,7 +14,7 @@ from tl_jax import registry
 from tl_jax.chain.network import Network
 from tl_jax.chain.places import Layer, Tie
 from tl_jax.chain.variables import flat
-from tl_jax.errors import UserError
+from tl_jax.errors import UserError, takes_type, takes_whole
 
 
 class LowRank(nn.Module):
@@ -98,8 +98,8 @@ def with_lora(
     which are small, have none. `params` are the network's, or their shapes. UserError for layers
     without kernels.
     """
-    if rank < 1:
-        raise UserError(f"lora: the rank is at least 1; got {rank}")
+    takes_whole(rank, "lora: rank=", 1, 10**6)
+    takes_type("lora: alpha=", float | None, alpha)
     scale = (rank if alpha is None else alpha) / rank
 
     def update(path: str, layer: str, number: int) -> LowRankUpdate:

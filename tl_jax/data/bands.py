@@ -7,6 +7,7 @@ import importlib.util
 import math
 import os
 import struct
+import zlib
 from collections.abc import Mapping
 from typing import Any, BinaryIO, NamedTuple
 
@@ -21,7 +22,8 @@ SIZ = b"\xff\x4f\xff\x51"  # how a JPEG 2000 codestream begins; 40 bytes on, the
 HEAD = 1 << 16  # bytes in which that stands
 NPY = b"\x93NUMPY"
 MOST = 256  # bands
-PLAIN = (1, 8, 32773, 32946)  # compressions that tifffile decodes by itself: none, zlib, PackBits
+DEFLATE = (8, 32946)
+PLAIN = (1, *DEFLATE, 32773)  # compressions that tifffile decodes by itself: none, zlib, PackBits
 INSTALL = "pip install tl_jax[tiff]"
 VALUES = 2**30  # of an image, in all bands
 
@@ -140,8 +142,21 @@ def _tiff(file: BinaryIO, size: int) -> np.ndarray:
         if page.compression not in PLAIN and importlib.util.find_spec("imagecodecs") is None:
             name = page.compression.name
             raise ValueError(f"{name} in TIFFs of many bands needs imagecodecs: {INSTALL}")
+        if page.compression in DEFLATE:
+            _require_no_more(file, page)
         pixels = page.asarray()
         return np.moveaxis(pixels, 0, -1) if page.axes.startswith("S") else pixels
+
+
+def _require_no_more(file: BinaryIO, page: Any) -> None:
+    """ValueError for compressed parts that hold more than their pixels: some inflate a thousand
+    times, and tifffile would let them.
+    """
+    room = math.prod(page.chunks) * page.dtype.itemsize
+    for start, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+        file.seek(start)
+        if len(zlib.decompressobj().decompress(file.read(count), room + 1)) > room:
+            raise ValueError("a part of it holds more than its pixels")
 
 
 def _tiff_tags(file: BinaryIO) -> Mapping[int, Any]:

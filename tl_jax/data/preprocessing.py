@@ -148,7 +148,7 @@ class Preprocessing:
 
     def require_channels(self, channels: int, what: str = "images") -> None:
         """UserError, which `what` begins, unless images of so many channels go into the base."""
-        if channels in (1, self.channels) or self.channels == 1:
+        if channels in (1, self.channels) or (channels, self.channels) == (3, 1):
             return
         adapted = f"its stem was adapted to {self.channels} (config.channels, with_channels)"
         hint = f"adapt its stem, channels={channels} (Base.with_channels)"
@@ -220,6 +220,8 @@ class Preprocessing:
 
         Beyond RGB, and for grey, mean and deviation are the mean of the three.
         """
+        if channels == self.channels:
+            return self
 
         def adapted(values):
             if isinstance(values, int | float):

@@ -95,6 +95,7 @@ class ClassSubset(NamedTuple):
             ids=tuple(self.task.ids[i] for i in members),
             open=self.task.open and (lambda index: self.task.image(int(members[index]))),
             wholes=tuple(self.task.wholes[i] for i in members) if self.task.wholes else (),
+            groups=tuple(self.task.groups[i] for i in members) if self.task.groups else (),
             texts=tuple(self.task.texts[int(i)] for i in members) if self.task.texts else (),
             truth=truth,
             further={n: t._replace(rows=t.rows[members]) for n, t in self.task.further.items()},

@@ -62,6 +62,8 @@ def _separated(lines: Iterator[str], name: str, *, header: bool = True, **dialec
             line, begins = begins, reader.line_num + 1
             if values and not columns:
                 columns = values if header else [str(n) for n in range(1, len(values) + 1)]
+                if twice := [column for column in columns if columns.count(column) > 1 and column]:
+                    raise UserError(f"{name} has several columns called {twice[0]!r:.80}")
                 if header:
                     continue
             if len(values) not in (0, len(columns)):
@@ -150,7 +152,14 @@ def _text(where: str, value: Any, joined: str) -> str:
         value = joined.join(map(str, value))
     if isinstance(value, list | dict):
         raise UserError(f"{where}: {value!r:.40} is no text; give one for each text and each label")
-    return "" if value is None else str(value).encode(errors="replace").decode()
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            raise UserError(f"{where}: {value!r:.40} is no UTF-8, and so no text") from None
+    if value is None or value != value:  # NaN, by which JSON and Parquet mean an empty cell, too
+        return ""
+    return str(value).encode(errors="replace").decode()
 
 
 @contextlib.contextmanager

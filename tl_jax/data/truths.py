@@ -26,7 +26,10 @@ def with_truths(task: Task, specs: Sequence[str], *, seed: int) -> Task:
         if name not in {**task.further, **TRUTHS}:
             raise unknown(f"truth of {task.name!r}", name, [*task.further, *TRUTHS])
         if name in task.truth:
-            raise UserError(f"truths={', '.join(specs)}: each once")
+            raise UserError(
+                f"truths={', '.join(specs)}: each once, and none called as what a task has anyway "
+                f"({', '.join(task.truth)})"
+            )
         if name not in task.further:
             derive, options = registry.chosen("truth", spec, TRUTHS)
             task = derive(task, seed, **options)

@@ -88,7 +88,7 @@ def register_base(
 
     def add(function: Callable[[int], Network]) -> Callable[[int], Network]:
         name = function.__name__
-        if name in _families():
+        if is_name(name):
             raise UserError(f"there is a base {name!r} already: give this one another name")
         _families()[name] = Registered(function, preprocessing, tuple(rules))
         return function

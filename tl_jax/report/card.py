@@ -65,7 +65,7 @@ def _what(result: dict, kind: str) -> list[str]:
     sort = SORTS[_asks(result)][0].format(kind=kind)
     return [
         f"{sort}: {_plain(base['name'])} with {base['parameters']:,} parameters{cut} from the "
-        f"weights {_plain(base['weights'])}, trained on {_plain(_task(result))} "
+        f"weights {_plain(_weights(result))}, trained on {_plain(_task(result))} "
         f"by the plan {_plain(result['plan']['name'])} (seed {result['seed']}, {result['date']}).",
         "",
         f"{len(classes)} {'words' if _asks(result) == 'captions' else _asks(result)}: {names}.",
@@ -152,9 +152,17 @@ def _sources(result: dict) -> list[str]:
     unequal = f" Training examples of each: {few} to {many}."
     return [
         f"- Data: {_plain(task)}; licence{known}{_licence(of_set)}.{unequal if counts else ''}",
-        f"- Weights: {_plain(weights)}; licence{_licence(licences.of_weights(weights))}.",
+        f"- Weights: {_plain(_weights(result))}; licence{_licence(licences.of_weights(weights))}.",
         "- Licence of this model: *(to be filled in; what the two above allow)*",
     ]
+
+
+def _weights(result: dict) -> str:
+    """What the weights are called: of a file its name alone, as a card goes where paths tell too
+    much.
+    """
+    weights = result["base"]["weights"]
+    return weights if ":" in weights else pathlib.PurePath(weights).name
 
 
 def _licence(known: Licence | None) -> str:

@@ -20,7 +20,8 @@ def publish(folder: pathlib.Path, repository: str, *, private: bool = False) -> 
     `folder` and its card; return the repository's address.
 
     Of the results only these two files are sent: the others tell of the machine and its paths.
-    UserError for a run that has not finished, without a token, and for what the hub refuses.
+    UserError for a run that has not finished, without a token, for a repository that is public
+    already where it is to be `private`, and for what the hub refuses.
     """
     if not re.fullmatch(hub.REPOSITORY, repository):
         raise UserError(f"{repository!r:.80}: a repository is named as in user/model")
@@ -35,9 +36,13 @@ def publish(folder: pathlib.Path, repository: str, *, private: bool = False) -> 
     api = client.HfApi()
     try:
         address = api.create_repo(repository, private=private, exist_ok=True)
+        if private and not api.repo_info(repository).private:  # it was there before
+            raise UserError(f"{repository} is public already: make it private on the hub first")
         api.create_commit(repository, added, commit_message="Network and card of a tl_jax run")
     except client.errors.LocalTokenNotFoundError:
         raise UserError("the hub does not know you: hf auth login, or set HF_TOKEN") from None
+    except UserError:
+        raise
     except Exception as error:  # the errors of its transport have no class of their own in common
         raise UserError(f"{repository} cannot be published ({_reason(error)})") from error
     return str(address)

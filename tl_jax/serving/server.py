@@ -67,7 +67,7 @@ class Server(http.server.ThreadingHTTPServer):
         self.base = base
         self.reads_images = isinstance(base.preprocessing, Preprocessing)
         self.page = PAGE.read_bytes()
-        self.alone = threading.Lock()  # one prediction at a time, which has all cores
+        self.alone = threading.Lock()  # one answer at a time, which has all cores
         self.places = threading.BoundedSemaphore(PLACES)
         try:
             super().__init__((host, port), _Handler)
@@ -77,13 +77,13 @@ class Server(http.server.ThreadingHTTPServer):
 
     def answer(self, body: bytes) -> dict[str, Any]:
         """The answer to a request's body; UserError for one that cannot be read."""
-        row = self.predict(self._image(body) if self.reads_images else _text(body))
+        with self.alone:  # decoding, too: an image may take a gigabyte on the way
+            row = self.predict(self._image(body) if self.reads_images else _text(body))
         return predict.said(self.base, row)
 
     def predict(self, given: Image | str) -> np.ndarray:
         """The row (C,) of `Base.predict` for one input."""
-        with self.alone:
-            return self.base.predict([given])[0]
+        return self.base.predict([given])[0]
 
     def warm_up(self) -> None:
         """Compile before the first request."""

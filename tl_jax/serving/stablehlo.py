@@ -124,7 +124,9 @@ def _reading(base: Base) -> dict[str, Any]:
         else "the shorter side resized to `size` / `crop`, then the central square of `size`"
     )
     pixels = "RGB" if base.preprocessing.channels == 3 else f"{fields['channels']} channels"
-    told = f"{pixels}, pixels from 0 to 255: {crop}"
+    side = base.preprocessing.tile
+    parts = f"each tile of {side} pixels is an input, and the mean of their outputs the answer; "
+    told = f"{pixels}, pixels from 0 to 255: {parts if side else ''}{crop}"
     return {"image": told, "normalised": "inside: (pixels - mean) / std, in `order`", **fields}
 
 

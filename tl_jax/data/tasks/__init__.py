@@ -87,8 +87,9 @@ def load_task(
     >>> task.open(0).size, task.classes[task.labels[0]]
     ((8, 8), '0')
     """
-    takes(not isinstance(only, str), "only=", "a list of classes", only)
-    takes(not isinstance(truths, str), "truths=", "a list of names", truths)
+    takes(isinstance(only, list | tuple), "only=", "a list of classes", only)
+    named = isinstance(truths, list | tuple) and all(isinstance(one, str) for one in truths)
+    takes(named, "truths=", "a list of names", truths)
     if tile and isinstance(what, str | pathlib.PurePath) and "large" in _options(os.fspath(what)):
         options["large"] = True
     task = _whole(what, seed, options)
@@ -117,7 +118,7 @@ def _whole(what: Any, seed: int, options: dict[str, Any]) -> Task:
         options = {"name": "arrays", "seed": seed, **options}
         return _called("arrays", from_arrays, options, images=images, labels=labels)
     if callable(what):
-        return _called(what.__name__, what, {"seed": seed, **options})
+        return _called(getattr(what, "__name__", "function"), what, {"seed": seed, **options})
     takes(isinstance(what, str | pathlib.PurePath), "load_task", WHAT, what)
     name = os.fspath(what)
     kind, which, load = _named(name)
@@ -149,6 +150,8 @@ def _named(name: str) -> tuple[str, str, Callable[..., Task]]:
             f"the task {name!r} is a file: a table of images is 'table:{name}', a table of texts "
             f"is 'text:{name}', texts without labels are 'plain:{name}'"
         )
+    if kind not in TASKS and os.sep in name:
+        raise UserError(f"{name!r} does not exist; give a folder that has one sub-folder a class")
     if kind not in TASKS:
         raise unknown("task", name, TASKS)
     return kind, which, _loaded(kind)

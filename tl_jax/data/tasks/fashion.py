@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tl_jax.data.files import path_of
 from tl_jax.data.task import Task
 from tl_jax.data.tasks.arrays import from_arrays
 from tl_jax.errors import UserError
@@ -36,11 +37,12 @@ def fashion_mnist(
     test: float = 0.25,
     per_class: int = 0,
 ) -> Task:
-    """The published train and test splits; `val` is taken out of train, so `test` says nothing.
+    """The published train and test splits; `val` is taken out of train, and `test` must be left as
+    it is.
 
     `path`: folder of the four files. UserError if one of them is missing or damaged.
     """
-    parts = {split: _part(Path(path), name) for split, name in FILES.items()}
+    parts = {split: _part(path_of(path), name) for split, name in FILES.items()}
     images, labels = (np.concatenate(both) for both in zip(*parts.values(), strict=True))
     first = len(parts["train"][1])
     given = {"train": np.arange(first), "test": np.arange(first, len(labels))}
@@ -75,7 +77,7 @@ def _idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
                 )
             wanted = count * math.prod(shape)
             content = file.read(wanted + 1)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise UserError(
             f"{path} is missing: install Debian's package dataset-fashion-mnist, or say where the "
             "files are with path=..., or take the same from TFDS as the task "

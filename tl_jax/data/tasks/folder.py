@@ -152,7 +152,7 @@ def gallery(path: str | os.PathLike, *, large: bool = False) -> Task:
         fingerprint=fingerprint(ids, digests.values()),
         channels=common_bands(bands),
         grey_range=grey_range,
-        skipped=tuple(faults.values()),
+        skipped=tuple(faults),
     )
 
 

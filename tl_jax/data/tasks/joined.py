@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tl_jax.data.images import common_bands
 from tl_jax.data.splits import divide
 from tl_jax.data.task import SPLITS, Task
 from tl_jax.data.tasks.arrays import unweighted
@@ -71,5 +72,5 @@ def _joined(loaded: Sequence[Task], options: dict[str, Any]) -> Task:
         truth=unweighted(labels, len(classes)),
         splits=divide(given, np.array(classes)[labels], **options),
         fingerprint=digest,
-        channels=max(task.channels for task in loaded),
+        channels=common_bands({task.name: task.channels for task in loaded}),
     )

@@ -1,6 +1,7 @@
 """Texts without labels, from which a language model learns."""
 
 import os
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -23,7 +24,7 @@ def plain(path: str | os.PathLike, *, seed: int, val: float = 0.05, test: float 
         raise UserError(f"{str(root)!r} has more than {MOST:,} bytes; take a part of it")
     with root.open("rb") as file:
         whole = "".join(tables.lines(file, root.name))
-    paragraphs = [part.strip() for part in whole.split("\n\n")]
+    paragraphs = [part.strip() for part in re.split(r"\n[ \t\r]*\n", whole)]
     return unlabelled(root.stem, [p for p in paragraphs if p], seed, val, test)
 
 

@@ -128,6 +128,7 @@ def _asked(label: str, labels: Any, numbers: Any, per_class: int) -> tuple[str, 
 
 def _names(option: str, names: Sequence[str] | str) -> tuple[str, ...]:
     """The names of columns, once each."""
+    takes(isinstance(names, str | list | tuple), option, "the name of a column, or several", names)
     names = (names,) if isinstance(names, str) else tuple(names)
     names = tuple(filter(None, names))
     takes(len(set(names)) == len(names), option, "each column once", names)
@@ -176,6 +177,8 @@ def _further(rows: list[Row], number: int) -> Truth:
     """The classes of another column; an empty cell is no label."""
     names = [normal(row.further[number]) for row in rows]
     classes = sorted({*names} - {""})
+    if not classes:
+        raise UserError(f"further= names a column (number {number + 1}) that is empty in every row")
     return one_hot(np.array([classes.index(n) if n else -1 for n in names]), classes)
 
 

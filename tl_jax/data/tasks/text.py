@@ -226,9 +226,10 @@ def _split_tables(root: Path) -> dict[str, Path]:
     """Return the table of each split that the folder has one for."""
     found: dict[str, Path] = {}
     for path in sorted(root.iterdir()):
-        split = SPLIT_NAMES.get(path.stem.lower())
-        if not split or path.suffix.lower() not in tables.FORMATS or is_leftover(path.name):
+        split = SPLIT_NAMES.get(path.name.partition(".")[0].lower())
+        if not split or not path.is_file() or is_leftover(path.name):
             continue
+        tables.suffix(path.name)  # UserError: a split that is not read would be drawn from train
         if split in found:
             both = f"{found[split].name} and {path.name}"
             raise UserError(f"{str(root)!r} has two tables of {split}: {both}; leave one there")

@@ -56,7 +56,7 @@ def squeeze_spaces(text: str) -> str:
 
 def mark_upper(text: str) -> str:
     """Mark words in capitals: "OK" becomes "xxup ok", a single letter just its lower case."""
-    return _lowered(UPPER, r"(\s|^)([A-Z]+[^a-z\s]*)(?=\s|$)", text)
+    return _lowered(UPPER, r"(\s|^)([A-Z][^a-z\s]*)(?=\s|$)", text)
 
 
 def mark_capitals(text: str) -> str:
