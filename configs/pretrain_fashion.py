@@ -3,7 +3,8 @@ docs/beyond/self_supervision.md sets six other objectives, random and supervised
 
     python -m experiments.pretrain --config=configs/pretrain_fashion.py --workdir=runs/simclr
     python -m experiments.layer_probes --config=configs/layer_probes_digits.py --config.size=28 \
-        --config.task.name=fashion_mnist --config.base=runs/simclr --config.weights="" --workdir=runs/probes_simclr
+        --config.task.name=fashion_mnist --config.base=runs/simclr --config.weights="" \
+        --workdir=runs/probes_simclr
 
 A full run takes all 51,000 images (--config.images=0) and 200 epochs or more.
 """

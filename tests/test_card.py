@@ -77,7 +77,7 @@ def test_its_example_asks_what_the_base_answers(result, asks, call, tag):
 
 @pytest.mark.parametrize(
     ("weights", "told"),
-    [("/home/me/secret/v7.pth", "v7.pth"), ("hf:me/model", "hf:me/model"), ("random:0", "random:0")],
+    [("/home/me/secret/v7.pth", "v7.pth"), ("hf:me/model",) * 2, ("random:0",) * 2],
 )
 def test_it_says_no_path_of_this_machine(result, weights, told):
     result["base"]["weights"] = weights
