@@ -2,17 +2,20 @@
 
     python -m benchmarks.frozen [--nets=mobilenet_v2,resnet50] [--batch=16]
 
-It prints images a second, the median of several turns with least and greatest, for three ways that
-take turns. `whole` is one program. `parts` runs a part of the batch on each core and computes once
-what depends on the weights alone (`tl_jax.ops.cpu.cores`). `pairs`, the library's default, also
-fuses depthwise convolutions with the 1 x 1 ones before them.
+It prints images a second, the median of several turns with least and greatest, for ways that take
+turns. `whole` is one program. `parts` runs a part of the batch on each core and computes once what
+depends on the weights alone (`tl_jax.ops.cpu.cores`). `pairs`, the library's default, also fuses
+depthwise convolutions with the 1 x 1 ones before them. `bfloat16` is the same on such numbers, if
+the CPU multiplies them.
 """
 
+import itertools
 import statistics
 import time
 from unittest import mock
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
@@ -35,14 +38,18 @@ def main(argv: list[str]) -> None:
     if onednn.cores() == 1:
         raise UserError("nothing to compare: this needs oneDNN (extra `onednn`) and several cores")
     busy = busy_cores()
-    print("| net | whole | parts | pairs | pairs / whole |\n|---" + "|---" * 4 + "|")
+    ways = ["whole", "parts", "pairs", *["bfloat16"] * ops.fast_in_bfloat16()]
+    ratios = [f"{way} / {before}" for before, way in itertools.pairwise([ways[0], *ways[2:]])]
+    print(f"| {' | '.join(['net', *ways, *ratios])} |\n|---" + "|---" * len(ways + ratios) + "|")
     for name in checked(_NETS.value):
         print(f"| {name} | {' | '.join(cells(name))} |", flush=True)
     print(f"images/s, batch {_BATCH.value}, {onednn.cores()} cores{idle_note(busy)}")
 
 
 def cells(name: str) -> list[str]:
-    """Return 'median (least to greatest)' of each way, and the ratio of the last to the first."""
+    """Return 'median (least to greatest)' of each way, and the ratios of `pairs` to `whole` and of
+    `bfloat16` to `pairs`.
+    """
     base = load_base(name, "random:0").resized(NETS[name].size)
     shape = (_BATCH.value, *base.preprocessing.input_shape[1:])
     x = jax.device_put(np.random.default_rng(0).standard_normal(shape, np.float32))
@@ -56,6 +63,9 @@ def cells(name: str) -> list[str]:
     with mock.patch.object(constants, "record_origin", lambda *_: None):  # so that nothing fuses
         jax.block_until_ready(alone(x))
     ways = [lambda x: program.whole(variables, x), alone, pairs]
+    if ops.fast_in_bfloat16():
+        narrow = x.astype(jnp.bfloat16)
+        ways.append(lambda _: pairs(narrow))
     counts = [max(1, round(SECONDS / seconds(way, x, 2))) for way in ways]
     rates = [[] for _ in ways]
     for _ in range(_TURNS.value):
@@ -66,7 +76,8 @@ def cells(name: str) -> list[str]:
         f"{median:.1f} ({min(rates_of_way):.1f} to {max(rates_of_way):.1f})"
         for median, rates_of_way in zip(medians, rates, strict=True)
     ]
-    return [*texts, f"{medians[-1] / medians[0]:.2f}"]
+    compared = [medians[0], *medians[2:]]
+    return [*texts, *(f"{b / a:.2f}" for a, b in itertools.pairwise(compared))]
 
 
 def seconds(way, x, count: int) -> float:

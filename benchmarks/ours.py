@@ -34,7 +34,6 @@ def _inference(base, spec: dict):
     from tl_jax.chain.programs import forward_program
 
     dtype, variables = PRECISIONS[spec["precision"]].dtype, jax.device_put(base.variables)
-    variables["params"] = jax.tree.map(lambda p: p.astype(dtype), variables["params"])
     x = jax.device_put(base.preprocessing.normalise(_pixels(spec))).astype(dtype)
     program = forward_program(base.chain, None, None)
     forward = program.of(variables)

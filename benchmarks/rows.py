@@ -58,7 +58,7 @@ class Precision(NamedTuple):
     products: str  # JAX's `jax_default_matmul_precision`; a CPU multiplies float32 as float32
 
 
-# tf32 and bfloat16 are for accelerators
+# tf32 is for accelerators; bfloat16 too, and for CPUs that multiply such numbers
 PRECISIONS = {
     "float32": Precision("float32", "highest"),
     "tf32": Precision("float32", "tensorfloat32"),

@@ -2,6 +2,7 @@
 
     make bench
     python -m benchmarks.table --nets=resnet50,vgg16 --ways=none,all --out=/dev/stdout
+    python -m benchmarks.table --ways=none --precision=bfloat16 --out=/dev/stdout
 
 A row takes one to three minutes. An interrupted benchmark continues: rows in the file --rows are
 not measured again. So after a change of the code, give another file or delete it.
@@ -9,12 +10,14 @@ not measured again. So after a change of the code, give another file or delete i
 
 import datetime
 import importlib.metadata
+import itertools
 import json
 import math
 import pathlib
 import platform
 import re
 import statistics
+from collections.abc import Iterable, Iterator
 
 from absl import flags
 
@@ -82,16 +85,33 @@ def document(rows: list[dict]) -> str:
         "step from the frozen layers' stored output. Rates: operations and memory traffic of our",
         "compiled step, as its `cost_analysis` counts them, a second.",
     ]
-    for way, title in TITLES.items():
-        of_way = [row for row in rows if row["train"] == way]
-        if not of_way:
+    for way, precision in itertools.product(TITLES, PRECISIONS):
+        chosen = [row for row in rows if (row["train"], row["precision"]) == (way, precision)]
+        if not chosen:
             continue
-        mean = math.exp(statistics.fmean(math.log(row["ratio"]) for row in of_way))
+        title = TITLES[way] + ("" if precision == "float32" else f", {precision}")
         lines += ["", f"## {title}", "", f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
-        lines += [f"| {' | '.join(_cells(row))} |" for row in of_way]
-        empty = " |" * (len(COLUMNS) - 5)
+        lines += [f"| {' | '.join(_cells(row))} |" for row in chosen]
+        mean, empty = _mean(row["ratio"] for row in chosen), " |" * (len(COLUMNS) - 5)
         lines += [f"| geometric mean | | | | **{mean:.2f}** |{empty}"]
+        if precision != "float32" and (over := list(_over_float32(chosen, rows))):
+            many = f"{len(over)} nets" if len(over) > 1 else "one net"
+            lines += ["", f"Over PyTorch in float32, of {many}: **{_mean(over):.2f}**."]
     return "\n".join(lines) + "\n"
+
+
+def _mean(ratios: Iterable[float]) -> float:
+    """Return the geometric mean."""
+    return math.exp(statistics.fmean(map(math.log, ratios)))
+
+
+def _over_float32(chosen: list[dict], rows: list[dict]) -> Iterator[float]:
+    """Yield the speed of ours in these rows over that of the peer in float32, where measured."""
+    same = "base", "train", "batch"
+    peers = {tuple(r[n] for n in same): r["peer"] for r in rows if r["precision"] == "float32"}
+    for row in chosen:
+        if peer := peers.get(tuple(row[name] for name in same)):
+            yield row["ours"] / peer
 
 
 def _turns(rows: list[dict]) -> str:

@@ -25,6 +25,7 @@ def get_config():
     config.task.val = 0.15
     config.task.test = 0.25
     config.layers = ()  # empty: every layer below the classifier
+    config.cache_precision = "float32"  # of activations; bfloat16 is faster where it is allowed
     config.pool = "mean"  # or adaptive:<most features>
     config.views = "none"  # or flip, flips, dihedral, crops: learn from all, decide by their mean
     # Any of ridge, logistic, linear_svm, rbf_svm, neighbours, class_means

@@ -44,6 +44,17 @@ def test_the_page_has_a_table_a_way_with_the_geometric_mean(monkeypatch):
     assert "last stage" not in page
 
 
+def test_bfloat16_has_a_table_of_its_own_and_is_compared_with_float32_too(monkeypatch):
+    monkeypatch.setattr(table, "PACKAGES", ("jax",))
+    rows = [row("vgg16", "none", 8, 4), row("resnet50", "none", 4, 8)]
+    rows += [r | {"precision": "bfloat16", "ours": 16, "ratio": 2.5} for r in rows]
+    page = table.document(rows)
+    assert "## Inference, bfloat16" in page
+    assert page.count("**1.00**") == 1 and page.count("**2.50**") == 1
+    assert "Over PyTorch in float32, of 2 nets: **2.83**." in page  # sqrt(16 / 4 * 16 / 8)
+    assert "float32, of" not in table.document(rows[2:])
+
+
 def test_a_machine_that_was_not_idle_is_said():
     assert "NOT idle: 1.2 cores busy" in line(row("vgg16", "all", 9, 3, idle=False))
     assert "idle" not in line(row("vgg16", "all", 9, 3))

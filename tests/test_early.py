@@ -38,6 +38,8 @@ WRONG = [
     ("transfer", {"head": "liner"}, "did you mean 'linear'"),
     ("transfer", {"objective": "cross_entropi"}, "did you mean 'cross_entropy'"),
     ("transfer", {"cache_dtype": "float61"}, "did you mean 'float16'"),
+    ("transfer", {"cache_precision": "float61"}, "unknown cache_precision 'float61'"),
+    ("layer_probes", {"cache_precision": "bfloat61"}, "did you mean 'bfloat16'"),
 ]
 
 

@@ -61,11 +61,12 @@ def test_what_only_a_cpu_needs_is_behind_one_door():
             found |= {place: {name.split(".")[3] for name in names}} if names else {}
     assert found == {
         "__init__.py": {"xla"},
+        "ops/channels.py": {"dispatch"},
         "ops/convolution.py": {"dispatch"},
         "ops/dense.py": {"dispatch"},
         "ops/norm.py": {"dispatch"},
         "ops/pooling.py": {"dispatch"},
-        "ops/programs.py": {"constants", "cores", "switch"},
+        "ops/programs.py": {"constants", "cores", "onednn", "switch"},
         "runs/results.py": {"heap", "switch"},
         "train/work.py": {"heap"},
     }

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tl_jax import progress
+from tl_jax import ops, progress
 from tl_jax.chain import code, programs
 from tl_jax.chain.network import Net, Network
 from tl_jax.chain.places import IMAGE, Known, Layer
@@ -33,6 +33,7 @@ from tl_jax.errors import UserError, unknown
 
 VERSION = 2  # of what is stored: to be raised when the same key would mean other numbers
 DTYPES = ("float32", "float16", "bfloat16")
+PRECISIONS = ("float32", "bfloat16")  # in which layers compute
 RESIDENT = 2**28  # bytes of stored vectors that are put on the device for a phase
 
 
@@ -40,6 +41,19 @@ def require_dtype(dtype: str) -> None:
     """UserError, with the near miss, for a type in which outputs are not stored."""
     if dtype not in DTYPES:
         raise unknown("cache_dtype", dtype, DTYPES)
+
+
+def require_precision(precision: str) -> None:
+    """UserError, with the near miss, for a precision in which frozen layers do not compute, and for
+    one in which this machine would be slower.
+    """
+    if precision not in PRECISIONS:
+        raise unknown("cache_precision", precision, PRECISIONS)
+    if precision == "bfloat16" and not ops.fast_in_bfloat16():
+        raise UserError(
+            "cache_precision=bfloat16 is for accelerators and CPUs with AVX-512 BF16 or AMX, as "
+            "one device and by oneDNN (extra onednn): take cache_precision=float32"
+        )
 
 
 class Inputs(NamedTuple):
@@ -172,16 +186,21 @@ def features_store(
     stored_views: tuple[int, ...],
     cache: pathlib.Path,
     dtype: str,
+    precision: str = "float32",
 ) -> Store:
     """Where `features` keeps the output of `stop`, which has `shape` for one example.
 
     Of `below` only the key and the names of its values count (`above`).
     """
     layers = chain.path(below.names, [stop])
-    key = cache_key(
-        "features", below.key, *outputs_of(chain, variables, layers), repr(stored_views), dtype
-    )
+    outputs = *outputs_of(chain, variables, layers), *computed_in(precision)
+    key = cache_key("features", below.key, *outputs, repr(stored_views), dtype)
     return Store(cache / key, (examples * len(stored_views), *shape), dtype, f"output of {stop}")
+
+
+def computed_in(precision: str) -> tuple[str, ...]:
+    """What a key says of the layers' precision: nothing of float32, the only one for long."""
+    return () if precision == "float32" else (precision,)
 
 
 def outputs_of(chain: Network, variables: Any, layers: Sequence[Layer]) -> tuple[str, str]:
@@ -206,11 +225,13 @@ def features(
     parallel: Parallel,
     cache: pathlib.Path,
     dtype: str,
+    precision: str = "float32",
 ) -> Inputs:
     """The output of the layer `stop` for every example in every view, run once, kept on disk.
 
-    `below` is what it is computed from: pixels, or the stored output of a lower layer. Kept as
-    `dtype`; rows are ordered view by view, in the order of `stored_views`, which ascend.
+    `below` is what it is computed from: pixels, or the stored output of a lower layer. Computed in
+    `precision`, with the weights in float32, and kept as `dtype`; rows are ordered view by view, in
+    the order of `stored_views`, which ascend.
     """
 
     def needed(known: Known) -> Known:
@@ -219,13 +240,13 @@ def features(
     one = below.known(np.zeros(1, int), np.zeros(1, int))
     names = [layer.name for layer in chain.path(one, [stop])]
     used = select(variables, chain.weights(names))
-    forward = functools.partial(_forward, chain, below.preprocessing, stop)
-    shape = jax.eval_shape(forward, used, needed(one)).shape[1:]
+    program = chain, below.preprocessing, precision, stop
+    shape = jax.eval_shape(functools.partial(_forward, *program), used, needed(one)).shape[1:]
     of = {"examples": examples, "stored_views": stored_views, "cache": cache, "dtype": dtype}
-    kept = features_store(chain, variables, below, stop, shape, **of)
+    kept = features_store(chain, variables, below, stop, shape, **of, precision=precision)
 
     parallel = parallel.alone  # each of several processes computes a part of the rows
-    run = _mapped(chain, below.preprocessing, stop, parallel)(parallel.place(used))
+    run = _mapped(*program, parallel)(parallel.place(used))
     batch = -(-store.BLOCK // parallel.count) * parallel.count
     numbers = np.repeat(stored_views, examples)
 
@@ -259,15 +280,15 @@ def above(chain: Network, below: Inputs, stop: str, key: str) -> Inputs:
     return Inputs(below.read, stop, key, below.preprocessing, arrays=others)
 
 
-def _forward(network, preprocessing, stop, variables, known):
+def _forward(network, preprocessing, precision, stop, variables, known):
     params, stats = network.combine(variables["params"]), variables["batch_stats"]
-    prepare = functools.partial(prepared, preprocessing, jnp.float32)
+    prepare = functools.partial(prepared, preprocessing, precision)
     return Net(network, params, stats, prepare=prepare)(known, stop)
 
 
 @functools.lru_cache(maxsize=programs.KEPT)  # another run's frozen layers need no new program
-def _mapped(network, preprocessing, stop, parallel) -> Callable:
-    return parallel.map(functools.partial(_forward, network, preprocessing, stop))
+def _mapped(network, preprocessing, precision, stop, parallel) -> Callable:
+    return parallel.map(functools.partial(_forward, network, preprocessing, precision, stop))
 
 
 def on_device(inputs: Inputs, parallel: Parallel) -> Inputs:

@@ -16,6 +16,7 @@ from tl_jax import ops
 from tl_jax.base.base import Base
 from tl_jax.chain import programs
 from tl_jax.chain.network import Network
+from tl_jax.chain.places import IMAGE
 from tl_jax.chain.variables import select
 from tl_jax.data import views as sets
 from tl_jax.data.expects import Expected
@@ -43,22 +44,26 @@ def of_layers(
     pool: str = "mean",
     views: str = "none",
     cache: str | pathlib.Path | None,
+    precision: str = "float32",
     parallel: Parallel | None = None,
 ) -> dict[str, LayerFeatures]:
     """Return the pooled outputs of layers (default: all below the classifier) in forward order.
 
     `pool`: see `pooled_shape`. `views`: a set of `data.views`, in whose order they come. All are
-    computed in one pass, stored in the folder `cache` (empty or None: for as long as the rows are
-    in use), and verified when opened. UserError for an unknown layer, rule or set, for views of
-    texts, and for features that are not finite, naming the layer and the example.
+    computed in one pass, in `precision`, stored in the folder `cache` (empty or None: for as long
+    as the rows are in use), and verified when opened. UserError for an unknown layer, rule, set or
+    precision, for views of texts, and for features that are not finite, naming the layer and the
+    example.
     """
     if not cache:
-        how = {"layers": layers, "pool": pool, "views": views, "parallel": parallel}
+        how: dict[str, Any] = {"layers": layers, "pool": pool, "views": views}
+        how |= {"precision": precision, "parallel": parallel}
         with tempfile.TemporaryDirectory() as folder:  # deleted under the maps, which stay readable
             return of_layers(base, task, cache=folder, **how)
     preprocessing, task = base.preprocessing.of_task(task)
     if task.texts and views != "none":
         raise UserError(f"views={views} are of images, and the task has texts")
+    prefix.require_precision(precision)
     numbers, count = sets.numbers(views), len(task.ids)
     parallel, cache = (parallel or Parallel()).alone, path_of(cache)
     shapes = shapes_of(base, layers=layers, pool=pool)
@@ -69,13 +74,13 @@ def of_layers(
     used = select(base.variables, chain.names)
     below, needs = prefix.to_come(task, preprocessing, cache=cache)
     outputs = prefix.outputs_of(chain, used, chain.layers)
-    rule = repr(names), pool, repr(numbers)
+    rule = repr(names), pool, repr(numbers), *prefix.computed_in(precision)
     key = prefix.cache_key("layers", below.key, *outputs, *rule)
     what = f"features of {names[0] if len(names) == 1 else f'{len(names)} layers'}"
     stored = store.Store(cache / key, (count * len(numbers), int(ends[-1])), np.float32, what)
     store.require_room([*needs, stored.need()])
     below = prefix.pixels(task, preprocessing, cache=cache)
-    run = _mapped(chain, preprocessing, names, pool, parallel)(parallel.place(used))
+    run = _mapped(chain, preprocessing, precision, names, pool, parallel)(parallel.place(used))
     batch = -(-store.BLOCK // parallel.count) * parallel.count
 
     def compute(first: int, last: int) -> np.ndarray:
@@ -111,7 +116,7 @@ def of_examples(
         below = prefix.pixels(task, preprocessing, cache=path_of(cache))
     else:
         below = prefix.decoded(task, preprocessing)
-    run = _mapped(chain, preprocessing, tuple(shapes), "mean", parallel)
+    run = _mapped(chain, preprocessing, "float32", tuple(shapes), "mean", parallel)
     run = run(parallel.place(select(base.variables, chain.names)))
     batch, found = -(-store.BLOCK // parallel.count) * parallel.count, []
     for first in range(0, len(examples), batch):
@@ -164,15 +169,17 @@ def pooled_shape(shape: tuple[int, ...], pool: str) -> tuple[int, ...]:
 def _forward(
     chain: Network,
     preprocessing: Expected,
+    precision: str,
     names: tuple[str, ...],
     pool: str,
     variables: Any,
     images: jax.Array,
 ) -> jax.Array:
-    taps = chain.apply(variables, preprocessing.normalise(images), taps=names).taps
+    x = prefix.prepared(preprocessing, precision, IMAGE, images)
+    taps = chain.apply(variables, x, taps=names).taps
     pooled = []
     for name in names:
-        x = taps[name]
+        x = taps[name].astype(jnp.float32)
         side = pooled_shape(x.shape[1:], pool)[0] if x.ndim == 4 else 1
         x = ops.mean_of_positions(x) if side == 1 else adaptive_avg_pool(x, side)
         pooled.append(x.reshape(len(x), -1))
@@ -180,8 +187,8 @@ def _forward(
 
 
 @functools.lru_cache(maxsize=programs.KEPT)
-def _mapped(chain, preprocessing, names, pool, parallel) -> Callable:
-    return parallel.map(functools.partial(_forward, chain, preprocessing, names, pool))
+def _mapped(chain, preprocessing, precision, names, pool, parallel) -> Callable:
+    return parallel.map(functools.partial(_forward, chain, preprocessing, precision, names, pool))
 
 
 def _require_finite(rows: np.ndarray, ends: dict[str, int], ids: Sequence[str]) -> None:

@@ -4,7 +4,6 @@ Each dense layer is a layer of the chain: it appends its new channels to its inp
 """
 
 import flax.linen as nn
-import jax.numpy as jnp
 
 from tl_jax import ops
 from tl_jax.chain.network import Network
@@ -72,7 +71,7 @@ class DenseLayer(nn.Module):
         y = NormRelu(self.epsilon, name="preact")(x)
         y = ConvNorm(4 * self.growth, epsilon=self.epsilon, name="conv1")(y)
         y = Conv(self.growth, 3, bias=False, name="conv2")(y)
-        return jnp.concatenate([x, y], -1)
+        return ops.concatenated([x, y])
 
 
 class Transition(nn.Module):

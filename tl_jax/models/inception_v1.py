@@ -6,7 +6,6 @@ norm instead of local response normalisation and with 3x3 instead of 5x5 convolu
 import functools
 
 import flax.linen as nn
-import jax.numpy as jnp
 
 from tl_jax import ops
 from tl_jax.chain.network import Network
@@ -48,7 +47,7 @@ class Mixed(nn.Module):
         branch3 = _conv(reduce5, name="5x5_reduce")(x)
         branch3 = _conv(five, 3, name="5x5")(branch3)
         branch4 = _conv(projected, name="pool_proj")(ops.max_pool(x, 3, 1, 1))
-        return jnp.concatenate((branch1, branch2, branch3, branch4), -1)
+        return ops.concatenated((branch1, branch2, branch3, branch4))
 
 
 def forms(name: str) -> tuple[str, ...]:

@@ -7,7 +7,6 @@ although norms follow.
 import functools
 
 import flax.linen as nn
-import jax.numpy as jnp
 
 from tl_jax import ops
 from tl_jax.chain.network import Network
@@ -60,7 +59,7 @@ class Mixed(nn.Module):
         else:
             y = ops.avg_pool(x, 3, 1, 1, count_padding=True)
         branches.append(_conv(projected, name="pool_proj")(y) if projected else y)
-        return jnp.concatenate(branches, -1)
+        return ops.concatenated(branches)
 
 
 def forms(name: str) -> tuple[str, ...]:

@@ -7,7 +7,6 @@ pooling does not, and Keras's norms have no scale.
 from collections.abc import Iterator
 
 import flax.linen as nn
-import jax.numpy as jnp
 
 from tl_jax import ops
 from tl_jax.chain.network import Network
@@ -103,7 +102,7 @@ class Mixed(nn.Module):
         outputs = [self._branch(x, name, convs, reduction) for name, convs in self.branches]
         if reduction:
             outputs.append(ops.max_pool(x, 3, 2))
-        return jnp.concatenate(outputs, -1)
+        return ops.concatenated(outputs)
 
     def _branch(self, x, name, convs, reduction):
         if name == "branch_pool":
@@ -112,7 +111,7 @@ class Mixed(nn.Module):
         for i, (channels, *kernels) in enumerate(convs, 1):
             end = (2, "VALID") if reduction and i == len(convs) else (1, "SAME")
             convolved = [_conv(self.form, channels, k, *end, next(names))(x) for k in kernels]
-            x = jnp.concatenate(convolved, -1) if len(kernels) > 1 else convolved[0]
+            x = ops.concatenated(convolved) if len(kernels) > 1 else convolved[0]
         return x
 
 

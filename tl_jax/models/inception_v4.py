@@ -8,7 +8,6 @@ import functools
 from collections.abc import Sequence
 
 import flax.linen as nn
-import jax.numpy as jnp
 
 from tl_jax import ops
 from tl_jax.chain.network import Network
@@ -46,7 +45,7 @@ class Branches(nn.Module):
 def side_by_side(branches: Sequence[Branch], x):
     """Run the branches on the same `x` (N, H, W, C) and concatenate their channels."""
     outputs = [functools.reduce(lambda y, step: step(y), steps, x) for steps in branches]
-    return jnp.concatenate(outputs, -1)
+    return ops.concatenated(outputs)
 
 
 def _stem() -> list[nn.Module]:

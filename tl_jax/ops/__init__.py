@@ -19,6 +19,7 @@ from typing import Any
 
 _MODULES = {
     "boxes": ("area", "box_offsets", "boxes_at", "generalised_iou", "iou", "nms", "overlap"),
+    "channels": ("concatenated",),
     "convolution": ("conv",),
     "dense": ("dot_general",),
     "norm": ("BatchNorm", "batch_norm", "scale_and_shift", "stochastic", "synchronised"),
@@ -26,7 +27,7 @@ _MODULES = {
     "positions": ("is_real", "mean_of_positions"),
     "recurrent": ("lstm",),
     "regions": ("region_align", "region_max"),
-    "programs": ("Inference", "inference", "materialise", "portable"),
+    "programs": ("Inference", "fast_in_bfloat16", "inference", "materialise", "portable"),
     "rematerialise": ("remat",),
     "vectors": ("unit",),
     "windows": ("Padding",),

@@ -24,14 +24,14 @@ def channel_sums(terms, *arrays):
 
 @jax.custom_vjp
 def scale_and_shift(x, scale, shift):
-    """Return `x` (..., C) times `scale` (C,) plus `shift` (C,)."""
-    return x * scale + shift
+    """Return `x` (..., C) times `scale` (C,) plus `shift` (C,), rounded once to the type of `x`."""
+    return (x * scale + shift).astype(x.dtype)
 
 
 def _scale_and_shift_bwd(saved, g):
     x, scale = saved
     sums = channel_sums(lambda x, g: (g * x, g), x, g)
-    return g * scale, *(s.astype(scale.dtype) for s in sums)
+    return (g * scale).astype(x.dtype), *(s.astype(scale.dtype) for s in sums)
 
 
 scale_and_shift.defvjp(lambda x, a, b: (scale_and_shift(x, a, b), (x, a)), _scale_and_shift_bwd)
@@ -189,7 +189,7 @@ class BatchNorm(nn.Module):
             y, batch_mean, batch_var = batch_norm(x, scale, offset, self.epsilon, fused)
             if p:
                 factor, shift = _folded(scale, offset, mean.value, var.value, self.epsilon)
-                by_running = scale_and_shift(x, factor.astype(x.dtype), shift.astype(x.dtype))
+                by_running = scale_and_shift(x, factor, shift)
                 selected = jax.random.bernoulli(self.make_rng("batch_norm"), p, shape)
                 y = jnp.where(selected, by_running, y)
             decay = self.momentum
@@ -199,11 +199,10 @@ class BatchNorm(nn.Module):
             return y if fused else _activated(y, activation)
         centre = mean.value if bias is None else mean.value - bias
         factor, shift = _folded(scale, offset, centre, var.value, self.epsilon)
-        shift = shift.astype(x.dtype)
         if convolve is not None:
-            kernel = (kernel * factor).astype(x.dtype)
+            kernel, shift = (kernel * factor).astype(x.dtype), shift.astype(x.dtype)
             return convolve(x, kernel, shift, residual, activation=activation)
-        y = scale_and_shift(x, factor.astype(x.dtype), shift)
+        y = scale_and_shift(x, factor, shift)
         return _activated(y if residual is None else y + residual, activation)
 
 

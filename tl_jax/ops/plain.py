@@ -44,4 +44,5 @@ def max_pool(x, *, size, stride, padding):
 def avg_pool(x, *, size, stride, padding, count_padding):
     """Return the mean of each window of `x` (N, H, W, C)."""
     window, strides = (size, size), (stride, stride)
-    return nn.avg_pool(x, window, strides, padding, count_include_pad=count_padding)
+    mean = nn.avg_pool(x, window, strides, padding, count_include_pad=count_padding)
+    return mean.astype(x.dtype)  # Flax divides bfloat16 by float32 counts

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import jax
 
-from tl_jax.ops.cpu import constants, switch
+from tl_jax.ops.cpu import constants, onednn, switch
 from tl_jax.ops.cpu.cores import PerCore
 
 Value = TypeVar("Value")
@@ -37,6 +37,13 @@ class Inference:
 def inference(fn: Callable[[Any, Any], Any], **shardings: Any) -> Inference:
     """Compile `fn(fixed, batch)` into a program; `shardings` are those of `jax.jit`."""
     return Inference(fn, **shardings)
+
+
+def fast_in_bfloat16() -> bool:
+    """Whether inference is faster in bfloat16 than in float32 where JAX runs: on a CPU only with
+    oneDNN and a processor that multiplies such numbers.
+    """
+    return jax.default_backend() != "cpu" or onednn.multiplies_bfloat16()
 
 
 def materialise(value: Value) -> Value:

@@ -94,6 +94,7 @@ def posed(
         seed=own.seed,
         batch_size=own.batch_size,
         precision=own.precision,
+        cache_precision=own.cache_precision,
         objective=objective,
         stochastic_depth=own.stochastic_depth,
         drop_mult=own.drop_mult,
@@ -298,8 +299,8 @@ def _made(ready: Base, chain: Network, own: TransferSettings, options: Mapping[s
 
 
 def check(base: Base, own: TransferSettings, options: Mapping[str, Any]) -> Plan:
-    """Return the plan; UserError for a cut, head, plan, objective, views or type of the cache that
-    is none.
+    """Return the plan; UserError for a cut, head, plan, objective, views, type or precision of the
+    cache that is none.
 
     `base` may have shapes for weights.
     """
@@ -313,5 +314,6 @@ def check(base: Base, own: TransferSettings, options: Mapping[str, Any]) -> Plan
     if objective.teacher:
         outline(objective.teacher)
     prefix.require_dtype(own.cache_dtype)
+    prefix.require_precision(own.cache_precision)
     views.numbers(own.test_views)
     return plan

@@ -59,6 +59,9 @@ class TransferSettings:
     # folder of what is computed once: pixels, features; empty: none
     cache: str | os.PathLike | None = ".cache"
     cache_dtype: str = "float32"  # float16 and bfloat16 take half the disk
+    # of activations in frozen layers while their outputs are computed for the cache: float32, or
+    # bfloat16 on GPUs, TPUs and CPUs with AVX-512 BF16 or AMX, which are faster so
+    cache_precision: str = "float32"
     checkpoint_seconds: float = 30.0  # work that a kill may cost
 
     def __post_init__(self):

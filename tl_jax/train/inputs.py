@@ -182,6 +182,7 @@ def _stored(
             parallel=problem.parallel,
             cache=cache,
             dtype=dtype,
+            precision=problem.cache_precision,
         )
     return inputs
 

@@ -17,14 +17,12 @@ from tl_jax.data.expects import Expected
 from tl_jax.data.splits import require_seed
 from tl_jax.data.task import Task
 from tl_jax.engine.parallel import Parallel
-from tl_jax.engine.prefix import prepared
+from tl_jax.engine.prefix import PRECISIONS, prepared, require_precision
 from tl_jax.errors import UserError, unknown
 from tl_jax.plans import norms
 from tl_jax.plans.plan import Phase, Plan
 from tl_jax.train.objective import Objective
 from tl_jax.train.objectives.cross_entropy import CrossEntropy
-
-PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +65,7 @@ class Problem:
     seed: int = 0
     batch_size: int = 32
     precision: str = "float32"  # of activations; weights and statistics stay float32
+    cache_precision: str = "float32"  # of activations in frozen layers whose outputs are stored
     objective: Objective = CrossEntropy()
     stochastic_depth: float = 0.0  # the last block's probability of leaving its branch out
     drop_mult: float = 1.0  # times every rate of dropout
@@ -76,6 +75,7 @@ class Problem:
         require_seed(self.seed)
         if self.precision not in PRECISIONS:
             raise unknown("precision", self.precision, PRECISIONS)
+        require_precision(self.cache_precision)
         if self.sources and not self.objective.judges:
             raise UserError(
                 f"{type(self.objective).__name__} trains on one task: leave out sources="

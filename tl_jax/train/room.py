@@ -72,6 +72,7 @@ def of_stores(
     yield from needs
     for reading in readings:
         inputs_below, common = inputs, {"examples": len(task.ids), "cache": cache, "dtype": dtype}
+        common["precision"] = problem.cache_precision
         for place, views in reading.stored:
             shape = reading.places.shapes[place]
             outputs = prefix.features_store(

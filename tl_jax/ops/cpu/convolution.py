@@ -19,7 +19,7 @@ def conv(neutral, x, kernel, bias, residual, *, stride, padding, activation, dif
     """Return the convolution's output; `differentiated` says that a backward pass follows."""
     bias = constants.precomputed(bias) if bias is not None else None
     window = {"stride": stride, "padding": padding}
-    if onednn.takes_conv(x, kernel, stride, padding):
+    if onednn.takes_conv(x, kernel, stride, padding, inference=not differentiated):
         name = _NAMES[activation]
         return onednn.conv(x, kernel, bias, residual, **window, activation=name)
     if _is_depthwise(x, kernel):

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from tl_jax.ops.cpu import constants, convolution, dense, norm, onednn, pooling, switch
+from tl_jax.ops.cpu import channels, constants, convolution, dense, norm, onednn, pooling, switch
 
 
 class Implementation(NamedTuple):
@@ -43,6 +43,7 @@ IMPLEMENTATIONS = {
     "max_pool_gradient": Implementation(pooling.max_pool_gradient),
     "avg_pool": Implementation(pooling.avg_pool),
     "avg_pool_gradient": Implementation(pooling.avg_pool_gradient),
+    "concatenated": Implementation(channels.by_bits, channels.is_narrow),
     "dot_general": Implementation(dense.by_output, dense.is_thin),
 }
 

@@ -13,7 +13,7 @@ _AVERAGES = {True: "average with padding", False: "average"}
 
 def max_pool(neutral, x, **window):
     """Return the maximum of each window."""
-    if onednn.takes_image(x):
+    if onednn.takes_image(x, inference=True):
         return onednn.pool(x, of="max", **window)
     return functools.reduce(jnp.maximum, _parts(x, **window))
 
@@ -73,7 +73,7 @@ def _max_pool_gradient(x, g, *, size, stride, padding):
 
 def avg_pool(neutral, x, *, count_padding, **window):
     """Return the mean of each window."""
-    if onednn.takes_image(x):
+    if onednn.takes_image(x, inference=True):
         return onednn.pool(x, of=_AVERAGES[count_padding], **window)
     return _shifted_mean(x, count_padding=count_padding, **window)
 

@@ -15,6 +15,7 @@ import threadpoolctl
 from tl_jax import interrupt, progress
 from tl_jax.data import views
 from tl_jax.data.task import Task
+from tl_jax.engine import prefix
 from tl_jax.errors import takes_several, unknown
 from tl_jax.measure.features import of_layers, shapes_of
 from tl_jax.measure.probes import protocol
@@ -43,6 +44,7 @@ def check(config: Any) -> None:
     for budget in config.budgets:
         protocol.require_budget(budget)
     views.numbers(config.views)
+    prefix.require_precision(config.cache_precision)
     shapes_of(outline_of(config), layers=config.layers or None, pool=config.pool)
 
 
@@ -57,6 +59,7 @@ def compute(config: Any, workdir: pathlib.Path) -> dict:
     base, subsets = base_of(config), labelled_subsets(config)
     task = subsets[config.budgets[0], config.seeds[0]][0]
     options = {"pool": config.pool, "views": config.views, "cache": config.cache}
+    options["precision"] = config.cache_precision
     features = of_layers(base, task, layers=config.layers or None, **options)
     ready = time.monotonic()
     journal = Journal(workdir / "cells.jsonl")

@@ -100,11 +100,12 @@ class FastRCNN(Detection):
         """UserError for a precision in which a box is pixels off, and for views of images, which
         proposals do not follow.
         """
-        if problem.precision != "float32":
-            raise UserError(
-                f"fast_rcnn reads boxes, which are too coarse in {problem.precision}: take "
-                "precision=float32"
-            )
+        for name in ("precision", "cache_precision"):
+            if (precision := getattr(problem, name)) != "float32":
+                raise UserError(
+                    f"fast_rcnn reads boxes, which are too coarse in {precision}: take "
+                    f"{name}=float32"
+                )
         for phase in problem.plan.phases:
             if phase.settings.views != "none":
                 raise UserError(

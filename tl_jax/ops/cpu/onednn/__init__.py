@@ -1,6 +1,7 @@
 """oneDNN's convolutions, batch norm and pooling as operations of a JAX program on the CPU.
 
-In float32. While a program is traced, `takes_conv` and `takes_image` say whether to use them.
+In float32, and in inference in bfloat16 on a CPU that multiplies such numbers. While a program is
+traced, `takes_conv` and `takes_image` say whether to use them.
 """
 
 import functools
@@ -59,18 +60,29 @@ def cores() -> int:
     return library.cores() if jax.default_backend() == "cpu" and available() else 1
 
 
-def takes_conv(x, kernel, stride: int, padding) -> bool:
+def multiplies_bfloat16() -> bool:
+    """Whether oneDNN computes in bfloat16, with sums in float32, faster than in float32."""
+    return available() and library.multiplies_bfloat16()
+
+
+def _takes(dtype, inference: bool) -> bool:
+    """Whether oneDNN computes with numbers of this type."""
+    if inference and dtype == jnp.bfloat16:
+        return multiplies_bfloat16()
+    return dtype == jnp.float32 and available()
+
+
+def takes_conv(x, kernel, stride: int, padding, *, inference: bool = False) -> bool:
     """Whether oneDNN computes this convolution on the CPU."""
     work = 2 * math.prod(kernel.shape) * math.prod(_output(x, kernel, stride, padding)[:3])
     edges = [edge for pair in padding for edge in pair]
-    fits = x.dtype == kernel.dtype == jnp.float32 and min(edges) >= 0
-    return fits and work >= LEAST_WORK and available()
+    fits = x.dtype == kernel.dtype and min(edges) >= 0
+    return fits and work >= LEAST_WORK and _takes(x.dtype, inference)
 
 
-def takes_image(x) -> bool:
+def takes_image(x, *, inference: bool = False) -> bool:
     """Whether oneDNN computes the batch norm or the pooling of `x` on the CPU."""
-    fits = x.dtype == jnp.float32 and x.ndim == 4
-    return fits and x.size >= LEAST_SIZE and available()
+    return x.ndim == 4 and x.size >= LEAST_SIZE and _takes(x.dtype, inference)
 
 
 def conv(x, kernel, bias, residual, *, stride, padding, activation: str | None):
@@ -78,14 +90,16 @@ def conv(x, kernel, bias, residual, *, stride, padding, activation: str | None):
     `activation`: (N, H', W', D).
     """
     shape = _output(x, kernel, stride, padding)
-    if _fewer_products(x.shape, kernel.shape, shape, stride, padding):
+    # Direct products of bfloat16 numbers are as fast as Winograd's, which would lose digits.
+    wide = x.dtype == jnp.float32
+    if wide and _fewer_products(x.shape, kernel.shape, shape, stride, padding):
         fused = None if residual is not None else activation
         case = Winograd(FORWARD, x.shape, kernel.shape, shape, padding, bias is not None, fused)
         y = _forward(case, x, kernel, bias)
         return y if residual is None else _ACTIVATIONS[activation](y + residual)
     more = bias is not None, residual is not None, activation
     case = Convolution(FORWARD, x.shape, kernel.shape, shape, stride, padding, *more)
-    return _forward(case, x, kernel, bias, residual)
+    return _forward(case._replace(dtype=x.dtype.name), x, kernel, bias, residual)
 
 
 def _forward(case, x, kernel, bias, residual=None):
@@ -102,7 +116,9 @@ def _forward(case, x, kernel, bias, residual=None):
 
 
 def _packed(case, kernel):
-    return constants.precomputed(_call(case, [(last_size(case) // 4,)], kernel)[0])
+    return constants.precomputed(
+        _call(case, [(last_size(case) // kernel.dtype.itemsize,)], kernel)[0]
+    )
 
 
 def _pair(case, x, kernel, bias):
@@ -117,7 +133,7 @@ def _pair(case, x, kernel, bias):
     if first_bias is None or not _can_be_fused(first):
         return None
     ends = first.x, first.kernel, first.activation, case.kernel
-    pair = Pair(FORWARD, *ends, case.stride, case.padding, case.y, case.activation)
+    pair = Pair(FORWARD, *ends, case.stride, case.padding, case.y, case.activation, case.dtype)
     if not possible(pair):
         return None
     packed = _packed(pair._replace(kind=PACKING), first_kernel)
@@ -200,7 +216,7 @@ def pool(x, *, of: str, size: int, stride: int, padding):
     `of` is "max", "average" (of a window's pixels in the image) or "average with padding".
     """
     case = _pooling(FORWARD, of, x.shape, size, stride, padding)
-    return _call(case, [case.y], x)[0]
+    return _call(case._replace(dtype=x.dtype.name), [case.y], x)[0]
 
 
 def max_pool_with_workspace(x, *, size, stride, padding):
@@ -232,6 +248,6 @@ def _pooling(kind, of, shape, size, stride, padding, differentiated=False):
 
 
 def _call(case, shapes, *arrays, workspaces=()):
-    outputs = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
+    outputs = [jax.ShapeDtypeStruct(shape, arrays[0].dtype) for shape in shapes]
     outputs += [jax.ShapeDtypeStruct((size,), jnp.uint8) for size in workspaces]
     return foreign.call(case, outputs, *arrays)

@@ -3,7 +3,7 @@
 import ctypes
 
 from tl_jax.ops.cpu.onednn import library as dnnl
-from tl_jax.ops.cpu.onednn.library import F32, Handle
+from tl_jax.ops.cpu.onednn.library import DTYPES, Handle
 
 _USER_SCRATCHPAD = 1
 _RELU, _CLIP, _ADD = 0x20, 0x2E, 0x1FFF0
@@ -18,12 +18,14 @@ def attributes(
     *,
     accumulate: bool = False,
     depthwise: tuple[int, int, int, str | None] | None = None,
+    dtype: str = "float32",
 ) -> Handle:
     """Return the attributes of a primitive.
 
     With `accumulate` it adds its output to what is in memory. After that it adds an array of the
     layout `addend` and applies `activation`, one of `ACTIVATIONS`. `depthwise` appends a depthwise
-    convolution: the side of its kernel, its stride, its padding at the start and its activation.
+    convolution of numbers of `dtype`: the side of its kernel, its stride, its padding at the start
+    and its activation.
     """
     attr = dnnl.create("dnnl_primitive_attr_create")
     operations = dnnl.create("dnnl_post_ops_create")
@@ -35,8 +37,8 @@ def attributes(
     _append(operations, activation)
     if depthwise:
         *window, last = depthwise
-        window = map(ctypes.c_int64, window)
-        dnnl.call("dnnl_post_ops_append_dw", operations, F32, F32, F32, *window)
+        types, window = [DTYPES[dtype]] * 3, map(ctypes.c_int64, window)
+        dnnl.call("dnnl_post_ops_append_dw", operations, *types, *window)
         _append(operations, last)
     dnnl.call("dnnl_primitive_attr_set_post_ops", attr, operations)
     return attr

@@ -24,6 +24,7 @@ class Convolution(NamedTuple):
     residual: bool = False
     activation: str | None = None  # one of ACTIVATIONS
     packed: bool = False  # whether the kernel is in oneDNN's layout
+    dtype: str = "float32"  # of all arrays; sums are in float32
 
     @property
     def pointwise(self) -> bool:
@@ -52,6 +53,7 @@ class Pooling(NamedTuple):
     stride: int
     padding: Edges
     differentiated: bool = False  # the gradient of maxima needs to know where each was
+    dtype: str = "float32"
 
 
 class Winograd(NamedTuple):
@@ -79,6 +81,7 @@ class Pair(NamedTuple):
     padding: Edges
     y: Shape
     activation: str | None
+    dtype: str = "float32"  # as in a convolution
 
 
 Case = Convolution | BatchNorm | Pooling | Winograd | Pair

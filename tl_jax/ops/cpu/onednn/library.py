@@ -13,7 +13,10 @@ from collections.abc import Generator
 
 PACKAGE = "onednn-cpu-gomp"
 
-F32, _ANY, _CPU = 3, 1, 1
+# oneDNN's number of each type
+DTYPES = {"float32": 3, "bfloat16": 2}
+_ANY, _CPU = 1, 1
+_BFLOAT16_PRODUCTS = 0xE7  # bits of an instruction set: AVX-512 BF16, which AMX adds to
 
 # How libgomp's threads wait; it reads these variables once, when it is loaded. They spin from step
 # to step, even if there are more threads than cores (each of XLA's threads that has called libgomp
@@ -44,6 +47,13 @@ def library() -> ctypes.CDLL | None:
 def cores() -> int:
     """Return how many threads oneDNN uses: OMP_NUM_THREADS, or as many as OpenMP allows."""
     return library().omp_get_max_threads()
+
+
+@functools.cache
+def multiplies_bfloat16() -> bool:
+    """Whether this CPU has products of bfloat16 numbers, added up in float32."""
+    found = library().dnnl_get_effective_cpu_isa()
+    return found & _BFLOAT16_PRODUCTS == _BFLOAT16_PRODUCTS
 
 
 @contextlib.contextmanager
@@ -83,31 +93,32 @@ def dims(*numbers: int):
     return _Dims(*numbers)
 
 
-def strided(sizes: tuple[int, ...], strides: tuple[int, ...]) -> Handle:
-    """Return a layout of float32 numbers."""
+def strided(sizes: tuple[int, ...], strides: tuple[int, ...], dtype: str = "float32") -> Handle:
+    """Return a layout of numbers of a type, one of `DTYPES`."""
     name = "dnnl_memory_desc_create_with_strides"
-    return create(name, len(sizes), dims(*sizes), F32, dims(*strides))
+    return create(name, len(sizes), dims(*sizes), DTYPES[dtype], dims(*strides))
 
 
-def image(shape: tuple[int, int, int, int]) -> Handle:
+def image(shape: tuple[int, int, int, int], dtype: str = "float32") -> Handle:
     """Return the layout of an array (N, H, W, C)."""
     n, h, w, c = shape
-    return strided((n, c, h, w), (h * w * c, 1, w * c, c))
+    return strided((n, c, h, w), (h * w * c, 1, w * c, c), dtype)
 
 
-def matrix(sizes: tuple[int, int]) -> Handle:
+def matrix(sizes: tuple[int, int], dtype: str = "float32") -> Handle:
     """Return the layout of an array (rows, columns)."""
-    return strided(sizes, (sizes[1], 1))
+    return strided(sizes, (sizes[1], 1), dtype)
 
 
-def vector(length: int) -> Handle:
+def vector(length: int, dtype: str = "float32") -> Handle:
     """Return the layout of an array (length,)."""
-    return strided((length,), (1,))
+    return strided((length,), (1,), dtype)
 
 
-def any_layout(sizes: tuple[int, ...]) -> Handle:
+def any_layout(sizes: tuple[int, ...], dtype: str = "float32") -> Handle:
     """Return a placeholder for an array of these sizes, whose layout the primitive may choose."""
-    return create("dnnl_memory_desc_create_with_tag", len(sizes), dims(*sizes), F32, _ANY)
+    name = "dnnl_memory_desc_create_with_tag"
+    return create(name, len(sizes), dims(*sizes), DTYPES[dtype], _ANY)
 
 
 def chosen_layout(description: Handle, query: int, number: int = 0) -> Handle:

@@ -53,7 +53,7 @@ def convolution(case: Convolution) -> Program:
     if (case.packed or case.kind == PACKING) and case.pointwise:
         return _product(case)
     (x, y, bias), description = _ends(case), describe(case)
-    kernel = kernel_layout(case.kernel, _groups(case))
+    kernel = kernel_layout(case.kernel, _groups(case), dtype=case.dtype)
     if case.kind in (FORWARD, PACKING):
         return _forward(case, description, x, kernel, bias, y)
     if case.kind == INPUT_GRADIENT:
@@ -65,7 +65,7 @@ def convolution(case: Convolution) -> Program:
 def describe(case: Convolution) -> Handle:
     """Return the description of a convolution or a gradient; oneDNN chooses the kernel's layout."""
     x, y, bias = _ends(case)
-    kernel = dnnl.any_layout(_kernel_sizes(case.kernel, _groups(case)))
+    kernel = dnnl.any_layout(_kernel_sizes(case.kernel, _groups(case)), case.dtype)
     window = [dnnl.dims(case.stride, case.stride), dnnl.dims(0, 0), *_edges(case.padding)]
     engine, after = dnnl.engine(), attributes(case.activation, y if case.residual else None)
     forward = dnnl.create(
@@ -87,7 +87,8 @@ def describe(case: Convolution) -> Handle:
 
 def _ends(case: Convolution) -> tuple[Handle, Handle, Handle | None]:
     """Return the layouts of input, output and bias."""
-    return dnnl.image(case.x), dnnl.image(case.y), dnnl.vector(case.y[3]) if case.bias else None
+    bias = dnnl.vector(case.y[3], case.dtype) if case.bias else None
+    return dnnl.image(case.x, case.dtype), dnnl.image(case.y, case.dtype), bias
 
 
 def _forward(case: Convolution, description: Handle, x, kernel, bias, y) -> Program:
@@ -109,11 +110,12 @@ def _product(case: Convolution) -> Program:
     """
     *_, inputs, outputs = case.kernel
     pixels = math.prod(case.x[:3])
-    x, y = dnnl.matrix((pixels, inputs)), dnnl.matrix((pixels, outputs))
-    bias, kernel = dnnl.matrix((1, outputs)), dnnl.matrix((inputs, outputs))
+    sizes = (pixels, inputs), (pixels, outputs), (1, outputs), (inputs, outputs)
+    x, y, bias, kernel = (dnnl.matrix(size, case.dtype) for size in sizes)
+    chosen = dnnl.any_layout((inputs, outputs), case.dtype)
     description = dnnl.create(
         "dnnl_matmul_primitive_desc_create",
-        *(dnnl.engine(), x, dnnl.any_layout((inputs, outputs)), bias if case.bias else None, y),
+        *(dnnl.engine(), x, chosen, bias if case.bias else None, y),
         attributes(case.activation, y if case.residual else None),
     )
     return _forward(case, description, x, kernel, bias, y)
@@ -123,24 +125,27 @@ def pair(case: Pair) -> Program:
     """Return the program of a fused pair; DnnlError if oneDNN lacks it or changes its window."""
     (n, h, w, c), (side, _, _, d) = case.x, case.depthwise
     window = side, case.stride, case.padding[0][0]
+    x, between = (dnnl.image((n, h, w, channels), case.dtype) for channels in (c, d))
+    kernel, bias = dnnl.any_layout((d, c, 1, 1), case.dtype), dnnl.vector(d, case.dtype)
     none = dnnl.dims(0, 0)
     chosen = dnnl.create(
         "dnnl_convolution_forward_primitive_desc_create",
-        *(dnnl.engine(), _INFERENCE, _DIRECT, dnnl.image(case.x), dnnl.any_layout((d, c, 1, 1))),
-        *(dnnl.vector(d), dnnl.image((n, h, w, d)), dnnl.dims(1, 1), none, none, none),
-        attributes(case.between, depthwise=(*window, case.activation)),
+        *(dnnl.engine(), _INFERENCE, _DIRECT, x, kernel, bias, between),
+        *(dnnl.dims(1, 1), none, none, none),
+        attributes(case.between, depthwise=(*window, case.activation), dtype=case.dtype),
     )
 
     def layout(number: int) -> Handle:
         return dnnl.chosen_layout(chosen, _BY_NUMBER, number)
 
-    if not dnnl.library().dnnl_memory_desc_equal(layout(_DST.number), dnnl.image(case.y)):
+    y = dnnl.image(case.y, case.dtype)
+    if not dnnl.library().dnnl_memory_desc_equal(layout(_DST.number), y):
         raise dnnl.DnnlError(f"no such window: {case}")
     if case.kind != FORWARD:
         first = case.kind == PACKING
         shape, groups = (case.kernel, 1) if first else (case.depthwise, d)
         number = _WEIGHTS.number if first else DEPTHWISE | _WEIGHTS.number
-        return _packing(kernel_layout(shape, groups), layout(number))
+        return _packing(kernel_layout(shape, groups, dtype=case.dtype), layout(number))
     kernels = _WEIGHTS.number, _BIAS.number
     numbers = SRC.number, *kernels, *(DEPTHWISE | number for number in kernels), _DST.number
     program = Program()
@@ -169,14 +174,16 @@ def _kernel_sizes(kernel: Shape, groups: int) -> tuple[int, ...]:
     return sizes if groups > 1 else sizes[1:]
 
 
-def kernel_layout(kernel: Shape, groups: int, *, row: int | None = None) -> Handle:
+def kernel_layout(
+    kernel: Shape, groups: int, *, row: int | None = None, dtype: str = "float32"
+) -> Handle:
     """Return the layout of a kernel (kh, kw, C / groups, D).
 
     With `row` it is the layout of `kw` columns of a kernel that has `row` of them.
     """
     _, kw, inputs, outputs = kernel
     strides = (outputs // groups, 1, outputs, (row or kw) * inputs * outputs, inputs * outputs)
-    return dnnl.strided(_kernel_sizes(kernel, groups), strides if groups > 1 else strides[1:])
+    return dnnl.strided(_kernel_sizes(kernel, groups), strides[groups == 1 :], dtype)
 
 
 _USE_SCALE, _USE_SHIFT, _WITH_RELU = 2, 4, 8
@@ -208,7 +215,7 @@ def batch_norm(case: BatchNorm) -> Program:
 
 def pooling(case: Pooling) -> Program:
     """Return the program of a pooling or of its gradient."""
-    x, y, of = dnnl.image(case.x), dnnl.image(case.y), POOLS[case.of]
+    x, y, of = dnnl.image(case.x, case.dtype), dnnl.image(case.y, case.dtype), POOLS[case.of]
     window = [dnnl.dims(n, n) for n in (case.stride, case.size, 0)] + _edges(case.padding)
     engine, plain = dnnl.engine(), attributes()
     differentiated = case.differentiated or case.kind == GRADIENT
