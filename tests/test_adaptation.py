@@ -790,6 +790,7 @@ def test_adabn_is_the_base_with_the_statistics_of_the_target(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_domain_is_adapted_and_the_adapted_base_is_one_to_adapt_again(tmp_path):
     tune = {"epochs": 1, "batch_norm": "batch", "learning_rate": 1e-2}
     usual = {"tune": tune, "batch_size": 25, "cache": None}

@@ -181,6 +181,7 @@ def test_what_is_no_image_is_refused(image, complaint):
         small().preprocessing(image)
 
 
+@pytest.mark.slow
 def test_inputs_that_are_too_small_are_refused_with_the_least_size():
     base = load_base("inception_v3", "random:0")
     complaint = "48 x 48 pixels are too small: the output of layer 'mixed_.*"

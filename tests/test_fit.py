@@ -87,6 +87,7 @@ def test_an_average_that_follows_at_once_is_the_weights_themselves():
     assert min(jax.tree.leaves(apart)) > 1e-3  # of all steps
 
 
+@pytest.mark.slow
 def test_views_of_raw_images_are_told_apart_as_equation_1_of_simclr_says():
     """Without an update, and with views that are the images: by hand, from the embeddings."""
     _, variables, given = posed("simclr(output='pool', hidden=8, width=4, temperature=0.5)")

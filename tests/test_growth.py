@@ -80,7 +80,7 @@ PLACES = [
     ("alexnet_small", "conv4", ()),  # read by a dense layer, position by position
     pytest.param("alexnet_small", "fc5", (), marks=pytest.mark.slow),
     ("norms", "conv1", ()),
-    ("resnet", "stem", ("stem/conv", "block1/conv2")),
+    pytest.param("resnet", "stem", ("stem/conv", "block1/conv2"), marks=pytest.mark.slow),
     pytest.param("resnet", "block1/conv1", (), marks=pytest.mark.slow),
     pytest.param("resnet", "block2", ("block2/shortcut", "block2/conv2"), marks=pytest.mark.slow),
     pytest.param("densenet", "stem", ("stem/conv",), marks=pytest.mark.slow),

@@ -163,6 +163,7 @@ def test_with_no_layer_transferred_all_treatments_are_the_bases_own_training():
     jax.tree.map(np.testing.assert_array_equal, begun, fresh(3))
 
 
+@pytest.mark.slow
 def test_several_together_are_each_alone():
     given = [training(B, fresh(seed), "pool1", seed) for seed in range(3)]
     several = together(transferred, stacked(given), images(), stop="pool1", **STATIC)

@@ -85,6 +85,7 @@ def test_a_lock_whose_folder_was_deleted_meanwhile_is_made_anew(tmp_path, monkey
         assert path.exists() and len(attempts) == 2
 
 
+@pytest.mark.slow
 def test_a_run_that_waits_for_a_store_is_stopped(given, done, tmp_path):
     """SIGTERM, while another process computes the decoded images: 143, saved, in one line."""
     stores = [path.parent for path in given["cache"].glob("*/rows.jsonl")]

@@ -65,7 +65,11 @@ def test_efficientnet_lite0_sees_in_photographs_what_its_reference_sees():
 
 @pytest.mark.parametrize(
     ("name", "size"),
-    [("efficientnet_lite0", 192), ("efficientnet_lite1", None), ("efficientnet_lite2", None)],
+    [
+        ("efficientnet_lite0", 192),
+        ("efficientnet_lite1", None),
+        pytest.param("efficientnet_lite2", None, marks=pytest.mark.slow),
+    ],
 )
 def test_efficientnet_lite_sees_what_is_there(name, size):
     found = probabilities(real(name).resized(size))

@@ -148,6 +148,7 @@ def test_other_files_are_refused(base, theirs, tmp_path):
         back(base, tmp_path, "torchvision:IMAGENET")
 
 
+@pytest.mark.slow
 def test_nets_without_a_way_back_are_refused(theirs, tmp_path):
     for name, form, message in (
         ("mobilenet_v2_035", "keras", "this net is Keras's"),

@@ -131,7 +131,9 @@ SMALLEST = {
     for by in (kind, family)
 }
 # Of nets whose weights take seconds to make, one of each family
+SLOW = ("keras-InceptionResNetV2", "timm-inception_v4", "timm-vgg11")  # seconds each all the same
 QUICK = {n for n in SMALLEST[kind] if n in SMALLEST[family] or size(n)[0] < LARGE}
+QUICK = {name for name in QUICK if not name.startswith(SLOW)}
 MARKED = [
     pytest.param(*row, id=row[0], marks=[] if row[0] in QUICK else pytest.mark.slow)
     for row in ROWS

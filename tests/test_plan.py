@@ -139,6 +139,7 @@ def test_discriminative_rates_may_fall_from_layer_to_layer(count, lowest, factor
         ("vgg16", "fc7", {"fc7": 1 / 3, "fc6": 1 / 9, "conv5_1": 1 / 27, "conv4_3": 1 / 81}),
     ],
 )
+@pytest.mark.slow
 def test_pools_of_real_nets_spend_no_factor(name, cut, wanted):
     family = models.family(name)
     chain = family.build(name, family.forms(name)[0]).cut(cut)

@@ -333,9 +333,8 @@ def of_texts(objective, **given):
     return tl_jax.transfer(texts.base(), task, objective=objective, **given)
 
 
-@pytest.mark.parametrize(
-    "objective", [pytest.param("pi_model", marks=pytest.mark.slow), "mean_teacher"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", ["pi_model", "mean_teacher"])
 def test_dropout_alone_tells_the_views_of_a_text_apart(objective):
     without, noisy = (of_texts(objective, dropout=rate).history[0] for rate in (0.0, 0.5))
     # In the first step, which is the only one, the teacher is the network.

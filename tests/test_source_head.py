@@ -211,9 +211,8 @@ def whole(objective):
     return base().transfer(task(), objective=objective, cache=None, **GIVEN)
 
 
-@pytest.mark.parametrize(
-    "objective", [OBJECTIVES[0], pytest.param(OBJECTIVES[1], marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", OBJECTIVES)
 def test_stored_outputs_give_what_pixels_give_and_the_new_head_alone_is_kept(tmp_path, objective):
     stored = {"workdir": tmp_path, "objective": objective, "cache": tmp_path / "cache"}
     own, stored = whole(objective), base().transfer(task(), **stored, **GIVEN)
