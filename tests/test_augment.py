@@ -496,7 +496,6 @@ def test_settings_are_read():
     assert make("crop + flip(0.25, vertical=0.5)") == Sequence((Crop(), Flip(0.25, 0.5)))
     assert make("randaugment(2,9)+erase(0.25)+mixup(0.2)").parts[0].magnitude == 9.0
     assert hash(make("crop(1)")) == hash(make("crop(least=1.0)"))
-    assert type(make("randaugment(3.0)").operations) is int
 
 
 @pytest.mark.parametrize(
@@ -510,10 +509,10 @@ def test_settings_are_read():
         ("flip(vertical=1, vertical=0)", "'flip': vertical is given twice"),
         ("flip(1.5)", "flip: probability must be a number from 0 to 1, not 1.5"),
         ("flip(-1)", "must be a number from 0 to 1, not -1"),
-        ("flip(True)", "must be a number from 0 to 1, not True"),
-        ("flip('a')", "must be a number from 0 to 1, not 'a'"),
-        ("shift(1e999)", "must be a whole number from 0 to 1000, not inf"),
-        ("randaugment(1.5)", "operations must be a whole number from 1 to 14, not 1.5"),
+        ("flip(True)", "flip': probability= takes a number; got True"),
+        ("flip('a')", "flip': probability= takes a number; got 'a'"),
+        ("shift(1e999)", "pixels= takes a whole number; got inf"),
+        ("randaugment(1.5)", "operations= takes a whole number; got 1.5"),
         ("crop(0.5, 0.2)", "crop: least 0.5 must not be above most 0.2"),
         ("mixup(0)", "alpha must be a number from 0.01 to 100, not 0"),
     ],

@@ -103,7 +103,7 @@ def test_a_setting_names_the_teacher(tmp_path):
     [
         ("distil(temperature=0.0)", "distil: temperature takes a number above 0"),
         ("distil(weight=2.0)", "distil: weight takes a share"),
-        ("distil(teacher=3)", "distil: teacher takes a path"),
+        ("distil(teacher=3)", "teacher= takes text; got 3"),
         ("destil", "unknown objective 'destil'; did you mean 'distil'"),
     ],
 )

@@ -16,7 +16,7 @@ from tl_jax.data import loader
 from tl_jax.engine import prefix
 from tl_jax.train import loop as train
 from tl_jax.train import state
-from tl_jax.train.inputs import abstract_variables, asked, for_plan
+from tl_jax.train.inputs import asked, for_plan
 from tl_jax.train.step import State
 from tl_jax.train.work import PhaseRun
 
@@ -292,6 +292,6 @@ def test_the_shapes_of_a_state_are_those_of_the_first_one():
     assert jax.tree.map(lambda a: (a.shape, a.dtype), begun) == jax.tree.map(
         lambda a: (a.shape, a.dtype), said
     )
-    abstract = abstract_variables(mine)
+    abstract = jax.eval_shape(lambda: variables)
     assert asked(mine, phase, abstract) == (recipe, survey, asked(mine, phase, variables).places)
     assert state.shapes(recipe, survey, abstract) == said

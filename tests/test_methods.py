@@ -238,7 +238,7 @@ def test_adapters_begin_as_the_identity_are_few_and_can_be_merged(name, spec):
     ("spec", "said"),
     [
         ("lorra", "unknown adapters 'lorra'; did you mean 'lora'"),
-        ("lora(rank=0)", "rank is at least 1; got 0"),
+        ("lora(rank=0)", "rank= takes a whole number, at least 1"),
         ("parallel", "none of these layers has a kernel"),
     ],
 )

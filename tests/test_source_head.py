@@ -304,7 +304,7 @@ def test_a_transfer_without_an_old_classifier_is_refused(objective, change, give
         ("cross_entropy+lwf(temperature=0)", "lwf: temperature takes a number above 0; got 0"),
         ("cross_entropy+lwf(weight=-1)", "lwf: weight takes a number from 0 on; got -1"),
         ("co_tuning(weight=-1)", "co_tuning: weight takes a number from 0 on; got -1"),
-        ("co_tuning(weight='a')", "co_tuning: weight takes a number; got 'a'"),
+        ("co_tuning(weight='a')", "'co_tuning': weight= takes a number; got 'a'"),
     ],
 )
 def test_options_that_are_none_are_refused(spec, said):

@@ -137,7 +137,7 @@ def test_from_the_device_or_batch_by_batch_the_same_is_drawn(tmp_path, monkeypat
     ("spec", "said"),
     [
         ("stochastic(p=1.5)", "batch_norm: p= takes a probability, from 0 to 1; got 1.5"),
-        ("stochastic(p='a')", "batch_norm: p= takes a number; got 'a'"),
+        ("stochastic(p='a')", "'stochastic': p= takes a number; got 'a'"),
         ("stochastic(q=0.5)", "unknown option of batch_norm 'stochastic' 'q'; .*p"),
         ("stochastik", "unknown batch_norm 'stochastik'; did you mean 'stochastic'"),
         ("frozen(1)", "batch_norm 'frozen' takes 0 options; got 1"),

@@ -2,7 +2,7 @@
 
 import ast
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from tl_jax.errors import UserError, takes, takes_type, unknown
@@ -26,8 +26,11 @@ def register(table: Table, kind: str) -> Callable[[Callable], Callable]:
     return add
 
 
-def chosen(kind: str, spec: str, table: Mapping[str, Callable]) -> tuple[Callable, dict[str, Any]]:
-    """Return the function that `spec` names and the options that it sets.
+def chosen(
+    kind: str, spec: str, table: Mapping[str, Callable], *, given: Collection[str] = ()
+) -> tuple[Callable, dict[str, Any]]:
+    """Return the function that `spec` names and the options that it sets; the caller itself sets
+    those that are `given`.
 
     `spec` is "name", "name(option=1)", or "name(2, 9)", whose positional values go to the
     function's options in order. UserError for an unknown name or option, with the near miss, for
@@ -37,7 +40,7 @@ def chosen(kind: str, spec: str, table: Mapping[str, Callable]) -> tuple[Callabl
     name, values, named = _parsed(kind, spec)
     if name not in table:
         raise unknown(kind, name, table)
-    options = parameters(table[name])
+    options = {n: one for n, one in parameters(table[name]).items() if n not in given}
     if len(values) > len(options):
         names = f" ({', '.join(options)})" if options else ""
         raise UserError(f"{kind} {name!r} takes {len(options)} options{names}; got {len(values)}")
@@ -45,14 +48,13 @@ def chosen(kind: str, spec: str, table: Mapping[str, Callable]) -> tuple[Callabl
     require_options(f"{kind} {name!r}", named, options)
     if twice := sorted(positional.keys() & named.keys()):
         raise UserError(f"{kind} {name!r}: {twice[0]} is given twice")
-    given = positional | named
+    found = positional | named
     for option, parameter in options.items():
-        if option in given:
-            declared = parameter.annotation
-            takes_type(f"{kind} {name!r}: {option}=", declared, given[option])
+        if option in found:
+            takes_type(f"{kind} {name!r}: {option}=", parameter.annotation, found[option])
         elif parameter.default is parameter.empty:
             raise UserError(f"{kind} {name!r} needs {option}=: {name}({option}=...)")
-    return table[name], given
+    return table[name], found
 
 
 def summands(kind: str, text: str) -> list[str]:

@@ -83,7 +83,7 @@ def look(subject: Subject, base: str, source: str) -> ml_collections.ConfigDict:
 def probes(subject: Subject, base: str) -> ml_collections.ConfigDict:
     """The config of a probe of every layer of a base, with all labels."""
     how = {"layers": (), "pool": "mean", "views": "none", "probes": ("logistic",)}
-    how |= {"budgets": (1.0,), "seeds": tuple(range(SEEDS))}
+    how |= {"budgets": (1.0,), "seeds": tuple(range(SEEDS)), "cache_precision": "float32"}
     return ml_collections.ConfigDict(_about(subject, base) | how)
 
 
