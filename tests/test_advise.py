@@ -316,6 +316,7 @@ def write(path, rows):
     return path
 
 
+@pytest.mark.slow
 def test_the_judgement_of_advice_from_tables(tmp_path):
     rows = [row | {"test_weighted": row["test"]} for row in rows_of(crossing, tasks=6, seeds=2)]
     twin = {"pixels_svm": "class_means", "logistic": "cnn_svm"}

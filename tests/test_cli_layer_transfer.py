@@ -136,6 +136,7 @@ def test_folders_of_the_same_name_are_told_apart(between_namesakes):
     assert "shots A to shots B" in (workdir / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_each_task_is_told_before_the_first_training(between_namesakes):
     *_, lines = between_namesakes
     told = [line for line in lines if line.startswith("shots: ")]
@@ -145,6 +146,7 @@ def test_each_task_is_told_before_the_first_training(between_namesakes):
     ]
 
 
+@pytest.mark.slow
 def test_a_study_belongs_to_the_data_of_both_sides(between_namesakes, cache, capsys):
     given, workdir, _ = between_namesakes
     some = pathlib.Path(given["source.path"]) / "a" / "0.png"
@@ -184,6 +186,7 @@ def home(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_streamed_from_disk_what_is_frozen_stays_to_the_bit(home):
     config = configured("~/cache", together=False, seeds=1, epochs=(1,), budgets=(10,))
     net = Net(config)

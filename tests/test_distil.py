@@ -80,6 +80,7 @@ def test_a_student_learns_from_the_answers_alone(tmp_path):
     assert digits.scores(problem, done)["accuracy"] > 0.4
 
 
+@pytest.mark.slow
 def test_a_setting_names_the_teacher(tmp_path):
     path, task = tmp_path / "teacher.safetensors", digits.source()
     teacher().save(path)

@@ -72,6 +72,7 @@ def task(photos):
     return tl_jax.load_task(photos, seed=0, val=0.2, test=0.2)
 
 
+@pytest.mark.slow
 def test_a_finished_run_can_be_transferred_again(task, tmp_path):
     first = tl_jax.transfer(small(), task, **settings(), workdir=tmp_path / "a")
     second = first.base.transfer(task, **settings(plan="head_only"), workdir=tmp_path / "b")

@@ -65,6 +65,7 @@ def test_what_does_not_reach_the_features_leaves_the_classifier_to_the_source():
     assert (found.loss > wanted.loss).all()  # by the loss of the classifier of domains
 
 
+@pytest.mark.slow
 def test_runs_of_two_domains_go_together():
     _, variables, given = posed("domain_adversarial(width=5)")
     runs = [run(variables, seed) for seed in range(3)]

@@ -85,7 +85,7 @@ PLACES = [
     pytest.param("resnet", "block2", ("block2/shortcut", "block2/conv2"), marks=pytest.mark.slow),
     pytest.param("densenet", "stem", ("stem/conv",), marks=pytest.mark.slow),
     pytest.param("densenet", "layer1/conv2", (), marks=pytest.mark.slow),
-    ("inception", "conv1", ()),
+    pytest.param("inception", "conv1", (), marks=pytest.mark.slow),
     pytest.param("inception", "mixed/3x3", (), marks=pytest.mark.slow),
     pytest.param("mobilenets", "block1", ("conv1", "block1/project"), marks=pytest.mark.slow),
     pytest.param(

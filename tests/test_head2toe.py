@@ -40,6 +40,7 @@ def task():
     return tl_jax.load_task("digits", seed=0, per_class=20)
 
 
+@pytest.mark.slow
 def test_a_share_of_the_features_is_kept_and_noise_is_not(task):
     rng = np.random.default_rng(0)
     pixels = np.stack([np.asarray(task.image(i), np.float32).ravel() for i in range(len(task.ids))])

@@ -152,6 +152,7 @@ def test_a_gradient_loses_what_is_against_another():
     same(without_conflict(jnp.array([[1.0, 0.0], [0.0, 0.0]]), key), [[1.0, 0.0], [0.0, 0.0]])
 
 
+@pytest.mark.slow
 def test_two_tasks_are_learnt_at_once(tmp_path):
     settings = {"epochs": 8, "schedule": "cosine"}
     mine = digits.problem(PCGrad(others=PARITY), TASKS, task=digits.with_parity(), **settings)
@@ -183,6 +184,7 @@ def lora(*layers: str) -> Network:
     return adapters.with_lora(PLAIN, trained()["params"], layers, rank=2)
 
 
+@pytest.mark.slow
 def test_adapters_alone_learn_and_the_base_stays(tmp_path):
     network = lora("conv2", "feature")
     assert network.names == ("conv1", "conv2_lora", "conv2", "feature_lora", "feature", "head")

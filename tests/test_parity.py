@@ -130,8 +130,8 @@ SMALLEST = {
     by: {min(group, key=size) for group in grouped(fixtures.names(), by).values()}
     for by in (kind, family)
 }
+SLOW = ("keras-InceptionResNetV2", "pretrainedmodels-bninception", "timm-inception_v4")  # seconds
 # Of nets whose weights take seconds to make, one of each family
-SLOW = ("keras-InceptionResNetV2", "timm-inception_v4", "timm-vgg11")  # seconds each all the same
 QUICK = {n for n in SMALLEST[kind] if n in SMALLEST[family] or size(n)[0] < LARGE}
 QUICK = {name for name in QUICK if not name.startswith(SLOW)}
 MARKED = [

@@ -307,6 +307,7 @@ def test_probes_run_on_a_stand_in(name, data_dir, tmp_path):
     assert (cell["train"], cell["val"], *cell["probes"]) == (30, 15, *config.probes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROTOCOLS["scenarios"])
 def test_a_cell_runs_on_a_stand_in(name, data_dir, tmp_path):
     config = protocol(name).unlock()
@@ -326,6 +327,7 @@ def test_a_cell_runs_on_a_stand_in(name, data_dir, tmp_path):
     assert "full a grid of 2 settings; the best" in (tmp_path / "run" / "report.html").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["bit", "cats_and_dogs", "dogs_and_flowers"])
 def test_a_transfer_runs_on_a_stand_in(name, data_dir, tmp_path):
     config = protocol(name)

@@ -119,6 +119,7 @@ def test_the_weight_rises_to_its_whole():
     assert PiModel(weight=8.0, ramp=0.0).scale(Now(None, 0.0, "all")) == 8.0
 
 
+@pytest.mark.slow
 def test_a_label_teaches_the_strong_view_and_not_the_weak_one():
     """The gradient is that of cross entropy to labels which do not depend on the weights."""
     weights, given = variables(3), batch(3)
@@ -279,6 +280,7 @@ def test_a_phase_reads_the_highest_place_that_its_views_allow(name):
         assert ("asks for 'image'" in places.why) == (wanted is None)
 
 
+@pytest.mark.slow
 def test_the_store_gives_the_weights_that_pixels_give(tmp_path):
     mine = semi(MeanTeacher(), ("feature", "head"), optimizer="sgd", epochs=1)
     start = digits.begun(digits.network())

@@ -237,6 +237,7 @@ class Killed(Exception):
     """Stands for a kill."""
 
 
+@pytest.mark.slow
 def test_the_relationship_is_learned_once_from_every_example_and_survives_a_kill(
     monkeypatch, tmp_path
 ):

@@ -78,6 +78,7 @@ def environment(**variables: str) -> dict[str, str]:
     return others | {"PYTHONPATH": path} | variables
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc says what is loaded")
 def test_plain_forms_give_the_same_numbers_without_onednn(tmp_path):
     command = [sys.executable, "-c", PLAIN, str(tmp_path / "plain.npz")]

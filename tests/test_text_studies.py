@@ -148,6 +148,7 @@ def scenarios_of(table, cache, plans, bases=("bert_of_tests",)):
     return config
 
 
+@pytest.mark.slow
 def test_scenarios_of_texts(table, tmp_path, monkeypatch):
     plans = {"logistic": {"probe": "logistic"}, "head": {"plan": "head_only"}}
     config = scenarios_of(table, tmp_path / "cache", plans)
