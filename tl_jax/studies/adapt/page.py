@@ -9,6 +9,7 @@ from tl_jax.runs.results import failures
 from tl_jax.runs.subject import task_name
 from tl_jax.stats.intervals import over_seeds
 from tl_jax.stats.paired import overlap_of_rows
+from tl_jax.stats.verdict import CANNOT_TELL
 from tl_jax.studies.adapt import SOURCE_ONLY, choices
 
 FOUR = ("source only", "chosen without labels", "chosen by an oracle", "trained on target labels")
@@ -33,7 +34,7 @@ def write(workdir: pathlib.Path, result: dict) -> None:
         facts={
             **{domain: _task(tasks[domain]) for domain in ("source", "target")},
             "base": ", ".join(filter(None, (config["base"], config["weights"]))),
-            "tuning": f"{config['draws']} draws of every method's settings, the last epoch of each",
+            "tuning": f"draws of each method's settings: {config['draws']}; their last epoch",
             "seeds": ", ".join(map(str, config["seeds"])),
             "rule of the verdicts": config["rule"].replace("_", " "),
         },
@@ -42,7 +43,7 @@ def write(workdir: pathlib.Path, result: dict) -> None:
 
 
 def summary(result: dict) -> str:
-    """Return the four figures of the choice among all methods, and each method's verdict."""
+    """Return the four figures of the choice among all methods, and which help and hurt."""
     rule = result["config"]["rule"]
     lines = [
         line
@@ -55,7 +56,10 @@ def summary(result: dict) -> str:
     said = [
         f"{v['method']} {v['verdict']} ({100 * v['difference']:+.1f} points)"
         for v in result["verdicts"]
+        if v["verdict"] != CANNOT_TELL
     ]
+    if rest := len(result["verdicts"]) - len(said):
+        said.append(f"{CANNOT_TELL} {rest} of {len(result['verdicts'])}")
     failed = len(failures(result))
     more = f" {failed} cells failed; --retry tries them again." if failed else ""
     return (
