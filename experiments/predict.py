@@ -45,14 +45,13 @@ def main(argv: list[str]) -> int:
         return 0
     files = [f for argument in argv[1:] for f in predict.files_at(path_of(argument))]
     failed = 0
-    for path, answer in predict.of_files(base, files):
+    for path, image, answer in predict.of_files(base, files):
         if isinstance(answer, UserError):
             cli.complain(str(answer))
             failed += 1
         else:
             print(_line("path", str(path), predict.said(base, answer)))
             if _PICTURES.value is not None:
-                image = base.of_images.opened(path)  # as it was when it was looked at
                 pictures.keep(path, image, base.classes, answer, path_of(_PICTURES.value))
     return cli.BAD_INPUT if failed else 0
 

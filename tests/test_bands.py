@@ -243,7 +243,7 @@ def test_a_run_on_four_bands_learns_from_the_fourth_and_predicts_files(tmp_path)
         runs[0].base.predict([task.image(0), noise((9, 9, 3))])
     files = [tmp_path / "set" / task.ids[i] for i in task.splits["test"]]
     np.save(tmp_path / "five.npy", stripes(0, 5))
-    *answers, (_, refused) = of_files(runs[0].base, [*files, tmp_path / "five.npy"])
-    named = [runs[0].base.classes[row.argmax()] for _, row in answers]
+    *answers, (*_, refused) = of_files(runs[0].base, [*files, tmp_path / "five.npy"])
+    named = [runs[0].base.classes[row.argmax()] for *_, row in answers]
     assert named == [path.parent.name for path in files]
     assert "five.npy" in str(refused) and "5 channels for a base of 4" in str(refused)

@@ -166,7 +166,7 @@ def test_the_range_goes_with_the_base(tmp_path):
     assert base.preprocessing.grey_range is None
     files = [top / id_ for id_ in task.ids[:3]]
     want = kept.predict([task.image(i) for i in range(3)])
-    np.testing.assert_array_equal(np.stack([row for _, row in of_files(kept, files)]), want)
+    np.testing.assert_array_equal(np.stack([row for *_, row in of_files(kept, files)]), want)
     np.testing.assert_array_equal(kept.predict(files), want)
     np.testing.assert_array_equal(kept.predict([PIL.Image.open(file) for file in files]), want)
     other = dataclasses.replace(task, grey_range=None)

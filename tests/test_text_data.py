@@ -113,6 +113,9 @@ def test_documents_stay_in_one_split_where_classes_are_left_out(tmp_path):
 
 def test_a_split_that_cannot_be_read_is_not_drawn_from_train(tmp_path):
     table(tmp_path / "train.csv", ROWS)
+    for name in ("train.py", "test.old.csv"):
+        (tmp_path / name).write_text("no split")
+    assert len(load(tmp_path).ids) == len(ROWS)
     (tmp_path / "test.csv.gz").write_bytes(b"")
     assert "test.csv.gz is no table; its name ends in one of .csv" in refusal(tmp_path)
 

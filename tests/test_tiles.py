@@ -150,7 +150,7 @@ def test_a_run_says_how_many_images_are_right_and_predicts_the_mean_of_tiles(tmp
     with PIL.Image.open(tmp_path / "turned.png") as image:
         np.testing.assert_allclose(run.base.predict(image), upright, 1e-4, 1e-5)
     answers = list(of_files(run.base, [tmp_path / "set" / name for name in names]))
-    np.testing.assert_allclose([row for _, row in answers], means, 1e-4, 1e-5)
+    np.testing.assert_allclose([row for *_, row in answers], means, 1e-4, 1e-5)
     right = [row.argmax() == "ab".index(name[0]) for row, name in zip(means, names, strict=True)]
     assert run.test["image_accuracy"] == np.mean(right)
     page = run.report.read_text()

@@ -37,9 +37,9 @@ def files_at(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
 def of_files(
     base: Base, files: Sequence[pathlib.Path]
-) -> Iterator[tuple[pathlib.Path, np.ndarray | Caption | Found | UserError]]:
-    """Each image file with a row of `Base.predict` (C,) or, of a base that tells captions, with
-    one, of a detector with what it finds; or with what is wrong with it.
+) -> Iterator[tuple[pathlib.Path, Image | None, np.ndarray | Caption | Found | UserError]]:
+    """Each file, its image, and a row of `Base.predict` (C,) or, of a base that tells captions,
+    one, of a detector what it finds; or None and what is wrong with the file.
     """
     others = {"captions": base.captions, "boxes": base.detect}
     say = others.get(answers.make(base.answers).asks, base.predict)
@@ -50,7 +50,10 @@ def of_files(
         images = [image for image in read if not isinstance(image, UserError)]
         rows = iter(say(images) if images else ())
         for file, image in zip(batch, read, strict=True):
-            yield file, image if isinstance(image, UserError) else next(rows)
+            if isinstance(image, UserError):
+                yield file, None, image
+            else:
+                yield file, image, next(rows)
 
 
 def of_lines(base: Base, path: pathlib.Path) -> Iterator[tuple[str, np.ndarray]]:

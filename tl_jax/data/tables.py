@@ -4,6 +4,7 @@ import contextlib
 import csv
 import functools
 import json
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -32,9 +33,9 @@ def rows(file: IO[bytes], name: str, *, errors: str = "strict") -> Rows:
 
 def suffix(name: str) -> str:
     """Return the suffix of a table's name, one of `FORMATS` or Parquet's; UserError for another."""
-    found, known = Path(name).suffix.lower(), (*FORMATS, PARQUET)
-    if found not in known:
-        raise UserError(f"{shown(name)} is no table; its name ends in one of {', '.join(known)}")
+    found = Path(name).suffix.lower()
+    if found not in SUFFIXES:
+        raise UserError(f"{shown(name)} is no table; its name ends in one of {', '.join(SUFFIXES)}")
     return found
 
 
@@ -62,8 +63,9 @@ def _separated(lines: Iterator[str], name: str, *, header: bool = True, **dialec
             line, begins = begins, reader.line_num + 1
             if values and not columns:
                 columns = values if header else [str(n) for n in range(1, len(values) + 1)]
-                if twice := [column for column in columns if columns.count(column) > 1 and column]:
-                    raise UserError(f"{name} has several columns called {twice[0]!r:.80}")
+                named = Counter(filter(None, columns))
+                if twice := next((column for column, n in named.items() if n > 1), ""):
+                    raise UserError(f"{name} has several columns called {twice!r:.80}")
                 if header:
                     continue
             if len(values) not in (0, len(columns)):
@@ -123,6 +125,7 @@ FORMATS: dict[str, Callable[[Iterator[str], str], Rows]] = {
     ".ndjson": _json,
     ".json": _json,
 }
+SUFFIXES = (*FORMATS, PARQUET)
 
 
 def cells(

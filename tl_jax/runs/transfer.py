@@ -95,7 +95,8 @@ def transfer(
 
     The results folder `workdir` (None: a temporary one) belongs to these settings, this base and
     this task; the same call again goes on with what was interrupted, or gives the finished run.
-    UserError for what does not fit; Interrupted, with everything saved, after a signal.
+    UserError for what does not fit; Interrupted after a signal, with everything saved, but in a
+    temporary folder, which goes.
 
     >>> import tl_jax
     >>> base = tl_jax.load_base("efficientnet_lite0", "random:0").resized(32).cut("stage1_block1")
@@ -128,9 +129,8 @@ def transfer(
             needs_report=False,
         )
         run = Run(result, load_base(path), path)
-        unfinished.pop_all()
-    if workdir is None:  # as long as the run is held, or until the program ends
-        weakref.finalize(run, shutil.rmtree, path, ignore_errors=True)
+        # Kept as long as the run is held, or until the program ends
+        weakref.finalize(run, unfinished.pop_all().close)
     return run
 
 

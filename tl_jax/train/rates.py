@@ -89,7 +89,10 @@ def sweep(
 
 def diverged(smooth: np.ndarray) -> bool:
     """Return whether the last of smoothed losses (S,) is `DIVERGED` times the least one, or not
-    finite. A loss that may be negative has no such multiple: it counts from its first value's size.
+    finite.
+
+    Where the least is not above 0, it is not a multiple that counts but the rise above the least:
+    `DIVERGED` times the size of the first or the least, whichever is larger.
     """
     least, last = smooth.min(), smooth[-1]
     if least > 0:

@@ -71,8 +71,8 @@ def of_stores(
     inputs, needs = prefix.to_come(task, problem.preprocessing, cache=cache)
     yield from needs
     for reading in readings:
-        inputs_below, common = inputs, {"examples": len(task.ids), "cache": cache, "dtype": dtype}
-        common["precision"] = problem.cache_precision
+        inputs_below, how = inputs, {"dtype": dtype, "precision": problem.cache_precision}
+        common = {"examples": len(task.ids), "cache": cache, **how}
         for place, views in reading.stored:
             shape = reading.places.shapes[place]
             outputs = prefix.features_store(

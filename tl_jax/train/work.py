@@ -150,9 +150,9 @@ class PhaseRun:
         """Yield the epoch's training batches from `first` on, on the host.
 
         Each of several processes reads its own rows of them for `share`, or the `whole` batch.
-        Batches are a function of seed, phase and epoch. Each source has an order of its own: with
-        the same order, equally many examples sorted by class would meet those of their own class.
-        Sources that are shorter than the first start again, each time in another order.
+        Batches are a function of seed, phase and epoch. Each source has an order of its own: in one
+        order, sources of equally many examples, sorted alike, would give each batch the same
+        classes. Sources that are shorter than the first start again, each time in another order.
         """
         seed = self.problem.seed, self.number, epoch
         orders = {}

@@ -226,10 +226,12 @@ def _split_tables(root: Path) -> dict[str, Path]:
     """Return the table of each split that the folder has one for."""
     found: dict[str, Path] = {}
     for path in sorted(root.iterdir()):
-        split = SPLIT_NAMES.get(path.name.partition(".")[0].lower())
-        if not split or not path.is_file() or is_leftover(path.name):
+        stem, suffix, *_ = [*path.name.lower().split("."), ""]
+        split = SPLIT_NAMES.get(stem)
+        if not split or f".{suffix}" not in tables.SUFFIXES or is_leftover(path.name):
             continue
-        tables.suffix(path.name)  # UserError: a split that is not read would be drawn from train
+        # UserError of test.csv.gz: a split that is not read would be drawn from train.
+        tables.suffix(path.name)
         if split in found:
             both = f"{found[split].name} and {path.name}"
             raise UserError(f"{str(root)!r} has two tables of {split}: {both}; leave one there")

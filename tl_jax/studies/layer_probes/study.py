@@ -58,9 +58,15 @@ def compute(config: Any, workdir: pathlib.Path) -> dict:
     started = time.monotonic()
     base, subsets = base_of(config), labelled_subsets(config)
     task = subsets[config.budgets[0], config.seeds[0]][0]
-    options = {"pool": config.pool, "views": config.views, "cache": config.cache}
-    options["precision"] = config.cache_precision
-    features = of_layers(base, task, layers=config.layers or None, **options)
+    features = of_layers(
+        base,
+        task,
+        layers=config.layers or None,
+        pool=config.pool,
+        views=config.views,
+        cache=config.cache,
+        precision=config.cache_precision,
+    )
     ready = time.monotonic()
     journal = Journal(workdir / "cells.jsonl")
     fill(journal, config, {name: layer.rows for name, layer in features.items()}, subsets)
