@@ -36,3 +36,31 @@ def method(objective: str, space: dict, **changes) -> ml_collections.ConfigDict:
     """A method: all layers learn, from the base, unless `changes` say otherwise."""
     own = {"objective": objective, "plan": "full", "start": "base"}
     return ml_collections.ConfigDict(own | changes | {"space": space})
+
+
+# Methods that learn from both domains at once, beside DANN, whose ceiling depends on the task
+TOGETHER = (
+    "class_confusion", "conditional_adversarial", "coral", "discrepancy", "feature_norm", "jan",
+    "margin_disparity", "mmd", "nuclear_norm", "self_training",
+)  # fmt: skip
+
+
+def every(rate: dict, less: dict, *, dann: str = "domain_adversarial") -> dict:
+    """Every method, for a base with batch norms; `rate` is the space of those that begin with the
+    base, `less` of those that go on from the source's model.
+    """
+    trained = {"start": "source_only", "plan": "features_only"}
+    norms = {"epochs": 1, "leaves": "(^|/)norm/(scale|bias)$"}
+    recalibrated = {"epochs": 1, "batch_norm": "recalibrate"}
+    return {
+        "source_only": method("cross_entropy", rate),
+        "target_only": method("cross_entropy", rate),
+        "adabn": method("adabn", {}, start="source_only", tune=recalibrated),
+        "dann": method(dann, rate),
+        **{name: method(name, rate) for name in TOGETHER},
+        "shot": method("shot", less, **trained),
+        "adda": method("adda", less, **trained),
+        "tent": method("tent", less, **trained, tune=norms),
+        # TENT's own baseline: its steps without its loss, which leave the batches' statistics
+        "tent_statistics": method("tent(weight=0.0)", less, **trained, tune=norms),
+    }

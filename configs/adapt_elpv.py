@@ -19,12 +19,5 @@ def get_config():
         config.tasks[domain] = {"name": "elpv", "cells": cells, "targets": "plain", "val": 0.15}
     config.settings = {"batch_size": 32}
     config.settings.tune = {"epochs": 10, "batch_norm": "batch", "views": "flip"}
-    config.methods.source_only = adapt.method("cross_entropy", RATE)
-    config.methods.target_only = adapt.method("cross_entropy", RATE)
-    config.methods.adabn = adapt.method(
-        "adabn", {}, start="source_only", tune={"epochs": 1, "batch_norm": "recalibrate"}
-    )
-    config.methods.shot = adapt.method("shot", LESS, plan="features_only", start="source_only")
-    for name in ("domain_adversarial", "conditional_adversarial", "coral", "class_confusion"):
-        config.methods[name] = adapt.method(name, RATE)
+    config.methods = adapt.every(RATE, LESS)
     return config.lock()

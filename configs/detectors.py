@@ -28,6 +28,8 @@ def get_config():
     config.plans.fine_tuned = {"plan": "head_then_fine_tune", "from_layer": run.from_layer}
     config.plans.from_scratch = SCRATCH
     config.reference = "from_scratch"  # the plan that the others are compared with
+    # Tasks of the same classes whose test splits are judged too: a name, and a task's settings
+    config.shifts = ml_collections.ConfigDict()
     config.budgets = (20, 60, 0)  # labelled images to train on; 0: all
     config.seeds = (0, 1, 2)
     return config.lock()

@@ -1,4 +1,5 @@
-"""Tux Paint's cut-out photographs in composed scenes: what a pretrained base gives FCOS.
+"""Tux Paint's cut-out photographs in composed scenes: what a pretrained base gives FCOS, and what
+is left of it on drawings of the same classes.
 
     python -m experiments.detectors --config=configs/detectors_scenes.py
 """
@@ -11,5 +12,6 @@ def get_config():
     config.size = 160
     config.task.name = "composed:stamps"
     config.task.count = 400
+    config.shifts.drawings = {"name": "composed:stamps", "style": "drawing", "count": 400}
     config.budgets = (20, 60, 240)
     return config.lock()

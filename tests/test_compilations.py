@@ -5,12 +5,15 @@ import dataclasses
 import itertools
 import pathlib
 
+import flax.linen as nn
 import jax
 import numpy as np
 import pytest
 import small
 
 from tl_jax.chain import programs
+from tl_jax.chain.network import Network
+from tl_jax.chain.places import Layer
 from tl_jax.data.tasks.arrays import from_arrays
 from tl_jax.engine import prefix
 from tl_jax.train import loop as train
@@ -62,6 +65,22 @@ def test_what_compiles_is_seen():
     before = len(COMPILED)
     jax.jit(lambda x: x + 1)(np.zeros(3))
     assert len(COMPILED) == before + 1
+
+
+class Own(nn.Module):
+    """Multiplies by a parameter that no rule draws."""
+
+    @nn.compact
+    def __call__(self, x):
+        return x * self.param("factor", nn.initializers.normal(), x.shape[-1:])
+
+
+def test_layers_that_are_alike_are_initialised_by_one_program():
+    first, second = (Network(tuple(Layer(n, Own()) for n in names)) for names in ("a", "bcdef"))
+    first.init(0, (1, 5))
+    with nothing_compiled():
+        drawn = second.init(0, (1, 5))["params"]
+    assert len({drawn[name]["factor"].tobytes() for name in "bcdef"}) == 5
 
 
 @pytest.mark.parametrize("plan", ["resident", "streamed"])

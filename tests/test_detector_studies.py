@@ -1,8 +1,10 @@
 """The studies of detectors: pages of rows made up, whose figures are known, and wrong configs."""
 
 import csv
+import json
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from configs import detectors_small, lsda
@@ -46,6 +48,48 @@ def test_the_page_of_budgets(compared, tmp_path):
     assert [row["verdict"] for row in differences] == ["helps", "helps"]
     np.testing.assert_allclose([float(row["difference"]) for row in differences], 0.1002)
     assert "from_scratch" in page.summary(compared) and (tmp_path / "budgets.svg").exists()
+
+
+def test_the_page_of_shifted_tasks(compared, tmp_path):
+    compared["config"]["shifts"] = {"drawings": {"name": "composed:digits"}}
+    for cell in compared["cells"]:
+        cell["shifts"] = {"drawings": {"map": cell["map"] / 2, "ap50": 0.25}}
+    page.write(tmp_path, compared)
+    (row,) = [
+        row
+        for row in rows(tmp_path / "shifts.csv")
+        if (row["plan"], row["images"]) == ("from_scratch", "20")
+    ]
+    np.testing.assert_allclose(float(row["mAP"]), 0.101)
+    np.testing.assert_allclose(float(row["mAP of the task"]), 0.202)
+
+
+def test_a_shift_to_the_same_task_shifts_nothing(tmp_path):
+    config = detectors_small.get_config().unlock()
+    config.task.update({"count": 24, "size": 32})
+    config.shifts.same = config.task.to_dict()
+    config.update({"size": 32, "seeds": (0,), "budgets": (8,), "cache": ""})
+    config.least_steps = 2
+    del config.plans.from_scratch
+    config.reference = "head_only"
+    (cell,) = study.compute(config, tmp_path)["cells"]
+    assert cell["shifts"]["same"] == {name: cell[name] for name in ("map", "ap50")}
+
+
+def test_a_shift_to_other_classes_is_refused(tmp_path):
+    images = [{"id": n, "file_name": f"{n}.png", "width": 32, "height": 32} for n in range(8)]
+    for image in images:
+        PIL.Image.new("RGB", (32, 32)).save(tmp_path / image["file_name"])
+    boxes = [
+        {"id": n, "image_id": n, "category_id": 1, "bbox": [4, 4, 9, 9], "area": 81, "iscrowd": 0}
+        for n in range(8)
+    ]
+    told = {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "crown"}]}
+    (tmp_path / "crowns.json").write_text(json.dumps(told))
+    config = detectors_small.get_config().unlock()
+    config.shifts.crowns = {"name": f"coco:{tmp_path / 'crowns.json'}"}
+    with pytest.raises(UserError, match="'crowns' has the classes crown, and the task 0, 1"):
+        study.data(config)
 
 
 def test_the_page_of_classes_without_boxes(tmp_path):

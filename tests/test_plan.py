@@ -45,7 +45,7 @@ WANTED = {
     "norms_only": [HEAD_PHASE, ("fine_tune", (1, 1, 1, 1, 1, 1, 1), NORMS)],
     "biases_only": [HEAD_PHASE, ("fine_tune", (1, 1, 1, 1, 1, 1, 1), BIASES)],
     "adapters_only": [HEAD_PHASE, ("adapters", (0, 0, 0, 0, 1, 0, 1), TUNE)],
-    "features_only": [("features", (1, 1, 1, 1, 1, 1, 0), TUNE)],
+    "features_only": [("features", (0, 0, 1, 1, 1, 1, 0), TUNE)],
     "full": [("full", (1, 1, 1, 1, 1, 1, 1), TUNE)],
     "full_discriminative": [("full", (1 / 1024, 1 / 256, 1 / 256, 1 / 64, 1 / 16, 1 / 4, 1), TUNE)],
     "redrawn": [("redrawn", (1, 1, 1, 1, 1, 1, 1), TUNE)],
@@ -88,6 +88,11 @@ def test_phases_know_what_is_trained():
     assert full.trained == NAMES
     gap = Phase("gap", dict(zip(NAMES, (0, 0.5, 0, 0, 0, 0, 1), strict=True)), TUNE)
     assert gap.trained == ("stage1_block1", "head")
+
+
+def test_features_are_adapted_in_all_layers_unless_from_one_up():
+    (phase,) = made("features_only", from_layer="").phases
+    assert phase.trained == NAMES[:-1]
 
 
 def test_phases_of_one_name_are_refused():

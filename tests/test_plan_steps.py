@@ -58,7 +58,7 @@ LOST = {
     "chain_thaw": (2 * SLANTED,) * 4 + (BOTH,),
     "norms_only": (SLANTED,) * 4 + (BOTH,),
     "biases_only": (SLANTED,) * 4 + (BOTH,),
-    "features_only": (SLANTED,) * 4 + (0,),
+    "features_only": (0, 0, 0, SLANTED, 0),
     "full": (SLANTED,) * 5,
     "full_discriminative": (*(SLANTED / 64, SLANTED / 16, SLANTED / 16, SLANTED / 4, SLANTED),),
     "from_scratch": (SLANTED,) * 5,

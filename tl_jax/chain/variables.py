@@ -183,17 +183,17 @@ def init(
     known = {**inputs, **outputs}
     others = functools.cache(lambda name: _by_module(by_name[name], seed, known))
 
-    def fill(path: str) -> Any:
-        if leaves[path] is flax.traverse_util.empty_node:
-            return leaves[path]
-        by_rule = _by_rule(seed, path, leaves[path].shape)
-        if by_rule is not None:
-            return by_rule
+    def by_module(path: str) -> Any:
         collection, name, *_ = path.split("/")
         return flat({collection: {name: others(name)[collection]}})[path]
 
     with concurrent.futures.ThreadPoolExecutor() as threads:  # numpy releases the GIL
-        filled = dict(zip(leaves, threads.map(fill, leaves), strict=True))
+        ruled = threads.map(functools.partial(_by_rule, seed), leaves, leaves.values())
+        filled = dict(zip(leaves, ruled, strict=True))
+    # In one thread: of two that compile the same program, one would read from JAX's cache on disk
+    # what the other has written half.
+    for path in [path for path, leaf in filled.items() if leaf is None]:
+        filled[path] = by_module(path)
     for name in (n for n, module, _ in layers if getattr(module, "zero", False)):
         paths = (p for p in filled if p.startswith(f"params/{name}/"))
         filled |= {p: np.zeros_like(filled[p]) for p in paths}
@@ -214,17 +214,19 @@ def redrawn(params: Any, seed: int) -> Any:
     return nested(leaves | drawn)
 
 
-def _by_rule(seed: int, path: str, shape: tuple[int, ...]) -> np.ndarray | None:
-    """Return a fresh leaf by the rule for its name; None if no rule applies."""
-    leaf = path.rsplit("/", 1)[-1]
-    if leaf in ("bias", "mean"):
-        return np.zeros(shape, np.float32)
-    if leaf in ("scale", "var"):
-        return np.ones(shape, np.float32)
-    if leaf != "kernel":
+def _by_rule(seed: int, path: str, leaf: Any) -> Any:
+    """Return a fresh leaf like this one by the rule for its name; None if no rule applies."""
+    name = path.rsplit("/", 1)[-1]
+    if leaf is flax.traverse_util.empty_node:
+        return leaf
+    if name in ("bias", "mean"):
+        return np.zeros(leaf.shape, np.float32)
+    if name in ("scale", "var"):
+        return np.ones(leaf.shape, np.float32)
+    if name != "kernel":
         return None
-    deviation = np.sqrt((2 if len(shape) == 4 else 1) / np.prod(shape[:-1]))
-    return (deviation * _generator(seed, path).standard_normal(shape)).astype(np.float32)
+    deviation = np.sqrt((2 if len(leaf.shape) == 4 else 1) / np.prod(leaf.shape[:-1]))
+    return (deviation * _generator(seed, path).standard_normal(leaf.shape)).astype(np.float32)
 
 
 def _generator(seed: int, path: str) -> np.random.Generator:
@@ -236,8 +238,13 @@ def _by_module(layer: Layer, seed: int, known: Mapping[str, Any]) -> dict:
     shapes_read = [known[place] for place in layer.places]
     read = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes_read)
     key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(layer.name.encode()))
-    drawn = jax.tree.map(np.asarray, jax.jit(layer.module.init)(key, *read))
+    drawn = jax.tree.map(np.asarray, _initialised(layer.module, key, *read))
     return jax.tree.map(lambda a: a.astype(np.float32), drawn)
+
+
+@functools.partial(jax.jit, static_argnums=0)  # compiled once for layers that are alike
+def _initialised(module: nn.Module, key: jax.Array, *read: Any) -> Any:
+    return module.init(key, *read)
 
 
 def fingerprint(tree: Any) -> str:

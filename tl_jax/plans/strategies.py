@@ -143,11 +143,11 @@ def adapters_only(
     return Plan("adapters_only", phases)
 
 
-def features_only(names: Names, *, new: Names, tune: Settings) -> Plan:
+def features_only(names: Names, *, new: Names, tune: Settings, from_layer: Where = "") -> Plan:
     """Every layer but the classifier, the last of the head: it is the source's, to which features
-    are adapted (SHOT, ADDA).
+    are adapted (SHOT, ADDA). The layers below `from_layer`, if it is given, stay frozen.
     """
-    below = [name for name in names if name != new[-1]]
+    below = [name for name in _from(names, from_layer or 0) if name != new[-1]]
     return Plan("features_only", (_phase("features", names, below, tune),))
 
 

@@ -13,6 +13,7 @@ from tl_jax.stats.verdict import verdicts
 from tl_jax.studies.detectors import METRICS
 
 COLUMNS = ("detector", "plan", "images", *METRICS.values(), "half", "seeds", "seconds")
+SHIFTED = ("shift", "detector", "plan", "images", *METRICS.values(), "half", "mAP of the task")
 DIFFERENCES = ("detector", "plan", "images", "difference", "half", "verdict")
 
 
@@ -25,7 +26,7 @@ def write(workdir: pathlib.Path, result: dict[str, Any]) -> None:
         title="What transfer gives a detector",
         lead="The same detectors, trained by several plans at several budgets of labelled images, "
         "and judged by COCO's mean average precision.",
-        sections=[_levels(result), _compared(result)],
+        sections=[_levels(result), _compared(result), *_shifted(result)],
         facts={
             "base": config["base"],
             "task": task_name(config["task"]),
@@ -127,6 +128,25 @@ def _compared(result: dict[str, Any]) -> study.Section:
     hundredths = {"difference": "points", "half": "points"}
     table = study.Table("differences", f"Less {last}", DIFFERENCES, rows, hundredths)
     return study.Section("What transfer gives", text, (), (table,))
+
+
+def _shifted(result: dict[str, Any]) -> list[study.Section]:
+    """Return a section of what the detectors give on the shifted tasks, if there are any."""
+    sizes, rows = _sizes(result), []
+    for shift in result["config"]["shifts"]:
+        for (detector, plan, budget), by_seed in _cells(result).items():
+            there = [cell["shifts"][shift] for cell in by_seed.values()]
+            means = [float(np.mean([scores[metric] for scores in there])) for metric in METRICS]
+            _, half = over_seeds([scores["map"] for scores in there], ratio=result["overlap"])
+            here = float(np.mean(list(_maps(by_seed).values())))
+            images = sizes[budget]["train"] + sizes[budget]["val"]
+            rows.append((shift, detector, plan, images, *means, known(half), here))
+    if not rows:
+        return []
+    text = "The same detectors on the test splits of tasks that they have not learnt from."
+    hundredths = dict.fromkeys((*METRICS.values(), "mAP of the task"), "%") | {"half": "points"}
+    table = study.Table("shifts", "Shifted tasks", SHIFTED, rows, hundredths)
+    return [study.Section("Where the domain shifts", text, (), (table,))]
 
 
 def _maps(by_seed: dict[int, dict]) -> dict[int, float]:

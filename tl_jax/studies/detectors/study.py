@@ -14,10 +14,11 @@ from tl_jax.runs import pose, settings
 from tl_jax.runs.config import nested
 from tl_jax.runs.journal import Journal
 from tl_jax.runs.subject import base_of, named_task, outline_of, require_seeds
-from tl_jax.runs.transfer import trained
+from tl_jax.runs.transfer import judged, trained
 from tl_jax.stats.paired import overlap
 from tl_jax.studies.detectors import METRICS
 from tl_jax.train.inputs import for_plan
+from tl_jax.train.problem import Problem
 
 
 def check(config: Any) -> None:
@@ -39,8 +40,19 @@ def check(config: Any) -> None:
 
 
 def data(config: Any) -> dict[str, Task]:
-    """Return the task, in the splits of the first seed."""
-    return {"": named_task(config.task, config.seeds[0])}
+    """Return the task and the shifted ones, in the splits of the first seed; UserError for a
+    shifted one with other classes.
+    """
+    seed = config.seeds[0]
+    found = {"": named_task(config.task, seed)}
+    for name, options in config.shifts.items():
+        found[name] = named_task(options, seed)
+        if found[name].classes != found[""].classes:
+            raise UserError(
+                f"shifts: {name!r} has the classes {', '.join(found[name].classes)}, and the task "
+                f"{', '.join(found[''].classes)}: a detector can be judged only on its own"
+            )
+    return found
 
 
 def compute(config: Any, workdir: pathlib.Path) -> dict[str, Any]:
@@ -88,5 +100,20 @@ def _cell(
     return {name: test[name] for name in METRICS} | {
         "recall_of_proposals": test.get("proposal_recall"),
         "per_class": {row["name"]: row["ap"] for row in test["per_class"]},
+        "shifts": {
+            name: _elsewhere(problem, done.variables, named_task(options, seed), own)
+            for name, options in config.shifts.items()
+        },
         "seconds": time.monotonic() - started,
     }
+
+
+def _elsewhere(
+    problem: Problem, variables: Any, task: Task, own: settings.TransferSettings
+) -> dict[str, float]:
+    """What the trained detector gives on test of a task that it has not learnt from."""
+    there = dataclasses.replace(problem, task=task)
+    inputs_for = for_plan(there, test_views="none", cache=own.cache, dtype=own.cache_dtype)
+    inputs = inputs_for(there.plan.phases[-1], variables)
+    scores = judged(there, variables, inputs, "test").scores
+    return {name: scores[name] for name in METRICS}
