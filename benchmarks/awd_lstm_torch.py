@@ -1,4 +1,6 @@
-"""The worker of PyTorch for language models: AWD-LSTM as fastai builds it, on `torch.nn.LSTM`."""
+"""The worker of PyTorch for language models: AWD-LSTM as fastai builds it, on `torch.nn.LSTM`, by
+cuDNN on a GPU.
+"""
 
 from benchmarks import worker
 
@@ -8,6 +10,8 @@ def prepare(spec: dict):
 
     torch.set_num_threads(spec["threads"])
     torch.manual_seed(0)
+    if torch.cuda.is_available():
+        torch.set_default_device("cuda")
     model = _model(spec)
     tokens = torch.randint(9, spec["words"], (spec["batch"], spec["length"] + 1))
     optimizer = torch.optim.SGD(model.parameters(), 1e-3, momentum=0.9, nesterov=True)
@@ -21,6 +25,8 @@ def prepare(spec: dict):
             loss, states = step(tokens, states)
             loss.backward()
             optimizer.step()
+        if tokens.is_cuda:
+            torch.cuda.synchronize()
 
     run(1)
     return run, {"torch": torch.__version__}

@@ -5,9 +5,10 @@
 
 Rows come in the order of their worth; those that the time is too short for are named. A row has
 inference or a training step of ResNet-50 or EfficientNet-Lite0, here and in PyTorch, eager and
-compiled, in turns; where layers are frozen also the step from their stored output. Then come heads
-that are trained together in one program. The last row and the heads may end some minutes after the
-limit, by what their programs take to compile. `--platform=cpu` tries the program itself.
+compiled, in turns; where layers are frozen also the step from their stored output. Then come a
+step of AWD-LSTM, whose peer is cuDNN's LSTM, and heads that are trained together in one program.
+The last row, the language model and the heads may end some minutes after the limit, by what their
+programs take to compile. `--platform=cpu` tries the program itself.
 """
 
 import datetime
@@ -19,6 +20,7 @@ import sys
 
 from absl import flags
 
+from benchmarks import language_rows
 from benchmarks.gpu_table import differences, table
 from experiments import cli, out_flag
 from experiments.out_flag import OUT
@@ -30,6 +32,7 @@ _TURNS = flags.DEFINE_integer("turns", 3, "Number of measurements of each.", low
 _PLATFORM = flags.DEFINE_enum("platform", "gpu", ("gpu", "cpu"), "Where it is measured.")
 flags.adopt_module_key_flags(out_flag)
 
+WORDS, WINDOW = 30_000, 64
 PACKAGES = ("jax", "jaxlib", "flax", "torch")
 
 
@@ -48,6 +51,7 @@ def main(argv: list[str]) -> None:
     rows = table(_MINUTES.value, _BATCH.value, _TURNS.value)
     head = _head(jax.devices()[0].device_kind)
     _say([*head, *differences(), "", *rows, ""], "w")
+    _say([*_language(), ""], "a")
     _say(_together(), "a")
 
 
@@ -70,6 +74,13 @@ def _head(device: str) -> list[str]:
         "brackets. The peer is the better of PyTorch eager and `torch.compile`.",
         "",
     ]
+
+
+def _language() -> list[str]:
+    """The table of a language model's training step, in float32."""
+    spec = language_rows.LANGUAGE | {"words": WORDS, "length": WINDOW, "batch": _BATCH.value}
+    cells = language_rows.row("awd_lstm_torch", spec, turns=_TURNS.value)
+    return [language_rows.HEAD, f"| AWD-LSTM, {WORDS:,} words, windows of {WINDOW} | {cells} |"]
 
 
 def _together() -> list[str]:
