@@ -80,6 +80,7 @@ bench: .venv/bench
 	$(BIN)/python -m benchmarks.scenarios
 	$(BIN)/python -m benchmarks.language
 	$(BIN)/python -m benchmarks.words
+	$(BIN)/python -m benchmarks.words_judged
 
 lint: .venv/dev
 	$(BIN)/ruff check .
