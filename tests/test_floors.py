@@ -9,7 +9,7 @@ import tl_jax
 ROOT = pathlib.Path(tl_jax.__file__).parent
 FLOORS = (
     {"errors", "interrupt", "progress"},  # the ground
-    {"registry", "locks"},
+    {"registry", "locks", "whole"},
     {"ops"},
     {"chain", "data", "stats"},
     {"weights", "engine", "plans", "report"},

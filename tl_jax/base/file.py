@@ -1,6 +1,5 @@
 """A network in one safetensors file, with all that is needed to use it again."""
 
-import contextlib
 import dataclasses
 import hashlib
 import json
@@ -19,6 +18,7 @@ from tl_jax.data import expects, views
 from tl_jax.data.expects import Expected
 from tl_jax.errors import UserError
 from tl_jax.weights.safetensors_file import EXPORT, metadata
+from tl_jax.whole import whole
 
 NAME = "model.safetensors"  # of a finished run's file
 
@@ -60,16 +60,13 @@ def put(path: pathlib.Path, arrays: Mapping[str, Any], metadata: dict[str, str])
     if path.is_dir() or not path.parent.is_dir():
         raise UserError(f"{path} cannot be written: name a file in a folder that exists")
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        partial.touch()  # with the rights of this user's new files, which the library narrows
-        rights = partial.stat().st_mode
-        save_file(arrays, partial, metadata)
-        partial.chmod(rights)
-        partial.replace(path)
+        with whole(path) as partial:
+            partial.touch()  # with the rights of this user's new files, which the library narrows
+            rights = partial.stat().st_mode
+            save_file(arrays, partial, metadata)
+            partial.chmod(rights)
     except (OSError, SafetensorError) as error:  # the latter is what it makes of any OSError
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
         raise UserError(f"{path} cannot be written, is the disk full? ({error})") from error
 
 

@@ -3,7 +3,6 @@
 import base64
 import importlib.util
 import io
-import os
 import pathlib
 from typing import Any
 
@@ -11,6 +10,7 @@ import PIL.Image
 
 from tl_jax.errors import UserError
 from tl_jax.report import text
+from tl_jax.whole import whole
 
 FILTERS = (
     *("cell", "kept", "metric", "number", "percent", "seconds", "setbacks", "size", "visible"),
@@ -65,9 +65,8 @@ def uri(kind: str, content: bytes) -> str:
 
 def put(path: pathlib.Path, content: str | bytes) -> pathlib.Path:
     """Write a file that appears whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(content if isinstance(content, bytes) else encoded(content))
-    os.replace(partial, path)
+    with whole(path) as partial:
+        partial.write_bytes(content if isinstance(content, bytes) else encoded(content))
     return path
 
 

@@ -28,6 +28,7 @@ from tl_jax.data.files import path_of
 from tl_jax.data.preprocessing import Preprocessing
 from tl_jax.data.texts.preprocessing import TextPreprocessing
 from tl_jax.errors import UserError
+from tl_jax.report.html import put
 
 FORMAT = 1  # of the description
 SUFFIX = ".stablehlo"
@@ -54,10 +55,10 @@ def export(base: Base, path: str | pathlib.Path) -> pathlib.Path:
         program = jax.export.export(jax.jit(_forward(base)), platforms=PLATFORMS)(_inputs(base))
     content = bytes(program.serialize())
     if isinstance(base.preprocessing, TextPreprocessing):
-        _put(path.with_suffix(".tokenizer.json"), base.preprocessing.tokenizer.encode())
+        put(path.with_suffix(".tokenizer.json"), base.preprocessing.tokenizer.encode())
     described = json.dumps(description(base, program, content), indent=1, ensure_ascii=False)
-    _put(path.with_suffix(".json"), f"{described}\n".encode())
-    _put(path, content)
+    put(path.with_suffix(".json"), f"{described}\n".encode())
+    put(path, content)
     return path
 
 
@@ -128,10 +129,3 @@ def _reading(base: Base) -> dict[str, Any]:
     parts = f"each tile of {side} pixels is an input, and the mean of their outputs the answer; "
     told = f"{pixels}, pixels from 0 to 255: {parts if side else ''}{crop}"
     return {"image": told, "normalised": "inside: (pixels - mean) / std, in `order`", **fields}
-
-
-def _put(path: pathlib.Path, content: bytes) -> None:
-    """Write all of a file or nothing."""
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_bytes(content)
-    partial.replace(path)

@@ -16,6 +16,7 @@ from tl_jax.vectors.glove import GloVe
 from tl_jax.vectors.skip_gram import SkipGram
 from tl_jax.weights.reading import reading
 from tl_jax.weights.vectors_file import WIDEST, Vectors
+from tl_jax.whole import whole
 
 logger = logging.getLogger(__name__)
 
@@ -66,10 +67,9 @@ def _keep(folder: pathlib.Path, tables: dict[str, Any], losses: list[float]) -> 
     folder.mkdir(parents=True, exist_ok=True)
     before = list(folder.glob("*"))
     path = folder / f"words_step{len(losses)}.npz"
-    partial = folder / "partial.npz"
     arrays: dict[str, Any] = {name: np.asarray(table) for name, table in tables.items()}
-    np.savez(partial, losses=losses, **arrays)
-    partial.replace(path)
+    with whole(path) as partial, partial.open("wb") as file:
+        np.savez(file, losses=losses, **arrays)
     for old in before:
         old.unlink(missing_ok=True)
 

@@ -14,6 +14,7 @@ import numpy as np
 from tl_jax.data import tables
 from tl_jax.errors import UserError
 from tl_jax.weights.reading import AGAIN, reading
+from tl_jax.whole import whole
 
 logger = logging.getLogger(__name__)
 
@@ -63,12 +64,10 @@ def read(path: str | Path) -> Vectors:
 def write(path: str | Path, vectors: Vectors) -> None:
     """Write word2vec's text form, whole or not at all."""
     path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8") as file:
+    with whole(path) as partial, partial.open("w", encoding="utf-8") as file:
         file.write(f"{len(vectors.words)} {vectors.rows.shape[1]}\n")
         for word, row in zip(vectors.words, vectors.rows, strict=True):
             file.write(f"{word} {' '.join(format(x, '.6g') for x in row.tolist())}\n")
-    partial.replace(path)
 
 
 def _require_readable(head: bytes) -> None:

@@ -32,6 +32,7 @@ from tl_jax.studies.layer_transfer.subsets import Arm, arms, require, source
 from tl_jax.studies.layer_transfer.tables import Tables
 from tl_jax.studies.layer_transfer.training import Trained, Trainer, Training, drawn_seed
 from tl_jax.studies.layer_transfer.treatments import TREATMENTS, beginning
+from tl_jax.whole import whole
 
 
 def check(config: Any) -> None:
@@ -145,9 +146,8 @@ def save(file: pathlib.Path, trees: list[dict]) -> None:
         leaves = flax.traverse_util.flatten_dict(tree, sep="/")
         flat |= {f"{seed}/{path}": leaf for path, leaf in leaves.items()}
     file.parent.mkdir(exist_ok=True)
-    partial = file.with_suffix(".partial.npz")
-    np.savez(partial, **flat)
-    partial.replace(file)
+    with whole(file) as partial, partial.open("wb") as opened:
+        np.savez(opened, **flat)
 
 
 def load(file: pathlib.Path) -> list[dict]:
