@@ -16,7 +16,7 @@ from tl_jax.data.augment import TwoFrames, TwoViews
 from tl_jax.errors import UserError
 from tl_jax.stats import representation
 from tl_jax.stats.slow_features import slow_features
-from tl_jax.train import evaluate
+from tl_jax.train import evaluate, objectives
 from tl_jax.train.inputs import asked
 from tl_jax.train.objective import Now, mean
 from tl_jax.train.objectives import (
@@ -325,6 +325,8 @@ def test_two_views_differ_and_the_image_stays():
         (lambda: problem("simclr", augment=""), "SimCLR learns what random augmentation leaves"),
         (lambda: problem("exemplar", augment=""), "take augment=crop"),
         (lambda: EVERY["moco"].__class__(queue=2000).fitted(task()), "a queue of 2000 is longer"),
+        (lambda: objectives.make("simclr(width=0)"), "width= takes a whole number, at least 1"),
+        (lambda: objectives.make(EVERY["dino"].__class__(prototypes=0)), "prototypes= takes"),
         (lambda: Jigsaw(grid=4), "jigsaw: grid takes a whole number, at least 2 and at most 3"),
         (lambda: Jigsaw(grid=2), "jigsaw: permutations takes .* at most 24"),
         (lambda: Masked(share=1), "masked: share takes a share above 0"),

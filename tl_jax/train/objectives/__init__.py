@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from tl_jax import registry
-from tl_jax.errors import UserError
+from tl_jax.errors import UserError, takes_whole
 from tl_jax.train.objective import Objective
 from tl_jax.train.objectives.adabn import AdaBN
 from tl_jax.train.objectives.adda import ADDA
@@ -120,13 +120,24 @@ OBJECTIVES = {
 TERMS = {"bss": SpectralShrinkage, "l2_sp": L2SP, "lwf": LearningWithoutForgetting}
 
 
+# Settings that are a number of features, and how many at most
+WIDTHS = ("hidden", "narrow", "prototypes", "random", "width")
+WIDEST = 100_000
+
+
 def make(spec: str | Objective) -> Objective:
     """The objective that a setting says: "cross_entropy(smoothing=0.1)+l2_sp+bss(0.001)", or a
-    value. UserError for a name or option that there is not, and for terms added to an objective
-    that takes none.
+    value. UserError for a name or option that there is not, for a width of 0, and for terms added
+    to an objective that takes none.
     """
-    if isinstance(spec, Objective):
-        return spec
+    objective = spec if isinstance(spec, Objective) else _named(spec)
+    for name in WIDTHS:
+        if hasattr(objective, name):
+            takes_whole(getattr(objective, name), f"{name}=", 1, WIDEST)
+    return objective
+
+
+def _named(spec: str) -> Objective:
     first, *others = registry.summands("objective", spec)
     if first.split("(")[0] in TERMS:
         raise UserError(f"{first!r} is a term, which an objective takes: cross_entropy+{first}")

@@ -11,9 +11,8 @@ import optax
 
 from tl_jax.chain.network import Net, Network
 from tl_jax.chain.places import Known, Layer
-from tl_jax.errors import takes_whole
 from tl_jax.train.objective import Loss, Now, Term, Turn
-from tl_jax.train.objectives.adversarial import DOMAIN, MAX_WIDTH, Discriminator, told_apart
+from tl_jax.train.objectives.adversarial import DOMAIN, Discriminator, told_apart
 from tl_jax.train.objectives.domains import Adaptation, pooled
 from tl_jax.train.objectives.source_free import require_frozen
 
@@ -34,10 +33,6 @@ class ADDA(Adaptation):
     width: int = 1024
     keeps_head = True
     turns = (Turn("tell", only=(DOMAIN,)), Turn("fool", never=(DOMAIN,)))
-
-    def __post_init__(self):
-        super().__post_init__()
-        takes_whole(self.width, "width=", 1, MAX_WIDTH)
 
     def check(self, problem: "Problem") -> None:
         """UserError also for a plan that trains the classifier."""

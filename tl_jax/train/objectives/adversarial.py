@@ -14,7 +14,6 @@ from tl_jax.train.objective import Now, Term
 from tl_jax.train.objectives.domains import BothDomains
 
 DOMAIN = "domain"  # the tail that tells domains apart
-MAX_WIDTH = 100_000
 
 
 def dann(progress: Any, steps: Any, *, steepness: float = 10.0) -> Any:

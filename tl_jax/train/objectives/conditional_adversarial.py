@@ -13,9 +13,8 @@ import jax.numpy as jnp
 from tl_jax import ops
 from tl_jax.chain.network import Net, Network
 from tl_jax.chain.places import Known, Layer
-from tl_jax.errors import takes_whole
 from tl_jax.train.objective import Loss, Now
-from tl_jax.train.objectives.adversarial import DOMAIN, MAX_WIDTH, Discriminator, told_apart
+from tl_jax.train.objectives.adversarial import DOMAIN, Discriminator, told_apart
 from tl_jax.train.objectives.common import reversed_gradient
 from tl_jax.train.objectives.domain_adversarial import DomainAdversarial
 from tl_jax.train.objectives.domains import entropies, supervised
@@ -57,10 +56,6 @@ class ConditionalAdversarial(DomainAdversarial):
 
     entropy: bool = True
     random: int = 1024
-
-    def __post_init__(self):
-        super().__post_init__()
-        takes_whole(self.random, "random=", 1, MAX_WIDTH)
 
     def tails(self, network: Network) -> tuple[Layer, ...]:
         """The classifier of domains."""
