@@ -66,14 +66,15 @@ def test_the_page_of_shifted_tasks(compared, tmp_path):
 
 def test_a_shift_to_the_same_task_shifts_nothing(tmp_path):
     config = detectors_small.get_config().unlock()
-    config.task.update({"count": 24, "size": 32})
+    config.task.update({"count": 60, "size": 96})  # boxes are resized to the input
     config.shifts.same = config.task.to_dict()
-    config.update({"size": 32, "seeds": (0,), "budgets": (8,), "cache": ""})
-    config.least_steps = 2
+    config.update({"size": 64, "seeds": (0,), "budgets": (0,), "cache": ""})
+    config.least_steps = 30
     del config.plans.from_scratch
     config.reference = "head_only"
     (cell,) = study.compute(config, tmp_path)["cells"]
     assert cell["shifts"]["same"] == {name: cell[name] for name in ("map", "ap50")}
+    assert cell["ap50"] > 0.02
 
 
 def test_a_shift_to_other_classes_is_refused(tmp_path):

@@ -18,7 +18,6 @@ from tl_jax.runs.transfer import judged, trained
 from tl_jax.stats.paired import overlap
 from tl_jax.studies.detectors import METRICS
 from tl_jax.train.inputs import for_plan
-from tl_jax.train.problem import Problem
 
 
 def check(config: Any) -> None:
@@ -101,18 +100,20 @@ def _cell(
         "recall_of_proposals": test.get("proposal_recall"),
         "per_class": {row["name"]: row["ap"] for row in test["per_class"]},
         "shifts": {
-            name: _elsewhere(problem, done.variables, named_task(options, seed), own)
-            for name, options in config.shifts.items()
+            name: _elsewhere(base, named_task(shift, seed), done.variables, own, options)
+            for name, shift in config.shifts.items()
         },
         "seconds": time.monotonic() - started,
     }
 
 
 def _elsewhere(
-    problem: Problem, variables: Any, task: Task, own: settings.TransferSettings
+    base: Any, task: Task, variables: Any, own: settings.TransferSettings, options: dict[str, Any]
 ) -> dict[str, float]:
-    """What the trained detector gives on test of a task that it has not learnt from."""
-    there = dataclasses.replace(problem, task=task)
+    """What trained variables give on test of a task that they have not learnt from, which is posed
+    as their own.
+    """
+    there = pose.posed(base, task, own, options).problem
     inputs_for = for_plan(there, test_views="none", cache=own.cache, dtype=own.cache_dtype)
     inputs = inputs_for(there.plan.phases[-1], variables)
     scores = judged(there, variables, inputs, "test").scores
