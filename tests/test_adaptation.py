@@ -416,6 +416,21 @@ def test_each_class_gives_the_same_share_of_labels():
     assert found[2] > 1  # nothing is predicted as this class, so nothing passes
 
 
+@pytest.mark.parametrize("share", [0.2, 0.9, 1.0])
+def test_a_class_whose_every_example_is_taken_has_a_threshold_that_they_pass(share):
+    """Of four classes one is predicted once, one of few times; nobody is surer than chance."""
+    p = {0: [0.3], 1: [0.26] * 3 + [0.9], 2: [0.99] * 50}
+    counts = np.zeros((4, self_training.BINS))
+    for label, values in p.items():
+        bins = -np.log1p(-np.array(values)) * self_training.BINS / self_training.SUREST
+        np.add.at(counts[label], bins.astype(int), 1)
+    found = np.asarray(self_training.thresholds(jnp.asarray(counts), share))
+    assert (found >= 0.25).all()
+    for label, values in p.items():
+        taken = (np.array(values) >= found[label]).sum()
+        assert taken >= np.ceil(share * len(values))
+
+
 def test_self_training_labels_the_surest_and_only_after_a_while():
     spec = "self_training(share=0.4, growth=0.2, most=0.5, wait=1, weight=0.7)"
     parts = [batches(spec, seed=seed) for seed in range(4)]
@@ -600,6 +615,10 @@ REFUSED = {
         "the target lacks 2 and the source lacks x, which is open-partial adaptation",
     ),
     "order": (lambda: domains(classes("1", "0", "2")), "these have the same classes in another"),
+    "one example of the source": (
+        lambda: domains(FEW, sources={"source": FEW, "target": small.task()}),
+        "the source has 1 to train on, and batch_size is 16",
+    ),
     "one example": (lambda: domains(FEW), "the target has 1 to train on, and batch_size is 16"),
     "batches of one": (lambda: domains(small.task(), batch_size=1), "and batch_size is 1"),
     "pairs": (
@@ -645,6 +664,11 @@ def test_problems_that_cannot_be_posed_are_refused(case):
         ("domain_adversarial(ramp='tllib(beta=1)')", "unknown option of ramp 'tllib' 'beta'"),
         ("domain_adversarial(width=0)", "width= takes a whole number, at least 1"),
         ("domain_adversarial(steepness=1)", "unknown option of objective"),
+        ("cross_entropy+l2_sp(alpha=-1.0)", "alpha= takes a number from 0 on; got -1.0"),
+        ("cross_entropy+bss(k=0)", "bss: k= takes a whole number, at least 1"),
+        ("simclr(temperature=0.0)", "temperature= takes a number above 0; got 0.0"),
+        ("vicreg(variance=-1.0)", "variance= takes a number from 0 on; got -1.0"),
+        ("language_model(ar=-1.0)", "ar= takes a number from 0 on; got -1.0"),
         ("class_confusion(temperature=0.0)", "temperature= takes a number above 0"),
         ("margin_disparity(margin='4')", "margin= takes a number; got '4'"),
         ("discrepancy(repeat=0)", "repeat= takes a whole number"),

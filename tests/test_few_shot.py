@@ -282,6 +282,18 @@ def test_every_base_layer_and_method_has_a_row_and_two_intervals(done):
     assert row.over_episodes == pytest.approx(np.mean(halves))
 
 
+def test_methods_of_more_episodes_are_compared_with_one_of_few():
+    """By the episodes that both have; fine-tuning has the first ones only."""
+    cells = [
+        {"training": "untrained", "layer": "pool", "method": method, "shots": 1, "seed": 0,
+         "accuracies": accuracies}
+        for method, accuracies in (("fine_tune", [0.5, 0.7]), ("cl2n", [0.6, 0.9, 0.1, 0.1]))
+    ]  # fmt: skip
+    config = {"methods": ["fine_tune", "cl2n"]}
+    found = page.rows({"cells": cells, "config": config, "trainings": {"untrained": False}})
+    assert [row.difference for row in found] == [None, pytest.approx(0.15)]
+
+
 @pytest.mark.slow
 def test_what_is_finished_is_not_repeated(done):
     workdir, result = done

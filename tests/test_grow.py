@@ -78,6 +78,7 @@ def test_epochs_to_an_accuracy():
         ({"share": 0.0}, "share= takes a share of the teacher's rate"),
         ({"seeds": (0, 0)}, "seed"),
         ({"deeper": ("conv9",)}, "unknown layer 'conv9'"),
+        ({"noise": -1.0}, "noise= takes a number from 0 on"),
     ],
 )
 def test_mistakes_are_told_in_a_line(tmp_path, capsys, changes, why):

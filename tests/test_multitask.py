@@ -23,7 +23,16 @@ from tl_jax.runs.config import load_config
 from tl_jax.studies import run as studies
 from tl_jax.studies.multitask import study
 from tl_jax.studies.multitask.verdicts import beside_single, delta
-from tl_jax.train.objectives import Affinity, CrossEntropy, GradNorm, Tasks, Uncertainty
+from tl_jax.train.objective import Now
+from tl_jax.train.objectives import (
+    Affinity,
+    CrossEntropy,
+    GradNorm,
+    PCGrad,
+    Tasks,
+    Uncertainty,
+    affinity,
+)
 from tl_jax.train.objectives.uncertainty import LOG_VARIANCES
 
 RATE = 0.1  # of plain gradient descent
@@ -104,6 +113,13 @@ def after(objective, batches, **options):
     start = begun(network)
     memory = objective.begin(None, batches[0])
     return start, steps.after(recipe, start, batches, memory=memory, rates=RATE, **options)
+
+
+def test_a_task_alone_is_trained_on_its_own_loss():
+    """As by a network that has no other task, whatever the number of the others."""
+    alone = Tasks(others=OTHERS, weights=(1.0, 0.0)).begin(None, batch())["weights"]
+    close(alone, [1, 0])
+    close(Tasks(others=OTHERS, weights=(3.0, 1.0)).begin(None, batch())["weights"], [1.5, 0.5])
 
 
 @pytest.mark.parametrize("weights", [(), (3.0, 1.0)])
@@ -203,6 +219,31 @@ def test_an_accuracy_is_of_the_examples_with_a_label():
     scores = Tasks(others=OTHERS).score(jax.tree.map(jnp.asarray, right), data)
     assert [float(x) for x in scores["odd_accuracy"][:2]] == [3, 4]
     assert [float(x) for x in scores["mean_accuracy"][:2]] == [5 + 3, 5 + 4]
+    data["weights"] = data["weights"] * np.float32([1, 0, 1, 1, 1, 1])
+    scores = Tasks(others=OTHERS).score(jax.tree.map(jnp.asarray, right), data)
+    assert [float(x) for x in scores["accuracy"][:2]] == [4, 4]
+    assert [float(x) for x in scores["mean_accuracy"][:2]] == [4 + 3, 4 + 4]
+
+
+def test_a_loss_that_is_of_no_example_has_not_fallen():
+    before, after = np.float32([2.0, 0.0]), np.float32([1.5, 0.0])
+    pairs = zip(jnp.array(before), jnp.array(after), strict=True)
+    found = [affinity.fallen(*pair) for pair in pairs]
+    assert [(float(term.sum), float(term.weight)) for term in found] == [(0.25, 1), (0, 0)]
+
+
+def test_heads_do_not_hide_a_conflict_in_what_is_shared():
+    """Trunks (1, 0) and (-1, 0.1), whose heads' gradients are ten times as long."""
+    trunks = [np.float32([1, 0]), np.float32([-1, 0.1])]
+    gradients = {
+        "head": {"trunk": trunks[0], "head": np.float32([10]), "odd": np.float32([0])},
+        "odd": {"trunk": trunks[1], "head": np.float32([0]), "odd": np.float32([10])},
+    }
+    found, _ = PCGrad(others=OTHERS).resolve(gradients, None, (), Now(jax.random.key(0), 0.0, ""))
+    first = trunks[0] - trunks[0] @ trunks[1] / (trunks[1] @ trunks[1]) * trunks[1]
+    second = trunks[1] - trunks[1] @ trunks[0] / (trunks[0] @ trunks[0]) * trunks[0]
+    close(found["trunk"], first + second)
+    close([*found["head"], *found["odd"]], [10, 10])
 
 
 @pytest.mark.parametrize(
@@ -210,6 +251,9 @@ def test_an_accuracy_is_of_the_examples_with_a_label():
     [
         (lambda: Tasks(others=OTHERS, weights=(1.0,)), "each of the tasks head, odd"),
         (lambda: Tasks(others=OTHERS, weights=(0.0, 0.0)), "and one above 0"),
+        (lambda: Tasks(others=OTHERS, weights=(-1.0, 2.0)), "from 0 on"),
+        (lambda: Tasks(others=("odd",)), "others= takes pairs of"),
+        (lambda: thinned(tl_jax.load_task("digits"), "", 5, seed=0), "at most 1; got 5"),
         (lambda: after(Tasks(others=(("od", 3),)), [batch()]), "truth 'od'; did you mean 'odd'"),
     ],
 )
@@ -361,6 +405,23 @@ def config(tmp_path_factory):
     found.methods, found.stitched_at = ("single", "equal", "gradnorm", "cross_stitch"), ("conv1",)
     found.variants = {"few": {"labels": {"turned": 0.5}}}
     return found
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"variants": {"few": {"labls": {}}}}, "variant 'few' 'labls'; did you mean 'labels'"),
+        ({"variants": {"few": {"seeds": (7,)}}}, "unknown setting of the variant 'few' 'seeds'"),
+        ({"factors": (-3.0,)}, "factors= takes numbers above 0"),
+        ({"stitch_share": 3.0}, "stitch_share= takes a share"),
+        ({"alpha": -1.0}, "alpha= takes a number from 0 on"),
+    ],
+)
+def test_a_study_that_cannot_be_is_refused(changes, said):
+    config = load_config("configs/multitask_digits.py").unlock()
+    config.update(changes)
+    with pytest.raises(UserError, match=said):
+        study.check(config)
 
 
 @pytest.fixture(scope="module")

@@ -33,6 +33,19 @@ def test_tokens_are_those_of_transformers(case, tmp_path):
     assert found == ANSWERS[case]
 
 
+def test_texts_of_another_domain_are_padded_to_run_beside_longer_ones():
+    prepare, short = texts.base().preprocessing.resized(64), texts.task()
+    long = dataclasses.replace(short, texts=tuple(" ".join([text] * 12) for text in short.texts))
+    tokens = prepare.of_task(long)[1].arrays["tokens"]
+    read = prepare.of_task(short)[1]
+    padded = prepare.padded(read, tokens.shape[1])
+    count = read.arrays["tokens"].shape[1]
+    assert count < tokens.shape[1] == padded.arrays["tokens"].shape[1]
+    np.testing.assert_array_equal(padded.arrays["tokens"][:, :count], read.arrays["tokens"])
+    assert (padded.arrays["tokens"][:, count:] == prepare.pad).all()
+    assert padded.fingerprint != read.fingerprint and prepare.padded(read, 1) is read
+
+
 @pytest.mark.parametrize("name", ["bert", "distilbert"])
 def test_every_layer_gives_what_transformers_gives(name):
     arrays = np.load(texts.PARITY / "transformers-encoders.npz")

@@ -240,6 +240,9 @@ def test_a_word_is_the_mean_of_its_parts_in_a_step_and_in_the_end():
     ("name", "settings", "why"),
     [
         ("skipgram", {}, "unknown method 'skipgram'; did you mean 'skip_gram'"),
+        ("skip_gram", {"windw": 3}, "'windw'; did you mean 'window'"),
+        ("fasttext", {"least": 7, "most": 6}, "fasttext.least=7 is more than most=6"),
+        ("glove", {"rate": float("inf")}, "glove.rate= takes a number above 0"),
         ("glove", {"dim": 0}, "glove.dim= takes a whole number"),
         ("glove", {"rate": -1.0}, "glove.rate= takes a number above 0"),
         ("fasttext", {"buckets": "many"}, "buckets= takes a whole number"),

@@ -103,6 +103,12 @@ def test_similarity_is_that_of_gensim(tmp_path):
     assert found.pairs + found.missing == 60 and found.low < found.spearman < found.high
 
 
+def test_comments_may_stand_before_the_names_of_columns(tmp_path):
+    lines = ["# people's judgements", "first\tsecond\tscore", *GENSIM["pairs"]]
+    found = judge.similarity(space(), file(tmp_path, "pairs.tsv", lines))
+    assert found.spearman == pytest.approx(GENSIM["spearman"], abs=1e-6)
+
+
 def test_analogies_are_those_of_gensim(tmp_path):
     found = judge.analogies(space(), file(tmp_path, "questions.txt", GENSIM["questions"]))
     for name, (right, wrong) in GENSIM["sections"].items():

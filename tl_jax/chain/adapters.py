@@ -165,7 +165,7 @@ def _beside(
         network.index(name)
     for layer in network.layers:
         if layer.name in layers:
-            name, leaves = layer.name + suffix, flat({layer.name: params[layer.name]})
+            name, leaves = layer.name + suffix, flat({layer.name: params.get(layer.name, {})})
             kernels = [path for path in leaves if path.endswith("/kernel")]
             if not kernels:
                 raise UserError(f"layer {layer.name!r} has no kernel to adapt")

@@ -10,7 +10,7 @@ import PIL.Image
 from tl_jax import registry
 from tl_jax.data.images import Image
 from tl_jax.data.task import Task, Truth
-from tl_jax.errors import UserError, takes_whole, unknown
+from tl_jax.errors import UserError, takes, takes_whole, unknown
 
 TURNS = {turn: getattr(PIL.Image.Transpose, f"ROTATE_{90 * turn}") for turn in (1, 2, 3)}
 
@@ -80,9 +80,12 @@ def thinned(task: Task, name: str, share: float, *, seed: int) -> Task:
     """Return the task with labels of this truth for only a share of its examples to train on and
     of those to validate on, drawn at random, at least one; "" is the task's own classes.
     """
+    takes(0 < share <= 1, f"the share of labels of {name or 'the classes'!r}", "one above 0 and at "
+          "most 1", share)  # fmt: skip
     without = np.zeros(len(task.ids), bool)
     for split in ("train", "val"):
-        rows = np.random.default_rng([seed, 3]).permutation(task.splits[split])
+        drawn = np.random.default_rng([seed, 3, *name.encode()])
+        rows = drawn.permutation(task.splits[split])
         without[rows[max(1, round(share * len(rows))) :]] = True
     if not name:
         return task.with_truth(weights=np.where(without, 0, task.weights).astype(np.float32))

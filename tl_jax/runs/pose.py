@@ -15,7 +15,7 @@ from tl_jax.chain.variables import merged
 from tl_jax.data import balance, subset, views
 from tl_jax.data.files import listed
 from tl_jax.data.task import WHAT, Task
-from tl_jax.data.texts.preprocessing import TextPreprocessing
+from tl_jax.data.texts.preprocessing import TOKENS, TextPreprocessing
 from tl_jax.engine import prefix
 from tl_jax.engine.parallel import Parallel
 from tl_jax.errors import UserError, takes
@@ -72,6 +72,8 @@ def posed(
         name: read if source is task else expected.of_task(source)[1]
         for name, source in sources.items()
     }
+    if isinstance(expected, TextPreprocessing) and sources:
+        read, sources = _as_long(expected, read, sources)
     if objective.unlabelled:
         sources = _with_unlabelled(objective, read, sources)
     chain = _adapted(ready, own)
@@ -169,6 +171,19 @@ def _asked(objective: Objective, task: Task) -> Objective:
             f"for tasks that ask for {WHAT[objective.asks]}: take objective={listed(fits)}"
         )
     return objective
+
+
+def _as_long(
+    prepare: TextPreprocessing, read: Task, sources: Mapping[str, Task]
+) -> tuple[Task, dict[str, Task]]:
+    """Texts of all tasks, padded to the longest of any, so that they run side by side."""
+    length = max(task.arrays[TOKENS].shape[1] for task in (read, *sources.values()))
+    own = prepare.padded(read, length)
+    others = {
+        name: own if task is read else prepare.padded(task, length)
+        for name, task in sources.items()
+    }
+    return own, others
 
 
 def _with_unlabelled(

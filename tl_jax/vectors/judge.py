@@ -107,7 +107,7 @@ def similarity(space: Space, path: str | Path) -> Similarity:
 
 def _pairs(path: Path) -> Iterator[tuple[str, str, float]]:
     column = 2
-    for number, line in _lines(path):
+    for place, (number, line) in enumerate(_lines(path)):
         fields = [field.strip() for field in re.split(r"\t|,|;", line)]
         fields = fields if len(fields) > 2 else line.split()
         if len(fields) <= column:
@@ -115,7 +115,7 @@ def _pairs(path: Path) -> Iterator[tuple[str, str, float]]:
         score = _number(fields[column])
         if score is not None:
             yield fields[0], fields[1], score
-        elif number == 1:
+        elif place == 0:
             lower = [field.lower() for field in fields]
             column = lower.index("simlex999") if "simlex999" in lower else column
         else:

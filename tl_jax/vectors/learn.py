@@ -9,6 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from tl_jax import registry
 from tl_jax.errors import UserError, takes, takes_types, takes_whole, unknown
 from tl_jax.vectors.corpus import Corpus
 from tl_jax.vectors.fasttext import FastText
@@ -29,6 +30,7 @@ def method(name: str, settings: dict[str, Any]) -> Any:
     """The method of this name with these settings; UserError for what is none."""
     if name not in METHODS:
         raise unknown("method", name, METHODS)
+    registry.require_options(f"method {name!r}", settings, registry.parameters(METHODS[name]))
     found = METHODS[name](**settings)
     takes_types(found)
     most = {"dim": WIDEST, "window": 1000, "negative": 1000, "epochs": 10_000, "blocks": 2**12}
@@ -37,7 +39,9 @@ def method(name: str, settings: dict[str, Any]) -> Any:
         if setting in most:
             takes_whole(value, f"{name}.{setting}=", 1, most[setting])
         elif setting != "sample":
-            takes(value > 0, f"{name}.{setting}=", "a number above 0", value)
+            takes(0 < value < np.inf, f"{name}.{setting}=", "a number above 0", value)
+    if isinstance(found, FastText) and found.least > found.most:
+        raise UserError(f"fasttext.least={found.least} is more than most={found.most}")
     return found
 
 

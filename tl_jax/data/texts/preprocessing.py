@@ -175,6 +175,15 @@ class TextPreprocessing:
         arrays = {**task.arrays, TOKENS: _tokens(self, tuple(task.texts))}
         return self, dataclasses.replace(task, arrays=arrays, fingerprint=key)
 
+    def padded(self, task: Task, length: int) -> Task:
+        """The task, which `of_task` gave, with at least `length` tokens a text."""
+        tokens = task.arrays[TOKENS]
+        if (more := length - tokens.shape[1]) <= 0:
+            return task
+        wider = np.pad(tokens, ((0, 0), (0, more)), constant_values=self.pad)
+        key = hashlib.sha256(f"{task.fingerprint} {length}".encode()).hexdigest()
+        return dataclasses.replace(task, arrays={**task.arrays, TOKENS: wider}, fingerprint=key)
+
     def fingerprint(self) -> str:
         """A hash that two preprocessings share only if they give the same tokens."""
         return hashlib.sha256(json.dumps(dataclasses.asdict(self)).encode()).hexdigest()

@@ -98,7 +98,8 @@ def rows(result: dict) -> list[Row]:
         seeds = [key[4] for key in by_key if key[:4] == (base, layer, method, shots)]
         own = [by_key[base, layer, method, shots, seed] for seed in seeds]
         others = [by_key[base, layer, first, shots, seed] for seed in seeds]
-        apart = [a - b[: len(a)] for a, b in zip(own, others, strict=True)]
+        count = min(len(own[0]), len(others[0]))  # of two, fine-tuning has fewer episodes
+        apart = [a[:count] - b[:count] for a, b in zip(own, others, strict=True)]
         mean, half = _over_episodes(own)
         trained = float(over_seeds([one.mean() for one in own])[1])
         difference = (None, None) if method == first else _over_episodes(apart)

@@ -66,7 +66,7 @@ def _rows(result: dict) -> list[tuple]:
     teachers = cells[TEACHER, ""]
     for (size, start), by_seed in cells.items():
         of = list(by_seed.values())
-        best = np.mean([max(cell["val"]) for cell in of])
+        best = np.mean([max(cell["val"][1:]) for cell in of])  # after an epoch, as the one tested
         test, test_half = over_seeds([cell["test"] for cell in of], ratio=result["overlap"])
         epochs = [
             reached(cell["val"], max(teachers[seed]["val"])) for seed, cell in by_seed.items()

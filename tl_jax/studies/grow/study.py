@@ -36,6 +36,7 @@ def check(config: Any) -> None:
     base = outline_of(config)
     for place, factor in config.wider.items():
         widening(base.chain, base.preprocessing.example, place, factor)
+    takes(config.noise >= 0, "noise=", "a number from 0 on", config.noise)
     for layer in config.deeper:
         base.chain.index(layer)
 

@@ -1,7 +1,7 @@
 """How tasks learned at once are shown: each task beside its own network, and what hides behind."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -143,6 +143,12 @@ def _choices(rows: Sequence[dict], config: dict) -> study.Section:
     )
 
 
+def _mean(values: Iterable[float | None]) -> float:
+    """The mean of those that are known; NaN of none."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else float("nan")
+
+
 def _affinity(rows: Sequence[dict], config: dict) -> list[study.Section]:
     """How a step on one task changes the loss of another."""
     own = [row for row in rows if row["affinity"]]
@@ -150,10 +156,10 @@ def _affinity(rows: Sequence[dict], config: dict) -> list[study.Section]:
         return []
     names = list(own[0]["tasks"])
     values = np.array(
-        [[np.mean([row["affinity"][f"{i}_{j}"] for row in own]) for j in names] for i in names]
+        [[_mean(row["affinity"][f"{i}_{j}"] for row in own) for j in names] for i in names]
     )
     shown = [_shown(name, config) for name in names]
-    bound = float(np.abs(values).max())
+    bound = float(np.nanmax(np.abs(values)))
     picture = figures.heat_map(
         100 * values, shown, shown, label="affinity, %", bounds=(-100 * bound, 100 * bound),
         along=("a step on", "changes the loss of"),

@@ -14,7 +14,7 @@ from tl_jax import interrupt
 from tl_jax.base.base import Base
 from tl_jax.data.task import Task
 from tl_jax.data.truths import thinned
-from tl_jax.errors import UserError, takes_several, unknown
+from tl_jax.errors import UserError, takes, takes_several, unknown
 from tl_jax.runs import pose
 from tl_jax.runs.journal import Journal
 from tl_jax.runs.subject import base_of, named_task, outline_of, require_seeds
@@ -22,6 +22,8 @@ from tl_jax.stats.paired import overlap
 from tl_jax.studies.multitask import OWN, PLAIN, SINGLE, STITCHED, metric
 from tl_jax.studies.multitask.training import METHODS, given, last_shared, trained, trunk
 from tl_jax.studies.multitask.verdicts import beside_single
+
+OF_ALL = ("methods", "compared", "seeds")  # settings that no variant changes
 
 
 def check(config: Any) -> None:
@@ -34,6 +36,7 @@ def check(config: Any) -> None:
                 raise unknown("method", method, METHODS)
         if SINGLE not in config[name]:
             raise UserError(f"{name}= needs {SINGLE!r}, which the others are compared with")
+    _require_numbers(config)
     for name, changed in variants(config).items():
         if not changed["task"]["truths"]:
             raise UserError(
@@ -52,10 +55,26 @@ def check(config: Any) -> None:
                 raise unknown("place to stitch at", place, layers, ordered=True)
 
 
+def _require_numbers(config: Any) -> None:
+    """UserError for rates, factors and shares that cannot be."""
+    for name in ("alpha", "affinity_step"):
+        takes(config[name] >= 0, f"{name}=", "a number from 0 on", config[name])
+    takes(config.gradnorm_rate > 0, "gradnorm_rate=", "a number above 0", config.gradnorm_rate)
+    takes(0 < config.stitch_share < 1, "stitch_share=", "a share", config.stitch_share)
+    for name in ("factors", "stitch_rates"):
+        fits = all(isinstance(value, int | float) and value > 0 for value in config[name])
+        takes(fits, f"{name}=", "numbers above 0", config[name])
+
+
 def variants(config: Any) -> dict[str, dict[str, Any]]:
     """Return the settings of each variant: the config's, and those with its changes."""
     whole = config.to_dict()
     changes = {PLAIN: {}, **whole.pop("variants")}
+    able = [name for name in whole if name not in OF_ALL]
+    for name, change in changes.items():
+        for setting in change:
+            if setting not in able:
+                raise unknown(f"setting of the variant {name!r}", setting, able)
     return {name: _changed(whole, change) for name, change in changes.items()}
 
 

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from tl_jax import registry
-from tl_jax.errors import UserError, takes_whole
+from tl_jax.errors import UserError, takes, takes_whole
 from tl_jax.train.objective import Objective
 from tl_jax.train.objectives.adabn import AdaBN
 from tl_jax.train.objectives.adda import ADDA
@@ -120,21 +120,37 @@ OBJECTIVES = {
 TERMS = {"bss": SpectralShrinkage, "l2_sp": L2SP, "lwf": LearningWithoutForgetting}
 
 
-# Settings that are a number of features, and how many at most
-WIDTHS = ("hidden", "narrow", "prototypes", "random", "width")
-WIDEST = 100_000
+# Options that are a number of features, and how many at most; others that are above 0, or from 0
+# on. In every objective and term that has one of this name, it is one of these.
+WIDTHS, WIDEST = ("hidden", "narrow", "prototypes", "random", "width"), 100_000
+POSITIVE = ("limit", "temperature")
+FROM_0 = (
+    *("alpha", "ar", "beta", "covariance", "eta", "invariance", "motion", "others", "rate"),
+    *("scale", "step", "tar", "variance", "weight"),
+)
 
 
 def make(spec: str | Objective) -> Objective:
     """The objective that a setting says: "cross_entropy(smoothing=0.1)+l2_sp+bss(0.001)", or a
-    value. UserError for a name or option that there is not, for a width of 0, and for terms added
-    to an objective that takes none.
+    value. UserError for a name or option that there is not, for a number that it cannot be, and
+    for terms added to an objective that takes none.
     """
     objective = spec if isinstance(spec, Objective) else _named(spec)
-    for name in WIDTHS:
-        if hasattr(objective, name):
-            takes_whole(getattr(objective, name), f"{name}=", 1, WIDEST)
+    for part in (objective, *getattr(objective, "also", ())):
+        _require(part)
     return objective
+
+
+def _require(part: Any) -> None:
+    """UserError for an option of an objective or a term that is out of its range."""
+    options = getattr(part, "__dict__", {})
+    numbers = {k: v for k, v in options.items() if isinstance(v, int | float)}
+    for name in filter(numbers.__contains__, WIDTHS):
+        takes_whole(numbers[name], f"{name}=", 1, WIDEST)
+    for name in filter(numbers.__contains__, POSITIVE):
+        takes(numbers[name] > 0, f"{name}=", "a number above 0", numbers[name])
+    for name in filter(numbers.__contains__, FROM_0):
+        takes(numbers[name] >= 0, f"{name}=", "a number from 0 on", numbers[name])
 
 
 def _named(spec: str) -> Objective:

@@ -8,6 +8,7 @@ import dataclasses
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from tl_jax.chain.network import Net
 from tl_jax.chain.variables import overlaid
@@ -46,5 +47,12 @@ class Affinity(Tasks):
         for i in self.places:
             slope = jax.grad(lambda shared, i=i: losses(shared)[i])(shared)
             after = losses(jax.tree.map(lambda p, g: p - self.step * g, shared, slope))
-            found |= {f"affinity_{i}_{j}": Term(1 - after[j] / before[j]) for j in self.places}
+            found |= {f"affinity_{i}_{j}": fallen(before[j], after[j]) for j in self.places}
         return found
+
+
+def fallen(before: jax.Array, after: jax.Array) -> Term:
+    """By what share a loss has fallen; nothing where there was none, as without a label."""
+    there = before > 0
+    share = jnp.where(there, 1 - after / jnp.where(there, before, 1), 0)
+    return Term(share, there.astype(jnp.float32))

@@ -46,12 +46,12 @@ class Adaptation(Classification):
         """UserError for other tasks, for other classes, and where nothing can be aligned."""
         name = type(self).__name__
         require_domains(name, problem.sources)
-        target = problem.sources["target"]
-        if (count := len(target.splits["train"])) < 2 or problem.batch_size < 2:
-            raise UserError(
-                f"{name} compares batches of two or more examples: the target has {count} to train "
-                f"on, and batch_size is {problem.batch_size}"
-            )
+        for domain, task in problem.sources.items():
+            if (count := len(task.splits["train"])) < 2 or problem.batch_size < 2:
+                raise UserError(
+                    f"{name} compares batches of two or more examples: the {domain} has {count} to "
+                    f"train on, and batch_size is {problem.batch_size}"
+                )
         place, trained = self.feature(problem.chain), set[str]()
         trained.update(*(phase.trained for phase in problem.plan.phases))
         if self.aligns and not problem.chain.below.get(place, {place}) & trained:

@@ -12,6 +12,7 @@ from tl_jax.chain.heads import Classifier
 from tl_jax.chain.network import Net, Network
 from tl_jax.chain.places import Layer
 from tl_jax.data.task import Task
+from tl_jax.errors import takes
 from tl_jax.train.objective import Loss, Now
 from tl_jax.train.objectives.self_supervised import SelfSupervised, required, told_apart
 
@@ -20,7 +21,7 @@ from tl_jax.train.objectives.self_supervised import SelfSupervised, required, to
 class Exemplar(SelfSupervised):
     """Equation 5: cross entropy of the image that an augmented one came from.
 
-    The classifier `exemplar` has a class for each of `images` (0: all training images), whose
+    The classifier `exemplar` has a class for each of `images`, which are all to train on, and whose
     number is the batch's "example" (B,). The paper draws 150 transformations of each patch before
     training; here every epoch draws another.
     """
@@ -28,8 +29,10 @@ class Exemplar(SelfSupervised):
     images: int = 0
 
     def fitted(self, task: Task) -> "Exemplar":
-        """With a class for each training image."""
-        return dataclasses.replace(self, images=len(task.splits["train"]))
+        """With a class for each training image; UserError for another number."""
+        count = len(task.splits["train"])
+        takes(self.images in (0, count), "exemplar: images=", f"0, or all {count:,}", self.images)
+        return dataclasses.replace(self, images=count)
 
     def tails(self, network: Network) -> tuple[Layer, ...]:
         """`exemplar`."""

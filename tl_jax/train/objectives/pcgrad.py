@@ -16,13 +16,20 @@ from tl_jax.train.objectives.tasks import Tasks
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PCGrad(Tasks):
-    """Algorithm 1: each task's gradient without the part that is against another task's."""
+    """Algorithm 1: each task's gradient without the part that is against another task's, in the
+    layers that all share.
+    """
 
     def resolve(self, gradients: Any, values: Any, memory: Any, now: Now) -> tuple[Any, Any]:
-        """The sum of the projected gradients, others taken in a random order for each task."""
-        _, whole = jax.flatten_util.ravel_pytree(next(iter(gradients.values())))
-        rows = [jax.flatten_util.ravel_pytree(g)[0] for g in gradients.values()]
-        return whole(projected(jnp.stack(rows), now.key).sum(0)), memory
+        """The sum of the projected gradients, others taken in a random order for each task; those
+        of heads are added as they are.
+        """
+        every = list(gradients.values())
+        shared = [{n: g for n, g in one.items() if n not in self.places} for one in every]
+        _, whole = jax.flatten_util.ravel_pytree(shared[0])
+        rows = [jax.flatten_util.ravel_pytree(one)[0] for one in shared]
+        total = jax.tree.map(lambda *parts: sum(parts), *every)
+        return {**total, **whole(projected(jnp.stack(rows), now.key).sum(0))}, memory
 
 
 def projected(gradients: jax.Array, key: jax.Array) -> jax.Array:

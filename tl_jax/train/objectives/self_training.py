@@ -78,5 +78,7 @@ def thresholds(counts: jax.Array, share: float) -> jax.Array:
     """The probability (C,) that a share of each class's examples reach; 2 for a class without."""
     total = counts.sum(-1, keepdims=True)
     reach = jnp.cumsum(counts[:, ::-1], -1)[:, ::-1]  # a bin or a higher one
-    first = jnp.minimum((reach > jnp.ceil(share * total)).sum(-1), BINS - 1)
-    return jnp.where(total[:, 0] > 0, -jnp.expm1(-first * (SUREST / BINS)), 2.0)
+    ends = (reach >= total).sum(-1) - 1, (reach > 0).sum(-1) - 1  # bins of the least and most sure
+    first = jnp.clip((reach > jnp.ceil(share * total)).sum(-1), *ends)
+    reached = jnp.maximum(-jnp.expm1(-first * (SUREST / BINS)), 1 / len(counts))  # it is a maximum
+    return jnp.where(total[:, 0] > 0, reached, 2.0)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 
 from tl_jax.chain.network import Net
+from tl_jax.errors import takes_whole
 from tl_jax.train.objective import Term
 from tl_jax.train.objectives.common import read_by
 
@@ -24,6 +25,9 @@ class SpectralShrinkage:
     k: int = 1
     output: str = "head"
     coupled: ClassVar[bool] = True  # the features of a batch are one matrix
+
+    def __post_init__(self):
+        takes_whole(self.k, "bss: k=", 1, 10**6)
 
     def __call__(self, net: Net, batch: Any) -> dict[str, Term]:
         """`bss`."""

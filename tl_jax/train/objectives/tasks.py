@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from tl_jax.chain.heads import Classifier
 from tl_jax.chain.network import Net, Network
 from tl_jax.chain.places import Layer
-from tl_jax.errors import UserError, unknown
+from tl_jax.errors import takes, unknown
 from tl_jax.train.objective import Loss, Now, Objective, Term
 from tl_jax.train.objectives.cross_entropy import TRUTH, Classification, entropy
 
@@ -24,7 +24,7 @@ class Tasks(Classification):
 
     `others`: name and number of classes of each further truth (`tl_jax.data.truths`), which is a
     place with logits (B, C), and rows (B, C) of the batch. `weights` (T,), the own task's first,
-    count relative to their mean; empty: all 1.
+    count relative to the mean of those above 0; empty: all 1.
     """
 
     others: tuple[tuple[str, int], ...]
@@ -33,11 +33,21 @@ class Tasks(Classification):
     tails_alone = True
 
     def __post_init__(self):
-        if self.weights and (len(self.weights) != len(self.places) or not sum(self.weights) > 0):
-            raise UserError(
-                f"weights= takes a number for each of the tasks {', '.join(self.places)}, and one "
-                f"above 0; got {self.weights}"
-            )
+        pairs = isinstance(self.others, tuple) and all(
+            isinstance(other, tuple) and [type(part) for part in other] == [str, int]
+            for other in self.others
+        )
+        takes(pairs, "others=", "pairs of a truth's name and its number of classes", self.others)
+        given = isinstance(self.weights, tuple) and all(
+            isinstance(weight, int | float) and weight >= 0 for weight in self.weights
+        )
+        fits = given and len(self.weights) in (0, len(self.places))
+        takes(
+            fits and (not self.weights or sum(self.weights) > 0),
+            "weights=",
+            f"a number from 0 on for each of the tasks {', '.join(self.places)}, and one above 0",
+            self.weights,
+        )
 
     @property
     def places(self) -> tuple[str, ...]:
@@ -53,7 +63,7 @@ class Tasks(Classification):
     def begin(self, net: Net, batch: Any) -> dict[str, jax.Array]:
         """The weights (T,): in memory, so that one program serves all of them."""
         weights = jnp.asarray(self.weights or (1.0,) * len(self.places), jnp.float32)
-        return {"weights": weights / weights.mean()}
+        return {"weights": weights / weights.sum() * (weights > 0).sum()}
 
     def terms(self, net: Net, batch: Any) -> dict[str, Term]:
         """The cross entropy of each task, by its place."""
@@ -87,17 +97,16 @@ class Tasks(Classification):
         return predictions[self.output]
 
     def score(self, predictions: Any, batch: Any) -> dict[str, Term]:
-        """The own task's scores; each other's `NAME_accuracy`, of the examples that have a label;
+        """The own task's scores, and each other's `NAME_accuracy`, of examples that have a label;
         and `mean_accuracy`, over all labels of all tasks.
         """
-        found = super().score(predictions[self.output], batch)
-        every = [found["accuracy"]]
-        for name, _ in self.others:
+        found, every = super().score(predictions[self.output], batch), []
+        for name in self.places:
             rows = self.rows(batch, name)
             labelled = batch["real"] * (rows.sum(-1) > 0)
             right = (predictions[name].argmax(-1) == rows.argmax(-1)) * labelled
-            found[f"{name}_accuracy"] = Term(right.sum(), labelled.sum())
-            every.append(found[f"{name}_accuracy"])
+            every.append(Term(right.sum(), labelled.sum()))
+            found["accuracy" if name == self.output else f"{name}_accuracy"] = every[-1]
         total, labels = sum(t.sum for t in every), sum(t.weight for t in every)
         return found | {"mean_accuracy": Term(total, labels)}
 
