@@ -237,7 +237,11 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("answers")
 
 
-@pytest.mark.parametrize("objective", RUNS)
+@pytest.mark.parametrize(
+    "objective",
+    [name if name == "several_labels" else pytest.param(name, marks=pytest.mark.slow)
+     for name in RUNS],
+)  # fmt: skip
 def test_a_run_answers_what_its_task_asks(folder, objective):
     asks, metric = RUNS[objective]
     own = small.task() if asks == "classes" else task(asks)
@@ -265,11 +269,15 @@ def test_a_run_answers_what_its_task_asks(folder, objective):
     assert told.get(asks, "Confusion matrix") in page and "The worst mistakes" in page
 
 
-def test_what_is_said_of_one_image_is_labels_or_numbers(folder):
+def test_what_is_said_of_one_image_is_labels(folder):
     base = run("several_labels", folder).base
     told = predict.said(base, np.float32([0.99, 0.01, 0.99]))
     assert told["labels"] == ["first", "either"] and told["probabilities"]["second"] == 0.01
     assert json.loads(json.dumps(told)) == told
+
+
+@pytest.mark.slow
+def test_what_is_said_of_one_image_is_a_number_or_a_rank(folder):
     told = predict.said(run("regression", folder).base, np.float32([1.25]))
     assert told == {"numbers": {"row": 1.25}}
     assert predict.said(run("ordinal", folder).base, np.float32([0.1, 0.7, 0.2]))["class"] == "1"

@@ -442,6 +442,7 @@ def test_the_contrast_is_that_of_each_way_by_hand():
     assert float(term.sum / term.weight) == pytest.approx(want, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_pairs_are_learnt_and_shown(base, tmp_path):
     task = load_task("told_digits", count=60, size=32, shared="mixed")
     settings_ = {**SETTINGS, "head": "pair(features=16)", "objective": "contrastive"}

@@ -51,6 +51,7 @@ def done(given, tuned, tmp_path_factory):
     return workdir, run(config(given, tuned=str(tuned)), workdir)
 
 
+@pytest.mark.slow
 def test_a_base_is_like_itself(done):
     own = done[1]["comparisons"][0]
     for name in ("cka", "svcca"):
@@ -60,6 +61,7 @@ def test_a_base_is_like_itself(done):
     assert own["layers"] == list(load_base("efficientnet_lite0", "random:0").layers[:-1])
 
 
+@pytest.mark.slow
 def test_what_fine_tuning_left_alone_has_not_moved(done):
     head, *lines = csv.reader((done[0] / "moved.csv").read_text().splitlines())
     assert head[:3] == ["layer", "1 - CKA", "1 - SVCCA"]
@@ -70,6 +72,7 @@ def test_what_fine_tuning_left_alone_has_not_moved(done):
     assert min(x for name in changed for x in moved[name]) > 1e-4
 
 
+@pytest.mark.slow
 def test_chance_is_what_shuffled_images_give(done, given):
     """So it is said beside every value."""
     own = done[1]["comparisons"][0]
@@ -96,6 +99,7 @@ def test_a_map_shows_how_far_of_the_way_from_chance_to_one_a_pair_is():
     assert np.isnan(study_page.above_chance(filled, "svcca")).all()
 
 
+@pytest.mark.slow
 def test_the_report_shows_the_maps(done):
     page = (done[0] / "report.html").read_text()
     assert "Which layers did fine-tuning move?" in page
