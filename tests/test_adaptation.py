@@ -665,6 +665,8 @@ def test_problems_that_cannot_be_posed_are_refused(case):
         ("domain_adversarial(width=0)", "width= takes a whole number, at least 1"),
         ("domain_adversarial(steepness=1)", "unknown option of objective"),
         ("cross_entropy+l2_sp(alpha=-1.0)", "alpha= takes a number from 0 on; got -1.0"),
+        ("domain_adversarial(ramp='tllib(iterations=0)')", "iterations= takes a number above 0"),
+        ("delta(layers='x')", "layers= takes several names"),
         ("cross_entropy+bss(k=0)", "bss: k= takes a whole number, at least 1"),
         ("simclr(temperature=0.0)", "temperature= takes a number above 0; got 0.0"),
         ("vicreg(variance=-1.0)", "variance= takes a number from 0 on; got -1.0"),

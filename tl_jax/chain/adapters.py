@@ -14,7 +14,7 @@ from tl_jax import registry
 from tl_jax.chain.network import Network
 from tl_jax.chain.places import Layer, Tie
 from tl_jax.chain.variables import flat
-from tl_jax.errors import UserError, takes_type, takes_whole
+from tl_jax.errors import UserError, takes, takes_type, takes_whole
 
 
 class LowRank(nn.Module):
@@ -100,6 +100,7 @@ def with_lora(
     """
     takes_whole(rank, "lora: rank=", 1, 10**6)
     takes_type("lora: alpha=", float | None, alpha)
+    takes(alpha is None or alpha > 0, "lora: alpha=", "a number above 0", alpha)
     scale = (rank if alpha is None else alpha) / rank
 
     def update(path: str, layer: str, number: int) -> LowRankUpdate:

@@ -25,6 +25,7 @@ def dann(progress: Any, steps: Any, *, steepness: float = 10.0) -> Any:
 
 def tllib(progress: Any, steps: Any, *, alpha: float = 1.0, iterations: float = 1000.0) -> Any:
     """By the step i of the phase: 2 / (1 + exp(-alpha i / iterations)) - 1, as in TLlib."""
+    takes(iterations > 0, "iterations=", "a number above 0", iterations)
     return dann(progress * steps, steps, steepness=alpha / iterations)
 
 
@@ -50,7 +51,8 @@ class Adversarial(BothDomains):
     def __post_init__(self):
         super().__post_init__()
         takes(self.ceiling >= 0, "ceiling=", "a number from 0 on", self.ceiling)
-        registry.chosen("ramp", self.ramp, RAMPS)
+        ramp, options = registry.chosen("ramp", self.ramp, RAMPS)
+        ramp(0.0, 1.0, **options)  # refuses what it cannot take
 
     def coefficient(self, now: Now) -> Any:
         """Of the reversed gradient, at this moment."""

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from tl_jax.chain.heads import is_head
 from tl_jax.chain.network import Net
 from tl_jax.chain.places import Known
+from tl_jax.errors import takes
 from tl_jax.train.objective import Loss, Now, Term
 from tl_jax.train.objectives.common import read_by
 from tl_jax.train.objectives.cross_entropy import CrossEntropy, entropy
@@ -32,6 +33,11 @@ class Delta(CrossEntropy):
     alpha: float = 0.01
     beta: float = 0.01
     layers: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        super().__post_init__()
+        fits = isinstance(self.layers, tuple | list)
+        takes(fits, "layers=", "several names, as ('stage4_block1',)", self.layers)
 
     def begin(self, net: Net, batch: Any) -> dict[str, jax.Array]:
         """C a_c by layer, (C,) each."""
