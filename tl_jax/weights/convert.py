@@ -38,7 +38,7 @@ class Found(NamedTuple):
     arrays: dict[str, np.ndarray]  # by path ("params/stem/conv/kernel"), in the file's order
     names: dict[str, str]  # names in the file, by path
     surplus: list[str]  # names in the file that no rule matches
-    left_out: list[str]  # names of auxiliary heads
+    left_out: list[str]  # names of what the base has no use for, as auxiliary heads
     aside: list[str] = []  # names beside the network's: of its loss, its optimizer, a second head
     outside: list[str] = []  # names not even below what stands in front of the network's own
 
@@ -222,7 +222,7 @@ def fill(found: Found, expected: Mapping[str, Any]) -> dict[str, Any]:
         raise UserError("the weights are of another architecture: " + "; ".join(complaints))
     if found.left_out:
         logging.getLogger(__name__).info(
-            "left out %d arrays of auxiliary heads, such as %s",
+            "left out %d arrays that the base has no use for, such as %s",
             len(found.left_out),
             found.left_out[0],
         )
