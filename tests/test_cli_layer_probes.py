@@ -206,8 +206,9 @@ def test_a_study_says_in_which_views_its_probes_saw_the_images(given, photos, do
     said = "10 of each image (crops), the decision is their mean"
     assert f"views: {said}" in page.summary(result)
     assert said in (tmp_path / "report.html").read_text()
-    assert ",crops,stem," in (tmp_path / "best_layers.csv").read_text()
-    assert ",none,stem," in (done[0] / "best_layers.csv").read_text()
+    assert ",stem," in (tmp_path / "best_layers.csv").read_text()
+    assert "all views of an image" in (tmp_path / "report.html").read_text()
+    assert ",stem," in (done[0] / "best_layers.csv").read_text()
     assert "views: " not in page.summary(done[1])
     base = load_base("efficientnet_lite0", "random:0").resized(32, 1.0)
     task = load_task("folder", path=str(photos), seed=0, val=0.2, test=0.25)

@@ -36,6 +36,7 @@ def rows(task="cells", base="lite0", budgets=(5, 0)):
                         "test": 0.1,
                         "test_weighted": 0.6 + gain + wobble,
                         "n_test": 100,
+                        "n_val": 30,
                         "n_all": 1000,
                         "test_split": str(seed),
                         "trained_parameters": COST[plan],
@@ -72,11 +73,12 @@ def test_the_page_names_the_best_on_validation_with_its_test(tmp_path):
     shown = result()
     page.write(tmp_path, shown)
     text = Page((tmp_path / "report.html").read_text()).text
-    assert "noise at 5 a class (62.0 % on test); noise at all labels (62.0 % on test)." in text
+    assert "noise at 5 a class (62.0 % on test, chosen by 30 examples); noise at all" in text
+    assert "labels (62.0 % on test, chosen by 30 examples)." in text
     assert "OSError: the disk is gone" in text
     assert (tmp_path / "test_cells_lite0.csv").read_text().splitlines()[1].startswith("good,0.8")
     cost = (tmp_path / "cost_cells_lite0.csv").read_text().splitlines()
-    assert {"scratch,40,4.0,4.0", "bad,20,4.0,3.75"} < set(cost)
+    assert {"scratch,40,4.0,4.0", "bad,20,4.0,3.5"} < set(cost)
     assert cost[1].startswith("good,")  # the best mean first
     columns = (tmp_path / "verdicts.csv").read_text().splitlines()[0]
     assert columns.endswith("pairs,verdict,seeds to settle")
@@ -87,7 +89,10 @@ def test_the_page_says_how_many_settings_each_plan_had():
     drawn = {"space": {"dropout": "uniform(0, 0.5)"}}
     best = "; the best on validation tested once"
     for plans, said in (
-        ({"some": drawn, "b": {"probe": "ridge"}}, "each plan 2 draws of its own settings"),
+        (
+            {"some": drawn, "b": {"probe": "ridge"}},
+            "each plan 2 draws of its own settings, probes choose their penalty",
+        ),
         ({"sweep": grid}, "sweep a grid of 3 settings"),
         (
             {"sweep": grid, "b": drawn},

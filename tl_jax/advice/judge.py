@@ -87,5 +87,6 @@ def said(judgement: Judgement, rule: str) -> str:
         found = "is worse than" if own.saved_high < 0 else "does not beat"
     return (
         f"{rule[0].upper()}{rule[1:]} {found} the best fixed plan: it saves "
-        f"{100 * own.saved:.1f} points of regret ({low:.1f} to {high:.1f})."
+        f"{100 * own.saved:.1f} points of regret ({low:z.1f} to {high:z.1f}), which is what a plan "
+        "loses on test against the best one."
     )

@@ -65,7 +65,7 @@ def _answer(found: Found) -> list[str]:
     """What to do, how sure that is, and what was kept; a sentence or two each."""
     told = _best(found.base, found.ran) if found.ran else [_advised(found)]
     if found.ran and found.model:
-        accuracy = text.percent(found.model["test"]["accuracy"])
+        accuracy = text.percent(found.model["test"]["weighted_accuracy"])
         plan, _ = found.ran.kept()
         told.append(
             f"The network in the folder {MODEL} is of {plan}, of the plans that train one the best "
@@ -149,7 +149,7 @@ def _kind(found: Found) -> str:
         for plan in (rules.FEATURES, rules.PIXELS)
     )
     return (
-        f"By the lectures' tables the task is {size} (they give no number; here below "
+        f"By the lectures' tables the task is {size} (they give no number; here, small is below "
         f"{rules.SMALL} training examples a class) and {alike} what {found.base} was trained on (a "
         f"probe has {features} on its features and {pixels} on pixels, on validation)."
     )
@@ -177,7 +177,8 @@ def _runs(found: Found) -> list[study.Section]:
     percents = dict.fromkeys(columns[2:6], "%")
     picture = figures.by_plan([found.base], series, reference=ran.plans[0], label="test accuracy")
     words = (
-        "Every plan has the same splits, labels and tuning effort. Intervals are 95 %, and allow "
+        "Every plan has the same splits and labels. Accuracies are weighted where examples have "
+        "weights. Intervals are 95 %, and allow "
         "for splits that overlap (Nadeau & Bengio 2003). The plan was chosen by validation: its "
         "test accuracy is that of plans chosen so."
     )

@@ -315,4 +315,4 @@ def cache_key(*parts: str) -> str:
 
 def bar(what: str) -> Callable:
     """A progress bar over the blocks of `store.build`."""
-    return lambda blocks, total: progress.over(blocks, what, total=total, unit="block")
+    return lambda blocks, total: progress.over(blocks, what, total=total, unit="blocks")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST = 12  # images
-CURVES = 10  # classes that have a curve of their own
+CURVES = len(COLOURS)  # classes that have a curve of their own
 NAMES = {
     "map": "AP, mean over classes",
     "ap50": "AP at overlap 0.5",
@@ -100,9 +100,9 @@ def _figures(
     columns = {"value": "%", "AP": "%", "from": "%", "to": "%"}
     return study.Section(
         "How many boxes it finds",
-        f"Intervals are 95 % by {RESAMPLES} draws of the images (percentile bootstrap): by how "
-        "much the figure varies with the images judged, not with the training. A class without "
-        "boxes has no figure.",
+        f"Intervals are 95 % by {RESAMPLES} draws of the images (percentile bootstrap, moved to "
+        "the figure): by how much it varies with the images judged, not with the training. A class "
+        "without boxes has no figure.",
         pictures=(study.Picture("curves", _caption(of_classes), curves(of_classes, task.classes)),),
         tables=(
             study.Table("figures", "Figures", ("figure", "value", "from", "to"), rows, columns),
@@ -119,7 +119,7 @@ def _figures(
 
 def _caption(of_classes: list[Matches]) -> str:
     few = f" of the {CURVES} classes with the most boxes" if len(of_classes) > CURVES else ""
-    return f"Precision over recall{few}, at the first overlap of the rule"
+    return f"Precision over recall{few}, at an overlap of 0.5"
 
 
 def curves(of_classes: list[Matches], classes: tuple[str, ...]) -> Drawing:

@@ -63,7 +63,7 @@ def percent(x: float | None) -> str:
 
 def hundredths(x: float | None) -> str:
     """Return a fraction times 100, for a column with the unit in its heading: 0.853 -> '85.3'."""
-    return f"{100 * x:.1f}" if there(x) else MISSING
+    return f"{100 * x:z.1f}" if there(x) else MISSING
 
 
 def fraction(x: float | None) -> float | None:

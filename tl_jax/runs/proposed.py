@@ -35,7 +35,7 @@ def with_proposals(
     count = len(task.ids)
     if folder is None:
         blocks = range(0, count, store.BLOCK)
-        parts = progress.over(blocks, "propose", total=len(blocks), unit="block")
+        parts = progress.over(blocks, "propose", total=len(blocks), unit="blocks")
         rows = np.concatenate([compute(i, min(i + store.BLOCK, count)) for i in parts])
     else:
         how = spec, str(finder.most), finder.version()

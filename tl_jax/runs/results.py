@@ -95,9 +95,16 @@ def provenance(program: str) -> dict[str, Any]:
             "cpu": "fast" if switch.fast() else "plain",  # the forms of operations on a CPU
         },
         "heap": {"restarted": heap.restarted()},
-        "command": " ".join(["python", "-m", f"experiments.{program}", *sys.argv[1:]]),
+        "command": " ".join(["python", "-m", _module(program), *sys.argv[1:]]),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
+
+
+def _module(program: str) -> str:
+    """The program that runs, of which this one of `experiments/` may be a part."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    outer = spec.name if spec else ""
+    return outer if outer.startswith("experiments.") else f"experiments.{program}"
 
 
 def finite(tree: Any) -> Any:

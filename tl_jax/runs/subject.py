@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tl_jax import models
 from tl_jax.base.base import Base
 from tl_jax.base.load import load_base, outline
 from tl_jax.data.files import path_of
@@ -41,6 +42,12 @@ def outline_of(config: Mapping[str, Any], **changes: Any) -> Base:
         shapes = base.chain.shapes(preprocessing.example)[0]
         base = dataclasses.replace(base, preprocessing=preprocessing, variables=shapes)
     return base.resized(settings["size"] or None, settings["crop"] or None)
+
+
+def base_name(config: Mapping[str, Any]) -> str:
+    """Return the base and what its weights are, for a page."""
+    weights = "published weights" if models.is_name(config["base"]) else "its own weights"
+    return f"{config['base']} ({config['weights'] or weights})"
 
 
 def require_seeds(seeds: Iterable[Any]) -> None:

@@ -32,7 +32,8 @@ def run(
 
     def data() -> dict:
         tasks = part.data(config)
-        lines[:] = map(log.described, tasks.values())
+        lines[:] = [f"{key}: {log.described(t)}" if key else log.described(t)
+                    for key, t in tasks.items()]  # fmt: skip
         return identity.of_tasks(tasks)
 
     def work() -> dict:

@@ -33,7 +33,7 @@ def predictions(
     numbers = views.numbers(over)
     placed = _placed(problem, variables, inputs)
     total = None
-    for number in progress.over(numbers, "evaluate", total=len(numbers), unit="view", delay=5):
+    for number in progress.over(numbers, "evaluate", total=len(numbers), unit="views", delay=5):
         in_view = _in_view(problem, placed, inputs, examples, number)
         total = in_view if total is None else jax.tree.map(np.add, total, in_view)
     return jax.tree.map(lambda a: a / len(numbers), total) if len(numbers) > 1 else total

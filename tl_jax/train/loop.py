@@ -230,5 +230,5 @@ def _bar(work: PhaseRun, progress: Progress) -> tqdm.tqdm:
         f"{work.phase.name} {progress.epoch + 1}/{work.phase.settings.epochs}",
         total=work.steps * work.batch_size,
         initial=progress.batch * work.batch_size,
-        unit="img" if work.problem.task.open is not None else "ex",
+        unit="images" if work.problem.task.open is not None else "examples",
     )

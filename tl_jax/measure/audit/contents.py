@@ -62,7 +62,7 @@ def _of_images(task: Task) -> Contents:
     rows, count, pool = [], len(task.ids), ThreadPoolExecutor()
     try:
         looks = pool.map(look, range(count))
-        for row in progress.over(looks, "images", total=count, unit="image"):
+        for row in progress.over(looks, "images", total=count, unit="images"):
             interrupt.check()
             rows.append(row)
     finally:  # no `with`: left by a signal, it would wait until every image is read

@@ -89,9 +89,11 @@ def _methods(result: dict) -> study.Section:
             tuple(map(float, over_seeds(list(line[key].values()), ratio=ratio)))
             for key in ("chosen", "oracle")
         ]
+    draws = result["config"]["draws"]
     by_rule = [
         (line["method"], line["rule"].replace("_", " "), *(_mean(line[key]) for key in KEYS))
         for line in lines
+        if draws > 1 or line["method"] == choices.ANY
     ]
     compared = ("difference", "low", "high", "pairs", "verdict")
     verdicts = [(one["method"], *(one[name] for name in compared)) for one in result["verdicts"]]
@@ -104,12 +106,15 @@ def _methods(result: dict) -> study.Section:
         "without labels from source only, paired by seed; intervals allow for splits that overlap "
         "(Nadeau & Bengio 2003), verdicts hold after Holm's correction, and need five pairs."
     )
+    if draws == 1:
+        text += " Each method has one draw, so that a rule has a choice among all methods alone."
     names = f"chosen by {rule.replace('_', ' ')}", "chosen by an oracle"
+    caption = "Means and 95 % intervals over seeds, cut off at 0 and 100 %"
     drawn = figures.by_plan(names, series, reference=SOURCE_ONLY, label="target test accuracy")
     return study.Section(
         "Each method, with and without labels of the target",
         text,
-        (study.Picture("methods", "Means and 95 % intervals over seeds", drawn),) if rows else (),
+        (study.Picture("methods", caption, drawn),) if rows else (),
         (
             study.Table("methods", "Four columns", ("method", *FOUR), rows, percents),
             study.Table("verdicts", "Verdicts", ("method", *compared), verdicts, points),
@@ -124,7 +129,11 @@ def _rules(result: dict) -> study.Section:
     rows = [(line["rule"].replace("_", " "), *map(line.get, RULES)) for line in result["rules"]]
     columns = ("rule", "rank correlation", "± 95 %", "regret", "± 95 % of regret", "below source")
     text = (
-        "Each rule chooses among all draws of all methods of a seed. Rank correlation: Spearman's, "
+        "Each rule chooses among all draws of all methods of a seed, training on target labels "
+        "left out. bnm: the nuclear norm of a batch's predictions; snd: soft neighbourhood "
+        "density; iwcv: importance-weighted validation; dev, devn: the same with a control "
+        "variate, and with normalised weights; class ami: how predicted classes agree with "
+        "clusters of features. Rank correlation: Spearman's, "
         "of the rule with target test accuracy. Regret: what the choice loses against the "
         "oracle's. Below source: seeds in which it ends below source only. Entropy and soft "
         "neighbourhood density reward a collapse on one class, infomax and the nuclear norm assume "

@@ -49,12 +49,13 @@ def summary(result: dict[str, Any]) -> str:
 
 
 def _cells(result: dict[str, Any]) -> dict[tuple[str, str, int], dict[int, dict]]:
-    """Return the rows by detector, plan and budget, then by seed, in the config's order."""
+    """Return the rows by detector, plan and budget, then by seed; the reference comes first."""
     config = result["config"]
+    plans = sorted(config["plans"], key=lambda plan: plan != config["reference"])
     found: dict[tuple[str, str, int], dict[int, dict]] = {
         (detector, plan, budget): {}
         for detector in config["detectors"]
-        for plan in config["plans"]
+        for plan in plans
         for budget in config["budgets"]
     }
     for cell in result["cells"]:

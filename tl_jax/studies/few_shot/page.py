@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tl_jax.report import figures, study, text
-from tl_jax.runs.subject import task_name
+from tl_jax.runs.subject import base_name, task_name
 from tl_jax.stats.intervals import over_episodes, over_seeds
 
 COLUMNS = ("base", "layer", "method", "shots", "accuracy", "over episodes", "over trainings")
@@ -62,7 +62,7 @@ def write(workdir: pathlib.Path, result: dict) -> None:
             )
         ],
         facts={
-            "base": f"{config['base']} ({config['weights'] or 'published weights'})",
+            "base": base_name(config),
             "task": task_name(config["task"]),
             "base classes": ", ".join(result["base_classes"]) or "none",
             "novel classes": ", ".join(result["novel_classes"]),

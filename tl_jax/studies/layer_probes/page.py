@@ -1,6 +1,7 @@
 """The page of probes: accuracy against depth, with fewer labels, and layer by layer."""
 
 import collections
+import itertools
 import math
 import pathlib
 
@@ -9,7 +10,7 @@ import numpy as np
 from tl_jax.data import views
 from tl_jax.report import figures, study, text
 from tl_jax.runs.results import finite
-from tl_jax.runs.subject import task_name
+from tl_jax.runs.subject import base_name, task_name
 from tl_jax.stats.verdict import LEAST_PAIRS
 from tl_jax.studies.layer_probes import METRICS
 from tl_jax.studies.layer_probes.grid import ProbeGrid
@@ -39,7 +40,7 @@ def write(workdir: pathlib.Path, result: dict) -> None:
             _layers(result, grid, metric),
         ],
         facts={
-            "base": f"{config['base']} ({config['weights'] or 'published weights'})",
+            "base": base_name(config),
             "task": task_name(config["task"]),
             "features": f"each layer's output pooled by the rule {config['pool']}",
             "views": _views(config["views"]),
@@ -62,7 +63,7 @@ def summary(result: dict) -> str:
         lines.append(f"views: {_views(result['config']['views'])}")
     for budget in sorted(grid.budgets, key=grid.examples):
         row = _best(result["best"], budget)
-        examples = f"{_named(budget)} ({grid.examples(budget)[0]} examples)"
+        examples = f"{_named(budget)} ({grid.examples(budget)[0]:,} examples)"
         sure = f"{_percent(row, metric)}; {_sure(row, grid, metric)}"
         lines.append(f"{examples:28}{row['probe']} on {row['layer']}: {sure}")
     return "\n".join([*lines, *_at_edges(result["best"])])
@@ -137,7 +138,7 @@ def _best(chosen: list[dict], budget: float) -> dict:
 
 def _percent(row: dict, metric: str) -> str:
     spread = row[f"{metric}_sd"]
-    return text.percent(row[metric]) + ("" if spread is None else f" ± {100 * spread:.1f}")
+    return text.percent(row[metric]) + ("" if spread is None else f" (sd {100 * spread:.1f})")
 
 
 def _named(budget: float) -> str:
@@ -156,13 +157,17 @@ def depth(result: dict) -> study.Section:
     words = (
         "Settings are chosen on validation: penalties by the probe's own loss, other settings by "
         "accuracy. Then the probe is refitted on train and validation together and tested once. "
-        "If there are several views of each image, a probe learns from all of them, and its "
-        "decision is the mean over the image's views: of the outputs if it is linear, else a vote. "
-        "Nearest neighbours are nearest by the cosine of centred features. Shaded: the 95 % "
-        "interval of the mean over seeds, if there are several. If each seed draws its own splits "
-        "from one dataset, these overlap, and the interval is widened for it (Nadeau & Bengio "
-        "2003)."
+        "Shaded: the 95 % interval of the mean over seeds, if there are several. If each seed "
+        "draws its own splits from one dataset, these overlap, and the interval is widened for it "
+        "(Nadeau & Bengio 2003)."
     )
+    if result["config"]["views"] != "none":
+        words += (
+            " A probe learns from all views of an image, and its decision is the mean over them: "
+            "of the outputs if it is linear, else a vote."
+        )
+    if "neighbours" in grid.probes:
+        words += " Nearest neighbours are nearest by the cosine of centred features."
     if left_out:
         words += f"\n\nLeft out because there are too many examples: {', '.join(left_out)}."
     if result["published"]:
@@ -207,23 +212,23 @@ def _budgets(result: dict, grid: ProbeGrid, metric: str) -> study.Section:
         scale = " (white) to ".join(map(text.percent, bounds))
         words = f"{PROBES[shown]}, mean over seeds, from {scale} (darkest)"
         pictures = (study.Picture("layers_and_labels", words, picture),)
+    tested = ("test", "test_sd")
+    if metric == "test_weighted":
+        tested += ("test_weighted", "test_weighted_sd")
     rows = [
         (
             _named(row["budget"]),
             *grid.examples(row["budget"]),
             PROBES[row["probe"]],
-            result["config"]["views"],
             row["layer"],
             row["val"],
-            row["test"],
-            row["test_sd"],
-            row["test_weighted"],
-            row["test_weighted_sd"],
+            *(row[name] for name in tested),
         )
         for row in sorted(result["best"], key=lambda row: grid.examples(row["budget"]))
     ]
-    columns = ("labels", "training examples", "validation examples", "probe", "views")
-    columns += ("best layer", "validation", "test", "test sd", "weighted test", "weighted test sd")
+    columns = ("labels", "training examples", "validation examples", "probe", "best layer")
+    columns += ("validation", "test", "test sd", "weighted test", "weighted test sd")
+    columns = columns[: 6 + len(tested)]
     return study.Section(
         "Fewer labels",
         "A budget cuts the training and validation examples of every class by the same share, but "
@@ -237,8 +242,7 @@ def _budgets(result: dict, grid: ProbeGrid, metric: str) -> study.Section:
                 "The layer to choose, by budget and probe",
                 columns,
                 rows,
-                dict.fromkeys(("validation", "test", "weighted test"), "%")
-                | dict.fromkeys(("test sd", "weighted test sd"), "points"),
+                {c: "points" if c.endswith("sd") else "%" for c in columns[5:]},
             ),
         ),
     )
@@ -273,15 +277,35 @@ def _certainty(result: dict, grid: ProbeGrid, metric: str) -> study.Section:
         "penalty of their grid."
     )
     table = study.Table("how_sure", "The choice of a layer, and of penalties", columns, rows)
-    return study.Section(
-        "How sure the choice is", "\n\n".join([words, *_at_edges(result["best"])]), (), (table,)
-    )
+    told = [words, *_twins(grid, metric), *_at_edges(result["best"])]
+    return study.Section("How sure the choice is", "\n\n".join(told), (), (table,))
+
+
+def _twins(grid: ProbeGrid, metric: str) -> list[str]:
+    """Return a sentence on layers of which every probe says the same, if there are any: features
+    that are the same once they are pooled.
+    """
+    cells = [(budget, probe) for budget in grid.budgets for probe in grid.probes]
+    every = np.concatenate([grid.values(*cell, metric) for cell in cells], axis=1)
+    pairs = itertools.combinations(zip(grid.layers, every, strict=True), 2)
+    alike = [f"{b} as {a}" for (a, one), (b, other) in pairs if np.array_equal(one, other)]
+    if not alike:
+        return []
+    return [f"The same once pooled: {', '.join(alike)}. Such layers share the seeds that they win."]
 
 
 def _undecided(row: dict, grid: ProbeGrid, metric: str) -> list[str]:
     """Return the layers that are not told apart from a best layer."""
     decided = {row["layer"], *row[f"{metric}_above"], *row[f"{metric}_below"]}
     return [name for name in grid.layers if name not in decided]
+
+
+def _settings(grid: ProbeGrid) -> str:
+    """What the probes' settings are."""
+    linear = [PROBES[p] for p in ("ridge", "logistic", "linear_svm") if p in grid.probes]
+    told = [f"the L2 penalty of a mean loss for {', '.join(linear)}"] if linear else []
+    own = {"rbf_svm": "C and width of the RBF SVM", "neighbours": "k of nearest neighbours"}
+    return "; ".join([*told, *(words for probe, words in own.items() if probe in grid.probes)])
 
 
 def _layers(result: dict, grid: ProbeGrid, metric: str) -> study.Section:
@@ -293,9 +317,7 @@ def _layers(result: dict, grid: ProbeGrid, metric: str) -> study.Section:
     return study.Section(
         "Layer by layer",
         f"Test {METRICS[metric].replace('_', ' ')}, mean and standard deviation over seeds. The "
-        "chosen settings are those with the largest budget: the L2 penalty of a mean loss for "
-        "ridge, logistic regression and linear SVM; C and width of the RBF SVM; k of nearest "
-        "neighbours.",
+        f"chosen settings are those with the largest budget: {_settings(grid)}.",
         tables=(
             study.Table(
                 "layers",

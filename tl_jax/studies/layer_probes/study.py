@@ -127,7 +127,7 @@ def fill(
         with threadpoolctl.threadpool_limits(1):  # a thread for each core is enough
             running = {pool.submit(examine, job): job for job in jobs}
             done = concurrent.futures.as_completed(running)
-            for future in progress.over(done, "probes", total=len(jobs), unit="job", delay=5):
+            for future in progress.over(done, "probes", total=len(jobs), unit="jobs", delay=5):
                 job = running[future]
                 for seed, probes in zip(job.seeds, future.result(), strict=True):
                     examples = subsets[job.budget, seed][1]

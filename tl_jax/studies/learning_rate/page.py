@@ -3,7 +3,7 @@
 import pathlib
 
 from tl_jax.report import figures, study
-from tl_jax.runs.subject import task_name
+from tl_jax.runs.subject import base_name, task_name
 from tl_jax.train.rates import MARGIN
 
 
@@ -16,7 +16,7 @@ def write(workdir: pathlib.Path, result: dict) -> None:
         lead=" ".join(_said(phase) for phase in result["phases"]),
         sections=[_section(phase) for phase in result["phases"]],
         facts={
-            "base": f"{config['base']} ({config['weights'] or 'published weights'})",
+            "base": base_name(config),
             "task": task_name(config["task"]),
             "plan": config["plan"],
             "batch": f"{config['batch_size']} examples",

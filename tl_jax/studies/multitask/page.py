@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from tl_jax.report import figures, study
-from tl_jax.runs.subject import task_name
+from tl_jax.runs.subject import base_name, task_name
 from tl_jax.stats.paired import corrected
 from tl_jax.studies.multitask import OWN, PLAIN, SINGLE
 from tl_jax.studies.multitask.verdicts import by_seed, delta
@@ -27,7 +27,7 @@ def write(workdir: pathlib.Path, result: dict) -> None:
         lead=summary(result),
         sections=sections,
         facts={
-            "base": f"{config['base']} ({config['weights'] or 'published weights'})",
+            "base": base_name(config),
             "further tasks": _classes(result["classes"][PLAIN]),
             "seeds": ", ".join(map(str, config["seeds"])),
             "compute": "every network, for one task or all, makes the same steps",

@@ -72,7 +72,10 @@ def _tuning(config: dict) -> str:
     words = [f"{name} a grid of {len(grid)} settings" for name, grid in grids.items()]
     if len(grids) < len(spaces):
         other = "each other plan" if grids else "each plan"
-        words.append(f"{other} {config['draws']} draws of its own settings")
+        draws = "draws" if config["draws"] > 1 else "draw"
+        words.append(f"{other} {config['draws']} {draws} of its own settings")
+    if any("probe" in plan for plan in config["plans"].values()):
+        words.append("probes choose their penalty")
     return f"{', '.join(words)}; the best on validation tested once"
 
 
@@ -104,26 +107,29 @@ def _section(
         means = [corrected(values(plan, budget, column), ratio=ratio) for budget in budgets]
         lines.append((plan, *(mean.mean for mean in means)))
         series[plan] = [(mean.mean, mean.half) for mean in means]
-        seconds = [corrected(values(plan, b, "seconds"), ratio=0).mean for b in budgets]
+        seconds = [float(np.median(values(plan, b, "seconds") or [np.nan])) for b in budgets]
         parameters = [row["trained_parameters"] for row in rows if row["plan"] == plan]
         costs.append((plan, max(parameters, default=None), *seconds))
     heads = tuple(map(_budget, budgets))
     label = f"{config['metric'].replace('_', ' ')} on test"
     picture = figures.by_plan(heads, series, reference=config["reference"], label=label)
     caption = (
-        "By label budget the mean over seeds and its 95 % interval; the vertical line is "
+        "By label budget the mean over seeds and its 95 % interval, cut off at 0 and 100 %; the "
+        "vertical line is "
         f"{config['reference']}"
     )
     return study.Section(
         f"{task} from {base}",
-        f"Every plan has the same splits, labels and tuning effort. {_chosen(rows, config)}",
+        f"Every plan has the same splits and labels. {_chosen(rows, config)}",
         (study.Picture(f"budgets_{file_name}", caption, picture),),
         (
             study.Table(
                 f"test_{file_name}", "Test", ("plan", *heads), lines, dict.fromkeys(heads, "%")
             ),
             study.Table(
-                f"cost_{file_name}", "Parameters trained, and seconds a cell with all its draws",
+                f"cost_{file_name}",
+                "Parameters trained, and seconds a cell took with all its draws, the median (the "
+                "first cell stores features for all)",
                 ("plan", "parameters", *heads), costs,
             ),
         ),
@@ -155,8 +161,10 @@ def _chosen(rows: Sequence[dict], config: dict) -> str:
         }
         if val:
             best = max(val, key=lambda plan: val[plan])
-            test = np.mean([row[column] for row in plans[best]])
-            chosen.append(f"{best} at {_budget(budget)} ({100 * test:.1f} % on test)")
+            tied = [plan for plan in val if np.isclose(val[plan], val[best])]
+            test = np.mean([row[column] for plan in tied for row in plans[plan]])
+            by = f"{100 * test:.1f} % on test, chosen by {plans[best][0]['n_val']:,} examples"
+            chosen.append(f"{' or '.join(tied)} at {_budget(budget)} ({by})")
     return f"The best on validation, as a mean over seeds: {'; '.join(chosen)}."
 
 
@@ -164,13 +172,15 @@ def _verdicts(result: dict) -> study.Section:
     names = ("task", "base", "budget", "plan", "difference", "low", "high", "pairs", "verdict",
              "seeds_to_settle")  # fmt: skip
     columns = tuple(name.replace("_", " ") for name in names)
-    rows = [tuple(verdict.get(name) for name in names) for verdict in result["verdicts"]]
+    told = [verdict | {"budget": _budget(verdict["budget"])} for verdict in result["verdicts"]]
+    rows = [tuple(verdict.get(name) for name in names) for verdict in told]
+    metric = result["config"]["metric"].replace("_", " ")
     text = (
-        f"Test accuracy less that of {result['config']['reference']} with the same labels, paired "
+        f"Test {metric} less that of {result['config']['reference']} with the same labels, paired "
         "by seed. Intervals allow for splits that overlap (Nadeau & Bengio 2003); verdicts hold "
         "after Holm's correction for all of them, and need five pairs. Seeds to settle: so many "
-        "would do, whatever the other verdicts, if mean and spread stayed; empty where only other "
-        "data would."
+        "would do, whatever the other verdicts, if mean and spread stayed; none are named where "
+        "the verdict is there already, or where only other data would do."
     )
     points = dict.fromkeys(("difference", "low", "high"), "points")
     shown = study.Table("verdicts", "Verdicts", columns, rows, points)

@@ -103,8 +103,6 @@ def _spread(workers: int, cluster: str) -> Callable[..., Iterator[pool.Done]]:
 
 
 def _say(count: int, of: int, before: int, failed: int, seconds: float) -> None:
-    left = seconds / count * (of - count)
-    logger.info(
-        "%d of %d cells, %d failed, about %.0f min left",
-        before + count, before + of, failed, left / 60,
-    )  # fmt: skip
+    left = seconds / count * (of - count) / 60
+    told = f", about {left:.0f} min left" if left >= 0.5 else ""
+    logger.info("%d of %d cells, %d failed%s", before + count, before + of, failed, told)

@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 
 from tl_jax.report import figures, study
-from tl_jax.runs.subject import task_name
+from tl_jax.runs.subject import base_name, task_name
 from tl_jax.studies.similarity import ITSELF, TUNED
 
 MEASURES = {"cka": "CKA", "svcca": "SVCCA"}
@@ -22,7 +22,7 @@ def write(workdir: pathlib.Path, result: dict) -> None:
         f"scale. By chance, with the examples shuffled, the average is {_levels(result)}.",
         sections=[_comparison(comparison) for comparison in result["comparisons"]],
         facts={
-            "base": f"{config['base']} ({config['weights'] or 'published weights'})",
+            "base": base_name(config),
             "task": task_name(config["task"]),
             "examples": f"{result['examples']:,}",
             "features": f"each layer's output pooled by the rule {config['pool']}",

@@ -13,7 +13,7 @@ from tl_jax.stats.equivalents import labels_for
 from tl_jax.stats.intervals import over_seeds
 from tl_jax.studies.simulation import NONE
 
-COLUMNS = ("simulation", "labels a class", "accuracy", "its half", "gain", "gain's half")
+COLUMNS = ("simulation", "labels a class", "accuracy", "± 95 %", "gain", "± 95 % of gain")
 COLUMNS += ("worth", "lowest", "highest")
 UNITS = {"accuracy": "%", **dict.fromkeys(COLUMNS[3:6], "points")}
 
@@ -50,13 +50,14 @@ def write(workdir: pathlib.Path, result: dict) -> None:
                 "Each line is a start: fresh weights, or those that a simulation has trained. The "
                 "same training on real labels follows, of as many steps whatever their number. "
                 "Means over seeds with 95 % intervals (Student's t): a seed draws the weights, the "
-                "order and the examples that have labels; the test images are the same.",
+                "order and the examples that have labels; the test images are the same. Gain: over "
+                "as many labels without simulation, and over chance without labels.",
                 (
                     study.Picture(
                         "simulation", "Test accuracy over labels of each class", _picture(found)
                     ),
                 ),
-                (study.Table("simulation", "Every start", COLUMNS, _lines(found), UNITS),),
+                (study.Table("simulation", "Every start", COLUMNS, _lines(found, largest), UNITS),),
             ),
             study.Section("What simulation is worth", _words(found, largest)),
         ],
@@ -100,10 +101,11 @@ def rows(result: dict) -> list[Row]:
     return found
 
 
-def _lines(found: list[Row]) -> list[tuple]:
+def _lines(found: list[Row], largest: int) -> list[tuple]:
     """Return the rows as the table has them: a worth beyond the curve is text."""
+    beyond = f"> {largest}"
     return [
-        tuple("beyond" if value == math.inf else None if value != value else value for value in row)
+        tuple(beyond if value == math.inf else None if value != value else value for value in row)
         for row in found
     ]
 
