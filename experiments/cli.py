@@ -9,6 +9,7 @@ from absl import app
 from absl import logging as absl_logging
 
 from experiments import arguments, failures, together
+from tl_jax import progress
 from tl_jax.errors import UserError
 from tl_jax.interrupt import Interrupted
 from tl_jax.ops.cpu import heap
@@ -34,6 +35,7 @@ def run(
             setattr(sys, name, open(os.devnull, "w"))
     sys.stdout.reconfigure(errors="backslashreplace")  # file names may have any bytes
     absl_logging.get_absl_handler().setFormatter(logging.Formatter("%(message)s"))
+    absl_logging.get_absl_handler().addFilter(progress.said_once())
     logging.getLogger("tl_jax").setLevel(logging.INFO)
     joined = together.joined(main, possible=several)
     app.run(lambda argv: together.left(status(joined, argv)), flags_parser=_parse)

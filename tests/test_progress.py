@@ -1,5 +1,6 @@
 """What somebody who watches sees: a bar in a terminal, in a log a line now and then."""
 
+import logging
 import os
 import pty
 import subprocess
@@ -93,3 +94,9 @@ def test_in_a_terminal_there_is_a_bar_that_vanishes():
     assert b"\r" in shown and b"tune 1/2:" in shown and b"img/s" in shown
     last = shown.replace(b"\r\n", b"\n").split(b"\n")[-2].split(b"\r")[-1]
     assert last == b"over"  # on a line that was cleared
+
+
+def test_a_line_is_said_once():
+    is_new = progress.said_once()
+    lines = [logging.makeLogRecord({"msg": "%d files", "args": (n,)}) for n in (1, 2, 1)]
+    assert [is_new(line) for line in lines] == [True, True, False]

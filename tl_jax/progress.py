@@ -1,8 +1,9 @@
 """Progress of long work: a bar in a terminal or a notebook, a line now and then in a log."""
 
+import logging
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import tqdm
@@ -32,6 +33,20 @@ class LogLines(tqdm.tqdm):
 
     def clear(self, nolock: bool = False) -> None:
         """Do nothing: a line that was written stays."""
+
+
+def said_once() -> Callable[[logging.LogRecord], bool]:
+    """Return a filter for a handler of logs that lets a line pass the first time only: what a task
+    says of its files is the same for every seed.
+    """
+    lines: set[str] = set()
+
+    def is_new(record: logging.LogRecord) -> bool:
+        before = len(lines)
+        lines.add(record.getMessage())
+        return len(lines) > before
+
+    return is_new
 
 
 def bar(what: str, *, total: int, unit: str, initial: int = 0) -> tqdm.tqdm:
