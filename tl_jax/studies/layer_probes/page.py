@@ -305,7 +305,8 @@ def _settings(grid: ProbeGrid) -> str:
     linear = [PROBES[p] for p in ("ridge", "logistic", "linear_svm") if p in grid.probes]
     told = [f"the L2 penalty of a mean loss for {', '.join(linear)}"] if linear else []
     own = {"rbf_svm": "C and width of the RBF SVM", "neighbours": "k of nearest neighbours"}
-    return "; ".join([*told, *(words for probe, words in own.items() if probe in grid.probes)])
+    told += [words for probe, words in own.items() if probe in grid.probes]
+    return "; ".join(told) or "nearest class means have none"
 
 
 def _layers(result: dict, grid: ProbeGrid, metric: str) -> study.Section:

@@ -60,7 +60,7 @@ def _require_numbers(config: Any) -> None:
     for name in ("alpha", "affinity_step"):
         takes(config[name] >= 0, f"{name}=", "a number from 0 on", config[name])
     takes(config.gradnorm_rate > 0, "gradnorm_rate=", "a number above 0", config.gradnorm_rate)
-    takes(0 < config.stitch_share < 1, "stitch_share=", "a share", config.stitch_share)
+    takes(0 < config.stitch_share <= 1, "stitch_share=", "a share", config.stitch_share)
     for name in ("factors", "stitch_rates"):
         fits = all(isinstance(value, int | float) and value > 0 for value in config[name])
         takes(fits, f"{name}=", "numbers above 0", config[name])
