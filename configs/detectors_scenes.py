@@ -3,6 +3,10 @@ is left of it on drawings of the same classes.
 
     python -m experiments.detectors --config=configs/detectors_scenes.py
 
+Claim: from a pretrained base mAP is 13.5 (FCOS) and 23.7 (Fast R-CNN), from scratch 1.7 and 4.2, at
+277 labelled scenes of 128 pixels (--config.size=128 --config.least_steps=150, five seeds); all
+verdicts are *helps*. Measured on 2026-11-29 with jax 0.10.2 (docs/detection.md).
+
 Fast R-CNN, beside it, takes the proposals of selective search: pip install 'tl_jax[detection]'.
 """
 
