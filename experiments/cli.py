@@ -34,8 +34,7 @@ def run(
         if getattr(sys, name) is None:  # closed by `>&-`: the next file opened would take its place
             setattr(sys, name, open(os.devnull, "w"))
     sys.stdout.reconfigure(errors="backslashreplace")  # file names may have any bytes
-    absl_logging.get_absl_handler().setFormatter(logging.Formatter("%(message)s"))
-    absl_logging.get_absl_handler().addFilter(progress.said_once())
+    progress.plain(absl_logging.get_absl_handler())
     logging.getLogger("tl_jax").setLevel(logging.INFO)
     joined = together.joined(main, possible=several)
     app.run(lambda argv: together.left(status(joined, argv)), flags_parser=_parse)

@@ -35,6 +35,12 @@ class LogLines(tqdm.tqdm):
         """Do nothing: a line that was written stays."""
 
 
+def plain(handler: logging.Handler) -> None:
+    """Let a handler of logs show the lines alone, and each of them once."""
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.addFilter(said_once())
+
+
 def said_once() -> Callable[[logging.LogRecord], bool]:
     """Return a filter for a handler of logs that lets a line pass the first time only: what a task
     says of its files is the same for every seed.
