@@ -32,7 +32,8 @@ def compared():
     config.seeds, config.budgets = (0, 1, 2, 3, 4), (16, 48)
     cells = [
         {"seed": seed, "budget": budget, "detector": "fcos", "plan": plan, "seconds": 1.0,
-         "map": 0.2 + 0.001 * seed + (0.1 + 0.0001 * seed) * (plan == "head_only"), "ap50": 0.5}
+         "map": 0.2 + 0.001 * seed + (0.1 + 0.0001 * seed) * (plan == "head_only"), "ap50": 0.5,
+         "recall_of_proposals": None}
         for seed in config.seeds for budget in config.budgets for plan in config.plans
     ]  # fmt: skip
     sizes = [{"budget": b, "train": b, "val": b // 4, "test": 40} for b in config.budgets]
@@ -48,6 +49,8 @@ def test_the_page_of_budgets(compared, tmp_path):
     assert [row["verdict"] for row in differences] == ["helps", "helps"]
     np.testing.assert_allclose([float(row["difference"]) for row in differences], 0.1002)
     assert "from_scratch" in page.summary(compared) and (tmp_path / "budgets.svg").exists()
+    every = [row["mAP"] for row in rows(tmp_path / "cells.csv") if row["plan"] == "from_scratch"]
+    assert np.mean(np.float64(every)) == pytest.approx(0.202) and len(every) == 10
 
 
 def test_the_page_of_shifted_tasks(compared, tmp_path):

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar in a terminal or a notebook, a line now and then in a log."""
+"""What one watches: progress of long work, a bar or a line now and then, and the lines of a log."""
 
 import logging
 import sys

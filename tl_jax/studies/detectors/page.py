@@ -26,7 +26,7 @@ def write(workdir: pathlib.Path, result: dict[str, Any]) -> None:
         title="What transfer gives a detector",
         lead="The same detectors, trained by several plans at several budgets of labelled images, "
         "and judged by COCO's mean average precision.",
-        sections=[_levels(result), _compared(result), *_shifted(result)],
+        sections=[_levels(result), _compared(result), *_shifted(result), _every(result)],
         facts={
             "base": config["base"],
             "task": task_name(config["task"]),
@@ -148,6 +148,22 @@ def _shifted(result: dict[str, Any]) -> list[study.Section]:
     hundredths = dict.fromkeys((*METRICS.values(), "mAP of the task"), "%") | {"half": "points"}
     table = study.Table("shifts", "Shifted tasks", SHIFTED, rows, hundredths)
     return [study.Section("Where the domain shifts", text, (), (table,))]
+
+
+def _every(result: dict[str, Any]) -> study.Section:
+    """Return the section of single trainings, from which all figures above are."""
+    shifts, sizes = list(result["config"]["shifts"]), _sizes(result)
+    rows = [
+        (detector, plan, sizes[budget]["train"] + sizes[budget]["val"], seed, cell["map"],
+         cell["ap50"], *(cell["shifts"][shift]["map"] for shift in shifts),
+         cell["recall_of_proposals"], cell["seconds"])
+        for (detector, plan, budget), by_seed in _cells(result).items()
+        for seed, cell in by_seed.items()
+    ]  # fmt: skip
+    measured = (*METRICS.values(), *(f"mAP of {shift}" for shift in shifts), "proposals' recall")
+    columns = ("detector", "plan", "images", "seed", *measured, "seconds")
+    table = study.Table("cells", "Every training", columns, rows, dict.fromkeys(measured, "%"))
+    return study.Section("Training by training", "", (), (table,))
 
 
 def _maps(by_seed: dict[int, dict]) -> dict[int, float]:

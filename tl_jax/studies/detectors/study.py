@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tl_jax import interrupt
@@ -58,13 +58,15 @@ def compute(config: Any, workdir: pathlib.Path) -> dict[str, Any]:
     """Train all of them; finished ones are in the journal."""
     journal, sizes = Journal(workdir / "cells.jsonl"), {}
     base = base_of(config)
-    for seed, budget in ((s, b) for s in config.seeds for b in config.budgets):
-        task = named_task(config.task, seed, labelled=budget)
-        sizes.setdefault(budget, {split: len(rows) for split, rows in task.splits.items()})
-        for key in _keys(config, seed, budget):
-            if journal.get(**key) is None:
-                interrupt.check()
-                journal.add(_cell(config, base, task, **key), **key)
+    for seed in config.seeds:
+        shifts = {name: named_task(shift, seed) for name, shift in config.shifts.items()}
+        for budget in config.budgets:
+            task = named_task(config.task, seed, labelled=budget)
+            sizes.setdefault(budget, {split: len(rows) for split, rows in task.splits.items()})
+            for key in _keys(config, seed, budget):
+                if journal.get(**key) is None:
+                    interrupt.check()
+                    journal.add(_cell(config, base, task, shifts, **key), **key)
     return {
         "cells": journal.rows(),
         "sizes": [{"budget": budget, **of} for budget, of in sizes.items()],
@@ -85,9 +87,10 @@ def _settings(config: Any, detector: str, plan: str, seed: int) -> dict[str, Any
 
 
 def _cell(
-    config: Any, base: Any, task: Task, *, seed: int, budget: int, detector: str, plan: str
-) -> dict[str, Any]:
-    """What one training gives on test."""
+    config: Any, base: Any, task: Task, shifts: Mapping[str, Task],
+    *, seed: int, budget: int, detector: str, plan: str,
+) -> dict[str, Any]:  # fmt: skip
+    """What one training gives on test, and on the test splits of shifted tasks."""
     started = time.monotonic()
     own, options = settings.divided(_settings(config, detector, plan, seed))
     problem, _, variables = pose.posed(base, task, own, options)
@@ -100,8 +103,8 @@ def _cell(
         "recall_of_proposals": test.get("proposal_recall"),
         "per_class": {row["name"]: row["ap"] for row in test["per_class"]},
         "shifts": {
-            name: _elsewhere(base, named_task(shift, seed), done.variables, own, options)
-            for name, shift in config.shifts.items()
+            name: _elsewhere(base, shift, done.variables, own, options)
+            for name, shift in shifts.items()
         },
         "seconds": time.monotonic() - started,
     }

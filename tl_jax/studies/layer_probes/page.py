@@ -212,23 +212,20 @@ def _budgets(result: dict, grid: ProbeGrid, metric: str) -> study.Section:
         scale = " (white) to ".join(map(text.percent, bounds))
         words = f"{PROBES[shown]}, mean over seeds, from {scale} (darkest)"
         pictures = (study.Picture("layers_and_labels", words, picture),)
-    tested = ("test", "test_sd")
+    tested = {"val": "validation", "test": "test", "test_sd": "test sd"}
     if metric == "test_weighted":
-        tested += ("test_weighted", "test_weighted_sd")
+        tested |= {"test_weighted": "weighted test", "test_weighted_sd": "weighted test sd"}
     rows = [
         (
             _named(row["budget"]),
             *grid.examples(row["budget"]),
             PROBES[row["probe"]],
             row["layer"],
-            row["val"],
             *(row[name] for name in tested),
         )
         for row in sorted(result["best"], key=lambda row: grid.examples(row["budget"]))
     ]
     columns = ("labels", "training examples", "validation examples", "probe", "best layer")
-    columns += ("validation", "test", "test sd", "weighted test", "weighted test sd")
-    columns = columns[: 6 + len(tested)]
     return study.Section(
         "Fewer labels",
         "A budget cuts the training and validation examples of every class by the same share, but "
@@ -240,9 +237,9 @@ def _budgets(result: dict, grid: ProbeGrid, metric: str) -> study.Section:
             study.Table(
                 "best_layers",
                 "The layer to choose, by budget and probe",
-                columns,
+                (*columns, *tested.values()),
                 rows,
-                {c: "points" if c.endswith("sd") else "%" for c in columns[5:]},
+                {c: "points" if c.endswith("sd") else "%" for c in tested.values()},
             ),
         ),
     )
