@@ -1,5 +1,8 @@
 """Images of other bands than grey and RGB, from arrays and TIFFs to a finished run."""
 
+import concurrent.futures
+import gc
+import io
 import sys
 import zlib
 
@@ -12,6 +15,7 @@ import tifffile
 import tl_jax
 from tl_jax.base.predict import of_files
 from tl_jax.data import augment
+from tl_jax.data import bands as files_of_bands
 from tl_jax.data.images import file_kind, open_image
 from tl_jax.data.preprocessing import Preprocessing
 from tl_jax.data.tasks import load_task
@@ -42,6 +46,28 @@ def write(top, save=np.save, ending="npy", count=24, image=stripes):
 
 def as_png(path, pixels):
     PIL.Image.fromarray(pixels).save(path)
+
+
+def test_threads_do_not_disturb_each_other_where_garbage_is_collected():
+    """As they did in Python 3.11, whose parser then took an array for a damaged file."""
+    file = io.BytesIO()
+    np.save(file, stripes(0))
+
+    def again(_):
+        for _ in range(1000):
+            assert files_of_bands.header(io.BytesIO(file.getvalue())).kind == "NPY"
+
+    before, often, called = gc.get_threshold(), sys.getswitchinterval(), lambda *_: sum(range(50))
+    gc.callbacks.append(called)
+    gc.set_threshold(20)
+    sys.setswitchinterval(1e-6)
+    try:
+        with concurrent.futures.ThreadPoolExecutor(8) as threads:
+            list(threads.map(again, range(8)))
+    finally:
+        gc.callbacks.remove(called)
+        gc.set_threshold(*before)
+        sys.setswitchinterval(often)
 
 
 @pytest.mark.parametrize("bands", [1, 3])

@@ -7,6 +7,7 @@ import importlib.util
 import math
 import os
 import struct
+import threading
 import zlib
 from collections.abc import Mapping
 from typing import Any, BinaryIO, NamedTuple
@@ -26,6 +27,9 @@ DEFLATE = (8, 32946)
 PLAIN = (1, *DEFLATE, 32773)  # compressions that tifffile decodes by itself: none, zlib, PackBits
 INSTALL = "pip install tl_jax[tiff]"
 VALUES = 2**30  # of an image, in all bands
+# NumPy reads headers with Python's own parser, of which two threads disturb each other up to Python
+# 3.11 where a callback of the garbage collector, such as JAX's, comes between (CPython, gh-106905).
+_PARSER = threading.Lock()
 
 
 class Header(NamedTuple):
@@ -117,7 +121,8 @@ def _npy_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
     if version not in readers:
         raise ValueError(f"version {version} of .npy is for records, and not for images")
     try:
-        return readers[version](file)
+        with _PARSER:
+            return readers[version](file)
     except Exception as error:  # NumPy reads it with Python's own parser
         raise ValueError("it begins as an .npy file, but its header is damaged") from error
 
