@@ -106,10 +106,11 @@ def _families() -> dict[str, Family]:
 @functools.cache
 def _small() -> dict[str, Family]:
     """Return the architectures that nobody publishes weights for, which are not in the zoo."""
-    from tl_jax.models import alexnet_small
+    from tl_jax.models import alexnet_small, resnet_small
 
-    own = Registered(alexnet_small.build, alexnet_small.preprocessing(), ())
-    return {"alexnet_small": own}
+    grey = alexnet_small.preprocessing()
+    builds = {"alexnet_small": alexnet_small.build, "resnet_small": resnet_small.build}
+    return {name: Registered(build, grey, ()) for name, build in builds.items()}
 
 
 def names(reads: str = IMAGE) -> list[str]:
