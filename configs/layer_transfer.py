@@ -43,9 +43,13 @@ def get_config():
     config.source.path = ""
     config.source.data_dir = ""
     config.source.per_class = 0
+    # Bases A that are there already, by name: weights as `load_base` takes, {seed} is the seed's
+    # number ("runs/simclr/{seed}")
+    config.bases = ml_collections.ConfigDict()
 
     # What A and B are: `random` halves of the classes, drawn by each seed; two groups as in
-    # `clothes:shoes`; or `tasks`, the whole of config.source and of config.task
+    # `clothes:shoes`; `tasks`, the whole of config.source and of config.task; or a name of
+    # config.bases: that base, and the whole of config.task
     config.arms = ("random", "clothes:shoes_and_bags", "shoes_and_bags:clothes")
     config.groups = ml_collections.ConfigDict()
     config.groups.clothes = ("T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Shirt")

@@ -1,5 +1,6 @@
 """The study of layer transfer as a user meets it, with a tiny net on scikit-learn's digits."""
 
+import dataclasses
 import json
 import logging
 import pathlib
@@ -12,10 +13,11 @@ from programs import ROOT
 
 from experiments import cli, config_flag
 from tl_jax import interrupt
+from tl_jax.base.load import load_base
 from tl_jax.data.tasks import load_task
 from tl_jax.models import alexnet_small
 from tl_jax.runs.config import load_config
-from tl_jax.studies.layer_transfer import resident, streamed
+from tl_jax.studies.layer_transfer import resident, streamed, study
 from tl_jax.studies.layer_transfer.net import Net
 from tl_jax.studies.layer_transfer.subsets import arms
 from tl_jax.studies.layer_transfer.training import Training
@@ -65,8 +67,12 @@ def cells(workdir) -> list[dict]:
 def test_every_treatment_is_there_for_every_n_budget_and_seed(done):
     found = cells(done)
     trained = {(c["arm"], c["budget"], c["treatment"], c["n"], c["seed"]) for c in found}
-    arm = "random A:random B"
-    expected = {(arm, b, t, 2, s) for b in (0, 10) for t in TREATMENTS for s in (0, 1)}
+    expected = {
+        ("random A:random B" if how.donor == "A" else "random B", b, name, 2, s)
+        for b in (0, 10)
+        for name, how in TREATMENTS.items()
+        for s in (0, 1)
+    }
     bases = {("random A", 0), ("random B", 0), ("random B", 10)}
     expected |= {(half, b, "base", 0, s) for half, b in bases for s in (0, 1)}
     assert trained == expected and len(found) == len(expected)
@@ -160,6 +166,58 @@ def test_a_study_belongs_to_the_data_of_both_sides(between_namesakes, cache, cap
     assert "belongs to other data (source 'A': other inputs" in capsys.readouterr().err
 
 
+def given_bases(cache, workdir, **weights) -> list[dict]:
+    """The cells of a study of given bases A; B is digits."""
+    config = configured(cache, arms=tuple(weights), budgets=(0,), epochs=(1,))
+    with config.unlocked():
+        config.bases.update(weights)
+    studied(config, workdir)
+    return cells(workdir)
+
+
+def test_layers_of_base_b_from_files_give_what_base_b_gives(cache, tmp_path):
+    given_bases(cache, tmp_path / "random", fresh="random:{seed}")
+    for seed, variables in enumerate(study.load(tmp_path / "random/bases/digits 0.npz")):
+        base = load_base("alexnet_small", "random:0").with_head(10)
+        dataclasses.replace(base, variables=variables).save(tmp_path / f"{seed}.safetensors")
+    found = given_bases(cache, tmp_path / "own", own=f"{tmp_path}/{{seed}}.safetensors")
+    test = {(c["arm"], c["treatment"], c["seed"]): c["test"] for c in found}
+    for treatment in ("", "+"):
+        for seed in (0, 1):
+            same = test["own:digits", f"AnB{treatment}", seed]
+            assert same == test["digits", f"BnB{treatment}", seed]
+    assert len(found) == 2 * (1 + 5)
+
+
+def test_several_given_bases_share_what_is_of_b_alone(cache, tmp_path):
+    found = given_bases(cache, tmp_path, one="random:{seed}", other="random:9")
+    shared = [c["treatment"] for c in found if c["arm"] == "digits" and c["seed"] == 0]
+    assert sorted(shared) == ["BnB", "BnB+", "base", "random"]
+    rows = (tmp_path / "sources.csv").read_text().splitlines()
+    assert {row.split(",")[2] for row in rows[1:]} == {"one", "other", "random", "BnB+"}
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("none.safetensors", "none.safetensors: does not exist or is no"),
+        ("cut.safetensors", "has not the layers of alexnet_small up to pool2: it has conv1"),
+        ("wide.safetensors", "reads other images than the study"),
+    ],
+)
+def test_given_bases_that_do_not_fit_are_refused_in_one_line(cache, tmp_path, capsys, file, said):
+    base = load_base("alexnet_small", "random:0")
+    base.cut("conv1").save(tmp_path / "cut.safetensors")
+    other = dataclasses.replace(base.preprocessing, mean=1.0)
+    dataclasses.replace(base, preprocessing=other).save(tmp_path / "wide.safetensors")
+
+    def program(argv):
+        given_bases(cache, tmp_path / "study", mine=str(tmp_path / file))
+
+    assert cli.status(program, []) == 2
+    assert said in capsys.readouterr().err
+
+
 def test_interrupted_and_gone_on_with_is_uninterrupted(done, cache, tmp_path, monkeypatch):
     check, calls = interrupt.check, []
 
@@ -190,7 +248,7 @@ def home(tmp_path, monkeypatch):
 def test_streamed_from_disk_what_is_frozen_stays_to_the_bit(home):
     config = configured("~/cache", together=False, seeds=1, epochs=(1,), budgets=(10,))
     net = Net(config)
-    (_, subsets), _ = arms(config)["random"].items()
+    ((_, (_, subsets, _)),) = arms(config)
     begun = [net.fresh(5, 1)]
     train = streamed.trainer(config, net, home / "training")
     for stop, frozen in (("pool2", True), (None, False)):

@@ -19,7 +19,7 @@ from tl_jax.data.preprocessing import Preprocessing
 from tl_jax.data.subset import ClassSubset, group
 from tl_jax.data.tasks.arrays import from_arrays
 from tl_jax.errors import UserError
-from tl_jax.models import alexnet_small
+from tl_jax.models import alexnet_small, resnet_small
 from tl_jax.models.alexnet import build as alexnet
 from tl_jax.models.layers import Conv, FullyConnected, MaxPool
 from tl_jax.studies.layer_transfer.published import (
@@ -31,7 +31,7 @@ from tl_jax.studies.layer_transfer.published import (
 from tl_jax.studies.layer_transfer.resident import Images, Transfer, transferred
 from tl_jax.studies.layer_transfer.subsets import halves
 from tl_jax.studies.layer_transfer.tables import Tables, decomposition
-from tl_jax.studies.layer_transfer.treatments import TREATMENTS, beginning, cuts
+from tl_jax.studies.layer_transfer.treatments import TREATMENTS, beginning, cuts, place
 from tl_jax.train.fit import Run, batches
 from tl_jax.train.together import stacked, together
 
@@ -211,6 +211,27 @@ def test_the_small_net_is_cut_at_five():
     assert list(found.values()) == ["conv1", "pool2", "conv3", "pool4", "fc5"]
 
 
+def test_the_small_residual_net_has_he_et_als_stages_and_is_cut_at_seven():
+    chain, shape = resnet_small.build(10), (1, 28, 28, 1)
+    variables, _ = chain.shapes(shape)
+    sides = {name: chain.cut(name).shapes(shape)[1][name].shape[1:] for name in chain.names[:7]}
+    assert sides == {
+        **{"stem": (28, 28, 16), "stage1_block1": (14, 14, 16), "stage1_block2": (14, 14, 16)},
+        **{"stage2_block1": (7, 7, 32), "stage2_block2": (7, 7, 32)},
+        **{"stage3_block1": (4, 4, 64), "stage3_block2": (4, 4, 64)},
+    }
+    assert list(cuts(chain, shape)) == list(sides)
+    assert cuts(chain, shape)["stage3_block2"] == "pool"
+
+    def convolutions(*of):  # inputs, outputs, side of the kernel; two numbers of each norm
+        return sum(i * o * k * k + 2 * o for i, o, k in of)
+
+    count = convolutions((1, 16, 3)) + 64 * 10 + 10
+    for inputs, width in ((16, 16), (16, 32), (32, 64)):
+        count += convolutions((inputs, width, 3), (inputs, width, 1), *3 * ((width, width, 3),))
+    assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == count
+
+
 def test_one_layer_has_nothing_to_transfer():
     with pytest.raises(UserError, match="nothing to transfer"):
         cuts(Network((Layer("head", Classifier(2)),)), (1, 4))
@@ -298,7 +319,8 @@ def planted(*, overlap: float = 0.0, seeds: int = 5, **gaps: tuple[float, float]
         for k, name in enumerate(TREATMENTS):
             for n, gap in enumerate(np.linspace(*gaps.get(name, (0, 0)), 3), 1):
                 test = base + gap + noise[k, n - 1, seed]
-                cells.append({"arm": "a:b", "treatment": name, "n": n, "test": test, **of})
+                arm = place(("a", "b"), TREATMENTS[name])
+                cells.append({"arm": arm, "treatment": name, "n": n, "test": test, **of})
     cuts = [(n, f"l{n}") for n in (1, 2, 3)]
     return Tables(cells, [("a", "b")], (0,), cuts, [overlap])
 

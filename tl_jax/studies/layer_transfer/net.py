@@ -3,10 +3,14 @@
 import functools
 from typing import Any
 
+import jax
+
 from tl_jax import models
 from tl_jax.chain.network import Network
+from tl_jax.chain.variables import select
 from tl_jax.data.preprocessing import Preprocessing
 from tl_jax.errors import UserError, unknown
+from tl_jax.runs.subject import base_of
 from tl_jax.studies.layer_transfer.treatments import cuts
 
 
@@ -16,7 +20,7 @@ class Net:
     def __init__(self, config: Any):
         family, name = models.family(config.base), models.canonical(config.base)
         form = family.forms(name)[0]
-        self._build = functools.partial(family.build, name, form)
+        self._config, self._build = config, functools.partial(family.build, name, form)
         usual = family.preprocessing(name, form)
         if not isinstance(usual, Preprocessing):
             raise UserError(f"{name} reads texts, and this study is of bases that read images")
@@ -40,3 +44,28 @@ class Net:
     def fresh(self, classes: int, seed: int) -> dict[str, Any]:
         """Return fresh variables."""
         return self.chain(classes).init(seed, self.preprocessing.input_shape)
+
+    def given(self, weights: str) -> dict[str, Any]:
+        """Return the variables of a base in a file or by a name, such as `load_base` takes.
+
+        UserError for one that lacks layers below the last cut, has others, or reads images that are
+        prepared in another way.
+        """
+        base = base_of(self._config, weights=weights)
+        below = self.chain(2).cut(list(self.cuts.values())[-1][1]).names
+        fresh, _ = self.chain(2).shapes(self.preprocessing.input_shape)
+        ours, theirs = (
+            jax.tree.map(lambda leaf: leaf.shape, select(variables, below))
+            for variables in (fresh, base.variables)
+        )
+        if ours != theirs:
+            raise UserError(
+                f"{weights} has not the layers of {base.name} up to {below[-1]}: it has "
+                f"{', '.join(base.layers)}; end at one of them with layers="
+            )
+        if base.preprocessing != self.preprocessing:
+            raise UserError(
+                f"{weights} reads other images than the study: it has {base.preprocessing}, the "
+                f"study {self.preprocessing}: set size=, crop= or channels="
+            )
+        return base.variables

@@ -62,7 +62,7 @@ def sections(tables: Tables) -> list[study.Section]:
         *(_figure(tables, arm) for arm in tables.arms),
         _parts(tables),
         _published(tables),
-        *([_arms(tables)] if len(tables.arms) > 1 else []),
+        *([(_sources if one_target(tables) else _arms)(tables)] if len(tables.arms) > 1 else []),
         *([_budgets(tables)] if len(tables.budgets) > 1 else []),
         _findings(tables),
     ]
@@ -168,6 +168,54 @@ def _published(tables: Tables) -> study.Section:
     )
 
 
+def one_target(tables: Tables) -> bool:
+    """Return whether all arms have the same B."""
+    return len({b for _, b in tables.arms}) == 1
+
+
+def _sources(tables: Tables) -> study.Section:
+    pictures, rows = [], []
+    for budget in tables.budgets:
+        base = tables.base(tables.arms[0], budget)
+        for treatment, rival in (("AnB", "random"), ("AnB+", "BnB+")):
+            lines = {a: tables.accuracy((a, b), budget)[treatment] - base for a, b in tables.arms}
+            lines[rival] = tables.accuracy(tables.arms[0], budget)[rival] - base
+            for a, values in lines.items():
+                for layer, by_seed in zip(tables.layers, values, strict=True):
+                    figures = tables.interval(tables.arms[0], by_seed)
+                    rows.append((_amount(budget), treatment, a, layer, *figures))
+            picture = against_depth(
+                tables.layers,
+                lines,
+                label=f"{treatment} minus base B, in points",
+                unit="points",
+                ratio=tables.overlaps[tables.arms[0]],
+            )
+            how = "frozen" if treatment == "AnB" else "fine-tuned"
+            name = f"sources_{treatment.replace('+', '_tuned')}_{budget}"
+            pictures.append(study.Picture(name, f"{_amount(budget)} labels, {how}.", picture))
+    return study.Section(
+        "One target, several sources",
+        "What the first n layers of each base A give to the same target, as points above or below "
+        "base B, which is trained from fresh weights on as many labels. Beside frozen layers stand "
+        "random ones, beside fine-tuned layers those of base B itself.",
+        tuple(pictures),
+        (
+            study.Table(
+                "sources",
+                "Accuracy minus that of base B of the budget.",
+                ("labels", "treatment", "A", "n", "mean", "low", "high"),
+                rows,
+                POINTS,
+            ),
+        ),
+    )
+
+
+def _amount(budget: int) -> str:
+    return f"{budget} a class" if budget else "all"
+
+
 def _arms(tables: Tables) -> study.Section:
     budget = tables.budgets[0]
     lost = {
@@ -217,7 +265,7 @@ def _budgets(tables: Tables) -> study.Section:
     for arm in tables.arms:
         gains = {}
         for budget in tables.budgets:
-            name = f"{budget} a class" if budget else "all"
+            name = _amount(budget)
             base, by = tables.base(arm, budget), tables.accuracy(arm, budget)
             gains |= {f"{t}, {name}": by[t] - base for t in ("AnB", "AnB+")}
             for treatment, values in by.items():
@@ -231,7 +279,7 @@ def _budgets(tables: Tables) -> study.Section:
         pictures.append(study.Picture(name, f"{label(arm)}.", drawn))
     return study.Section(
         "With fewer labels",
-        "Base A is trained on all of its half. The budget limits the examples of each class of B, "
+        "Base A has all labels of its own. The budget limits the examples of each class of B, "
         "both for base B and for the treatments.",
         tuple(pictures),
         (

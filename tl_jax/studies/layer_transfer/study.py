@@ -20,7 +20,6 @@ import flax.traverse_util
 import numpy as np
 
 from tl_jax import interrupt
-from tl_jax.data.subset import ClassSubset
 from tl_jax.data.task import Task
 from tl_jax.errors import UserError
 from tl_jax.runs.journal import Journal
@@ -28,10 +27,10 @@ from tl_jax.runs.subject import task_of
 from tl_jax.stats.paired import overlap
 from tl_jax.studies.layer_transfer import resident, streamed
 from tl_jax.studies.layer_transfer.net import Net
-from tl_jax.studies.layer_transfer.subsets import Arm, arms, require, source
+from tl_jax.studies.layer_transfer.subsets import SEED, Arm, Side, arms, require, source
 from tl_jax.studies.layer_transfer.tables import Tables
 from tl_jax.studies.layer_transfer.training import Trained, Trainer, Training, drawn_seed
-from tl_jax.studies.layer_transfer.treatments import TREATMENTS, beginning
+from tl_jax.studies.layer_transfer.treatments import TREATMENTS, beginning, place
 from tl_jax.whole import whole
 
 
@@ -55,14 +54,15 @@ def compute(config: Any, workdir: pathlib.Path) -> dict:
     started = time.monotonic()
     net, sides = Net(config), arms(config)
     study = Study(config, net, workdir)
+    for given in (arm.a for arm in sides if arm.a.weights):
+        study.base(given, 0)  # what cannot be read is told before the first training
     for budget_index in range(len(config.budgets)):
-        for arm in sides.values():
+        for arm in sides:
             study.finish(arm, budget_index)
-    pairs = [(first, second) for first, second in sides.values()]
+    pairs = [(arm.a.name, arm.b.name) for arm in sides]
     cuts = [(n, layer) for n, (layer, _) in net.cuts.items()]
     cells = study.journal.rows()
-    targets = [list(arm.values())[1] for arm in sides.values()]  # B's subsets, by seed
-    overlaps = [overlap([subset.task.splits for subset in subsets]) for subsets in targets]
+    overlaps = [overlap([subset.task.splits for subset in arm.b.subsets]) for arm in sides]
     tables = Tables(cells, pairs, config.budgets, cuts, overlaps)
     return {
         "arms": pairs,
@@ -91,17 +91,14 @@ class Study:
         """Run an arm's trainings at a budget that are not finished; base A has all labels."""
         config, net = self.config, self.net
         budget, epochs = config.budgets[budget_index], config.epochs[budget_index]
-        (a, subsets_a), (b, subsets_b) = arm.items()
-        classes = len(subsets_b[0].classes)
+        a, b = arm
+        classes = len(b.subsets[0].classes)
         fresh = [net.fresh(classes, drawn_seed("fresh", seed)) for seed in range(config.seeds)]
-        donors = {
-            "A": self.base(a, subsets_a, 0),
-            "B": self.base(b, subsets_b, budget_index),
-            None: fresh,
-        }
+        donors = {"A": self.base(a, 0), "B": self.base(b, budget_index), None: fresh}
         for n, (_, stop) in net.cuts.items():
             for name, treatment in TREATMENTS.items():
-                key = {"arm": f"{a}:{b}", "budget": budget, "treatment": name, "n": n}
+                sides = place((a.name, b.name), treatment)
+                key = {"arm": sides, "budget": budget, "treatment": name, "n": n}
                 if self._done(key):
                     continue
                 initial = [
@@ -109,12 +106,15 @@ class Study:
                     for donor, start in zip(donors[treatment.donor], fresh, strict=True)
                 ]
                 frozen = stop if treatment.frozen else None
-                training = Training(subsets_b, initial, frozen, budget, epochs, "fresh")
+                training = Training(b.subsets, initial, frozen, budget, epochs, "fresh")
                 self._keep(key, self.train(training))
 
-    def base(self, name: str, subsets: list[ClassSubset], budget_index: int) -> list[dict]:
+    def base(self, side: Side, budget_index: int) -> list[dict]:
         """Return the variables of a side's base at a budget, one tree for each seed."""
-        config = self.config
+        config, (name, subsets, weights) = self.config, side
+        if weights:
+            named = [weights.replace(SEED, str(seed)) for seed in range(config.seeds)]
+            return [self.net.given(name) for name in named]
         budget, epochs = config.budgets[budget_index], config.epochs[budget_index]
         file = self.workdir / "bases" / f"{name} {budget}.npz".replace("/", "_")
         key = {"arm": name, "budget": budget, "treatment": "base", "n": 0}

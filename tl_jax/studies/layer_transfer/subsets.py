@@ -1,7 +1,7 @@
-"""The two sides A and B of a study: classes of one task, or two tasks."""
+"""The two sides A and B of a study: classes of one task, two tasks, or given bases and a task."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,7 +11,22 @@ from tl_jax.data.task import Task
 from tl_jax.errors import UserError, takes_several, takes_whole, unknown
 from tl_jax.runs.subject import named_task, task_of
 
-Arm = dict[str, list[ClassSubset]]  # the names of A and B, and a subset for each seed
+SEED = "{seed}"  # in the name of a given base's weights
+
+
+class Side(NamedTuple):
+    """A or B: where a base comes from."""
+
+    name: str
+    subsets: list[ClassSubset]  # on which the study trains it, one for each seed
+    weights: str = ""  # or its weights, if it is given, with `SEED` for the seed's number
+
+
+class Arm(NamedTuple):
+    """The two sides of a comparison."""
+
+    a: Side
+    b: Side
 
 
 def require(config: Any) -> None:
@@ -26,37 +41,42 @@ def require(config: Any) -> None:
     for arm in config.arms:
         if arm == "tasks" and not config.source.name:
             raise UserError("the arm 'tasks' needs the task of base A: source.name=...")
-        for name in () if arm in ("random", "tasks") else arm.split(":"):
+        whole = ("random", "tasks", *config.bases)
+        for name in () if arm in whole else arm.split(":"):
             if name not in config.groups:
-                whole = () if ":" in arm else ("random", "tasks")
-                raise unknown("group of classes", name, [*config.groups, *whole])
+                known = config.groups if ":" in arm else [*config.groups, *whole]
+                raise unknown("group of classes", name, known)
 
 
-def arms(config: Any) -> dict[str, Arm]:
-    """Return the two sides of each of the config's arms; UserError for sides that do not fit."""
+def arms(config: Any) -> list[Arm]:
+    """Return the config's arms; UserError for sides that do not fit."""
     tasks = [task_of(config, seed) for seed in range(config.seeds)]
-    return {arm: _arm(config, arm, tasks) for arm in config.arms}
+    return [_arm(config, arm, tasks) for arm in config.arms]
 
 
 def _arm(config: Any, arm: str, tasks: list[Task]) -> Arm:
+    if arm in config.bases:
+        return Arm(Side(arm, [], config.bases[arm]), Side(tasks[0].name, _whole(tasks)))
     if arm == "tasks":
         sources = [source(config, seed) for seed in range(config.seeds)]
         a, b = sources[0].name, tasks[0].name
         if a == b:  # folders of the same name
             a, b = f"{a} A", f"{b} B"
-        return {
-            a: [ClassSubset(task, task.classes) for task in sources],
-            b: [ClassSubset(task, task.classes) for task in tasks],
-        }
+        return Arm(Side(a, _whole(sources)), Side(b, _whole(tasks)))
     if arm == "random":
         pairs = [halves(task.classes, seed) for seed, task in enumerate(tasks)]
         sides = {"random A": [a for a, _ in pairs], "random B": [b for _, b in pairs]}
     else:
         sides = _groups(config, arm, tasks)
-    return {
-        name: [ClassSubset(task, names) for task, names in zip(tasks, classes, strict=True)]
+    a, b = (
+        Side(name, [ClassSubset(task, n) for task, n in zip(tasks, classes, strict=True)])
         for name, classes in sides.items()
-    }
+    )
+    return Arm(a, b)
+
+
+def _whole(tasks: list[Task]) -> list[ClassSubset]:
+    return [ClassSubset(task, task.classes) for task in tasks]
 
 
 def _groups(config: Any, arm: str, tasks: list[Task]) -> dict[str, list[tuple[str, ...]]]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from tl_jax.stats.paired import corrected
 from tl_jax.stats.verdict import Claim, claims_hold
-from tl_jax.studies.layer_transfer.treatments import TREATMENTS
+from tl_jax.studies.layer_transfer.treatments import TREATMENTS, place
 
 NEAR = 0.01  # difference of accuracies that the findings call about the same
 
@@ -54,11 +54,11 @@ class Tables:
         return {
             name: np.array(
                 [
-                    [self._test[":".join(arm), budget, name, n, s] for s in range(self.seeds)]
+                    [self._test[place(arm, how), budget, name, n, s] for s in range(self.seeds)]
                     for n in self.cuts
                 ]
             )
-            for name in TREATMENTS
+            for name, how in TREATMENTS.items()
         }
 
     def parts(self, arm: Sides, budget: int) -> dict[str, np.ndarray]:

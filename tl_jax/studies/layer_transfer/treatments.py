@@ -31,6 +31,12 @@ TREATMENTS = {
 }
 
 
+def place(sides: tuple[str, str], treatment: Treatment) -> str:
+    """Return whose cells a treatment's are: those of A to B, or, without A, of every arm to B."""
+    a, b = sides
+    return f"{a}:{b}" if treatment.donor == "A" else b
+
+
 def cuts(chain: Network, input_shape: Sequence[int]) -> dict[str, str]:
     """Return for n = 1 to L - 1 the n-th layer with parameters, and the last that belongs to it.
 
