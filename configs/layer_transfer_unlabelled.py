@@ -27,7 +27,7 @@ def get_config():
     config.arms = METHODS
     with config.unlocked():
         for name in METHODS:
-            config.bases[name] = f"runs/fashion/{name}/{{seed}}/model.safetensors"
+            config.bases[name] = f"runs/fashion/{name}/{{seed}}"
     config.budgets = (100, 10, 1)
     config.epochs = (15, 50, 100)
     config.batch_size = 32

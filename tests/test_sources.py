@@ -72,6 +72,15 @@ def test_paths_below_the_home(tmp_path):
     assert resolve("resnet18", "~nobody-at-all/net.pth").path.name == "net.pth"
 
 
+def test_the_folder_of_a_run_is_its_file(tmp_path):
+    base = load_base("alexnet_small", "random:3")
+    base.save(tmp_path / "model.safetensors")
+    found = load_base("alexnet_small", tmp_path)
+    assert found.digest == load_base(tmp_path / "model.safetensors").digest
+    kernel = found.variables["params"]["conv1"]["kernel"]
+    np.testing.assert_array_equal(kernel, base.variables["params"]["conv1"]["kernel"])
+
+
 def test_a_path_like_a_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert "unknown resnet18 weights 'run:1'; known: " in refused("resnet18", "run:1")

@@ -39,9 +39,9 @@ def load_base(
     which says what it is. `weights` are
 
     * a file: `.pth`, `.pt` or `.bin` (PyTorch), `.safetensors`, `.h5` (Keras), or what `Base.save`
-      or a finished run wrote; the names inside tell whose it is. Of a checkpoint with several nets
-      of the kind, `last.pth#model_ema` is the one below that key or attribute. Of weights in
-      several files, their index, `model.safetensors.index.json`;
+      wrote, or the folder of a finished run; the names inside tell whose it is. Of a checkpoint
+      with several nets of the kind, `last.pth#model_ema` is the one below that key or attribute.
+      Of weights in several files, their index, `model.safetensors.index.json`;
     * `torchvision:IMAGENET1K_V1`, `keras:imagenet`, `timm:<tag>`: fetched once;
     * `pip:efficientnet-lite0`: a file that an installed package carries;
     * of `word_vectors`, a file of word2vec's, GloVe's or fastText's vectors;

@@ -81,6 +81,8 @@ def resolve(name: str, weights: str) -> Source:
         return resolve(name, file)._replace(part=part)
     if re.fullmatch(r"\w+(:[\w.-]+)?", weights) and not os.path.exists(path):  # a name, misspelt
         raise _unknown(name, weights)
+    if (path / MODEL).is_file():  # a folder, such as that of a finished run
+        path = path / MODEL
     if models.reads(name) == TOKENS:
         return _of_texts(name, path)
     beside = _beside(path)
