@@ -242,6 +242,14 @@ def refusal(config) -> str:
         ({"methods.one.seed": 1}, "the method 'one': the study itself sets seed"),
         ({"methods.one.tune": {"best_by": "val_loss"}}, "every method ends with its last epoch"),
         ({"methods.one.objective": "shot"}, "take head=kept instead of head=linear"),
+        ({"methods.one.objective": "ordinal"}, "answers otherwise than with a probability of each"),
+        (
+            {
+                **{f"tasks.{domain}.only": ("0", "1") for domain in ("source", "target")},
+                **{"tasks.target.count": 40, "validators": ("source_accuracy", "devn")},
+            },
+            "devn needs 5 examples in val of each domain, and the target has 2",
+        ),
         ({"methods.target_only.objective": "mmd"}, "is a reference, and trains on one task"),
         ({"tasks.source.only": ("0", "1", "2")}, "the source lacks 3, 4, 5 and 4 more, which is"),
         ({"tasks.target.only": ("0", "1")}, "which is partial adaptation"),

@@ -144,9 +144,16 @@ def test_a_linear_classifier_converges_to_scikit_learns():
     assert np.mean(right) > 0.99  # the others lie on a border
 
 
+def test_a_training_that_blows_up_answers_nothing():
+    with pytest.raises(UserError, match="the loss is not finite in an episode: try a smaller"):
+        methods.linear(subject(), episodes(count=2, shots=1), seed=0, learning_rate=1e38)
+
+
 @pytest.mark.parametrize("name", ["linear", "cosine"])
 def test_batches_of_sgd_are_those_of_a_loop(name):
-    """PyTorch's SGD with momentum and dampening 0.9 on cross entropy, one batch an epoch."""
+    """SGD with momentum and dampening 0.9 on cross entropy, one batch an epoch; as PyTorch's, but
+    that it begins with a momentum of 0 and decays no bias.
+    """
     found, epochs, rate, decay = episodes(count=2, shots=1), 15, 0.5, 0.01
     options = {"epochs": epochs, "learning_rate": rate, "weight_decay": decay}
     answers = methods.METHODS[name](subject(), found, seed=0, **options)
@@ -315,7 +322,15 @@ def test_what_is_finished_is_not_repeated(done):
         ({"novel_classes": ("7", "nine")}, "unknown class 'nine'"),
         ({"base_classes": ()}, "cl2n subtracts the mean of the base classes"),
         ({"methods": ("l2m",)}, "unknown method 'l2m'; did you mean 'l2n'"),
-        ({"methods": ("fine_tune(above='fc6')",)}, "unknown layer 'fc6'; did you mean 'fc5'"),
+        ({"methods": ("fine_tune(above='conv5')",)}, "above= 'conv5'; did you mean 'conv"),
+        ({"methods": ("fine_tune",)}, "unknown layer below fc5, for fine_tune: above= ''"),
+        (
+            {"methods": ("fine_tune(above='conv4')",), "layers": ("conv2",)},
+            "unknown layer below conv2, for fine_tune(above='conv4'): above= 'conv4'",
+        ),
+        ({"methods": ("linear(epochs=0)",)}, "a phase needs epochs >= 1"),
+        ({"methods": ("linear(learning_rate=-1.0)",)}, "a finite learning_rate > 0"),
+        ({"methods": ("cosine(scale=-1.0)",)}, "scale"),
         ({"layers": ("conv9",)}, "did you mean 'conv"),
         ({"shots": (1, 1)}, "shots= takes a list of one or more, each once"),
         ({"trainings.cosines.head": "cosin"}, "unknown head 'cosin'; did you mean 'cosine'"),

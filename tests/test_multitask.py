@@ -1,6 +1,7 @@
 """Several tasks at once: weights and steps against numpy, trunks that are stitched, the study."""
 
 import json
+from typing import Any
 
 import digits
 import flax.linen as nn
@@ -17,6 +18,7 @@ from tl_jax.chain.heads import Classifier
 from tl_jax.chain.network import Network
 from tl_jax.chain.places import Layer
 from tl_jax.chain.stitch import stitched
+from tl_jax.data.tasks import load_task
 from tl_jax.data.truths import one_hot, thinned
 from tl_jax.errors import UserError
 from tl_jax.runs.config import load_config
@@ -253,6 +255,8 @@ def test_heads_do_not_hide_a_conflict_in_what_is_shared():
         (lambda: Tasks(others=OTHERS, weights=(0.0, 0.0)), "and one above 0"),
         (lambda: Tasks(others=OTHERS, weights=(-1.0, 2.0)), "from 0 on"),
         (lambda: Tasks(others=("odd",)), "others= takes pairs of"),
+        (lambda: Tasks(others=(("odd", 1),)), "classes of .odd. takes a whole number"),
+        (lambda: Tasks(others=(("mean", 2),)), "others= takes different names, none of them mean"),
         (lambda: thinned(tl_jax.load_task("digits"), "", 5, seed=0), "at most 1; got 5"),
         (lambda: after(Tasks(others=(("od", 3),)), [batch()]), "truth 'od'; did you mean 'odd'"),
     ],
@@ -415,6 +419,11 @@ def config(tmp_path_factory):
         ({"factors": (-3.0,)}, "factors= takes numbers above 0"),
         ({"stitch_share": 3.0}, "stitch_share= takes a share"),
         ({"alpha": -1.0}, "alpha= takes a number from 0 on"),
+        ({"alpha": float("inf")}, "alpha= takes a number from 0 on"),
+        ({"factors": (float("inf"),)}, "factors= takes numbers above 0"),
+        ({"stitched_at": ()}, "cross_stitch mixes the outputs of layers: name them"),
+        ({"stitch_rates": ()}, "stitch_rates= takes a list of one or more"),
+        ({"variants": {"plain": {}}}, "variants=plain is the config as it is"),
     ],
 )
 def test_a_study_that_cannot_be_is_refused(changes, said):
@@ -422,6 +431,31 @@ def test_a_study_that_cannot_be_is_refused(changes, said):
     config.update(changes)
     with pytest.raises(UserError, match=said):
         study.check(config)
+
+
+def test_labels_that_were_taken_away_choose_nothing():
+    task: Any = load_task("digits", truths=("parity",), per_class=20)
+    task = thinned(task, "", 0.3, seed=0)
+    val = task.splits["val"]
+    labelled = task.weights[val] > 0
+    assert 0 < labelled.sum() < len(val)
+    wrong = (task.labels[val] + 1) % 10
+    said: dict[str, Any] = {
+        "head": np.eye(10)[np.where(labelled, task.labels[val], wrong)],
+        "parity": task.truth["parity"][val],
+    }
+    found = Tasks(others=(("parity", 2),)).finish(said, task, val)
+    assert found["accuracy"] == found["parity_accuracy"] == found["mean_accuracy"] == 1
+
+
+def test_a_truth_with_other_classes_is_refused():
+    with pytest.raises(UserError, match="others= says 3 classes of 'parity', and the task has"):
+        tl_jax.transfer(
+            tl_jax.load_base("alexnet_small", "random:0"),
+            load_task("digits", truths=("parity",), per_class=20),
+            objective=Tasks(others=(("parity", 3),)),
+            plan="full",
+        )
 
 
 @pytest.fixture(scope="module")

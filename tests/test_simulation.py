@@ -136,6 +136,7 @@ def test_accuracy_is_what_the_base_predicts():
         ({"start": "frsh"}, "unknown start 'frsh'; did you mean 'fresh'"),
         ({"train.optimizer": "sgdd"}, "unknown optimizer 'sgdd'; did you mean 'sgd'"),
         ({"seeds": (1, 1)}, "each once"),
+        ({"train.weight_decay": float("nan")}, "weight_decay, clip and patience must not be"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_line(tmp_path, capsys, changes, why):

@@ -109,6 +109,20 @@ def test_weighted_losses_of_one_domain_are_its_loss():
         assert score(name, same) == close(-loss, rel=0.15)
 
 
+def test_devn_is_the_mean_loss_under_weights_that_no_single_one_decides():
+    """By hand: weights over their maximum, shifted to the mean 1, times losses that vary."""
+    rng = np.random.default_rng(0)
+    made = outputs(target_features=4 * np.eye(C)[LABELS] + rng.normal(size=(N, C)))
+    made = made._replace(source_probabilities=rng.dirichlet(np.ones(C), N))
+    weights = validators.density_ratio(made.source_features, made.target_features)
+    loss = -np.log(made.source_probabilities[np.arange(N), LABELS])
+    shifted = weights / weights.max() - (weights / weights.max()).mean() + 1
+    assert score("devn", made) == close(-(shifted * loss).mean())
+    eta = -np.cov(weights * loss, weights)[0, 1] / np.var(weights, ddof=1)
+    assert score("dev", made) == close(-(weights * loss).mean() - eta * (weights.mean() - 1))
+    assert np.ptp(weights) > 0.1 and score("dev", made) != close(score("devn", made), rel=0.01)
+
+
 def test_predicted_classes_are_compared_with_clusters_of_the_features():
     good = outputs()
     assert score("class_ami", good) == close(1)

@@ -17,6 +17,7 @@ from tl_jax.errors import UserError, takes, unknown
 TINY = 1e-12
 ROWS = 1024  # of a matrix of similarities at a time
 FOLDS = 5
+WEIGHTED = ("iwcv", "dev", "devn")  # by `density_ratio`
 
 
 class Outputs(NamedTuple):

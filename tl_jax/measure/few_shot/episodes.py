@@ -66,6 +66,8 @@ def require(
     takes_whole(shots, "shots=", 1, 1_000_000)
     takes_whole(queries, "queries=", 1, 1_000_000)
     takes_whole(count, "episodes=", 2, 1_000_000)
+    if len(among) < 2:
+        raise UserError(f"episodes need two classes or more, and there are {len(among)}")
     if ways > len(among):
         raise UserError(
             f"an episode of {ways} ways needs {ways} classes, and there are {len(among)} to draw "

@@ -5,6 +5,7 @@ places of the predicted classes in their episodes, queries class by class.
 """
 
 import tempfile
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -20,15 +21,45 @@ from tl_jax.data.files import path_of
 from tl_jax.data.task import Task
 from tl_jax.engine import prefix
 from tl_jax.engine.parallel import Parallel
-from tl_jax.errors import UserError, takes_whole
+from tl_jax.errors import UserError, takes_whole, unknown
 from tl_jax.measure.few_shot.episodes import Episodes
 from tl_jax.measure.retrieval import unit
+from tl_jax.plans.plan import Settings
 from tl_jax.train.fit import Data, Run, fit
 from tl_jax.train.together import together
 
 METHODS: dict[str, Any] = {}
+GIVEN = ("seed",)  # of a method's options: the study's own
+TRAINING = ("epochs", "learning_rate", "weight_decay")
 NO_CENTRE = "cl2n subtracts the mean of the base classes: name some (base_classes=), or take l2n"
 BATCHED = {"optimizer": "sgd(momentum=0.9, nesterov=False)", "schedule": "constant", "clip": 0.0}
+
+
+def chosen(spec: str) -> tuple[Callable, dict[str, Any]]:
+    """Return the method that `spec` names and the options that it sets; UserError for none."""
+    return registry.chosen("method", spec, METHODS, given=GIVEN)
+
+
+def require(spec: str, base: Base, layers: Sequence[str]) -> Callable:
+    """Return the method; UserError for one that is none, or with options that cannot be for
+    features of these layers of the base.
+    """
+    function, given = chosen(spec)
+    known = registry.parameters(function).items()
+    options = {name: one.default for name, one in known if name not in GIVEN} | given
+    of_training = {name: options[name] for name in TRAINING if name in options}
+    Settings(**of_training)
+    if "scale" in options:
+        heads.make(f"cosine(scale={options['scale']})", 2)
+    if "above" in options:
+        for layer in layers:
+            below = base.chain.cut(layer)
+            if options["above"] not in below.names[:-1]:
+                raise unknown(
+                    f"layer below {layer}, for {spec}: above=", options["above"], below.names[:-1],
+                    ordered=True,
+                )  # fmt: skip
+    return function
 
 
 class Subject(NamedTuple):
@@ -198,13 +229,18 @@ def _fitted(
 ) -> np.ndarray:
     numbers = np.float32(learning_rate), np.float32(weight_decay)
     shared = inputs, variables, *numbers
-    return _answers(_taught, episodes, seed, shared, chain=chain, **settings)
+    found = _answers(_taught, episodes, seed, shared, chain=chain, **settings)
+    if (found < 0).any():
+        raise UserError("the loss is not finite in an episode: try a smaller learning_rate=")
+    return found
 
 
 def _taught(
     episode: _Episode, shared: Any, *, ways: int, chain: Network, start: str | None, **settings: Any
 ) -> jax.Array:
-    """Train the layers above `start` on the support set; return the queries' classes."""
+    """Train the layers above `start` on the support set; return the queries' classes, -1 where the
+    training has blown up.
+    """
     inputs, variables, learning_rate, weight_decay = shared
     count = len(episode.support)
     labels = jnp.repeat(jnp.arange(ways), count // ways)
@@ -213,7 +249,9 @@ def _taught(
     run = Run(variables, episode.seed, learning_rate, weight_decay, *every)
     fitted = fit(run, data, chain=chain, start=start, batch_size=ways, **settings)
     queries = inputs[episode.query].astype(jnp.float32)
-    return chain.apply(fitted.variables, queries, start=start).output.argmax(1)
+    logits = chain.apply(fitted.variables, queries, start=start).output
+    finite = jnp.isfinite(logits).all() & jnp.isfinite(fitted.loss).all()
+    return jnp.where(finite, logits.argmax(1), -1)
 
 
 def _answers(answer: Any, episodes: Episodes, seed: int, shared: Any, **static: Any) -> np.ndarray:

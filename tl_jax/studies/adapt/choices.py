@@ -22,7 +22,7 @@ def table(rows: Sequence[Row], config: Mapping[str, Any]) -> list[dict[str, Any]
     (seed -> accuracy), of source only, of what the rule chooses, of what target labels of the
     validation split would choose, and of training on target labels.
 
-    A seed counts where all cells of its line are there.
+    A draw that failed was tried, and is chosen by nobody. A seed counts where every column has one.
     """
     good = [row for row in rows if row.get("error") is None]
     source = _chosen(good, SOURCE_ONLY, lambda row: row[OWN_RULE])

@@ -38,6 +38,11 @@ def _require_drawn(config: Mapping[str, Any], name: str, base: Base, seed: int) 
     for values in drawn(config, name, seed):
         own, options = divided(config, name, values)
         learns_from(name, own.objective)
+        if objectives.make(own.objective).answers != "classes":
+            raise UserError(
+                f"the method {name!r}: objective={own.objective!r} answers otherwise than with a "
+                "probability of each class, which the study judges: take another"
+            )
         pose.check(base, own, options)
 
 

@@ -10,7 +10,7 @@ import pathlib
 from typing import Any
 
 from tl_jax.data.task import Task
-from tl_jax.errors import takes_several, takes_whole, unknown
+from tl_jax.errors import UserError, takes_several, takes_whole, unknown
 from tl_jax.measure import validators
 from tl_jax.runs import pool
 from tl_jax.runs.journal import Journal
@@ -34,8 +34,18 @@ def check(config: Any) -> None:
 
 
 def data(config: Any) -> dict[str, Task]:
-    """Return the source and the target; UserError unless they have the same classes."""
-    return cells.domains(config.to_dict(), config.seeds[0])
+    """Return the source and the target; UserError unless they have the same classes, and enough
+    examples in val for every validator.
+    """
+    found = cells.domains(config.to_dict(), config.seeds[0])
+    if weighted := [name for name in config.validators if name in validators.WEIGHTED]:
+        for name, task in found.items():
+            if (count := len(task.splits["val"])) < validators.FOLDS:
+                raise UserError(
+                    f"{weighted[0]} needs {validators.FOLDS} examples in val of each domain, and "
+                    f"the {name} has {count}: raise tasks.{name}.val=, or leave the rule out"
+                )
+    return found
 
 
 def compute(config: Any, workdir: pathlib.Path, *, workers: int = 1, retry: bool = False) -> dict:

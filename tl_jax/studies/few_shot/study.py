@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tl_jax import interrupt, registry
+from tl_jax import interrupt
 from tl_jax.base.base import Base
 from tl_jax.data.subset import ClassSubset, group
 from tl_jax.data.task import Task
@@ -21,8 +21,6 @@ from tl_jax.runs.config import nested
 from tl_jax.runs.journal import Journal
 from tl_jax.runs.subject import base_of, outline_of, require_seeds, task_of
 
-GIVEN = ("seed",)  # of a method's options: the study's own
-
 
 def check(config: Any) -> None:
     """Raise UserError for unknown methods and layers, and for trainings that cannot be."""
@@ -34,11 +32,9 @@ def check(config: Any) -> None:
     outline = outline_of(config)
     features.shapes_of(outline, layers=config.layers or None, pool=config.pool)
     for spec in config.methods:
-        function, options = registry.chosen("method", spec, methods.METHODS, given=GIVEN)
-        if function is methods.cl2n and not config.base_classes:
+        method = methods.require(spec, outline, config.layers or (outline.bottleneck,))
+        if method is methods.cl2n and not config.base_classes:
             raise UserError(methods.NO_CENTRE)
-        if "above" in registry.parameters(function):
-            outline.chain.index(options.get("above", ""))
     if not config.trainings:
         raise UserError("a study needs a base: trainings= with empty settings is the base as it is")
     for name, training in config.trainings.items():
@@ -109,7 +105,7 @@ def _finish(
         rows = found[cell["layer"]].rows
         centre = rows[known].mean(0) if len(known) else None
         subject = methods.Subject(base, task, cell["layer"], rows, centre, config.cache)
-        function, options = registry.chosen("method", cell["method"], methods.METHODS, given=GIVEN)
+        function, options = methods.chosen(cell["method"])
         episodes = several.with_shots(cell["shots"])
         predicted = function(subject, episodes, seed=seed, **options)
         right = methods.right(predicted, episodes) / (config.ways * config.queries)

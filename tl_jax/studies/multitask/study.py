@@ -6,6 +6,7 @@ several candidates, such as static weights, is judged by the one that is best on
 
 import functools
 import itertools
+import math
 import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -37,6 +38,8 @@ def check(config: Any) -> None:
         if SINGLE not in config[name]:
             raise UserError(f"{name}= needs {SINGLE!r}, which the others are compared with")
     _require_numbers(config)
+    if PLAIN in config.variants:
+        raise UserError(f"variants={PLAIN} is the config as it is: give the variant another name")
     for name, changed in variants(config).items():
         if not changed["task"]["truths"]:
             raise UserError(
@@ -50,7 +53,12 @@ def check(config: Any) -> None:
         if last not in layers:
             raise unknown("layer that learns and that all tasks share, for GradNorm", last, layers,
                           ordered=True)  # fmt: skip
-        for place in changed["stitched_at"] if STITCHED in methods(config, name) else ():
+        if STITCHED not in methods(config, name):
+            continue
+        if not changed["stitched_at"]:
+            raise UserError(f"{STITCHED} mixes the outputs of layers: name them, stitched_at=")
+        takes_several(changed["stitch_rates"], "stitch_rates=")
+        for place in changed["stitched_at"]:
             if place not in layers:
                 raise unknown("place to stitch at", place, layers, ordered=True)
 
@@ -58,12 +66,14 @@ def check(config: Any) -> None:
 def _require_numbers(config: Any) -> None:
     """UserError for rates, factors and shares that cannot be."""
     for name in ("alpha", "affinity_step"):
-        takes(config[name] >= 0, f"{name}=", "a number from 0 on", config[name])
-    takes(config.gradnorm_rate > 0, "gradnorm_rate=", "a number above 0", config.gradnorm_rate)
+        takes(0 <= config[name] < math.inf, f"{name}=", "a number from 0 on", config[name])
+    rate = config.gradnorm_rate
+    takes(0 < rate < math.inf, "gradnorm_rate=", "a number above 0", rate)
     takes(0 < config.stitch_share <= 1, "stitch_share=", "a share", config.stitch_share)
     for name in ("factors", "stitch_rates"):
-        fits = all(isinstance(value, int | float) and value > 0 for value in config[name])
-        takes(fits, f"{name}=", "numbers above 0", config[name])
+        values = config[name]
+        fits = all(isinstance(value, int | float) and 0 < value < math.inf for value in values)
+        takes(fits, f"{name}=", "numbers above 0", values)
 
 
 def variants(config: Any) -> dict[str, dict[str, Any]]:

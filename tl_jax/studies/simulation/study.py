@@ -52,7 +52,8 @@ def check(config: Any) -> None:
     for name in ("pretrain", "train"):
         takes_whole(config[name].steps, f"{name}.steps=", 1, 1_000_000)
         takes_whole(config[name].batch_size, f"{name}.batch_size=", 1, 1_000_000)
-        Settings(**_settings(config[name]), learning_rate=config[name].learning_rate)
+        numbers = {key: config[name][key] for key in ("learning_rate", "weight_decay")}
+        Settings(**_settings(config[name]), **numbers)
 
 
 def data(config: Any) -> dict[str, Task]:

@@ -27,8 +27,8 @@ class SelfTraining(Weighted):
     pass; the share grows by `growth` an epoch, up to `most`. The label is the class of the largest
     p_k / t_k, where that is 1 or more. Predictions are those of inference mode. In the first `wait`
     epochs of a phase there are no labels: a fresh head has nothing to say. Thresholds are read from
-    a histogram of -log(1 - p). The paper labels all examples at once, before each round of some
-    epochs.
+    a histogram of -log(1 - p), over an epoch's batches: of a target larger than the source, a part.
+    The paper labels all examples at once, before each round of some epochs.
     """
 
     share: float = 0.2

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from tl_jax.chain.network import Net
-from tl_jax.errors import takes, takes_types
+from tl_jax.errors import UserError, takes, takes_types
 from tl_jax.train.objective import Loss, Now, Term
 from tl_jax.train.objectives.common import read_by, unit
 from tl_jax.train.objectives.domains import entropies, pooled, wide
@@ -31,7 +31,8 @@ class SHOT(SourceFree):
     Centres (C, D) are made before each epoch: means of features weighted by predictions, then means
     of the examples nearest to those. The paper labels all examples then; here each batch is
     labelled by its features of that step, in inference mode. The paper's source model has smoothed
-    labels, a bottleneck with a batch norm, and a classifier with weight norm.
+    labels, a bottleneck with a batch norm, and a classifier with weight norm. Its code appends a 1
+    to the features before the cosine, and drops classes that too few examples are predicted as.
     """
 
     beta: float = 0.3
@@ -42,8 +43,13 @@ class SHOT(SourceFree):
         takes(self.beta >= 0, "beta=", "a number from 0 on", self.beta)
 
     def check(self, problem: "Problem") -> None:
-        """UserError for a plan that trains the classifier."""
+        """UserError for a plan that trains the classifier, and for batches of one."""
         require_frozen(problem, self.output)
+        if problem.batch_size < 2:
+            raise UserError(
+                "SHOT asks that the predictions of a batch differ, and batch_size=1 has one: take "
+                "64, or what fits"
+            )
 
     def begin(self, net: Net, batch: Any) -> jax.Array:
         """The shape of the centres, (C, D)."""

@@ -5,7 +5,7 @@ Caruana 1997, Multitask Learning (Machine Learning 28, 41-75).
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +13,14 @@ import jax.numpy as jnp
 from tl_jax.chain.heads import Classifier
 from tl_jax.chain.network import Net, Network
 from tl_jax.chain.places import Layer
-from tl_jax.errors import takes, unknown
+from tl_jax.errors import UserError, takes, takes_whole, unknown
 from tl_jax.train.objective import Loss, Now, Objective, Term
 from tl_jax.train.objectives.cross_entropy import TRUTH, Classification, entropy
 
+if TYPE_CHECKING:
+    from tl_jax.train.problem import Problem
+
+TAKEN = ("mean", "weighted")  # NAME_accuracy has another meaning with these
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Tasks(Classification):
@@ -38,6 +42,11 @@ class Tasks(Classification):
             for other in self.others
         )
         takes(pairs, "others=", "pairs of a truth's name and its number of classes", self.others)
+        for name, classes in self.others:
+            takes_whole(classes, f"others=: the classes of {name!r}", 2, 1_000_000)
+        names = [*self.places, *TAKEN]
+        takes(len(set(names)) == len(names), "others=", f"different names, none of them "
+              f"{' or '.join(TAKEN)}", self.others)  # fmt: skip
         given = isinstance(self.weights, tuple) and all(
             isinstance(weight, int | float) and weight >= 0 for weight in self.weights
         )
@@ -48,6 +57,16 @@ class Tasks(Classification):
             f"a number from 0 on for each of the tasks {', '.join(self.places)}, and one above 0",
             self.weights,
         )
+
+    def check(self, problem: "Problem") -> None:
+        """UserError for a truth with another number of classes."""
+        for name, classes in self.others:
+            rows = problem.task.truth.get(name)
+            if rows is not None and rows.shape[1:] != (classes,):
+                raise UserError(
+                    f"others= says {classes} classes of {name!r}, and the task has "
+                    f"{rows.shape[1:]}: say as many"
+                )
 
     @property
     def places(self) -> tuple[str, ...]:
@@ -111,6 +130,9 @@ class Tasks(Classification):
         return found | {"mean_accuracy": Term(total, labels)}
 
     def finish(self, predictions: Any, task: Any, examples: Any) -> dict[str, Any]:
-        """Every metric of the own task, and what `score` says of the others."""
-        own = super().finish(predictions[self.output], task, examples)
+        """Every metric of the own task, of examples that have a label, and what `score` says of the
+        others.
+        """
+        labelled = task.weights[examples] > 0
+        own = super().finish(predictions[self.output][labelled], task, examples[labelled])
         return Objective.finish(self, predictions, task, examples) | own

@@ -4,13 +4,16 @@ Wang et al. 2021, Tent: Fully Test-Time Adaptation by Entropy Minimization (arXi
 """
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tl_jax.chain.network import Net
 from tl_jax.errors import takes, takes_types
 from tl_jax.train.objective import Loss, Now, Term
 from tl_jax.train.objectives.domains import entropies, wide
-from tl_jax.train.objectives.source_free import SourceFree
+from tl_jax.train.objectives.source_free import SourceFree, require_frozen
+
+if TYPE_CHECKING:
+    from tl_jax.train.problem import Problem
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,6 +31,10 @@ class Tent(SourceFree):
     def __post_init__(self):
         takes_types(self)
         takes(self.weight >= 0, "weight=", "a number from 0 on", self.weight)
+
+    def check(self, problem: "Problem") -> None:
+        """UserError for a plan that trains the classifier."""
+        require_frozen(problem, self.output)
 
     def loss(self, net: Net, batch: Any, memory: Any, now: Now) -> Loss:
         """The term `entropy`; logs `online_accuracy`."""

@@ -38,7 +38,7 @@ class Uncertainty(Tasks):
     As in LibMTL for every loss, with s = -0.5 at first; the paper has L / exp(s) for a
     classification, which is the same with s less ln 2. The best s is ln L, which falls for ever
     where a task is learned by heart: s counts within `limit` of 0, so that no weight exceeds
-    exp(limit) / 2. `weights` do not count.
+    exp(limit) / 2. There s has no gradient and stays. `weights` do not count.
     """
 
     limit: float = 4.0
