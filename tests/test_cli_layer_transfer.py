@@ -15,6 +15,7 @@ from experiments import cli, config_flag
 from tl_jax import interrupt
 from tl_jax.base.load import load_base
 from tl_jax.data.tasks import load_task
+from tl_jax.errors import UserError
 from tl_jax.models import alexnet_small
 from tl_jax.runs.config import load_config
 from tl_jax.studies.layer_transfer import resident, streamed, study
@@ -201,13 +202,15 @@ def test_several_given_bases_share_what_is_of_b_alone(cache, tmp_path):
     ("file", "said"),
     [
         ("none.safetensors", "none.safetensors: does not exist or is no"),
-        ("cut.safetensors", "has not the layers of alexnet_small up to pool2: it has conv1"),
+        ("cut.safetensors", "up to pool2 as the study builds them: it has conv1; one that is cut"),
         ("wide.safetensors", "reads other images than the study"),
+        ("deep.safetensors", "one that has grown cannot be compared"),
     ],
 )
 def test_given_bases_that_do_not_fit_are_refused_in_one_line(cache, tmp_path, capsys, file, said):
     base = load_base("alexnet_small", "random:0")
     base.cut("conv1").save(tmp_path / "cut.safetensors")
+    base.deepened("conv2").save(tmp_path / "deep.safetensors")
     other = dataclasses.replace(base.preprocessing, mean=1.0)
     dataclasses.replace(base, preprocessing=other).save(tmp_path / "wide.safetensors")
 
@@ -216,6 +219,38 @@ def test_given_bases_that_do_not_fit_are_refused_in_one_line(cache, tmp_path, ca
 
     assert cli.status(program, []) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("bases", "said"),
+    [
+        ({"mine": ""}, "bases.mine= takes a file, the folder of a run, or the name of weights"),
+        ({"mine": 5}, "bases.mine= takes a file"),
+        ({"random": "random:0"}, "bases= takes names of their own; got 'random'"),
+        ({"BnB+": "random:0"}, "bases= takes names of their own; got 'BnB+'"),
+    ],
+)
+def test_names_and_weights_of_given_bases_are_checked(cache, tmp_path, capsys, bases, said):
+    config = configured(cache, arms=("random",))
+    with config.unlocked():
+        config.bases.update(bases)
+    assert cli.status(lambda argv: studied(config, tmp_path), []) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_folder_belongs_to_the_given_bases_that_it_began_with(cache, tmp_path, capsys):
+    for seed in (0, 1):
+        load_base("alexnet_small", f"random:{seed}").save(tmp_path / f"{seed}.safetensors")
+    config = configured(cache, arms=("mine",), seeds=1)
+    with config.unlocked():
+        config.bases.mine = str(tmp_path / "0.safetensors")
+    net = study.Study(config, Net(config), tmp_path)
+    ((given, _),) = arms(config)
+    net.require_given([given])
+    net.require_given([given])
+    (tmp_path / "1.safetensors").replace(tmp_path / "0.safetensors")
+    with pytest.raises(UserError, match="the bases 'mine' were others when"):
+        net.require_given([given])
 
 
 def test_interrupted_and_gone_on_with_is_uninterrupted(done, cache, tmp_path, monkeypatch):
@@ -317,8 +352,6 @@ def test_a_loss_that_is_not_finite_ends_the_study(cache, tmp_path, capsys):
 
 
 def test_groups_that_overlap_or_name_what_is_not_there_are_refused(cache, tmp_path):
-    from tl_jax.errors import UserError
-
     for one, other, said in (
         (("0", "1"), ("1", "2"), "without a common class"),
         (("0", "1"), ("2", "ten"), "unknown class 'ten'"),

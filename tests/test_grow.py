@@ -78,7 +78,10 @@ def test_epochs_to_an_accuracy():
         ({"share": 0.0}, "share= takes a share of the teacher's rate"),
         ({"seeds": (0, 0)}, "seed"),
         ({"deeper": ("conv9",)}, "unknown layer 'conv9'"),
-        ({"noise": -1.0}, "noise= takes a number from 0 on"),
+        ({"noise": -1.0}, "noise= takes a share of a kernel's deviation"),
+        ({"noise": 2.0}, "noise= takes a share of a kernel's deviation"),
+        ({"deeper": ("pool2",)}, "'pool2' has no parameters: deepen another layer"),
+        ({"deeper": ("head",)}, "'head' is the last layer"),
     ],
 )
 def test_mistakes_are_told_in_a_line(tmp_path, capsys, changes, why):

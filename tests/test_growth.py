@@ -1,5 +1,6 @@
 """Networks that grow and go on computing what they did: Net2Net."""
 
+import dataclasses
 import functools
 
 import flax.linen as nn
@@ -303,17 +304,22 @@ def test_deeper_residual_nets_and_norms():
     ],
 )
 def test_what_cannot_be_the_identity_is_refused(network, layer, monkeypatch):
+    expects = alexnet().preprocessing  # before another net has its name
     monkeypatch.setattr(models.alexnet_small, "build", lambda classes: network)
     models._small.cache_clear()
     base = Base(
         Architecture("alexnet_small", "own", 3),
         "test",
         network.init(0, (1, 28, 28, 1)),
-        alexnet().preprocessing,
+        expects,
     )
     try:
-        with pytest.raises(UserError, match=f"a layer like '{layer}' on top of it cannot return"):
-            base.deepened(layer)
+        small = jax.tree.map(lambda a: 0.003 * a, base.variables["params"])
+        for params in (base.variables["params"], small):  # near 0, tanh is a straight line
+            mine = dataclasses.replace(base, variables={**base.variables, "params": params})
+            said = f"a layer like '{layer}' on top of it cannot return"
+            with pytest.raises(UserError, match=said):
+                mine.deepened(layer)
     finally:
         models._small.cache_clear()
 
@@ -325,6 +331,8 @@ def test_what_cannot_be_the_identity_is_refused(network, layer, monkeypatch):
         (lambda: alexnet().widened("conv2", noise=-1.0), "noise= takes a share"),
         (lambda: alexnet().deepened("conv7"), "unknown layer 'conv7'; did you mean 'conv1'"),
         (lambda: alexnet().deepened("head"), "'head' is the last layer"),
+        (lambda: alexnet().deepened("conv2", np.zeros((0, 28, 28, 1))), "channels last; got none"),
+        (lambda: alexnet().deepened("conv2", np.full((2, 28, 28, 1), 255.0)), "takes preprocessed"),
         (lambda: alexnet().deepened("pool2"), "'pool2' has no parameters"),
         (lambda: alexnet().cut("conv2").widened("conv2"), "no layer above could take more"),
     ],

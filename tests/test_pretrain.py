@@ -185,7 +185,14 @@ def test_images_that_lie_anywhere_are_enough(photos, tmp_path):
         ({"objective": "simclrr"}, "unknown objective 'simclrr'; did you mean 'simclr'"),
         ({"objective": "moco(queue=301)"}, "a queue of 301 is longer than an epoch of 300 images"),
         ({"tune.augment": ""}, "SimCLR learns what random augmentation leaves as it is"),
-        ({"batch_size": 1}, "compares the images of a batch, and batch_size=1 has one|one example"),
+        (
+            {"batch_size": 1, "tune.batch_norm": "frozen"},
+            "SimCLR compares the images of a batch, and batch_size=1 has one",
+        ),
+        ({"tune.augment": "crop+mixup"}, "SimCLR takes each view for its image, and this augment"),
+        ({"objective": "simclr(output='conv2')"}, "output='conv2' is what cut= says: leave it out"),
+        ({"objective": "slowness(step=16)"}, "moves by 16 pixels leaves an image of 16"),
+        ({"objective": "masked(patch=16)"}, "one patch of 16 is the whole image of 16 x 16"),
         ({"cut": "conv9"}, "unknown layer 'conv9'; did you mean 'conv1'"),
         ({"objective": "masked(patch=3)"}, "16 x 16 pixels are not made of patches of 3"),
         ({"objective": "jigsaw(grid=3)"}, "Jigsaw cuts images of 16 x 16 .* take a larger size="),
@@ -225,4 +232,4 @@ def test_the_program_shows_a_result_and_says_what_is_wrong_in_one_line(trained, 
     line = programs.error_line(capsys.readouterr().err)
     assert line.startswith("--config.images= takes a whole number, at least 0")
     assert program(config(objective="moco(queue=9999)"), tmp_path) == 2
-    assert "take moco(queue=150) or less" in programs.error_line(capsys.readouterr().err)
+    assert "take moco(queue=30) or so" in programs.error_line(capsys.readouterr().err)

@@ -80,7 +80,9 @@ def task():
 
 
 class Answers:
-    """Stands for a network: gives the values of a function of what is known, by place."""
+    """Stands for a network: gives the values of a function of what is known, by place; its average
+    those of what is known backwards.
+    """
 
     def __init__(self, **functions):
         self.functions = functions
@@ -91,7 +93,14 @@ class Answers:
         return tuple(self.functions[place](known) for place in wanted)
 
     def at(self, view):
-        return self
+        assert view == "average"
+        return Answers(
+            **{n: lambda known, f=f: backwards(f(known)) for n, f in self.functions.items()}
+        )
+
+
+def backwards(z):
+    return z[:, ::-1]
 
 
 # Losses
@@ -110,25 +119,28 @@ def test_nt_xent_is_the_cross_entropy_of_the_other_view():
 def test_info_nce_and_the_queue():
     a, b = two()
     queue = unit(np.float32(np.random.default_rng(2).normal(size=(4, 5))))
-    logits = np.concatenate([(unit(a) * unit(b)).sum(1, keepdims=True), unit(a) @ queue.T], 1)
+    averaged = unit(backwards(b))
+    logits = np.concatenate([(unit(a) * averaged).sum(1, keepdims=True), unit(a) @ queue.T], 1)
     wanted = (scipy.special.logsumexp(logits / 0.2, axis=1) - logits[:, 0] / 0.2).mean()
-    close(mean(moco.info_nce(unit(a), unit(b), queue, 0.2)), wanted)
+    close(mean(moco.info_nce(unit(a), averaged, queue, 0.2)), wanted)
     net = Answers(projected=lambda known: known["z"])
     batch = {"a": Known(z=a), "b": Known(z=b)}
     loss = MoCo(queue=4).loss(net, batch, queue, NOW)
     close(mean(loss.terms["loss"]), wanted)
-    close(loss.memory, unit(b)[-4:])
+    close(loss.memory, averaged[-4:])
     long = MoCo(queue=9).loss(net, batch, np.zeros((9, 5), np.float32), NOW)
-    close(long.memory, np.concatenate([np.zeros((3, 5)), unit(b)]))
+    close(long.memory, np.concatenate([np.zeros((3, 5)), averaged]))
 
 
 @pytest.mark.parametrize(("objective", "scale"), [(BYOL(), 1.0), (SimSiam(), 0.0)])
 def test_predictions_of_the_other_view(objective, scale):
     a, b = two()
-    net = Answers(projected=lambda known: known["z"], predicted=lambda known: known["z"][:, ::-1])
+    net = Answers(projected=lambda known: known["z"], predicted=lambda known: 2 * known["z"] - 1)
     how = jax.jit(lambda batch: objective.loss(net, batch, (), NOW).terms)
     terms = how({"a": Known(z=a), "b": Known(z=b)})
-    cosines = (unit(a)[:, ::-1] * unit(b)).sum(1), (unit(b)[:, ::-1] * unit(a)).sum(1)
+    averaged = backwards if scale else lambda z: z  # SimSiam has no average
+    pairs = (unit(2 * x - 1) * unit(averaged(y)) for x, y in ((a, b), (b, a)))
+    cosines = [pair.sum(1) for pair in pairs]
     wanted = 2 - 2 * np.mean(cosines) if scale else -np.mean(cosines)
     close(mean(terms["loss"]), wanted)
 
@@ -173,10 +185,21 @@ def test_the_teacher_of_dino_is_centred_and_sharp():
     net = Answers(projected=lambda known: known["z"], cosines=lambda known: known["z"])
     batch = {"a": Known(z=a), "b": Known(z=b)}
     loss = DINO(prototypes=4, temperature=0.5).loss(net, batch, jnp.ones(4), NOW)
-    teacher = scipy.special.softmax((np.concatenate([b, a]) - 1) / 0.5, 1)
+    teacher = scipy.special.softmax((backwards(np.concatenate([b, a])) - 1) / 0.5, 1)
     student = scipy.special.log_softmax(np.concatenate([a, b]) / 0.1, 1)
     close(mean(loss.terms["loss"]), -(teacher * student).sum(1).mean())
-    close(loss.memory, 0.9 + 0.1 * np.concatenate([a, b]).mean(0))
+    close(loss.memory, 0.9 + 0.1 * backwards(np.concatenate([a, b])).mean(0))
+
+
+def test_averages_move_by_their_rates():
+    """MoCo's by the same all the time; BYOL's and DINO's end at rest, by half the rate half way."""
+    moments = [Now(jax.random.key(0), progress, "all") for progress in (0.0, 0.5, 1.0)]
+    for objective, rates in (
+        (MoCo(rate=0.02), (0.02, 0.02, 0.02)),
+        (BYOL(rate=0.02), (0.02, 0.01, 0.0)),
+        (DINO(rate=0.02), (0.02, 0.01, 0.0)),
+    ):
+        close([objective.average(now) for now in moments], rates, atol=1e-8)
 
 
 def test_all_four_turns_of_an_image_are_there():

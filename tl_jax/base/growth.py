@@ -36,8 +36,7 @@ def widened(
     `noise` times the kernel's deviation, lets them become different; with 0 the function is the
     same to rounding. UserError where no layer above could take more channels.
     """
-    takes_type("noise=", float, noise)
-    takes(0 <= noise <= 1, "noise=", "a share of a kernel's deviation from 0 to 1", noise)
+    require_noise(noise)
     takes_whole(seed, "seed=", 0, 2**32)
     growth = widening(base.chain, base.preprocessing.example, place, factor, seed)
     variables = growth.carried(base.variables)
@@ -48,6 +47,12 @@ def widened(
     weights = f"{base.weights}, wider at {place}"
     wide = {"architecture": architecture, "variables": variables, "weights": weights}
     return Widened(dataclasses.replace(base, **wide), growth)
+
+
+def require_noise(noise: float) -> None:
+    """UserError for what is no share of a kernel's deviation."""
+    takes_type("noise=", float, noise)
+    takes(0 <= noise <= 1, "noise=", "a share of a kernel's deviation from 0 to 1", noise)
 
 
 def deepened(base: "Base", layer: str, examples: Any = None) -> "Base":
@@ -69,7 +74,7 @@ def deepened(base: "Base", layer: str, examples: Any = None) -> "Base":
     sizes = tuple(sorted((dict(old.sizes) | copied).items()))
     architecture = dataclasses.replace(old, added=(*old.added, (name, layer)), sizes=sizes)
     chain = architecture.chain()
-    inputs = _drawn(base) if examples is None else np.asarray(examples)
+    inputs = _drawn(base) if examples is None else base._checked(examples)
     x = np.asarray(forward(base.chain, base.variables, jnp.asarray(inputs), stop=layer))
     try:
         fresh = chain.init(0, base.preprocessing.example, [name])

@@ -18,6 +18,7 @@ from tl_jax.chain.sizes import changed, inside
 from tl_jax.chain.variables import flat, nested
 from tl_jax.errors import UserError
 
+LARGE = 6.0  # up to which ReLU6 leaves values as they are
 CLOSE = 1e-4  # of the largest value; what the identity may be off by, in float32
 
 
@@ -48,21 +49,27 @@ def identity(layer: Layer, fresh: Any, x: np.ndarray, *, statistics: bool) -> An
 
     `fresh` are variables of the layer, {"params": tree, "batch_stats": tree}. With `statistics` its
     batch norms have those of `x`: then it is the identity in training too, on these examples. Else
-    they have mean 0 and variance 1. UserError if no such weights are known.
+    they have mean 0 and variance 1. UserError if no such weights are known, for values as large as
+    those of `x` and for larger ones: near 0 any smooth activation seems to change nothing.
     """
+    large = x * np.float32(LARGE / max(np.abs(x).max(), np.finfo(np.float32).tiny))
     called = _called(layer.module, fresh, x)
     for candidate in (
         _transparent(called, fresh, x if statistics else None),
         _without_branch(called, fresh),
     ):
-        y = np.asarray(layer.module.apply(candidate, x))
-        if y.shape == x.shape and np.abs(y - x).max() <= CLOSE * np.abs(x).max():
+        if all(_returned(layer.module, candidate, values) for values in (x, large)):
             return candidate
     raise UserError(
         f"a layer like {layer.places[0]!r} on top of it cannot return what it reads: its "
         "activation would change the values again (only ReLU and ReLU6 leave them), or it joins, "
         "pools or projects them; deepen another layer"
     )
+
+
+def _returned(module: nn.Module, variables: Any, x: np.ndarray) -> bool:
+    y = np.asarray(module.apply(variables, x))
+    return y.shape == x.shape and np.abs(y - x).max() <= CLOSE * np.abs(x).max()
 
 
 def _called(module: nn.Module, variables: Any, x: Any) -> dict[str, float]:

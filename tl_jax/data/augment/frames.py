@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from tl_jax.data.augment.base import Batch, with_images
+from tl_jax.errors import UserError
 
 MOTIONS = 9  # up, none or down; times left, none or right
 
@@ -28,6 +29,11 @@ class TwoFrames:
         for_image, for_motion = jax.random.split(key)
         seen = batch if self.of is None else self.of(for_image, batch)
         images = jnp.asarray(seen["inputs"]["image"], jnp.float32)
+        if self.step >= (side := min(images.shape[1:3])):
+            raise UserError(
+                f"a camera that moves by {self.step} pixels leaves an image of {side}: take a "
+                "smaller step="
+            )
         motion = jax.random.randint(for_motion, (len(images),), 0, MOTIONS)
         edges = ((0, 0), (self.step,) * 2, (self.step,) * 2, (0, 0))
         wide = jnp.pad(images, edges, mode="reflect")

@@ -36,9 +36,11 @@ def check(config: Any) -> None:
     base = outline_of(config)
     for place, factor in config.wider.items():
         widening(base.chain, base.preprocessing.example, place, factor)
-    takes(config.noise >= 0, "noise=", "a number from 0 on", config.noise)
-    for layer in config.deeper:
-        base.chain.index(layer)
+    growth.require_noise(config.noise)
+    if config.deeper:
+        fresh = base.started("fresh", 0)
+        for layer in config.deeper:
+            fresh = fresh.deepened(layer)
 
 
 def data(config: Any) -> dict[str, Task]:

@@ -3,11 +3,9 @@
 import functools
 from typing import Any
 
-import jax
-
 from tl_jax import models
+from tl_jax.base.base import Base
 from tl_jax.chain.network import Network
-from tl_jax.chain.variables import select
 from tl_jax.data.preprocessing import Preprocessing
 from tl_jax.errors import UserError, unknown
 from tl_jax.runs.subject import base_of
@@ -45,27 +43,23 @@ class Net:
         """Return fresh variables."""
         return self.chain(classes).init(seed, self.preprocessing.input_shape)
 
-    def given(self, weights: str) -> dict[str, Any]:
-        """Return the variables of a base in a file or by a name, such as `load_base` takes.
+    def given(self, weights: str) -> Base:
+        """Return a base in a file or by a name, such as `load_base` takes.
 
-        UserError for one that lacks layers below the last cut, has others, or reads images that are
-        prepared in another way.
+        UserError for one that lacks layers below the last cut, has others (it has grown), or reads
+        images that are prepared in another way.
         """
         base = base_of(self._config, weights=weights)
-        below = self.chain(2).cut(list(self.cuts.values())[-1][1]).names
-        fresh, _ = self.chain(2).shapes(self.preprocessing.input_shape)
-        ours, theirs = (
-            jax.tree.map(lambda leaf: leaf.shape, select(variables, below))
-            for variables in (fresh, base.variables)
-        )
-        if ours != theirs:
+        last = list(self.cuts.values())[-1][1]
+        if last not in base.layers or base.chain.cut(last) != self.chain(2).cut(last):
             raise UserError(
-                f"{weights} has not the layers of {base.name} up to {below[-1]}: it has "
-                f"{', '.join(base.layers)}; end at one of them with layers="
+                f"{weights} has not the layers of {base.name} up to {last} as the study builds "
+                f"them: it has {', '.join(base.layers)}; one that is cut lower needs layers=, one "
+                "that has grown cannot be compared"
             )
         if base.preprocessing != self.preprocessing:
             raise UserError(
                 f"{weights} reads other images than the study: it has {base.preprocessing}, the "
                 f"study {self.preprocessing}: set size=, crop= or channels="
             )
-        return base.variables
+        return base

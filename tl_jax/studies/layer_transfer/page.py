@@ -85,8 +85,9 @@ def _figure(tables: Tables, arm: Sides) -> study.Section:
     return study.Section(
         f"A to B: {label(arm)}",
         "Lines are means over seeds; shades, and low and high in the table, are their 95 % "
-        f"intervals. {_interval_words(ratio, tables.seeds)} Each seed has its own bases, its own "
-        "fresh layers and, if halves are random, its own halves.",
+        f"intervals. {_interval_words(ratio, tables.seeds)} Each seed has its own base B, its own "
+        "fresh layers and, if halves are random, its own halves. They learn from "
+        f"{_labels(tables.budgets[0])}.",
         (
             study.Picture(
                 f"treatments_{name}", "All treatments against n; dashed line: base B.", picture
@@ -216,6 +217,10 @@ def _amount(budget: int) -> str:
     return f"{budget} a class" if budget else "all"
 
 
+def _labels(budget: int) -> str:
+    return f"{budget} labels of each class of B" if budget else "all labels of B"
+
+
 def _arms(tables: Tables) -> study.Section:
     budget = tables.budgets[0]
     lost = {
@@ -279,7 +284,7 @@ def _budgets(tables: Tables) -> study.Section:
         pictures.append(study.Picture(name, f"{label(arm)}.", drawn))
     return study.Section(
         "With fewer labels",
-        "Base A has all labels of its own. The budget limits the examples of each class of B, "
+        "Base A is the same at every budget. The budget limits the examples of each class of B, "
         "both for base B and for the treatments.",
         tuple(pictures),
         (
@@ -301,7 +306,8 @@ def _findings(tables: Tables) -> study.Section:
     return study.Section(
         "The findings of the paper, and whether they hold here",
         "A small network on an easy task need not show all of them, and nothing was tuned towards "
-        "them. Each statement is about a difference of accuracies, paired by seed; it is a mean "
+        f"them. They are of trainings on {_labels(tables.budgets[0])}. Each statement is about a "
+        "difference of accuracies, paired by seed; it is a mean "
         "over n unless it names one, and `about` means within one point. Held is yes or no if a "
         "two-sided t test at 5 % decides it after Holm's correction for the number of statements "
         "below, and cannot tell otherwise; fewer than five seeds decide nothing. Low and high are "

@@ -20,9 +20,11 @@ import flax.traverse_util
 import numpy as np
 
 from tl_jax import interrupt
+from tl_jax.base.base import Base
 from tl_jax.data.task import Task
 from tl_jax.errors import UserError
 from tl_jax.runs.journal import Journal
+from tl_jax.runs.results import read_json, write_json
 from tl_jax.runs.subject import task_of
 from tl_jax.stats.paired import overlap
 from tl_jax.studies.layer_transfer import resident, streamed
@@ -54,8 +56,7 @@ def compute(config: Any, workdir: pathlib.Path) -> dict:
     started = time.monotonic()
     net, sides = Net(config), arms(config)
     study = Study(config, net, workdir)
-    for given in (arm.a for arm in sides if arm.a.weights):
-        study.base(given, 0)  # what cannot be read is told before the first training
+    study.require_given([arm.a for arm in sides if arm.a.weights])
     for budget_index in range(len(config.budgets)):
         for arm in sides:
             study.finish(arm, budget_index)
@@ -109,12 +110,31 @@ class Study:
                 training = Training(b.subsets, initial, frozen, budget, epochs, "fresh")
                 self._keep(key, self.train(training))
 
+    def given(self, side: Side) -> list[Base]:
+        """Return the bases of a side that are there already, one for each seed."""
+        names = [side.weights.replace(SEED, str(seed)) for seed in range(self.config.seeds)]
+        return [self.net.given(name) for name in names]
+
+    def require_given(self, sides: list[Side]) -> None:
+        """UserError, before the first training, for bases that cannot be read or do not fit, and
+        for others than those that the folder began with.
+        """
+        digests = {side.name: [base.digest for base in self.given(side)] for side in sides}
+        path = self.workdir / "given.json"
+        if digests and path.exists() and (then := read_json(path)) != digests:
+            other = next(name for name in digests if digests[name] != then.get(name))
+            raise UserError(
+                f"the bases {other!r} were others when {self.workdir} began: take another folder "
+                "(workdir=)"
+            )
+        if digests:
+            write_json(path, digests)
+
     def base(self, side: Side, budget_index: int) -> list[dict]:
         """Return the variables of a side's base at a budget, one tree for each seed."""
         config, (name, subsets, weights) = self.config, side
         if weights:
-            named = [weights.replace(SEED, str(seed)) for seed in range(config.seeds)]
-            return [self.net.given(name) for name in named]
+            return [base.variables for base in self.given(side)]
         budget, epochs = config.budgets[budget_index], config.epochs[budget_index]
         file = self.workdir / "bases" / f"{name} {budget}.npz".replace("/", "_")
         key = {"arm": name, "budget": budget, "treatment": "base", "n": 0}

@@ -8,9 +8,11 @@ import numpy as np
 from tl_jax.data import splits
 from tl_jax.data.subset import ClassSubset, group
 from tl_jax.data.task import Task
-from tl_jax.errors import UserError, takes_several, takes_whole, unknown
+from tl_jax.errors import UserError, takes, takes_several, takes_whole, unknown
 from tl_jax.runs.subject import named_task, task_of
+from tl_jax.studies.layer_transfer.treatments import TREATMENTS
 
+OF_ALL = ("random", "tasks")  # arms that need no names of their own
 SEED = "{seed}"  # in the name of a given base's weights
 
 
@@ -35,13 +37,18 @@ def require(config: Any) -> None:
         raise UserError("a study needs at least one seed, and as many epochs as budgets")
     takes_several(config.arms, "arms=")
     takes_several(config.budgets, "budgets=")
+    taken = {*OF_ALL, *config.groups, *TREATMENTS}
+    for name, weights in config.bases.items():
+        takes(name not in taken and ":" not in name, "bases=", "names of their own", name)
+        what = "a file, the folder of a run, or the name of weights"
+        takes(isinstance(weights, str) and weights != "", f"bases.{name}=", what, weights)
     for budget, epochs in zip(config.budgets, config.epochs, strict=True):
         takes_whole(budget, "a budget", 0, splits.SEEDS)
         takes_whole(epochs, "epochs=", 1, splits.SEEDS)
     for arm in config.arms:
         if arm == "tasks" and not config.source.name:
             raise UserError("the arm 'tasks' needs the task of base A: source.name=...")
-        whole = ("random", "tasks", *config.bases)
+        whole = (*OF_ALL, *config.bases)
         for name in () if arm in whole else arm.split(":"):
             if name not in config.groups:
                 known = config.groups if ":" in arm else [*config.groups, *whole]
@@ -51,7 +58,11 @@ def require(config: Any) -> None:
 def arms(config: Any) -> list[Arm]:
     """Return the config's arms; UserError for sides that do not fit."""
     tasks = [task_of(config, seed) for seed in range(config.seeds)]
-    return [_arm(config, arm, tasks) for arm in config.arms]
+    found = [_arm(config, arm, tasks) for arm in config.arms]
+    names = [(arm.a.name, arm.b.name) for arm in found]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UserError(f"two arms are called {' to '.join(twice[0])}: rename one of bases=")
+    return found
 
 
 def _arm(config: Any, arm: str, tasks: list[Task]) -> Arm:

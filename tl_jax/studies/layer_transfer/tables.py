@@ -98,13 +98,18 @@ class Tables:
         ]
 
     def _contrasts(self, arm: Sides) -> list[tuple[str, np.ndarray, float, float]]:
-        """Return statements, each with a difference (S,) and the bounds that it claims."""
+        """Return statements, each with a difference (S,) and the bounds that it claims; those about
+        B alone once for several arms to it.
+        """
         budget = self.budgets[0]
         base, by = self.base(arm, budget), self.accuracy(arm, budget)
         ends = (by["BnB"][0] + by["BnB"][-1]) / 2
         others = np.min([by[name][-1] for name in by if name != "random"], 0)
-        rows = [
-            ("BnB+ is about base B", (by["BnB+"] - base).mean(0), -NEAR, NEAR),
+        rows = []
+        only_b = arm[1] not in [b for _, b in self.arms[: self.arms.index(arm)]]
+        if only_b:
+            rows.append(("BnB+ is about base B", (by["BnB+"] - base).mean(0), -NEAR, NEAR))
+        rows += [
             ("AnB+ is above base B", (by["AnB+"] - base).mean(0), 0, np.inf),
             ("AnB+ is above BnB+", (by["AnB+"] - by["BnB+"]).mean(0), 0, np.inf),
             ("AnB is below BnB", (by["AnB"] - by["BnB"]).mean(0), -np.inf, 0),
@@ -113,7 +118,7 @@ class Tables:
         if len(self.cuts) > 1:
             fall = by["AnB"][-1] - by["AnB"][0]
             rows.append(("AnB falls from the first n to the last", fall, -np.inf, 0))
-        if len(self.cuts) > 2:
+        if only_b and len(self.cuts) > 2:
             dip = by["BnB"][1:-1].mean(0) - ends
             rows.append(("BnB is lower in the middle than at its ends", dip, -np.inf, 0))
         if arm != (first := self.arms[0]):

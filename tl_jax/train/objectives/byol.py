@@ -14,7 +14,7 @@ from tl_jax.chain.places import Layer
 from tl_jax.chain.tails import Projector
 from tl_jax.errors import takes
 from tl_jax.train.objective import Loss, Now, Term
-from tl_jax.train.objectives.common import unit
+from tl_jax.train.objectives.common import falling, unit
 from tl_jax.train.objectives.self_supervised import JointEmbedding, spread
 
 
@@ -38,7 +38,7 @@ class BYOL(JointEmbedding):
 
     def average(self, now: Now) -> Any:
         """1 - tau, at this step of the phase."""
-        return self.rate * (jnp.cos(jnp.pi * now.progress) + 1) / 2
+        return falling(self.rate, now)
 
     def loss(self, net: Net, batch: Any, memory: Any, now: Now) -> Loss:
         """`loss`; logs the `spread` of the embeddings."""

@@ -12,7 +12,7 @@ from tl_jax.chain.network import Net, Network
 from tl_jax.chain.places import Layer
 from tl_jax.errors import UserError
 from tl_jax.ops import unit as unit
-from tl_jax.train.objective import Term
+from tl_jax.train.objective import Now, Term
 
 
 def jointly(net: Net, knowns: Sequence[Mapping[str, Any]], wanted: Any, **how: Any) -> list[Any]:
@@ -26,6 +26,11 @@ def jointly(net: Net, knowns: Sequence[Mapping[str, Any]], wanted: Any, **how: A
     leaves, structure = jax.tree.flatten(values)
     split = [jnp.split(leaf, ends) for leaf in leaves]
     return [structure.unflatten(parts) for parts in zip(*split, strict=True)]
+
+
+def falling(rate: float, now: Now) -> jax.Array:
+    """`rate` at the begin of a phase, and 0 at its end, with a cosine."""
+    return rate * (jnp.cos(jnp.pi * now.progress) + 1) / 2
 
 
 @jax.custom_vjp

@@ -14,7 +14,7 @@ from tl_jax.chain.places import Layer
 from tl_jax.chain.tails import Prototypes
 from tl_jax.errors import takes
 from tl_jax.train.objective import Loss, Now
-from tl_jax.train.objectives.common import jointly
+from tl_jax.train.objectives.common import falling, jointly
 from tl_jax.train.objectives.cross_entropy import entropy
 from tl_jax.train.objectives.self_supervised import JointEmbedding, spread
 
@@ -27,7 +27,8 @@ class DINO(JointEmbedding):
     The centre (K,), the memory, is the running mean of the teacher's cosines with the `prototypes`;
     without it one prototype takes all. The average, which the run hands on, moves by `rate`, which
     falls to 0 with a cosine. There are two views of whole size and no small crops; `temperature` is
-    constant, and the prototypes learn from the first epoch on.
+    constant, and the prototypes learn from the first epoch on. The projection has two layers and a
+    batch norm; that of the authors has three layers, and by default no norm.
     """
 
     prototypes: int = 4096
@@ -45,7 +46,7 @@ class DINO(JointEmbedding):
 
     def average(self, now: Now) -> Any:
         """1 - the momentum, at this step of the phase."""
-        return self.rate * (jnp.cos(jnp.pi * now.progress) + 1) / 2
+        return falling(self.rate, now)
 
     def begin(self, net: Net, batch: Any) -> jax.Array:
         """The centre (K,)."""

@@ -60,6 +60,11 @@ class Masked(SelfSupervised):
                 " take a patch= that divides the side"
             )
         rows = side // self.patch
+        if rows < 2:
+            raise UserError(
+                f"masked: one patch of {self.patch} is the whole image of {side} x {side} pixels, "
+                "and leaves nothing to paint it from: take a smaller patch="
+            )
         hidden = min(max(1, round(self.share * rows**2)), rows**2 - 1)
         order = jax.random.uniform(key, (count, rows**2)).argsort(1).argsort(1)
         cells = (order < hidden).reshape(count, rows, rows, 1)

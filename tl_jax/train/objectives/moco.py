@@ -36,11 +36,13 @@ class MoCo(JointEmbedding):
         takes(0 < self.rate <= 1, "moco: rate", "a number above 0 and up to 1", self.rate)
 
     def fitted(self, task: Task) -> "MoCo":
-        """The same; UserError for a queue in which an image would be its own negative."""
+        """The same; UserError for a queue of more than an epoch, which holds most images twice. In
+        a shorter one of Q of N images, one in 2 (N / Q)^2 meets its own former embedding.
+        """
         if self.queue > (count := len(task.splits["train"])):
             raise UserError(
                 f"moco: a queue of {self.queue} is longer than an epoch of {count} images, so it "
-                f"would hold the image itself: take moco(queue={max(1, count // 2)}) or less"
+                f"would hold the image itself: take moco(queue={max(1, count // 10)}) or so"
             )
         return self
 

@@ -52,8 +52,8 @@ class SelfSupervised(Objective):
 
     def watch(self, predicted: Callable[[np.ndarray], Any], task: Task) -> dict[str, float]:
         """`spread` and `rank` of the features of val, which fall when they collapse; and `knn`, the
-        accuracy of the nearest training images, where there are classes. Of large splits, images at
-        equal distances stand for all.
+        accuracy of the nearest training images, where each image has a class. Of large splits,
+        images at equal distances stand for all.
         """
         val, bank = (few(task.splits[split]) for split in ("val", "train"))
         features = predicted(val)
@@ -61,7 +61,7 @@ class SelfSupervised(Objective):
             "spread": representation.spread(features),
             "rank": representation.effective_rank(features),
         }
-        if task.classes:
+        if task.classes and task.asks == "classes":
             labels = task.truth["labels"]
             row["knn"] = representation.neighbour_accuracy(
                 features, labels[val], predicted(bank), labels[bank]
@@ -96,11 +96,17 @@ def few(rows: np.ndarray) -> np.ndarray:
 
 
 def required(objective: Objective, augment: Callable | None) -> Callable:
-    """Return the augmentation; UserError where there is none."""
+    """Return the augmentation; UserError where there is none, or one that blends images."""
+    name = type(objective).__name__
     if augment is None:
         raise UserError(
-            f"{type(objective).__name__} learns what random augmentation leaves as it is, and "
-            "there is none: take augment=crop+flip+jitter, say"
+            f"{name} learns what random augmentation leaves as it is, and there is none: take "
+            "augment=crop+flip+jitter, say"
+        )
+    if getattr(augment, "coupled", False):
+        raise UserError(
+            f"{name} takes each view for its image, and this augmentation blends it with others: "
+            "leave out mixup and cutmix"
         )
     return augment
 
