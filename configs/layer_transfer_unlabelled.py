@@ -28,6 +28,7 @@ def get_config():
     with config.unlocked():
         for name in METHODS:
             config.bases[name] = f"runs/fashion/{name}/{{seed}}"
+    config.layers = ("stem", "stage1_block2", "stage2_block2", "stage3_block2")  # ends of stages
     config.budgets = (100, 10, 1)
     config.epochs = (15, 50, 100)
     config.batch_size = 32
