@@ -58,11 +58,14 @@ def _tables(result: dict) -> Tables:
 
 def sections(tables: Tables) -> list[study.Section]:
     """Return the sections in reading order."""
+    several = len(tables.arms) > 1
+    one_target = len({b for _, b in tables.arms}) == 1
     return [
+        *([_sources(tables)] if several and one_target else []),
         *(_figure(tables, arm) for arm in tables.arms),
         _parts(tables),
         _published(tables),
-        *([(_sources if one_target(tables) else _arms)(tables)] if len(tables.arms) > 1 else []),
+        *([_arms(tables)] if several and not one_target else []),
         *([_budgets(tables)] if len(tables.budgets) > 1 else []),
         _findings(tables),
     ]
@@ -169,11 +172,6 @@ def _published(tables: Tables) -> study.Section:
     )
 
 
-def one_target(tables: Tables) -> bool:
-    """Return whether all arms have the same B."""
-    return len({b for _, b in tables.arms}) == 1
-
-
 def _sources(tables: Tables) -> study.Section:
     pictures, rows = [], []
     for budget in tables.budgets:
@@ -194,7 +192,8 @@ def _sources(tables: Tables) -> study.Section:
             )
             how = "frozen" if treatment == "AnB" else "fine-tuned"
             name = f"sources_{treatment.replace('+', '_tuned')}_{budget}"
-            pictures.append(study.Picture(name, f"{_amount(budget)} labels, {how}.", picture))
+            caption = f"With {_labels(budget)}, {how}."
+            pictures.append(study.Picture(name, caption, picture))
     return study.Section(
         "One target, several sources",
         "What the first n layers of each base A give to the same target, as points above or below "
