@@ -52,7 +52,8 @@ def identity(layer: Layer, fresh: Any, x: np.ndarray, *, statistics: bool) -> An
     they have mean 0 and variance 1. UserError if no such weights are known, for values as large as
     those of `x` and for larger ones: near 0 any smooth activation seems to change nothing.
     """
-    large = x * np.float32(LARGE / max(np.abs(x).max(), np.finfo(np.float32).tiny))
+    most = float(np.abs(x).max())
+    large = x * np.float32(max(1.0, LARGE / most)) if most else x
     called = _called(layer.module, fresh, x)
     for candidate in (
         _transparent(called, fresh, x if statistics else None),

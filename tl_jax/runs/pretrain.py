@@ -117,8 +117,6 @@ def posed(base: Base, task: Task, config: Any) -> Posed:
     ready = dataclasses.replace(ready, preprocessing=expected)
     task = numbered(fewer(task, config.images, config.seed))
     objective = _objective(config.objective)
-    if objective.output != SelfSupervised.output:
-        raise UserError(f"output={objective.output!r} is what cut= says: leave it out, give cut=")
     objective = dataclasses.replace(objective, output=ready.layers[-1]).fitted(task)
     _require_room(objective, ready)
     tails = objective.tails(ready.chain)
@@ -154,6 +152,8 @@ def _objective(spec: Any) -> SelfSupervised:
         raise UserError(
             f"objective={spec!r} does not learn from images alone: take one of {', '.join(known)}"
         )
+    if objective.output != SelfSupervised.output:
+        raise UserError(f"output={objective.output!r} is what cut= says: leave it out, give cut=")
     return objective
 
 

@@ -36,8 +36,8 @@ class MoCo(JointEmbedding):
         takes(0 < self.rate <= 1, "moco: rate", "a number above 0 and up to 1", self.rate)
 
     def fitted(self, task: Task) -> "MoCo":
-        """The same; UserError for a queue of more than an epoch, which holds most images twice. In
-        a shorter one of Q of N images, one in 2 (N / Q)^2 meets its own former embedding.
+        """The same; UserError for a queue longer than an epoch, in which every image would be its
+        own negative. In a shorter one, of Q of N images, a share Q^2 / (2 N^2) of them is.
         """
         if self.queue > (count := len(task.splits["train"])):
             raise UserError(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 TAKEN = ("mean", "weighted")  # NAME_accuracy has another meaning with these
 
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Tasks(Classification):
     """The weighted sum of the cross entropies of the task's own classes and of `others`.
