@@ -29,7 +29,7 @@ def jointly(net: Net, knowns: Sequence[Mapping[str, Any]], wanted: Any, **how: A
 
 
 def falling(rate: float, now: Now) -> jax.Array:
-    """`rate` at the begin of a phase, and 0 at its end, with a cosine."""
+    """`rate` where a phase begins, and 0 where it ends, with a cosine."""
     return rate * (jnp.cos(jnp.pi * now.progress) + 1) / 2
 
 
